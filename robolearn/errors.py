@@ -1,0 +1,25 @@
+"""Errors that a user can cause: one line that says where, what, and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right; the command line prints it as one line and exits with 2."""
+
+
+class SpecError(UserError):
+    """Two parts that are put together do not fit: keys, shapes, sizes, robot or controller."""
+
+
+class DataError(UserError):
+    """A dataset or episode is missing, empty, damaged, foreign or not finite."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is meant: ``"; did you mean 'lr'?"``, or list what there is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(known)}" if known else ""

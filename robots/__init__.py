@@ -1,0 +1,1 @@
+"""Real robots behind the same contract as simulators: the driver interface is not built yet."""
