@@ -1,0 +1,5 @@
+"""Simulators as gymnasium environments: ``sim.make(name, **options)``."""
+
+from sim.registry import available, make
+
+__all__ = ["available", "make"]

@@ -1,0 +1,83 @@
+"""A MuJoCo state as one vector, and derived quantities that describe it."""
+
+import mujoco
+import numpy as np
+
+# mj_getState writes its parts in the order of their bits: time, qpos, qvel, then activations, warm
+# start, controls, applied forces, equality flags, mocap poses, user data and plugin state.
+INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+def refresh(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Recompute all that follows from the state (poses, contacts, sensors); leave the state alone.
+
+    After a step MuJoCo's derived quantities still belong to the moment before the last
+    integration. ``mj_forward`` also overwrites the solver's warm start, which is state: it is put
+    back, so that looking changes nothing.
+    """
+    warm_start = data.qacc_warmstart.copy()
+    mujoco.mj_forward(model, data)
+    data.qacc_warmstart[:] = warm_start
+
+
+class Physics:
+    """Reads and writes the state float64 [S] of one model and data, model fields included.
+
+    Some tasks write into the model when they reset (a door's place, a target's position). The
+    entries that ``resets`` change are found once, by comparing models after a few resets; they are
+    part of the state. Nothing else in the model may change during an episode.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        self.model, self.data = model, data
+        self.mujoco_state_size = 1 + model.nq + model.nv  # time, qpos, qvel
+        self._integration_size = mujoco.mj_stateSize(model, INTEGRATION)
+        self._varying: list[tuple[np.ndarray, np.ndarray]] = []  # flat view, indices into it
+
+    @property
+    def size(self) -> int:
+        """Number of entries of the state."""
+        return self._integration_size + sum(len(indices) for _, indices in self._varying)
+
+    def watch(self, resets) -> None:
+        """Call every function of ``resets`` and make the model entries that differ part of the state."""
+        snapshots = []
+        for reset in resets:
+            reset()
+            snapshots.append({name: flat.copy() for name, flat in _arrays(self.model)})
+        first, *others = snapshots
+        for name, flat in _arrays(self.model):
+            differs = np.zeros(len(flat), bool)
+            for other in others:
+                differs |= other[name] != first[name]
+            if differs.any():
+                self._varying.append((flat, np.flatnonzero(differs)))
+
+    def get_state(self) -> np.ndarray:
+        """Give the state [S]: mjSTATE_INTEGRATION, then the model entries that resets change."""
+        state = np.empty(self.size)
+        mujoco.mj_getState(self.model, self.data, state[: self._integration_size], INTEGRATION)
+        start = self._integration_size
+        for flat, indices in self._varying:
+            state[start : start + len(indices)] = flat[indices]
+            start += len(indices)
+        return state
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Restore what ``get_state`` gave and recompute everything that follows from it."""
+        start = self._integration_size
+        for flat, indices in self._varying:
+            flat[indices] = state[start : start + len(indices)]
+            start += len(indices)
+        mujoco.mj_setState(self.model, self.data, state[: self._integration_size], INTEGRATION)
+        refresh(self.model, self.data)
+
+
+def _arrays(model: mujoco.MjModel):
+    """Yield (name, flat view) of every numeric array of the model."""
+    for name in sorted(dir(model)):
+        if name.startswith("_") or name in ("names", "paths", "text_data"):
+            continue
+        value = getattr(model, name)
+        if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "fiub":
+            yield name, value.reshape(-1)

@@ -1,0 +1,40 @@
+"""Names of environments -> adapters; a heavy package is imported by the adapter that needs it."""
+
+import importlib
+from typing import Any
+
+from robolearn.errors import UserError, nearest
+from robolearn.types import Environment
+
+ADAPTERS = {
+    "robosuite": "sim.robosuite_env",
+    "dmc": "sim.dmc_env",
+    "mujoco": "sim.mujoco_env",
+    "gym": "sim.gym_env",
+}
+
+
+def make(name: str, **options: Any) -> Environment:
+    """Make the environment called ``name``, a ``gymnasium.Env`` with the project's contracts.
+
+    ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml`` or ``gym/ID``; the options are
+    those of the adapter (``RobosuiteOptions``, ``DmcOptions``, ``MujocoOptions``, ``GymOptions``).
+    Raises UserError for an unknown name or option.
+    """
+    adapter, rest = _adapter(name)
+    return adapter.make(rest, options)
+
+
+def available(adapter: str) -> list[str]:
+    """List the full names that an adapter knows, sorted; for ``mujoco`` none: it takes any file."""
+    return [f"{adapter}/{name}" for name in _adapter(f"{adapter}/*")[0].names()]
+
+
+def _adapter(name: str) -> tuple[Any, str]:
+    prefix, slash, rest = name.partition("/")
+    if prefix not in ADAPTERS or not slash or not rest:
+        raise UserError(
+            f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml or "
+            f"gym/ID{nearest(prefix, ADAPTERS) if prefix not in ADAPTERS else ''}"
+        )
+    return importlib.import_module(ADAPTERS[prefix]), rest

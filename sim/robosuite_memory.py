@@ -1,0 +1,105 @@
+"""What robosuite remembers outside MuJoCo: controllers, grippers, step counter, task flags."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+# Per controller class, the attributes that outlive a control step. All others are constants or are
+# computed from the simulator when ``new_update`` is set.
+CONTROLLER_MEMORY = {
+    "OperationalSpaceController": (
+        "goal_pos", "goal_ori", "ori_ref", "relative_ori", "initial_joint", "kp", "kd",
+    ),
+    "InverseKinematicsController": (
+        "goal_qpos", "reference_target_orn", "ori_ref", "relative_ori", "initial_joint", "kp", "kd",
+    ),
+    "JointPositionController": ("goal_qpos", "kp", "kd"),
+    "JointVelocityController": (
+        "goal_vel", "current_vel", "last_err", "summed_err", "saturated", "last_joint_vel",
+    ),
+    "JointTorqueController": ("goal_torque", "current_torque"),
+    "SimpleGripController": ("goal_qvel",),
+    "MobileBaseJointVelocityController": ("goal_qvel", "init_pos", "init_ori", "kp", "kd"),
+}  # fmt: skip
+INTERPOLATORS = ("interpolator", "interpolator_pos", "interpolator_ori")
+TASK_MEMORY = ("nut_id", "object_id", "collisions", "f_excess")
+
+Slot = tuple[Any, str]  # an object and the name of one of its attributes
+
+
+class Memory:
+    """Reads and writes robosuite's memory as one vector float64 [M].
+
+    None is written as NaN. Controllers are made anew at every reset, so the slots are looked up
+    each time. Their shapes and types are those that ``env`` has after a first control step: a
+    gripper's ``current_action`` is one zero before it and one value per finger after it.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+        self._templates = [getattr(owner, name) for owner, name in _slots(env)]
+        self.size = sum(_size(template) for template in self._templates)
+
+    def get(self) -> np.ndarray:
+        """Give the memory [M]."""
+        parts = []
+        for template, (owner, name) in zip(self._templates, _slots(self._env), strict=True):
+            value = np.nan if getattr(owner, name) is None else getattr(owner, name)
+            if template is not None:
+                parts.append(np.broadcast_to(value, np.shape(template)).ravel())
+        return np.concatenate(parts).astype(np.float64)
+
+    def set(self, memory: np.ndarray) -> None:
+        """Restore what ``get`` gave."""
+        start = 0
+        for template, (owner, name) in zip(self._templates, _slots(self._env), strict=True):
+            values = memory[start : start + _size(template)]
+            setattr(owner, name, _like(template, values))
+            start += len(values)
+
+
+def forget_cached_updates(env: Any) -> None:
+    """Make every controller read the simulator again at its next use.
+
+    A controller reads poses, Jacobian and mass matrix when it is made, which is in the middle of
+    robosuite's reset (before the fingers and the objects are in place), and keeps them for its
+    first control step. With ``new_update`` set, as it is after every control step, the first step
+    after a reset is the same as after any restored state.
+    """
+    for robot in env.robots:
+        for controller in robot.part_controllers.values():
+            controller.new_update = True
+
+
+def _slots(env: Any) -> Iterator[Slot]:
+    yield env, "timestep"
+    for name in TASK_MEMORY:
+        if hasattr(env, name):
+            yield env, name
+    for robot in env.robots:
+        for part, controller in robot.part_controllers.items():
+            yield from _controller_slots(controller)
+        for gripper in robot.gripper.values():
+            yield gripper, "current_action"
+
+
+def _controller_slots(controller: Any) -> Iterator[Slot]:
+    for name in CONTROLLER_MEMORY[type(controller).__name__]:
+        yield controller, name
+    for name in INTERPOLATORS:
+        interpolator = getattr(controller, name, None)
+        if interpolator is not None:
+            yield from ((interpolator, n) for n in ("start", "goal", "step"))
+
+
+def _size(template: Any) -> int:
+    return 0 if template is None else np.size(template)
+
+
+def _like(template: Any, values: np.ndarray) -> Any:
+    if template is None or np.isnan(values).any():
+        return None
+    if isinstance(template, np.ndarray):
+        return values.reshape(template.shape).astype(template.dtype)
+    return type(template)(values[0])
