@@ -1,0 +1,30 @@
+"""Scripted operators: demonstrators with a style, for Lift, PickPlaceCan and the nut assemblies."""
+
+import numpy as np
+
+from demos.operators.scripted import ScriptedOperator
+from demos.operators.styles import STYLES, TRAITS, Style, changed, differing_traits, named_style
+from demos.operators.tasks import TASKS, named_task
+from robolearn.types import Policy, Spec
+
+__all__ = [
+    "STYLES",
+    "TASKS",
+    "TRAITS",
+    "Style",
+    "changed",
+    "differing_traits",
+    "make_operator",
+]
+
+
+def make_operator(
+    task: str, style: str | Style, interface: Spec, rng: np.random.Generator
+) -> Policy:
+    """Make the operator with this style (or the style of this name) for a task of ``TASKS``.
+
+    ``interface`` is the environment's; the tremor is drawn from ``rng``. Raises UserError for an
+    unknown task or style, SpecError where the interface lacks what an operator needs.
+    """
+    chosen = style if isinstance(style, Style) else named_style(style)
+    return ScriptedOperator(named_task(task), chosen, interface, rng)

@@ -1,0 +1,76 @@
+"""How an operator's hand moves: smooth functions of what is seen, and a trembling hand."""
+
+import numpy as np
+
+from demos.operators.scene import WRIST_REACH_RAD, Scene, wrap
+from demos.operators.tasks import Task
+
+# The hand descends inside a funnel over its target: so far off (metres, yaw counted by a lever) it
+# may be at the bottom, and so much higher it stays per metre beyond.
+FUNNEL_M = 0.005
+FUNNEL_SLOPE = 8.0
+YAW_LEVER_M = 0.05
+GATE_M = 0.03  # height error over which travel across fades out
+
+
+def misalignment(offset_m: np.ndarray, turn_rad: float) -> float:
+    """Say how far from above the target the hand is: metres, from offset [3] and yaw error."""
+    return max(float(np.hypot(offset_m[0], offset_m[1])), YAW_LEVER_M * abs(turn_rad))
+
+
+def glide(
+    offset: np.ndarray, turn_rad: float, travel_m: float, *, sink_first: bool = False
+) -> np.ndarray:
+    """Give the displacement [3] that the hand wants, to go over the target and then down.
+
+    ``offset`` [3] leads to the target, ``turn_rad`` is the yaw still to turn. Away from the target
+    the hand stays ``travel_m`` above it: it goes across only once it is as high as that, and with
+    ``sink_first`` only once it is as low as that.
+    """
+    excess = FUNNEL_SLOPE * (misalignment(offset, turn_rad) - FUNNEL_M)
+    climb = offset[2] + float(np.clip(excess, 0.0, travel_m))
+    gate = np.clip(1.0 - climb / GATE_M, 0.0, 1.0)
+    if sink_first:
+        too_high = -offset[2] - travel_m
+        gate *= np.clip(1.0 - too_high / GATE_M, 0.0, 1.0)
+    return np.array([gate * offset[0], gate * offset[1], climb])
+
+
+def grasp_yaw(scene: Scene, task: Task, side: str) -> float:
+    """Choose the hand's yaw for a grasp, unwrapped about the wrist's range.
+
+    ``near`` is the one closest to the hand looking straight ahead; ``opposite`` is
+    ``task.opposite_rad`` away from that, if the wrist can reach it.
+    """
+    near = wrap(scene.object_yaw, task.symmetry_rad) if task.symmetry_rad else 0.0
+    if side == "near":
+        return near
+    centre = scene.wrist_centre(task)
+    candidates = (near + task.opposite_rad, near - task.opposite_rad)
+    opposite = min(candidates, key=lambda yaw: abs(yaw - centre))
+    return opposite if abs(opposite - centre) <= WRIST_REACH_RAD else near
+
+
+def goal_turn(scene: Scene, task: Task) -> float:
+    """Give the least turn that makes the held object fit its goal, within the wrist's reach."""
+    if not task.goal_symmetry_rad:
+        return 0.0
+    least = wrap(-scene.object_yaw, task.goal_symmetry_rad)
+    other = least - np.copysign(task.goal_symmetry_rad, least)
+    yaw, centre = scene.hand_yaw(task), scene.wrist_centre(task)
+    return least if abs(yaw + least - centre) <= WRIST_REACH_RAD else other
+
+
+class Tremor:
+    """An Ornstein-Uhlenbeck process [6] with unit standard deviation, in steps of ``period_s``."""
+
+    def __init__(self, time_s: float, period_s: float, rng: np.random.Generator) -> None:
+        self._keep = float(np.exp(-period_s / time_s))
+        self._rng = rng
+        self._value = rng.standard_normal(6)
+
+    def __call__(self) -> np.ndarray:
+        """Take one step and give the value [6]."""
+        fresh = np.sqrt(1.0 - self._keep**2) * self._rng.standard_normal(6)
+        self._value = self._keep * self._value + fresh
+        return self._value

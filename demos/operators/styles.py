@@ -1,0 +1,114 @@
+"""How an operator likes to move: the traits in which people differ on the same task.
+
+Two operators whose styles differ in gains and noise only are compatible: one policy can learn from
+both. Operators who grasp from the other side, approach in another order or carry at another height
+are not: in states that both visit, their actions differ (Gandhi et al., CoRL 2022).
+"""
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from robolearn.errors import UserError, nearest
+
+ORDERS = ("across_then_down", "down_then_across", "diagonal")
+GRASP_SIDES = ("near", "opposite")
+GRASP_SITES = ("middle", "end")
+
+
+@dataclass(frozen=True)
+class Style:
+    """One operator's habits; ``STYLES`` holds named ones. Raises UserError on an unknown choice.
+
+    order: how the hand reaches the object: ``across_then_down`` travels high above it,
+        ``down_then_across`` first sinks and travels low, ``diagonal`` takes the straight line.
+    grasp_side: which way round the hand grasps: ``near`` turns the wrist as little as possible,
+        ``opposite`` grasps from the other side (half a turn on a handle, a quarter turn on a cube
+        or can) wherever the wrist can reach it.
+    grasp_site: where on the object: its ``middle`` (of the handle), or its ``end`` (the handle's
+        tip, the upper part of a cube or can).
+    high_approach_m: clearance above the object while travelling high.
+    low_approach_m: clearance above the object while travelling low.
+    transport_height_m: clearance of the carried object above what it must clear (peg, bin wall).
+        Without effect where nothing is transported (Lift).
+    speed: cruise speed, as the largest norm of the commanded translation; 1 is the action's limit.
+    gain: commanded action per action unit of distance; below the cruise speed the hand approaches
+        its target exponentially, the faster the larger the gain.
+    pause_s: rest before closing the hand, before lifting, and before letting go.
+    noise: standard deviation of the disturbance at cruise speed, action units. It shrinks with
+        the speed, as human movement noise does.
+    noise_time_s: correlation time of the disturbance (an Ornstein-Uhlenbeck process).
+    correction_m: clearance to which the hand backs off after a missed grasp, to try again.
+    """
+
+    order: str = "across_then_down"
+    grasp_side: str = "near"
+    grasp_site: str = "middle"
+    high_approach_m: float = 0.14
+    low_approach_m: float = 0.035
+    transport_height_m: float = 0.06
+    speed: float = 0.8
+    gain: float = 0.9
+    pause_s: float = 0.0
+    noise: float = 0.08
+    noise_time_s: float = 0.25
+    correction_m: float = 0.06
+
+    def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                given = getattr(self, name)
+                raise UserError(f"style: unknown {name} '{given}'{nearest(given, known)}")
+
+
+_CHOICES = MappingProxyType(
+    {"order": ORDERS, "grasp_side": GRASP_SIDES, "grasp_site": GRASP_SITES}
+)
+
+STYLES = MappingProxyType(
+    {
+        "base": Style(),
+        # compatible: the same habits in another hand
+        "base_twin": Style(gain=0.8, speed=0.75, noise=0.1),
+        "base_brisk": Style(gain=1.0, speed=0.85, noise=0.07, noise_time_s=0.35),
+        # one trait differs
+        "other_order": Style(order="down_then_across"),
+        "diagonal": Style(order="diagonal"),
+        "opposite_grasp": Style(grasp_side="opposite"),
+        "end_grasp": Style(grasp_site="end"),
+        "high_transport": Style(transport_height_m=0.15),
+        "low_transport": Style(transport_height_m=0.02),
+        "slow_with_pauses": Style(speed=0.4, pause_s=0.6),
+        # several do
+        "low_and_slow": Style(order="down_then_across", transport_height_m=0.02, speed=0.5),
+        "opposite_and_high": Style(grasp_side="opposite", transport_height_m=0.12),
+        "diagonal_with_pauses": Style(order="diagonal", pause_s=0.4),
+    }
+)
+
+TRAITS = MappingProxyType(
+    {
+        "order": ("order", "high_approach_m", "low_approach_m"),
+        "grasp": ("grasp_side", "grasp_site"),
+        "transport": ("transport_height_m",),
+        "tempo": ("speed", "gain", "pause_s"),
+    }
+)
+
+
+def named_style(name: str) -> Style:
+    """Look a style up in ``STYLES``; raise UserError that says the nearest name."""
+    if name not in STYLES:
+        raise UserError(f"unknown operator style '{name}'{nearest(name, STYLES)}")
+    return STYLES[name]
+
+
+def changed(style: Style, trait: str, towards: Style) -> Style:
+    """Give ``style`` with one trait of ``TRAITS`` taken over from ``towards``; else UserError."""
+    if trait not in TRAITS:
+        raise UserError(f"unknown trait '{trait}'{nearest(trait, TRAITS)}")
+    return replace(style, **{name: getattr(towards, name) for name in TRAITS[trait]})
+
+
+def differing_traits(style: Style, other: Style) -> tuple[str, ...]:
+    """Name the traits of ``TRAITS`` in which two styles differ, in the order of ``TRAITS``."""
+    return tuple(trait for trait in TRAITS if changed(style, trait, other) != style)

@@ -1,0 +1,132 @@
+"""What an operator knows about a task before it begins: where things stand and how to hold them.
+
+Lengths in metres in the world frame of robosuite's scenes, angles in radians; the numbers are those
+of robosuite 1.5's models (``models/assets/arenas`` and ``models/assets/objects``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import pi
+from types import MappingProxyType
+
+from robolearn.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pick (and place) task.
+
+    object: name of the object in the observation (``<object>_pos``, ``<object>_quat``).
+    grasp_sites: grasp points in the object's frame, by the names of ``styles.GRASP_SITES``.
+    top_m: how far the object reaches above its grasp point.
+    width_m: opening of the gripper that holds it.
+    symmetry_rad: turning the hand by this gives an equally good grasp; 0 where any yaw does.
+    opposite_rad: turn between a grasp and the grasp from the opposite side.
+    goal_xy_m: where the object's centre shall go; None: nowhere but up.
+    goal_z_m: height of the object's centre at which it is let go.
+    goal_symmetry_rad: the object fits its goal at multiples of this yaw; 0 where any yaw does.
+    clear_z_m: height of its centre at which it just clears what is in the way.
+    arm_xy_m: where the arm stands.
+    placement: start states wide enough that cloning a few dozen demonstrations is neither hopeless
+        nor perfect, and in which the opposite grasp is within the wrist's reach; in the form that
+        ``sim.make(..., placement=)`` takes (relative to the task's table or bin).
+    """
+
+    object: str
+    grasp_sites: Mapping[str, tuple[float, float, float]]
+    top_m: float
+    width_m: float
+    symmetry_rad: float
+    opposite_rad: float
+    goal_xy_m: tuple[float, float] | None
+    goal_z_m: float
+    goal_symmetry_rad: float
+    clear_z_m: float
+    arm_xy_m: tuple[float, float]
+    placement: Mapping[str, tuple[float, float]]
+
+
+TASKS = MappingProxyType(
+    {
+        "Lift": Task(
+            object="cube",
+            grasp_sites={"middle": (0.0, 0.0, 0.0), "end": (0.0, 0.0, 0.012)},
+            top_m=0.02,
+            width_m=0.042,
+            symmetry_rad=pi / 2,
+            opposite_rad=pi / 2,
+            goal_xy_m=None,
+            goal_z_m=0.92,
+            goal_symmetry_rad=0.0,
+            clear_z_m=0.92,
+            arm_xy_m=(-0.56, 0.0),
+            placement={
+                "x_range_m": (-0.12, 0.12),
+                "y_range_m": (-0.18, 0.18),
+                "yaw_range_rad": (-pi / 4, pi / 4),
+            },
+        ),
+        "PickPlaceCan": Task(
+            object="Can",
+            grasp_sites={"middle": (0.0, 0.0, 0.01), "end": (0.0, 0.0, 0.035)},
+            top_m=0.05,
+            width_m=0.05,
+            symmetry_rad=0.0,
+            opposite_rad=pi / 2,
+            goal_xy_m=(0.1975, 0.4025),
+            goal_z_m=0.875,
+            goal_symmetry_rad=0.0,
+            clear_z_m=0.96,
+            arm_xy_m=(-0.5, -0.1),
+            placement={
+                "x_range_m": (-0.14, 0.14),
+                "y_range_m": (-0.19, 0.19),
+                "yaw_range_rad": (-pi, pi),
+            },
+        ),
+        "NutAssemblySquare": Task(
+            object="SquareNut",
+            grasp_sites={"middle": (0.056, 0.0, 0.0), "end": (0.07, 0.0, 0.0)},
+            top_m=0.01,
+            width_m=0.032,
+            symmetry_rad=pi,
+            opposite_rad=pi,
+            goal_xy_m=(0.23, 0.1),
+            goal_z_m=0.855,
+            goal_symmetry_rad=pi / 2,
+            clear_z_m=0.96,
+            arm_xy_m=(-0.56, 0.0),
+            placement={
+                "x_range_m": (-0.17, -0.05),
+                "y_range_m": (0.08, 0.25),
+                "yaw_range_rad": (-1.2, 0.6),
+            },
+        ),
+        "NutAssemblyRound": Task(
+            object="RoundNut",
+            grasp_sites={"middle": (0.062, 0.0, 0.0), "end": (0.075, 0.0, 0.0)},
+            top_m=0.01,
+            width_m=0.032,
+            symmetry_rad=pi,
+            opposite_rad=pi,
+            goal_xy_m=(0.23, -0.1),
+            goal_z_m=0.855,
+            goal_symmetry_rad=0.0,
+            clear_z_m=0.96,
+            arm_xy_m=(-0.56, 0.0),
+            placement={
+                "x_range_m": (-0.17, -0.05),
+                "y_range_m": (-0.25, -0.08),
+                "yaw_range_rad": (-1.4, 0.2),
+            },
+        ),
+    }
+)
+
+
+def named_task(name: str) -> Task:
+    """Look a task up in ``TASKS`` ("Lift", or "robosuite/Lift"); raise UserError if unknown."""
+    short = name.removeprefix("robosuite/")
+    if short not in TASKS:
+        raise UserError(f"no scripted operator for task '{name}'{nearest(short, TASKS)}")
+    return TASKS[short]
