@@ -1,0 +1,181 @@
+"""Behaviour cloning with an ensemble of deterministic networks.
+
+Each of K networks f_k is fitted to the demonstrated actions of one data set D,
+
+    minimise over f_k:  E_(s, a) ~ D  mean_j (f_k(s)_j - a_j)^2
+
+and the policy is their mean. The members differ in their seeds only: initial weights, dropout
+masks, order of the batches; where they disagree, the data say little (see ``compatibility.py``).
+Networks and optimiser follow Gandhi, Karamcheti, Liao, Sadigh, "Eliciting Compatible Demonstrations
+for Multi-Human Imitation Learning" (CoRL 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robolearn.errors import DataError, SpecError
+from robolearn.nets import EnsembleMLP, Normaliser, clip_gradients
+from robolearn.types import Observation, Spec
+
+Info = dict[str, float]
+
+
+@dataclass(frozen=True)
+class BCConfig:
+    """Network and optimiser of ``BehaviorCloning``."""
+
+    members: int = 5
+    """Networks in the ensemble, K."""
+    widths: tuple[int, ...] = (1024, 1024)
+    """Hidden units of each layer."""
+    dropout: float = 0.5
+    """Share of hidden units switched off in training (never when acting or scoring)."""
+    learning_rate: float = 1e-3
+    """Step size of Adam."""
+    gradient_clip: float = 10.0
+    """Largest norm of one member's gradient."""
+
+
+class BehaviorCloning:
+    """An ensemble cloned from demonstrations: a Policy, and a Learner that eats transitions.
+
+    A batch is a mapping of tensors: "state" [B, O] or, one batch for each member, [K, B, O];
+    "action" [B, A] or [K, B, A]; optionally "weight" [B] or [K, B], of mean 1.
+    """
+
+    name = "bc"
+    eats = "transitions"
+
+    def __init__(self, interface: Spec, config: BCConfig, seed: int = 0, device: str = "cpu"):
+        """Draw the initial weights; SpecError if the interface has more than a "state"."""
+        inputs, outputs = _sizes(interface)
+        self.interface, self.config, self.device = interface, config, torch.device(device)
+        seeds = np.random.SeedSequence(seed).generate_state(config.members + 1)
+        *weight_seeds, noise_seed = (int(s) for s in seeds[::-1])
+        self.noise = torch.Generator(self.device).manual_seed(noise_seed)
+        generators = [torch.Generator().manual_seed(s) for s in weight_seeds]
+        mlp = EnsembleMLP(inputs, outputs, config.widths, config.dropout, generators, self.noise)
+        self.network = nn.ModuleDict({"normaliser": Normaliser(inputs), "mlp": mlp}).to(self.device)
+        self.optimiser = torch.optim.Adam(mlp.parameters(), lr=config.learning_rate, fused=True)
+        self.best_loss = torch.full((config.members,), torch.inf, device=self.device)  # [K]
+        self.best = {name: p.detach().clone() for name, p in mlp.named_parameters()}
+
+    # acting
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes; there is no memory to forget."""
+
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Give the members' mean action, float32 [N, A]; it is the same when exploring."""
+        return self.predict(observation["state"]).mean(axis=0)
+
+    def predict(self, state: np.ndarray) -> np.ndarray:
+        """Give every member's action f_k(s), float32 [K, N, A], for states [N, O]."""
+        self.network.eval()  # dropout off
+        with torch.inference_mode():
+            return (
+                self(torch.as_tensor(state, dtype=torch.float32, device=self.device)).cpu().numpy()
+            )
+
+    def __call__(self, state: Tensor) -> Tensor:
+        """Give f_k(s) [K, B, A] for s [B, O] or [K, B, O]."""
+        return self.network["mlp"](self.network["normaliser"](state))
+
+    # learning
+
+    def fit_normaliser(self, state: Tensor) -> None:
+        """Take the scale of the inputs from states [B, O]; call it once, before training."""
+        self.network["normaliser"].fit(state)
+
+    def bc_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Info]:
+        """Sum the members' mean squared errors, so that each gets the gradient of its own."""
+        loss = self.squared_error(batch).mean(dim=1)  # [K]
+        return loss.sum(), {"loss": loss.mean().item()}
+
+    def squared_error(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Give weight * mean_j (f_k(s)_j - a_j)^2 as [K, B]."""
+        error = (self(batch["state"]) - batch["action"]).square().mean(dim=-1)
+        return error * batch["weight"] if "weight" in batch else error
+
+    def update(self, batch: Mapping[str, Tensor]) -> Info:
+        """Take one Adam step; return the loss and the gradient norm, means over the members."""
+        self.network.train()
+        loss, info = self.bc_loss(batch)
+        self.optimiser.zero_grad()
+        loss.backward()
+        norms = clip_gradients(self.network["mlp"], self.config.gradient_clip)
+        self.optimiser.step()
+        return info | {"gradient_norm": norms.mean().item()}
+
+    def validate(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Give every member's error [K] on [B, ...] data, dropout off."""
+        self.network.eval()
+        with torch.inference_mode():
+            return self.squared_error(batch).mean(dim=1)
+
+    def keep_best(self, losses: Tensor) -> None:
+        """Remember the weights of each member whose validation loss [K] is its best so far."""
+        better = losses < self.best_loss
+        self.best_loss = torch.where(better, losses, self.best_loss)
+        for name, p in self.network["mlp"].named_parameters():
+            self.best[name][better] = p.detach()[better]
+
+    def restore_best(self) -> None:
+        """Put each member's best weights back; it is not meant to be trained further."""
+        self.network["mlp"].load_state_dict(self.best)
+
+    # persistence
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give weights and normaliser as tensors."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; DataError if it is of another network."""
+        try:
+            self.network.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise DataError(f"these weights are of another network: {_last_line(error)}") from error
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside ``state_dict``: Adam, dropout noise, best weights."""
+        state = {"noise": self.noise.get_state(), "best_loss": self.best_loss}
+        state |= {f"best/{name}": p for name, p in self.best.items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            state |= {f"adam/{index}/{name}": value for name, value in moments.items()}
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave; updates then go on as if never interrupted."""
+        self.noise.set_state(state["noise"].cpu())
+        self.best_loss = state["best_loss"].to(self.device).clone()
+        for name, value in self.best.items():
+            value.copy_(state[f"best/{name}"])
+        adam = self.optimiser.state_dict()
+        for key in (key for key in state if key.startswith("adam/")):
+            _, index, name = key.split("/")
+            adam["state"].setdefault(int(index), {})[name] = state[key]
+        self.optimiser.load_state_dict(adam)
+
+
+def _sizes(interface: Spec) -> tuple[int, int]:
+    cameras = sorted(set(interface.observations) - {"state"})
+    if cameras:
+        raise SpecError(
+            f"behaviour cloning sees the 'state' only, not {', '.join(cameras)}:"
+            " make the environment or dataset without cameras"
+        )
+    if "state" not in interface.observations:
+        raise SpecError("behaviour cloning needs a 'state' observation, and there is none")
+    return interface.observations["state"].shape[0], interface.action.shape[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).splitlines()[-1].strip()

@@ -1,0 +1,194 @@
+"""Checkpoints: a folder that holds all of a learner, and nothing that runs code when it is read.
+
+    config.yaml           the learner's name and configuration
+    spec.json             what goes in and out of it
+    weights.safetensors   networks and normalisers
+    training/             to continue: state.safetensors (optimiser, noise, ...), counters.json
+
+A folder is written beside its place and renamed into it, so that there is always a whole one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from robolearn.errors import DataError, nearest
+from robolearn.types import Learner, Spec
+
+LEARNERS = {  # name -> (class, its configuration)
+    "bc": ("robolearn.algos.bc", "BehaviorCloning", "BCConfig"),
+}
+
+
+class Storable(Learner, Protocol):
+    """A Learner that a checkpoint can hold."""
+
+    name: str
+    interface: Spec
+    config: Any  # a dataclass
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside the weights."""
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A learner from a checkpoint, with the counters that were saved with it."""
+
+    learner: Storable
+    counters: dict[str, Any]
+
+
+def save(path: Path | str, learner: Storable, counters: Mapping[str, Any] | None = None) -> None:
+    """Write a checkpoint, replacing an older one; DataError if it cannot be written.
+
+    ``counters`` (JSON-able, such as ``{"epoch": 12}``) adds ``training/``, from which
+    ``load_learner`` continues; without them the checkpoint is only good for acting.
+    """
+    path = Path(path)
+    fresh = path.with_name(path.name + ".partial")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        _write(fresh, learner, counters)
+        _replace(fresh, path)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise DataError(f"{path}: the checkpoint cannot be written: {error.strerror}") from error
+
+
+def load_policy(path: Path | str, interface: Spec) -> Storable:
+    """Read a policy that is to act on ``interface``; SpecError, before any weight, if it cannot.
+
+    Raises DataError for a checkpoint that is missing, damaged or of an unknown learner.
+    """
+    folder = _existing(Path(path))
+    learner = _build(folder)
+    learner.interface.require(interface, f"the policy in {path}", "the environment")
+    learner.load_state_dict(_read_tensors(folder / "weights.safetensors"))
+    return learner
+
+
+def load_learner(path: Path | str, interface: Spec) -> Restored:
+    """Read a learner as ``load_policy`` does, and what it needs to continue training."""
+    learner = load_policy(path, interface)
+    folder = _existing(Path(path)) / "training"
+    if not folder.is_dir():
+        raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
+    learner.load_training_state(_read_tensors(folder / "state.safetensors"))
+    return Restored(learner, json.loads(_read(folder / "counters.json")))
+
+
+def read_spec(path: Path | str) -> Spec:
+    """Read what goes in and out of the policy in a checkpoint."""
+    file = _existing(Path(path)) / "spec.json"
+    try:
+        return Spec.from_json(_read(file))
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{file}: damaged: {error}") from error
+
+
+def _write(folder: Path, learner: Storable, counters: Mapping[str, Any] | None) -> None:
+    folder.mkdir(parents=True)
+    config = {"learner": learner.name, "config": _plain(dataclasses.asdict(learner.config))}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "spec.json").write_text(learner.interface.to_json())
+    _write_tensors(folder / "weights.safetensors", learner.state_dict())
+    if counters is not None:
+        (folder / "training").mkdir()
+        _write_tensors(folder / "training" / "state.safetensors", learner.training_state())
+        (folder / "training" / "counters.json").write_text(json.dumps(dict(counters)))
+    for file in sorted(folder.rglob("*")):
+        _flush(file)
+
+
+def _replace(fresh: Path, path: Path) -> None:
+    """Move ``fresh`` to ``path``; a crash in between leaves the older one as ``.previous``."""
+    previous = path.with_name(path.name + ".previous")
+    if path.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        path.rename(previous)
+    fresh.rename(path)
+    _flush(path.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _existing(path: Path) -> Path:
+    previous = path.with_name(path.name + ".previous")
+    for folder in (path, previous):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise DataError(f"{path}: no checkpoint here (a folder with config.yaml and spec.json)")
+
+
+def _build(folder: Path) -> Storable:
+    file = folder / "config.yaml"
+    try:
+        stored = yaml.safe_load(_read(file))
+        name, settings = stored["learner"], stored["config"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: damaged: no learner and config in it") from error
+    if name not in LEARNERS:
+        raise DataError(f"{file}: unknown learner '{name}'{nearest(str(name), LEARNERS)}")
+    module, learner, config = LEARNERS[name]
+    room = importlib.import_module(module)
+    try:
+        configuration = getattr(room, config)(**_frozen(settings))
+    except TypeError as error:
+        raise DataError(f"{file}: not a configuration of '{name}': {error}") from error
+    return getattr(room, learner)(read_spec(folder), configuration)
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists, which YAML writes without tags."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file}: missing or damaged: {error}") from error
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+
+
+def _flush(path: Path) -> None:
+    """Have the file or folder on disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

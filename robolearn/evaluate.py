@@ -1,0 +1,101 @@
+"""How well a policy does: success over many episodes, with its uncertainty and its start states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from robolearn.errors import DataError
+from robolearn.rollout import rollout
+from robolearn.types import Environment, Episode, Policy
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of n episodes, and all that is needed to run the same ones again."""
+
+    seeds: tuple[int, ...]  # [n], given to env.reset
+    successes: tuple[bool, ...]  # [n]
+    lengths: tuple[int, ...]  # [n], steps
+    returns: tuple[float, ...]  # [n], sum of rewards
+    initial_states: np.ndarray  # [n, S] float64, from which each episode started
+
+    @property
+    def success(self) -> float:
+        """Give the share of successful episodes."""
+        return sum(self.successes) / len(self.successes)
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Give the Wilson interval of the success rate."""
+        return wilson_interval(sum(self.successes), len(self.successes), confidence)
+
+    def summary(self) -> dict[str, Any]:
+        """Give the results as JSON-able values: success, its 95% interval, number of episodes."""
+        return {
+            "success": self.success,
+            "interval": list(self.interval()),
+            "episodes": len(self.successes),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write ``episodes.jsonl``, a line for each episode, and ``initial_states.npy``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = zip(self.seeds, self.successes, self.lengths, self.returns, strict=True)
+        names = ("seed", "success", "length", "return")
+        lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
+        (folder / "episodes.jsonl").write_text("".join(lines))
+        np.save(folder / "initial_states.npy", self.initial_states, allow_pickle=False)
+
+    @classmethod
+    def merge(cls, parts: Sequence[Evaluation]) -> Evaluation:
+        """Put evaluations of the same policy, or of its training seeds, together as one."""
+        names = ("seeds", "successes", "lengths", "returns")
+        joined = {name: sum((getattr(part, name) for part in parts), ()) for name in names}
+        return cls(initial_states=np.concatenate([p.initial_states for p in parts]), **joined)
+
+
+def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Give the Wilson score interval of a success rate (Wilson 1927)."""
+    interval = binomtest(successes, episodes).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def evaluate(
+    env: Environment,
+    policy: Policy,
+    seeds: Sequence[int],
+    horizon: int,
+    *,
+    initial_states: Sequence[np.ndarray] | None = None,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> Evaluation:
+    """Run the policy once for each seed, at most ``horizon`` steps; an episode ends at success.
+
+    ``initial_states`` (one [S] for each seed), if given, are where the episodes start: with those
+    of an earlier Evaluation, two policies meet exactly the same situations. ``on_episode`` sees
+    every finished Episode. Raises DataError for no seeds, or states that do not match them.
+    """
+    if not seeds:
+        raise DataError("an evaluation needs at least one seed")
+    if initial_states is not None and len(initial_states) != len(seeds):
+        raise DataError(f"{len(initial_states)} initial states for {len(seeds)} seeds")
+    rows = []
+    for i, seed in enumerate(seeds):
+        state = None if initial_states is None else initial_states[i]
+        episode = rollout(env, policy, horizon=horizon, seed=seed, state=state)
+        if on_episode is not None:
+            on_episode(episode)
+        rows.append(_outcome(seed, episode))
+    seeds, successes, lengths, returns, states = zip(*rows, strict=True)
+    return Evaluation(seeds, successes, lengths, returns, np.stack(states))
+
+
+def _outcome(seed: int, episode: Episode) -> tuple[int, bool, int, float, np.ndarray]:
+    total = float(episode.rewards.sum())
+    return int(seed), bool(episode.success), len(episode), total, episode.states[0]

@@ -1,0 +1,142 @@
+"""Networks: plain torch modules that the methods put together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class EnsembleLinear(nn.Module):
+    """K affine maps at once: [K, B, I] -> [K, B, J], initialised as ``nn.Linear`` is."""
+
+    def __init__(
+        self, members: int, inputs: int, outputs: int, generators: Sequence[torch.Generator]
+    ):
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))  # [K, I, J]
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs))  # [K, 1, J]
+        for k, generator in enumerate(generators):
+            nn.init.uniform_(self.weight.data[k], -bound, bound, generator=generator)
+            nn.init.uniform_(self.bias.data[k], -bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply member k to x[k]."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class EnsembleLayerNorm(nn.Module):
+    """K layer normalisations over the last axis, each with its own gain and shift."""
+
+    def __init__(self, members: int, size: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(members, 1, size))  # [K, 1, J]
+        self.shift = nn.Parameter(torch.zeros(members, 1, size))  # [K, 1, J]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [K, B, J] over J."""
+        normal = F.layer_norm(x, x.shape[-1:])
+        return torch.addcmul(self.shift, normal, self.gain)
+
+
+class Dropout(nn.Module):
+    """Dropout that draws from a given generator, so that a seed decides the masks; off in eval."""
+
+    def __init__(self, probability: float, generator: torch.Generator):
+        super().__init__()
+        self.probability, self.generator = probability, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero entries with the given probability and scale the others up, when training."""
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = 1.0 - self.probability
+        threshold = int(keep * 2**16) - 2**15
+        mask = torch.lt(self._random_int16(x), threshold, out=torch.empty_like(x))
+        return x * mask.div_(keep)
+
+    def _random_int16(self, like: Tensor) -> Tensor:
+        """Draw uniform 16-bit integers, four from each 64-bit one: 5 times as fast as Bernoulli."""
+        words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64, device=like.device)
+        words.random_(-(2**63), None, generator=self.generator)
+        return words.view(torch.int16)[: like.numel()].view(like.shape)
+
+
+class EnsembleMLP(nn.Module):
+    """K independent networks as one batched module: (linear, norm, ReLU, dropout)*, linear, tanh.
+
+    Every parameter has a leading axis K, and no operation mixes members: a member's output and
+    gradient are those of a network of its own. ``generators`` (one per member) draw the initial
+    weights, so that a member does not depend on how many others there are; ``noise`` draws dropout.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        widths: Sequence[int],
+        dropout: float,
+        generators: Sequence[torch.Generator],
+        noise: torch.Generator,
+    ):
+        super().__init__()
+        self.members = members = len(generators)
+        sizes = [inputs, *widths]
+        layers: list[nn.Module] = []
+        for below, above in zip(sizes, widths, strict=False):
+            layers += [
+                EnsembleLinear(members, below, above, generators),
+                EnsembleLayerNorm(members, above),
+                nn.ReLU(),
+                Dropout(dropout, noise),
+            ]
+        layers += [EnsembleLinear(members, sizes[-1], outputs, generators), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x, [B, I] shared by all members or [K, B, I] one batch each, to [K, B, J]."""
+        if x.ndim == 2:
+            x = x.expand(self.members, *x.shape)
+        return self.layers(x)
+
+
+class Normaliser(nn.Module):
+    """Shift and scale to zero mean and unit spread per entry; part of the weights, never trained.
+
+    An entry that hardly varies in the data is shifted but not scaled up: dividing by next to
+    nothing would turn the smallest deviation met later into an enormous input.
+    """
+
+    def __init__(self, size: int, smallest_std: float = 1e-4):
+        super().__init__()
+        self.smallest_std = smallest_std
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def fit(self, x: Tensor) -> None:
+        """Take mean and standard deviation [I] from x [B, I]."""
+        spread = x.double().std(dim=0, correction=0)
+        self.mean.copy_(x.double().mean(dim=0))
+        self.std.copy_(torch.where(spread > self.smallest_std, spread, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [..., I]."""
+        return (x - self.mean) / self.std
+
+
+def clip_gradients(module: nn.Module, largest_norm: float) -> Tensor:
+    """Limit the gradient norm of every ensemble member by itself; return the norms [K] before.
+
+    Clipping the joint norm would let one member's large gradient slow the others.
+    """
+    gradients = [p.grad for p in module.parameters()]
+    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])  # [P, K]
+    norms = squares.sum(0).sqrt()
+    scale = (largest_norm / (norms + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+    return norms

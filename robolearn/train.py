@@ -1,0 +1,180 @@
+"""Training loops as functions: they know the protocols below, never a method's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robolearn.errors import DataError
+from robolearn.types import Learner
+
+Data = Mapping[str, np.ndarray]
+Candidate = TypeVar("Candidate")
+
+
+class OfflineLearner(Learner, Protocol):
+    """A Learner of K members that can be fitted to a fixed data set."""
+
+    device: torch.device
+    best_loss: Tensor  # [K]
+
+    def fit_normaliser(self, state: Tensor) -> None:
+        """Take the scale of the inputs from states [B, O]."""
+
+    def validate(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Give every member's loss [K] on data that it is not trained on."""
+
+    def keep_best(self, losses: Tensor) -> None:
+        """Remember the members that are at their best, by validation losses [K]."""
+
+    def restore_best(self) -> None:
+        """Go back to the best that was remembered."""
+
+
+@dataclass(frozen=True)
+class OfflineConfig:
+    """Length and batches of ``offline``."""
+
+    epochs: int = 50
+    """Passes over the training data."""
+    batch_size: int = 128
+    """Transitions in a member's batch."""
+    validation_share: float = 0.1
+    """Share of the episodes (at least one) that picks the best weights; 0 keeps the last ones."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of a training: mean over the members, one entry for each epoch."""
+
+    loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]  # empty without validation episodes
+
+    @property
+    def best_epoch(self) -> int:
+        """Count the epochs up to the lowest validation loss (all, if nothing was held out)."""
+        if not self.validation_loss:
+            return len(self.loss)
+        return int(np.argmin(self.validation_loss)) + 1
+
+    @property
+    def best_validation_loss(self) -> float:
+        """Give the lowest validation loss; infinite if nothing was held out."""
+        return min(self.validation_loss, default=float("inf"))
+
+
+def offline(
+    learner: OfflineLearner,
+    data: Data,
+    config: OfflineConfig,
+    seed: int,
+    *,
+    first_epoch: int = 0,
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+) -> Fit:
+    """Fit a learner to demonstrations and leave it at its best validation loss.
+
+    ``data`` has "state" [M, O], "action" [M, A], the "episode" [M] that each transition is from,
+    and optionally a "weight" [M] >= 0 (transitions of weight 0 are left out). The split is by
+    episode. Split and batch orders follow from ``seed``, the epoch and the member alone, so a
+    restored learner continues with ``first_epoch`` exactly as if never interrupted.
+    ``on_epoch(epoch, scalars)`` is called after each epoch. Raises DataError for data that is
+    empty, not finite, or of too few episodes to hold one out.
+    """
+    tensors = _tensors(data, learner.device)
+    episode = tensors.pop("episode")
+    held_out = validation_episodes(episode.cpu().numpy(), config.validation_share, seed)
+    validating = torch.isin(episode, torch.as_tensor(held_out, device=learner.device))
+    training = {name: value[~validating] for name, value in tensors.items()}
+    validation = {name: value[validating] for name, value in tensors.items()}
+    if first_epoch == 0:
+        learner.fit_normaliser(training["state"])
+    losses, validation_losses = [], []
+    for epoch in range(first_epoch, config.epochs):
+        info = _train_epoch(learner, training, config.batch_size, (seed, epoch))
+        losses.append(info["loss"])
+        if len(held_out):
+            member_losses = learner.validate(validation)
+            learner.keep_best(member_losses)
+            validation_losses.append(
+                info.setdefault("validation_loss", member_losses.mean().item())
+            )
+        if on_epoch is not None:
+            on_epoch(epoch, info)
+    if len(held_out):
+        learner.restore_best()
+    return Fit(tuple(losses), tuple(validation_losses))
+
+
+def validation_episodes(episode: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draw a share of the episodes in ``episode`` [M], at least one unless the share is 0."""
+    names = np.unique(episode)
+    if share == 0:
+        return names[:0]
+    if len(names) < 2:
+        raise DataError(
+            f"{len(names)} episodes are too few to hold one out for validation:"
+            " give at least 2, or validation_share=0"
+        )
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    return np.random.default_rng(seed).choice(names, count, replace=False)
+
+
+def _train_epoch(
+    learner: OfflineLearner, training: Mapping[str, Tensor], batch_size: int, key: tuple[int, int]
+) -> dict[str, float]:
+    """Show each member all transitions once, in its own order; give the means of the scalars."""
+    size, members = len(training["state"]), len(learner.best_loss)
+    batch_size = min(batch_size, size)
+    orders = torch.as_tensor(_orders(size, members, key), device=learner.device)  # [K, M]
+    infos = []
+    for start in range(0, size - batch_size + 1, batch_size):  # an odd rest waits for other epochs
+        rows = orders[:, start : start + batch_size]  # [K, B]
+        infos.append(learner.update({name: value[rows] for name, value in training.items()}))
+    return {name: float(np.mean([info[name] for info in infos])) for name in infos[0]}
+
+
+def _orders(size: int, members: int, key: tuple[int, int]) -> np.ndarray:
+    generators = (np.random.default_rng([*key, k]) for k in range(members))
+    return np.stack([generator.permutation(size) for generator in generators])
+
+
+def _tensors(data: Data, device: torch.device) -> dict[str, Tensor]:
+    """Check the data and put them on the device, weights brought to a mean of 1."""
+    if len(data["action"]) == 0:
+        raise DataError("there are no transitions to train on")
+    weight = np.asarray(data.get("weight", np.ones(len(data["action"]))))
+    used = weight > 0
+    if not used.any():
+        raise DataError("every transition has weight 0: there is nothing to train on")
+    arrays = {name: np.asarray(data[name], np.float32)[used] for name in ("state", "action")}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            row = int(np.isfinite(array).all(axis=1).argmin())
+            raise DataError(f"{name} is not finite in transition {row}")
+    arrays["weight"] = (weight[used] / weight[used].mean()).astype(np.float32)
+    arrays["episode"] = np.asarray(data["episode"], np.int64)[used]
+    return {name: torch.as_tensor(array, device=device) for name, array in arrays.items()}
+
+
+def search(
+    make_learner: Callable[[Candidate], OfflineLearner],
+    candidates: Sequence[Candidate],
+    data: Data,
+    config: OfflineConfig,
+    seed: int,
+) -> tuple[Candidate, OfflineConfig, list[Fit]]:
+    """Choose a network and its number of epochs by validation error on the same held-out episodes.
+
+    Each candidate is trained for ``config.epochs``; the one whose validation loss gets lowest wins,
+    and the epochs that it took are the epochs to train for. Returns that candidate, ``config``
+    with those epochs, and the Fit of every candidate.
+    """
+    fits = [offline(make_learner(c), data, config, seed) for c in candidates]
+    best = min(range(len(fits)), key=lambda i: fits[i].best_validation_loss)
+    return candidates[best], replace(config, epochs=fits[best].best_epoch), fits
