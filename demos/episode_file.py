@@ -1,0 +1,204 @@
+"""One episode in one HDF5 file, in robomimic's group layout, and back without any loss.
+
+``/data/demo_0`` is what robomimic knows: ``actions`` [T, A], ``rewards`` [T], ``dones`` [T],
+``obs/*`` and ``next_obs/*`` [T, ...], ``states`` [T, D], and the attribute ``num_samples``.
+Beside it, ``episode/`` holds what robomimic has no place for: the observations with their last row
+[T + 1, ...], the full simulator states [T + 1, S], the reward terms. ``obs``, ``next_obs`` and
+``states`` are virtual datasets, that is, windows on those arrays: nothing is stored twice.
+
+``states`` shows the first D = ``metadata["mujoco_state_size"]`` entries (time, qpos, qvel: what
+robomimic means by a state), all S where the metadata do not say. ``dones`` is 1 where the task
+ended (``terminated``), not where time ran out, since robomimic bootstraps with ``1 - dones``.
+
+Files are written once and never changed: a checksum over the content is verified on every load.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from robolearn.errors import DataError
+from robolearn.types import Episode
+
+FORMAT = "robolearn-episode-1"
+DEMO = "/data/demo_0"
+ROBOMIMIC_ATTRIBUTES = ("model_file", "ep_meta")  # metadata that robomimic keeps as attributes
+FLAGS = ("terminated", "truncated", "success")
+
+
+class EpisodeFileError(DataError):
+    """A file holds no whole episode.
+
+    ``status`` is "missing", "truncated", "damaged" or "foreign".
+    """
+
+    def __init__(self, path: Path, status: str, detail: str) -> None:
+        super().__init__(f"{path} is {status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+def encode(episode: Episode, env_args: Mapping[str, Any]) -> bytes:
+    """Give the content of the file; ``env_args`` is robomimic's description of the environment.
+
+    It is made in memory, since HDF5 cannot recover from a disk that fills up while it writes.
+    Raises DataError when the metadata are not JSON-able.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = FORMAT
+        demo = file.create_group(DEMO)
+        demo.parent.attrs.update(total=len(episode), env_args=to_json(env_args))
+        _write_attributes(demo, episode)
+        for name, array in _arrays(episode).items():
+            demo.create_dataset(name, data=array, **_compression(array))
+        demo["dones"] = _last_only(episode.terminated, len(episode)).astype(np.int64)
+        _write_windows(demo, episode)
+    return buffer.getvalue()
+
+
+def read_episode(path: Path) -> Episode:
+    """Read the whole episode; raises EpisodeFileError that names the file and what is wrong."""
+    with _demo(path) as demo:
+        episode = Episode(
+            observations=_read_tree(demo, "episode/observations"),
+            actions=demo["actions"][()],
+            rewards=demo["rewards"][()],
+            states=demo["episode/states"][()] if "episode/states" in demo else None,
+            reward_terms=_read_tree(demo, "episode/reward_terms"),
+            metadata=_read_metadata(demo),
+            **{flag: bool(demo.attrs[flag]) for flag in FLAGS},
+        )
+        written = demo.attrs["checksum"]
+    if _checksum(episode) != written:
+        raise EpisodeFileError(path, "damaged", "its content changed after it was written")
+    return episode
+
+
+def read_header(path: Path) -> tuple[int, bool, dict[str, Any]]:
+    """Read only the number of actions, the success and the metadata."""
+    with _demo(path) as demo:
+        return int(demo.attrs["num_samples"]), bool(demo.attrs["success"]), _read_metadata(demo)
+
+
+def to_json(value: Any) -> str:
+    """Write as JSON; numpy scalars and arrays become numbers and lists. Raises DataError."""
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"cannot be kept as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+@contextmanager
+def _demo(path: Path) -> Iterator[h5py.Group]:
+    """Open the episode's group; every way in which reading can fail becomes one error."""
+    if not path.exists():
+        raise EpisodeFileError(path, "missing", "somebody removed it")
+    if not h5py.is_hdf5(path):
+        status = "foreign" if path.stat().st_size else "truncated"
+        raise EpisodeFileError(path, status, "it is not an HDF5 file")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise EpisodeFileError(path, "foreign", "this project did not write it")
+            yield file[DEMO]
+    except EpisodeFileError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, DataError) as error:
+        status = "truncated" if "truncated" in str(error) else "damaged"
+        raise EpisodeFileError(path, status, str(error).splitlines()[0]) from error
+
+
+def _arrays(episode: Episode) -> dict[str, np.ndarray]:
+    """Name every array that is stored, by its path below the episode's group."""
+    arrays = {"actions": episode.actions, "rewards": episode.rewards}
+    arrays |= {f"episode/observations/{k}": a for k, a in episode.observations.items()}
+    arrays |= {f"episode/reward_terms/{k}": a for k, a in episode.reward_terms.items()}
+    if episode.states is not None:
+        arrays["episode/states"] = episode.states
+    return arrays
+
+
+def _checksum(episode: Episode) -> str:
+    """Digest arrays, flags and metadata: 128 bits as hexadecimal text."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, array in sorted(_arrays(episode).items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    flags = [bool(getattr(episode, flag)) for flag in FLAGS]
+    digest.update(json.dumps([flags, json.loads(to_json(episode.metadata))]).encode())
+    return digest.hexdigest()
+
+
+def _write_attributes(demo: h5py.Group, episode: Episode) -> None:
+    demo.attrs["num_samples"] = len(episode)
+    demo.attrs["checksum"] = _checksum(episode)
+    for flag in FLAGS:
+        demo.attrs[flag] = bool(getattr(episode, flag))
+    ours = dict(episode.metadata)
+    for name in ROBOMIMIC_ATTRIBUTES:
+        if isinstance(ours.get(name), str):
+            demo.attrs[name] = ours.pop(name)
+    demo.attrs["metadata"] = to_json(ours)
+
+
+def _read_metadata(demo: h5py.Group) -> dict[str, Any]:
+    theirs = {name: demo.attrs[name] for name in ROBOMIMIC_ATTRIBUTES if name in demo.attrs}
+    return json.loads(demo.attrs["metadata"]) | theirs
+
+
+def _compression(array: np.ndarray) -> dict[str, Any]:
+    """Compress camera images frame by frame, so that one frame can be read alone."""
+    if array.dtype == np.uint8 and array.ndim >= 3:
+        return {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
+    return {}
+
+
+def _write_windows(demo: h5py.Group, episode: Episode) -> None:
+    steps = len(episode)
+    for name in episode.observations:
+        full = demo[f"episode/observations/{name}"]
+        _window(demo, f"obs/{name}", full, np.s_[:steps])
+        _window(demo, f"next_obs/{name}", full, np.s_[1:])
+    if episode.states is not None:
+        size = episode.metadata.get("mujoco_state_size", episode.states.shape[1])
+        _window(demo, "states", demo["episode/states"], np.s_[:steps, :size])
+
+
+def _window(demo: h5py.Group, name: str, full: h5py.Dataset, rows: Any) -> None:
+    """Make ``name`` a virtual dataset that shows ``full[rows]``; "." is this same file."""
+    source = h5py.VirtualSource(".", full.name, full.shape, full.dtype)[rows]
+    layout = h5py.VirtualLayout(source.shape, full.dtype)
+    layout[...] = source
+    demo.create_virtual_dataset(name, layout)
+
+
+def _read_tree(demo: h5py.Group, root: str) -> dict[str, np.ndarray]:
+    """Read all arrays below ``root``; a name with slashes has become nested groups."""
+    found: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    if root in demo:
+        demo[root].visititems(visit)
+    return found
+
+
+def _last_only(value: bool, steps: int) -> np.ndarray:
+    """Give bool [T], ``value`` at the last step and False before it."""
+    return np.arange(steps) == steps - 1 if value else np.zeros(steps, bool)
