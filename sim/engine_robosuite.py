@@ -1,0 +1,326 @@
+"""Read robosuite's controller objects into the tables of the compiled control step.
+
+Every number comes from robosuite's own objects. The one thing that cannot be read from an object
+is how a gripper formats its action: that is code, and GRIPPER_RULES says the same per class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.engine_control import (
+    CONSTANT,
+    COPY,
+    FIXED,
+    JOINT_POSITION,
+    JOINT_TORQUE,
+    JOINT_VELOCITY,
+    OSC,
+    SIGN,
+    VALUE,
+    VARIABLE,
+    VARIABLE_KP,
+    Arms,
+    Grippers,
+    Memory,
+)
+
+KINDS = {
+    "OperationalSpaceController": OSC,
+    "JointPositionController": JOINT_POSITION,
+    "JointVelocityController": JOINT_VELOCITY,
+    "JointTorqueController": JOINT_TORQUE,
+}
+IMPEDANCES = {"fixed": FIXED, "variable": VARIABLE, "variable_kp": VARIABLE_KP}
+ENTRY_FIELDS = [
+    *("input_low", "input_high", "input_middle", "output_scale", "output_middle"),
+    *("goal_low", "goal_high", "kp", "ki", "kd"),
+    *("kp_low", "kp_high", "damping_low", "damping_high"),
+]
+JOINT_FIELDS = ["torque_low", "torque_high", "ctrl_low", "ctrl_high"]
+
+
+class NotCovered(Exception):
+    """The compiled loop does not do what this environment's controllers do; says what."""
+
+
+@dataclass(frozen=True)
+class GripperRule:
+    """What a gripper class does with its action: per actuator a rule, a source and a direction."""
+
+    rule: int
+    source: tuple[int, ...]  # entry of the gripper's action, per actuator
+    direction: tuple[float, ...]  # times the gripper's speed
+    constants: tuple[float, ...] = ()  # of further actuators that do not move
+
+
+_HUMAN_HAND = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)  # a bent finger's joints copy one entry
+GRIPPER_RULES = {
+    "PandaGripper": GripperRule(SIGN, (0, 0), (-1, 1)),
+    "RethinkGripper": GripperRule(SIGN, (0, 0), (1, -1)),
+    "Robotiq85Gripper": GripperRule(SIGN, (0, 0), (1, 1)),
+    "Robotiq140Gripper": GripperRule(SIGN, (0, 0), (1, -1)),
+    "RobotiqThreeFingerGripper": GripperRule(VALUE, (0, 0, 0), (1, 1, 1), (-1,)),
+    "RobotiqThreeFingerDexterousGripper": GripperRule(SIGN, (0, 1, 2, 3), (1, 1, 1, 1)),
+    "JacoThreeFingerGripper": GripperRule(SIGN, (0, 0, 0), (-1, -1, -1)),
+    "JacoThreeFingerDexterousGripper": GripperRule(SIGN, (0, 1, 2), (-1, -1, -1)),
+    "BDGripper": GripperRule(SIGN, (0,), (1,)),
+    "InspireLeftHand": GripperRule(COPY, (*_HUMAN_HAND, 4, 5), (0,) * 12),
+    "InspireRightHand": GripperRule(COPY, (*_HUMAN_HAND, 4, 5), (0,) * 12),
+    "FourierLeftHand": GripperRule(COPY, (*_HUMAN_HAND, 5), (0,) * 11),
+    "FourierRightHand": GripperRule(COPY, (*_HUMAN_HAND, 5), (0,) * 11),
+    "WipingGripper": GripperRule(COPY, (), ()),
+    "NullGripper": GripperRule(COPY, (), ()),
+}
+
+
+def read_arms(env: Any) -> Arms:
+    """Make the table of all arms of a robosuite environment; NotCovered if it cannot be."""
+    _require_covered(env)
+    parts = [_arm_entry(env, robot, arm, start) for robot, arm, start in _arms(env)]
+    joints = max(len(entry["qpos"]) for entry in parts)
+    widths = dict.fromkeys(ENTRY_FIELDS, max(6, joints))
+    widths |= dict.fromkeys(["qpos", "dof", "actuator", *JOINT_FIELDS], joints)
+    columns = {}
+    for name in Arms._fields:
+        values = [entry[name] for entry in parts]
+        columns[name] = _stack(values, widths[name]) if name in widths else np.array(values)
+    return Arms(**columns)
+
+
+def read_grippers(env: Any) -> Grippers:
+    """Make the table of all gripper actuators of a robosuite environment."""
+    rows = [row for part in _grippers(env) for row in _gripper_rows(env, *part)]
+    dtypes = {"actuator": np.int64, "source": np.int64, "rule": np.int64, "scaled": np.bool_}
+    return Grippers(
+        **{
+            name: np.array([row[name] for row in rows], dtypes.get(name, np.float64))
+            for name in Grippers._fields
+        }
+    )
+
+
+def load_memory(env: Any, memory: Memory) -> None:
+    """Copy what robosuite's controllers and grippers remember into ``memory``."""
+    for p, (robot, arm, _) in enumerate(_arms(env)):
+        controller = robot.part_controllers[arm]
+        size = len(controller.qpos_index)
+        memory.initial_joint[p, :size] = controller.initial_joint
+        if KINDS[type(controller).__name__] == JOINT_VELOCITY:
+            memory.last_error[p, :size] = controller.last_err
+            memory.summed_error[p, :size] = controller.summed_err
+            memory.changes[p, :, :size] = controller.derr_buf.buf
+            memory.ring[p] = controller.derr_buf.ptr, controller.derr_buf._size, 0
+            memory.ring[p, 2] = controller.saturated
+    for gripper, rows in _opening_slices(env):
+        rule = GRIPPER_RULES[type(gripper).__name__]
+        if rule.rule in (SIGN, VALUE):
+            moving = rows.start + len(rule.source)
+            memory.opening[rows.start : moving] = gripper.current_action
+
+
+def store_memory(env: Any, memory: Memory) -> None:
+    """Copy ``memory`` back, so that robosuite's own loop goes on from there."""
+    for p, (robot, arm, _) in enumerate(_arms(env)):
+        controller = robot.part_controllers[arm]
+        size = len(controller.qpos_index)
+        controller.initial_joint = memory.initial_joint[p, :size].copy()
+        controller.new_update = True
+        if KINDS[type(controller).__name__] == JOINT_VELOCITY:
+            controller.last_err = memory.last_error[p, :size].copy()
+            controller.summed_err = memory.summed_error[p, :size].copy()
+            controller.derr_buf.buf = memory.changes[p, :, :size].copy()
+            pointer, filled, saturated = memory.ring[p]
+            controller.derr_buf.ptr, controller.derr_buf._size = int(pointer), int(filled)
+            controller.saturated = bool(saturated)
+    for gripper, rows in _opening_slices(env):
+        rule = GRIPPER_RULES[type(gripper).__name__]
+        if rule.rule in (SIGN, VALUE):
+            count = len(gripper.format_action(np.zeros(gripper.dof))) - len(rule.constants)
+            gripper.current_action = memory.opening[rows.start : rows.start + count].copy()
+
+
+# ------------------------------------------------------------------------------------ what there is
+
+
+def _arms(env: Any) -> Iterator[tuple[Any, str, int]]:
+    """Yield (robot, arm, first action entry) of every arm."""
+    for robot, first in _robots(env):
+        for arm in robot.arms:
+            yield robot, arm, first + robot._action_split_indexes[arm][0]
+
+
+def _grippers(env: Any) -> Iterator[tuple[Any, str, int]]:
+    """Yield (robot, arm, first action entry) of every gripper that has a controller."""
+    for robot, first in _robots(env):
+        for arm in robot.arms:
+            part = robot.get_gripper_name(arm)
+            if part in robot.part_controllers:
+                yield robot, arm, first + robot._action_split_indexes[part][0]
+
+
+def _robots(env: Any) -> Iterator[tuple[Any, int]]:
+    first = 0
+    for robot in env.robots:
+        yield robot, first
+        first += robot.action_dim
+
+
+def _opening_slices(env: Any) -> Iterator[tuple[Any, slice]]:
+    start = 0
+    for robot, arm, _ in _grippers(env):
+        size = len(robot.part_controllers[robot.get_gripper_name(arm)].actuator_index)
+        yield robot.gripper[arm], slice(start, start + size)
+        start += size
+
+
+def _require_covered(env: Any) -> None:
+    if not env.lite_physics:
+        raise NotCovered("lite_physics=False")
+    if type(env).__name__ == "Wipe":
+        raise NotCovered("Wipe, whose reward reads buffers that only robosuite's loop fills")
+    for robot in env.robots:
+        composite = robot.composite_controller
+        if type(composite).__name__ != "CompositeController":
+            raise NotCovered(f"composite controller {composite.name}")
+        for part, controller in composite.part_controllers.items():
+            if part in robot.arms:
+                _require_covered_arm(controller)
+            elif part in composite.grippers:
+                _require_covered_gripper(composite.grippers[part], controller)
+            else:
+                raise NotCovered(f"the controller of a {part}")
+
+
+def _require_covered_arm(controller: Any) -> None:
+    name = type(controller).__name__
+    if name not in KINDS:
+        raise NotCovered(f"arm controller {name}")
+    for slot in ("interpolator", "interpolator_pos", "interpolator_ori"):
+        if getattr(controller, slot, None) is not None:
+            raise NotCovered("interpolated goals")
+    if KINDS[name] == OSC:
+        limits = (controller.position_limits, controller.orientation_limits)
+        if any(limit is not None and np.any(limit) for limit in limits):
+            raise NotCovered("limits on the hand's goal pose")
+        if getattr(controller, "_goal_update_mode", "achieved") != "achieved":
+            raise NotCovered("goals relative to earlier goals")
+
+
+def _require_covered_gripper(gripper: Any, controller: Any) -> None:
+    if type(gripper).__name__ not in GRIPPER_RULES:
+        raise NotCovered(f"gripper {type(gripper).__name__}")
+    if type(controller).__name__ != "SimpleGripController" or controller.interpolator is not None:
+        raise NotCovered(f"gripper controller {type(controller).__name__}")
+
+
+# ----------------------------------------------------------------------------------------- an arm
+
+
+def _arm_entry(env: Any, robot: Any, arm: str, start: int) -> dict[str, Any]:
+    controller = robot.part_controllers[arm]
+    kind = KINDS[type(controller).__name__]
+    sim = env.sim
+    actuators = np.array(robot._ref_actuators_indexes_dict[arm], np.int64)
+    base = sim.model.site_name2id(f"{controller.naming_prefix}{controller.part_name}_center")
+    base_body = sim.model.site_bodyid[base]
+    size = len(controller.input_max)
+    return {
+        "kind": kind,
+        "joints": len(controller.qpos_index),
+        "qpos": np.array(controller.qpos_index, np.int64),
+        "dof": np.array(controller.qvel_index, np.int64),
+        "actuator": actuators,
+        "site": sim.model.site_name2id(controller.ref_name),
+        "base_site": base,
+        "base_moves": bool(sim.model._model.body_weldid[base_body] != 0),
+        "command": start,
+        "command_size": size,
+        "impedance": IMPEDANCES[getattr(controller, "impedance_mode", "fixed")],
+        "delta": getattr(controller, "input_type", "delta") == "delta",
+        "base_frame": getattr(controller, "input_ref_frame", "world") == "base",
+        "orientation": getattr(controller, "use_ori", False) is True,
+        "uncouple": bool(getattr(controller, "uncoupling", True)),
+        **_scaling(controller),
+        **_goal_limits(controller, kind, size),
+        **_gains(controller, kind),
+        "torque_low": controller.actuator_min,
+        "torque_high": controller.actuator_max,
+        "ctrl_low": sim.model.actuator_ctrlrange[actuators, 0],
+        "ctrl_high": sim.model.actuator_ctrlrange[actuators, 1],
+    }
+
+
+def _scaling(controller: Any) -> dict[str, np.ndarray]:
+    """From [input_min, input_max] to [output_min, output_max], as robosuite's scale_action."""
+    low, high = controller.input_min, controller.input_max
+    output_low, output_high = controller.output_min, controller.output_max
+    return {
+        "input_low": low,
+        "input_high": high,
+        "input_middle": (high + low) / 2.0,
+        "output_scale": abs(output_high - output_low) / abs(high - low),
+        "output_middle": (output_high + output_low) / 2.0,
+    }
+
+
+def _goal_limits(controller: Any, kind: int, size: int) -> dict[str, np.ndarray]:
+    limits = None
+    if kind == JOINT_POSITION and controller.input_type == "delta":
+        limits = controller.position_limits
+    elif kind == JOINT_VELOCITY:
+        limits = controller.velocity_limits
+    elif kind == JOINT_TORQUE:
+        limits = controller.torque_limits
+    low, high = (-np.inf, np.inf) if limits is None else limits
+    return {"goal_low": np.broadcast_to(low, size), "goal_high": np.broadcast_to(high, size)}
+
+
+def _gains(controller: Any, kind: int) -> dict[str, np.ndarray]:
+    names = ("kp", "ki", "kd", "kp_low", "kp_high", "damping_low", "damping_high")
+    sources = ("kp", "ki", "kd", "kp_min", "kp_max", "damping_ratio_min", "damping_ratio_max")
+    zeros = np.zeros(6 if kind == OSC else len(controller.qpos_index))
+    return {
+        name: np.array(getattr(controller, source, zeros), np.float64)
+        for name, source in zip(names, sources, strict=True)
+    }
+
+
+def _stack(rows: list[np.ndarray], width: int) -> np.ndarray:
+    table = np.zeros((len(rows), width), np.asarray(rows[0]).dtype)
+    for p, row in enumerate(rows):
+        table[p, : len(row)] = row
+    return table
+
+
+# --------------------------------------------------------------------------------------- a gripper
+
+
+def _gripper_rows(env: Any, robot: Any, arm: str, start: int) -> Iterator[dict[str, Any]]:
+    gripper = robot.gripper[arm]
+    controller = robot.part_controllers[robot.get_gripper_name(arm)]
+    rule = GRIPPER_RULES[type(gripper).__name__]
+    actuators = controller.actuator_index
+    if len(actuators) != len(rule.source) + len(rule.constants):
+        raise NotCovered(f"{type(gripper).__name__} with {len(actuators)} actuators")
+    per_entry = _scaling(controller) | {
+        "weight": 0.5 * (controller.actuator_max - controller.actuator_min),
+        "bias": 0.5 * (controller.actuator_max + controller.actuator_min),
+        "ctrl_low": env.sim.model.actuator_ctrlrange[actuators, 0],
+        "ctrl_high": env.sim.model.actuator_ctrlrange[actuators, 1],
+    }
+    for i, actuator in enumerate(actuators):
+        moves = i < len(rule.source)
+        speed = gripper.speed * rule.direction[i] if moves else 0.0
+        yield {
+            "actuator": actuator,
+            "source": start + rule.source[i] if moves else start,
+            "rule": rule.rule if moves else CONSTANT,
+            "gain": speed if moves else rule.constants[i - len(rule.source)],
+            "scaled": controller.use_action_scaling,
+            **{name: values[i] for name, values in per_entry.items()},
+        }
