@@ -67,9 +67,9 @@ def save(path: Path | str, learner: Storable, counters: Mapping[str, Any] | None
         shutil.rmtree(fresh, ignore_errors=True)
         _write(fresh, learner, counters)
         _replace(fresh, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise DataError(f"{path}: the checkpoint cannot be written: {error.strerror}") from error
+        raise DataError(f"{path}: the checkpoint cannot be written: {error}") from error
 
 
 def load_policy(path: Path | str, interface: Spec) -> Storable:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.errors import DataError
-from robolearn.types import Learner
+from robolearn.errors import DataError, SpecError
+from robolearn.types import Learner, Spec
 
-Data = Mapping[str, np.ndarray]
+Data = Mapping[str, Any]
+Batch = dict[str, Any]
 Candidate = TypeVar("Candidate")
 
 
 class OfflineLearner(Learner, Protocol):
     """A Learner of K members that can be fitted to a fixed data set."""
 
+    interface: Spec
     device: torch.device
     best_loss: Tensor  # [K]
 
-    def fit_normaliser(self, state: Tensor) -> None:
-        """Take the scale of the inputs from states [B, O]."""
+    def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
+        """Take the scale of the inputs from observations name -> [B, ...]."""
 
-    def validate(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def validate(self, batch: Batch) -> Tensor:
         """Give every member's loss [K] on data that it is not trained on."""
 
     def keep_best(self, losses: Tensor) -> None:
@@ -79,21 +81,20 @@ def offline(
 ) -> Fit:
     """Fit a learner to demonstrations and leave it at its best validation loss.
 
-    ``data`` has "state" [M, O], "action" [M, A], the "episode" [M] that each transition is from,
-    and optionally a "weight" [M] >= 0 (transitions of weight 0 are left out). The split is by
+    ``data`` is what ``Dataset.transitions`` gives: "observations" (name -> [M, ...]), "actions"
+    [M, A], the "episode" [M] that each transition is from, and optionally a "weight" [M] >= 0
+    (transitions of weight 0 are left out); other entries are not looked at. The split is by
     episode. Split and batch orders follow from ``seed``, the epoch and the member alone, so a
     restored learner continues with ``first_epoch`` exactly as if never interrupted.
-    ``on_epoch(epoch, scalars)`` is called after each epoch. Raises DataError for data that is
-    empty, not finite, or of too few episodes to hold one out.
+    ``on_epoch(epoch, scalars)`` is called after each epoch. Raises SpecError for data that does not
+    fit the learner, DataError for data that is empty, not finite, or of too few episodes.
     """
-    tensors = _tensors(data, learner.device)
-    episode = tensors.pop("episode")
-    held_out = validation_episodes(episode.cpu().numpy(), config.validation_share, seed)
-    validating = torch.isin(episode, torch.as_tensor(held_out, device=learner.device))
-    training = {name: value[~validating] for name, value in tensors.items()}
-    validation = {name: value[validating] for name, value in tensors.items()}
+    transitions, episode = _transitions(data, learner.interface, learner.device)
+    held_out = validation_episodes(episode, config.validation_share, seed)
+    validating = torch.as_tensor(np.isin(episode, held_out), device=learner.device)
+    training, validation = _rows(transitions, ~validating), _rows(transitions, validating)
     if first_epoch == 0:
-        learner.fit_normaliser(training["state"])
+        learner.fit_normaliser(training["observations"])
     losses, validation_losses = [], []
     for epoch in range(first_epoch, config.epochs):
         info = _train_epoch(learner, training, config.batch_size, (seed, epoch))
@@ -126,16 +127,15 @@ def validation_episodes(episode: np.ndarray, share: float, seed: int) -> np.ndar
 
 
 def _train_epoch(
-    learner: OfflineLearner, training: Mapping[str, Tensor], batch_size: int, key: tuple[int, int]
+    learner: OfflineLearner, training: Batch, batch_size: int, key: tuple[int, int]
 ) -> dict[str, float]:
     """Show each member all transitions once, in its own order; give the means of the scalars."""
-    size, members = len(training["state"]), len(learner.best_loss)
+    size, members = len(training["actions"]), len(learner.best_loss)
     batch_size = min(batch_size, size)
     orders = torch.as_tensor(_orders(size, members, key), device=learner.device)  # [K, M]
     infos = []
     for start in range(0, size - batch_size + 1, batch_size):  # an odd rest waits for other epochs
-        rows = orders[:, start : start + batch_size]  # [K, B]
-        infos.append(learner.update({name: value[rows] for name, value in training.items()}))
+        infos.append(learner.update(_rows(training, orders[:, start : start + batch_size])))
     return {name: float(np.mean([info[name] for info in infos])) for name in infos[0]}
 
 
@@ -144,22 +144,43 @@ def _orders(size: int, members: int, key: tuple[int, int]) -> np.ndarray:
     return np.stack([generator.permutation(size) for generator in generators])
 
 
-def _tensors(data: Data, device: torch.device) -> dict[str, Tensor]:
-    """Check the data and put them on the device, weights brought to a mean of 1."""
-    if len(data["action"]) == 0:
+def _rows(batch: Batch, rows: Tensor) -> Batch:
+    """Take rows of every array of a nested batch."""
+    return {k: _rows(v, rows) if isinstance(v, dict) else v[rows] for k, v in batch.items()}
+
+
+def _transitions(data: Data, interface: Spec, device: torch.device) -> tuple[Batch, np.ndarray]:
+    """Check the data; give them on the device, weights brought to a mean of 1, and the episodes."""
+    if len(data["actions"]) == 0:
         raise DataError("there are no transitions to train on")
-    weight = np.asarray(data.get("weight", np.ones(len(data["action"]))))
+    weight = np.asarray(data.get("weight", np.ones(len(data["actions"]))), np.float64)
     used = weight > 0
     if not used.any():
         raise DataError("every transition has weight 0: there is nothing to train on")
-    arrays = {name: np.asarray(data[name], np.float32)[used] for name in ("state", "action")}
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            row = int(np.isfinite(array).all(axis=1).argmin())
-            raise DataError(f"{name} is not finite in transition {row}")
-    arrays["weight"] = (weight[used] / weight[used].mean()).astype(np.float32)
-    arrays["episode"] = np.asarray(data["episode"], np.int64)[used]
-    return {name: torch.as_tensor(array, device=device) for name, array in arrays.items()}
+
+    def tensor(name: str, array: np.ndarray, shape: tuple[int, ...]) -> Tensor:
+        rows = np.asarray(array)[used]
+        if rows.shape[1:] != shape:
+            raise SpecError(f"{name} has shape {rows.shape[1:]} in the data, not {shape}")
+        if not np.isfinite(rows).all():
+            bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+            raise DataError(f"{name} is not finite in transition {np.flatnonzero(used)[bad][0]}")
+        return torch.as_tensor(rows.astype(np.float32), device=device)
+
+    missing = sorted(set(interface.observations) - set(data["observations"]))
+    if missing:
+        raise SpecError(f"the data has no observation {', '.join(missing)}")
+    batch = {
+        "observations": {
+            name: tensor(name, data["observations"][name], spec.shape)
+            for name, spec in interface.observations.items()
+        },
+        "actions": tensor("actions", data["actions"], interface.action.shape),
+        "weight": torch.as_tensor(weight[used] / weight[used].mean(), dtype=torch.float32).to(
+            device
+        ),
+    }
+    return batch, np.asarray(data["episode"])[used]
 
 
 def search(

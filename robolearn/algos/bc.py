@@ -24,6 +24,7 @@ from robolearn.errors import DataError, SpecError
 from robolearn.nets import EnsembleMLP, Normaliser, clip_gradients
 from robolearn.types import Observation, Spec
 
+Batch = Mapping[str, Any]
 Info = dict[str, float]
 
 
@@ -46,8 +47,9 @@ class BCConfig:
 class BehaviorCloning:
     """An ensemble cloned from demonstrations: a Policy, and a Learner that eats transitions.
 
-    A batch is a mapping of tensors: "state" [B, O] or, one batch for each member, [K, B, O];
-    "action" [B, A] or [K, B, A]; optionally "weight" [B] or [K, B], of mean 1.
+    A batch is a mapping of tensors: "observations", itself a mapping with "state" [B, O] or, one
+    batch for each member, [K, B, O]; "actions" [B, A] or [K, B, A]; optionally "weight" [B] or
+    [K, B], of mean 1.
     """
 
     name = "bc"
@@ -90,21 +92,22 @@ class BehaviorCloning:
 
     # learning
 
-    def fit_normaliser(self, state: Tensor) -> None:
-        """Take the scale of the inputs from states [B, O]; call it once, before training."""
-        self.network["normaliser"].fit(state)
+    def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
+        """Take the scale of the inputs from "state" [B, O]; call it once, before training."""
+        self.network["normaliser"].fit(observations["state"])
 
-    def bc_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Info]:
+    def bc_loss(self, batch: Batch) -> tuple[Tensor, Info]:
         """Sum the members' mean squared errors, so that each gets the gradient of its own."""
         loss = self.squared_error(batch).mean(dim=1)  # [K]
         return loss.sum(), {"loss": loss.mean().item()}
 
-    def squared_error(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def squared_error(self, batch: Batch) -> Tensor:
         """Give weight * mean_j (f_k(s)_j - a_j)^2 as [K, B]."""
-        error = (self(batch["state"]) - batch["action"]).square().mean(dim=-1)
+        predicted = self(batch["observations"]["state"])
+        error = (predicted - batch["actions"]).square().mean(dim=-1)
         return error * batch["weight"] if "weight" in batch else error
 
-    def update(self, batch: Mapping[str, Tensor]) -> Info:
+    def update(self, batch: Batch) -> Info:
         """Take one Adam step; return the loss and the gradient norm, means over the members."""
         self.network.train()
         loss, info = self.bc_loss(batch)
@@ -114,7 +117,7 @@ class BehaviorCloning:
         self.optimiser.step()
         return info | {"gradient_norm": norms.mean().item()}
 
-    def validate(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def validate(self, batch: Batch) -> Tensor:
         """Give every member's error [K] on [B, ...] data, dropout off."""
         self.network.eval()
         with torch.inference_mode():
