@@ -52,11 +52,11 @@ def grasp_yaw(scene: Scene, task: Task, side: str) -> float:
 
 
 def goal_turn(scene: Scene, task: Task) -> float:
-    """Give the least turn that makes the held object fit its goal, within the wrist's reach."""
-    if not task.goal_symmetry_rad:
+    """Give the least turn within the wrist's reach that makes the held object fit its goal."""
+    if task.goal_yaw_rad is None:
         return 0.0
-    least = wrap(-scene.object_yaw, task.goal_symmetry_rad)
-    other = least - np.copysign(task.goal_symmetry_rad, least)
+    least = wrap(task.goal_yaw_rad - scene.object_yaw, 2 * np.pi)
+    other = least - np.copysign(2 * np.pi, least)
     yaw, centre = scene.hand_yaw(task), scene.wrist_centre(task)
     return least if abs(yaw + least - centre) <= WRIST_REACH_RAD else other
 

@@ -47,7 +47,7 @@ class Style:
     low_approach_m: float = 0.035
     transport_height_m: float = 0.06
     speed: float = 0.8
-    gain: float = 0.9
+    gain: float = 3.0
     pause_s: float = 0.0
     noise: float = 0.08
     noise_time_s: float = 0.25
@@ -68,8 +68,8 @@ STYLES = MappingProxyType(
     {
         "base": Style(),
         # compatible: the same habits in another hand
-        "base_twin": Style(gain=0.8, speed=0.75, noise=0.1),
-        "base_brisk": Style(gain=1.0, speed=0.85, noise=0.07, noise_time_s=0.35),
+        "base_twin": Style(gain=2.6, speed=0.75, noise=0.1),
+        "base_brisk": Style(gain=3.4, speed=0.85, noise=0.07, noise_time_s=0.35),
         # one trait differs
         "other_order": Style(order="down_then_across"),
         "diagonal": Style(order="diagonal"),

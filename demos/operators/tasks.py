@@ -24,7 +24,8 @@ class Task:
     opposite_rad: turn between a grasp and the grasp from the opposite side.
     goal_xy_m: where the object's centre shall go; None: nowhere but up.
     goal_z_m: height of the object's centre at which it is let go.
-    goal_symmetry_rad: the object fits its goal at multiples of this yaw; 0 where any yaw does.
+    goal_yaw_rad: yaw of the object at its goal; None where any does. The pegs stand at the edge of
+        the Panda's reach: only with the handle towards the arm can the hand get there.
     clear_z_m: height of its centre at which it just clears what is in the way.
     arm_xy_m: where the arm stands.
     placement: start states wide enough that cloning a few dozen demonstrations is neither hopeless
@@ -40,7 +41,7 @@ class Task:
     opposite_rad: float
     goal_xy_m: tuple[float, float] | None
     goal_z_m: float
-    goal_symmetry_rad: float
+    goal_yaw_rad: float | None
     clear_z_m: float
     arm_xy_m: tuple[float, float]
     placement: Mapping[str, tuple[float, float]]
@@ -57,7 +58,7 @@ TASKS = MappingProxyType(
             opposite_rad=pi / 2,
             goal_xy_m=None,
             goal_z_m=0.92,
-            goal_symmetry_rad=0.0,
+            goal_yaw_rad=None,
             clear_z_m=0.92,
             arm_xy_m=(-0.56, 0.0),
             placement={
@@ -73,10 +74,10 @@ TASKS = MappingProxyType(
             width_m=0.05,
             symmetry_rad=0.0,
             opposite_rad=pi / 2,
-            goal_xy_m=(0.1975, 0.4025),
-            goal_z_m=0.875,
-            goal_symmetry_rad=0.0,
-            clear_z_m=0.96,
+            goal_xy_m=(0.145, 0.335),
+            goal_z_m=0.905,
+            goal_yaw_rad=None,
+            clear_z_m=0.965,
             arm_xy_m=(-0.5, -0.1),
             placement={
                 "x_range_m": (-0.14, 0.14),
@@ -93,13 +94,13 @@ TASKS = MappingProxyType(
             opposite_rad=pi,
             goal_xy_m=(0.23, 0.1),
             goal_z_m=0.855,
-            goal_symmetry_rad=pi / 2,
+            goal_yaw_rad=pi,
             clear_z_m=0.96,
             arm_xy_m=(-0.56, 0.0),
             placement={
                 "x_range_m": (-0.17, -0.05),
                 "y_range_m": (0.08, 0.25),
-                "yaw_range_rad": (-1.2, 0.6),
+                "yaw_range_rad": (pi - 1.4, pi + 0.6),
             },
         ),
         "NutAssemblyRound": Task(
@@ -111,13 +112,13 @@ TASKS = MappingProxyType(
             opposite_rad=pi,
             goal_xy_m=(0.23, -0.1),
             goal_z_m=0.855,
-            goal_symmetry_rad=0.0,
+            goal_yaw_rad=pi,
             clear_z_m=0.96,
             arm_xy_m=(-0.56, 0.0),
             placement={
                 "x_range_m": (-0.17, -0.05),
                 "y_range_m": (-0.25, -0.08),
-                "yaw_range_rad": (-1.4, 0.2),
+                "yaw_range_rad": (pi - 1.5, pi - 0.1),
             },
         ),
     }
