@@ -1,7 +1,17 @@
-"""robosuite's manipulation tasks as environments."""
+"""robosuite's manipulation tasks as environments.
+
+The physics, the controllers, the rewards and the start states are robosuite's. Different are:
+
+- Observations, reward and success describe the state after the step. robosuite computes them from
+  poses and contacts of one physics step earlier.
+- ``reset(seed=)`` alone determines an episode. robosuite draws from the global generators; they are
+  seeded for it and put back. What it draws while it builds a model (the edge of Lift's cube, the
+  hammer's handle) is the same in every environment, so that a state fits every one of them.
+- One step from a reset equals one step from the same state restored (``forget_cached_updates``).
+"""
 
 import contextlib
-import os
+import logging
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +21,19 @@ import gymnasium
 import numpy as np
 
 from robolearn.errors import UserError
-from robolearn.types import ArraySpec, Observation, Spec
+from robolearn.types import Observation, Spec
 from sim.options import choose, parse, require_positive
 from sim.physics import Physics, refresh
+from sim.rendering import Cameras, gl_environment
+from sim.robosuite_control import action_map, controller_config, describe
 from sim.robosuite_memory import Memory, forget_cached_updates
-from sim.robosuite_observation import StateReader
+from sim.robosuite_observation import StateReader, default_keys
+from sim.robosuite_tasks import RewardTerms, choose_object, name_object, place, take_over_choice
+from sim.spaces import checked_action, interface_spaces
 
-MODEL_SEED = 0  # what robosuite draws while it builds a model is the same in every environment
+MODEL_SEED = 0
+COLLISION_GROUP = 0  # robosuite draws visual geoms, of group 1
+NO_SHAPED_REWARD = ("TwoArmTransport",)  # robosuite has none and gives no reward when asked for it
 
 
 @dataclass(frozen=True)
@@ -25,21 +41,31 @@ class RobosuiteOptions:
     """Options of ``make("robosuite/TASK", ...)``."""
 
     robot: str | tuple[str, ...] = "Panda"
-    """Name of an arm, or of two arms for a two-arm task."""
+    """Name of an arm; for a two-arm task a pair, or one robot with two arms. One name of a
+    one-armed robot stands for two of them there."""
     controller: str | Mapping[str, Any] = "OSC_POSE"
-    """Name of a part controller, or robosuite's settings for one."""
+    """Name of a part controller for the arms, settings that differ from its default
+    (``{"type": "OSC_POSE", "kp": 300}``), or a composite configuration with ``body_parts``."""
+    cameras: tuple[str, ...] = ()
+    """Names of cameras that become observations."""
+    image_size: tuple[int, int] = (84, 84)
+    """Height and width of the images, pixels."""
+    fast_render: bool = True
+    """Leave out shadows, reflections, multisampling and sky."""
     horizon: int = 500
     """Control steps after which an episode is truncated."""
     control_hz: int = 20
     """Actions per second; must divide the 500 physics steps per second."""
     state: tuple[str, ...] | None = None
-    """Observables of robosuite that make up ``"state"``; None for the task's default."""
+    """robosuite's observables that make up ``"state"``; None for the task's default."""
+    placement: Mapping[str, tuple[float, float]] | None = None
+    """Range of start states of the object: ``x_range_m``, ``y_range_m``, ``yaw_range_rad``."""
     shaped_reward: bool = True
     """robosuite's shaped reward instead of the sparse one."""
 
 
 def make(task: str, options: Mapping[str, Any]) -> "RobosuiteEnv":
-    """Make robosuite's task of that name."""
+    """Make robosuite's task of that name; raise UserError for an unknown task or option."""
     where = f"robosuite/{task}"
     choose(task, names(), where, "task")
     return RobosuiteEnv(task, parse(RobosuiteOptions, options, where))
@@ -47,112 +73,133 @@ def make(task: str, options: Mapping[str, Any]) -> "RobosuiteEnv":
 
 def names() -> list[str]:
     """List robosuite's tasks."""
-    return sorted(_robosuite().ALL_ENVIRONMENTS)
+    _import_robosuite()
+    from robosuite.environments.base import REGISTERED_ENVS
+
+    return sorted(REGISTERED_ENVS)
 
 
 class RobosuiteEnv(gymnasium.Env):
-    """One robosuite task with one or two arms."""
+    """One robosuite task; see ``robolearn.types.Environment``.
 
-    metadata = {"render_modes": [], "render_fps": 20}
+    ``model`` and ``data`` are MuJoCo's own. A state [S] is mjSTATE_INTEGRATION, the model entries
+    that resets change, and robosuite's memory.
+    """
+
+    metadata = {"render_modes": []}
 
     def __init__(self, task: str, options: RobosuiteOptions) -> None:
         where = f"robosuite/{task}"
-        require_positive(where, horizon=options.horizon, control_hz=options.control_hz)
         self._options = options
-        self._env = _build(task, options)
+        config, self._env = _build(task, options, where)
         self._substeps = round(1 / (options.control_hz * self._env.model_timestep))
         self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
         self._physics = Physics(self.model, self.data)
-        self._physics.watch([lambda seed=seed: self._reset(seed) for seed in range(3)])
-        self._reader = StateReader(self._env, options.state or DEFAULT_STATE, where)
+        self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
+        keys = default_keys(self._env) if options.state is None else options.state
+        self._reader = StateReader(self._env, keys, where)
+        self._cameras = Cameras(
+            self.model, self.data, options.cameras, options.image_size, where,
+            fast=options.fast_render, hidden_groups=(COLLISION_GROUP,),
+        )  # fmt: skip
+        self._terms = RewardTerms(self._env)
+        self._action = action_map(self._env)
         self._advance(np.zeros(self._env.action_dim))
         self._memory = Memory(self._env)
-        self._reset(MODEL_SEED)
-        size = self._env.action_dim
+        self._restart(MODEL_SEED)
         self.interface = Spec(
             environment=where,
-            observations={"state": self._reader.spec},
-            action=ArraySpec((size,), "float32"),
+            observations={"state": self._reader.spec, **self._cameras.specs},
+            action=self._action.spec,
             period_s=self._substeps * self._env.model_timestep,
-            robot=options.robot if isinstance(options.robot, str) else "+".join(options.robot),
+            robot="+".join(self._env.robot_names),
+            controller=describe(config, self._env, options.control_hz),
         )
-        self.action_space = gymnasium.spaces.Box(-1, 1, (size,), np.float32)
-        self.observation_space = gymnasium.spaces.Dict(
-            {"state": gymnasium.spaces.Box(-np.inf, np.inf, self._reader.spec.shape, np.float32)}
-        )
+        self.observation_space, self.action_space = interface_spaces(self.interface)
 
     @property
     def mujoco_state_size(self) -> int:
         """How many leading entries of a state are time, qpos and qvel."""
         return self._physics.mujoco_state_size
 
+    @property
+    def model_xml(self) -> str:
+        """The model as MJCF."""
+        return self._env.sim.model.get_xml()
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; see ``robolearn.types.Environment``."""
+        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
         super().reset(seed=seed)
         if options and "state" in options:
             return self.set_state(options["state"]), {}
-        self._reset(int(self.np_random.integers(2**32)))
+        self._restart(int(self.np_random.integers(2**32)))
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action for one control period; see ``robolearn.types.Environment``."""
-        action = np.clip(np.asarray(action, np.float64), -1, 1)
-        self._advance(action)
+        """Apply an action float32 [A] in [-1, 1] for one control period.
+
+        ``info`` has "success", "is_success" (the same) and "reward_terms". Raises SpecError for an
+        action of another shape and DataError for one that is not finite.
+        """
+        robosuite_action = self._action(checked_action(action, self.interface))
+        self._advance(robosuite_action)
         refresh(self.model, self.data)
         self._env.timestep += 1
-        reward = float(self._env.reward(action))
+        reward, _, _ = self._env._post_action(robosuite_action)
         success = bool(self._env._check_success())
-        info = {"success": success, "is_success": success, "reward_terms": {"task": reward}}
+        terms = self._terms(float(reward), success)
+        info = {"success": success, "is_success": success, "reward_terms": terms}
         truncated = self._env.timestep >= self._options.horizon
-        return self._observe(), reward, False, truncated, info
+        return self._observe(), float(reward), False, truncated, info
 
     def get_state(self) -> np.ndarray:
-        """Give the state [S]: physics first, then robosuite's memory."""
+        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
         return np.concatenate([self._physics.get_state(), self._memory.get()])
 
     def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` gave, bit for bit; return the observation there."""
-        size = self._physics.size
-        self._physics.set_state(state[:size])
-        self._memory.set(state[size:])
+        """Restore what ``get_state`` of an environment with the same options gave."""
+        state = self._physics.checked(state, self._physics.size + self._memory.size)
+        self._physics.set_state(state[: self._physics.size])
+        self._memory.set(state[self._physics.size :])
+        name_object(self._env)
         forget_cached_updates(self._env)
         return self._observe()
 
     def close(self) -> None:
-        """Free the simulator."""
+        """Free the simulator and the renderer; calling it again does nothing."""
+        self._cameras.close()
+        if self._env.sim is not None:
+            self._env.close()
 
     def _observe(self) -> Observation:
-        return {"state": self._reader.read()}
+        return {"state": self._reader.read(), **self._cameras.render()}
 
-    def _reset(self, seed: int) -> None:
+    def _restart(self, seed: int) -> None:
         with _global_randomness(seed):
+            choose_object(self._env)
             self._env.reset()
         refresh(self.model, self.data)
         forget_cached_updates(self._env)
 
     def _advance(self, action: np.ndarray) -> None:
+        """Let robosuite's controllers drive the physics for one control period."""
         for i in range(self._substeps):
             self._env.sim.step1()
             self._env._pre_action(action, policy_step=i == 0)
             self._env.sim.step2()
 
 
-DEFAULT_STATE = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object-state")
-
-
-def _build(task: str, options: RobosuiteOptions) -> Any:
-    from robosuite.controllers import load_part_controller_config
-    from robosuite.controllers.composite.composite_controller_factory import (
-        refactor_composite_controller_config,
-    )
-
-    part = load_part_controller_config(default_controller=options.controller)
-    robots = [options.robot] if isinstance(options.robot, str) else list(options.robot)
-    configs = [refactor_composite_controller_config(part, r, ["right"]) for r in robots]
+def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, Any], Any]:
+    """Make robosuite's environment; give it and the controller settings of its first robot."""
+    robosuite = _import_robosuite()
+    require_positive(where, horizon=options.horizon, control_hz=options.control_hz)
+    _require_whole_substeps(options.control_hz, where)
+    robots = _robots(task, options.robot, where)
+    configs = [controller_config(options.controller, robot, where) for robot in robots]
     with _global_randomness(MODEL_SEED):
-        return _robosuite().make(
+        env = robosuite.make(
             task,
             robots=robots,
             controller_configs=configs,
@@ -161,22 +208,55 @@ def _build(task: str, options: RobosuiteOptions) -> Any:
             use_camera_obs=False,
             hard_reset=False,
             ignore_done=True,
-            reward_shaping=options.shaped_reward,
+            reward_shaping=options.shaped_reward and task not in NO_SHAPED_REWARD,
             control_freq=options.control_hz,
             horizon=options.horizon,
             renderer="mujoco",
         )
+    take_over_choice(env)
+    if options.placement is not None:
+        place(env, options.placement, where)
+    return configs[0], env
 
 
-def _robosuite() -> Any:
-    """Import robosuite; it sets MUJOCO_GL for everybody, which is undone."""
-    before = os.environ.get("MUJOCO_GL")
-    import robosuite
-    from robosuite.utils.log_utils import ROBOSUITE_DEFAULT_LOGGER
+def _robots(task: str, robot: str | tuple[str, ...], where: str) -> list[str]:
+    from robosuite.robots import ROBOT_CLASS_MAPPING
+    from robosuite.utils.robot_utils import check_bimanual
 
-    ROBOSUITE_DEFAULT_LOGGER.setLevel("ERROR")
-    if before is None:
-        os.environ.pop("MUJOCO_GL", None)
+    robots = [robot] if isinstance(robot, str) else list(robot)
+    for name in robots:
+        choose(name, ROBOT_CLASS_MAPPING, where, "robot")
+    two_arms = task.startswith("TwoArm")
+    if two_arms and len(robots) == 1 and not check_bimanual(robots[0]):
+        robots *= 2
+    if len(robots) > 1 + two_arms:
+        raise UserError(f"{where}: {len(robots)} robots given, the task takes {1 + two_arms}")
+    return robots
+
+
+def _require_whole_substeps(control_hz: int, where: str) -> None:
+    from robosuite import macros
+
+    rate = round(1 / macros.SIMULATION_TIMESTEP)
+    if rate % control_hz:
+        divisors = [n for n in range(1, rate + 1) if rate % n == 0]
+        close = min(divisors, key=lambda n: abs(n - control_hz))
+        raise UserError(
+            f"{where}: control_hz={control_hz} must divide {rate} physics steps a second; "
+            f"the nearest that does is {close}"
+        )
+
+
+def _import_robosuite() -> Any:
+    """Import robosuite without what it logs: parts that nobody asked for are missing."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with gl_environment():
+            import robosuite
+    finally:
+        logging.disable(level)
+    robosuite.utils.log_utils.ROBOSUITE_DEFAULT_LOGGER.setLevel(logging.ERROR)
     return robosuite
 
 

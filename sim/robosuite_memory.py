@@ -24,6 +24,7 @@ CONTROLLER_MEMORY = {
 }  # fmt: skip
 INTERPOLATORS = ("interpolator", "interpolator_pos", "interpolator_ori")
 TASK_MEMORY = ("nut_id", "object_id", "collisions", "f_excess")
+RING_BUFFER = ("buf", "ptr", "_size")
 
 Slot = tuple[Any, str]  # an object and the name of one of its attributes
 
@@ -43,12 +44,15 @@ class Memory:
 
     def get(self) -> np.ndarray:
         """Give the memory [M]."""
-        parts = []
+        memory = np.empty(self.size)
+        start = 0
         for template, (owner, name) in zip(self._templates, _slots(self._env), strict=True):
-            value = np.nan if getattr(owner, name) is None else getattr(owner, name)
-            if template is not None:
-                parts.append(np.broadcast_to(value, np.shape(template)).ravel())
-        return np.concatenate(parts).astype(np.float64)
+            end = start + _size(template)
+            if end > start:
+                value = getattr(owner, name)
+                memory[start:end] = np.nan if value is None else np.ravel(value)
+            start = end
+        return memory
 
     def set(self, memory: np.ndarray) -> None:
         """Restore what ``get`` gave."""
@@ -78,10 +82,12 @@ def _slots(env: Any) -> Iterator[Slot]:
         if hasattr(env, name):
             yield env, name
     for robot in env.robots:
-        for part, controller in robot.part_controllers.items():
+        for controller in robot.part_controllers.values():
             yield from _controller_slots(controller)
         for gripper in robot.gripper.values():
             yield gripper, "current_action"
+    if hasattr(env, "wiped_markers"):
+        yield from _wipe_slots(env)
 
 
 def _controller_slots(controller: Any) -> Iterator[Slot]:
@@ -91,6 +97,48 @@ def _controller_slots(controller: Any) -> Iterator[Slot]:
         interpolator = getattr(controller, name, None)
         if interpolator is not None:
             yield from ((interpolator, n) for n in ("start", "goal", "step"))
+    if hasattr(controller, "derr_buf"):
+        yield from ((controller.derr_buf, name) for name in RING_BUFFER)
+
+
+def _wipe_slots(env: Any) -> Iterator[Slot]:
+    """Wipe rewards low forces and accelerations, which the robot remembers from earlier steps."""
+    robot = env.robots[0]
+    for arm in robot.arms:
+        yield robot.recent_ee_forcetorques[arm], "current"
+        yield robot.recent_ee_acc[arm], "current"
+        yield from ((robot.recent_ee_vel_buffer[arm], name) for name in RING_BUFFER)
+    yield _WipeFlags(env), "wiped"
+    yield _WipeFlags(env), "force_bias"
+
+
+class _WipeFlags:
+    """Wipe's lists and dicts as arrays."""
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+
+    @property
+    def wiped(self) -> np.ndarray:
+        """Which markers are wiped, bool [markers]."""
+        return np.array([m in self._env.wiped_markers for m in self._env.model.mujoco_arena.markers])
+
+    @wiped.setter
+    def wiped(self, wiped: np.ndarray) -> None:
+        markers = self._env.model.mujoco_arena.markers
+        self._env.wiped_markers = [m for m, w in zip(markers, wiped, strict=True) if w]
+        model = self._env.sim.model
+        for marker, is_wiped in zip(markers, wiped, strict=True):
+            model.geom_rgba[model.geom_name2id(marker.visual_geoms[0])][3] = 0 if is_wiped else 1
+
+    @property
+    def force_bias(self) -> np.ndarray:
+        """Force at each hand when the episode began, N, [arms, 3]."""
+        return np.stack([self._env.ee_force_bias[arm] for arm in self._env.robots[0].arms])
+
+    @force_bias.setter
+    def force_bias(self, bias: np.ndarray) -> None:
+        self._env.ee_force_bias = dict(zip(self._env.robots[0].arms, bias, strict=True))
 
 
 def _size(template: Any) -> int:

@@ -1,5 +1,6 @@
 """robosuite's observables as one named state vector that describes the current state."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import mujoco
@@ -10,42 +11,51 @@ from robolearn.types import ArraySpec
 
 AXES = ("x", "y", "z")
 QUATERNION = ("w", "x", "y", "z")
+ACTIVE_OBJECT = "object"  # stands for the object that a reset chose, in tasks that choose one
 
 
 class StateReader:
     """Computes ``"state"`` float32 [O] from robosuite's own sensors.
 
-    The sensors are called directly, after the simulator has been brought up to date: robosuite's
-    observables are sampled at some physics step of the control period and, where one sensor reads
-    another's value from a cache, a control step earlier.
+    The sensors are called directly, on a simulator that is up to date. robosuite's observables are
+    sampled at some physics step of the control period, and a sensor that takes another's value
+    from a cache may find that of a control step earlier, or zeros after a reset.
 
     Quaternions are turned to wxyz. Of q and -q the one is taken that lies on the side of a
     reference: the value of the same quantity when the robot is in its initial pose and all free
-    bodies have the identity orientation. A hand therefore flips its sign only 180 degrees from its
-    home orientation, an object 180 degrees from the identity.
+    bodies have the identity orientation. A hand therefore changes sign only 180 degrees away from
+    its home orientation, an object 180 degrees away from the identity.
+
+    ``keys`` are names of observables, or of a modality ("object-state"), which stands for all its
+    active observables. Raises UserError for an unknown key.
     """
 
-    def __init__(self, env: Any, keys: tuple[str, ...], where: str) -> None:
+    def __init__(self, env: Any, keys: Iterable[str], where: str) -> None:
         self._env = env
-        self._observables = env._observables
         self._keys = _expand(env, keys, where)
+        self._plans: dict[str, list[str]] = {}  # active object -> the sensors to call, in order
         self._references: dict[str, np.ndarray] = {}
         values = self._sense_at_home()
-        self._references = {k: values[k] for k in self._keys if _is_quaternion(k, values[k])}
-        self.spec = _spec(self._keys, values, self._references)
+        self._references = {k: v for k, v in values.items() if _is_quaternion(k, v)}
+        self.spec = self._spec(values)
 
     def read(self) -> np.ndarray:
         """Compute the state float32 [O]."""
-        values = self._sense()
-        return np.concatenate([np.atleast_1d(values[key]) for key in self._keys]).astype(np.float32)
+        return np.concatenate([np.ravel(value) for value in self._sense().values()], dtype="f4")
 
     def _sense(self) -> dict[str, np.ndarray]:
+        active = _active_object(self._env)
+        if active not in self._plans:
+            wanted = [key.replace(ACTIVE_OBJECT, active) for key in self._keys]
+            self._plans[active] = _plan(self._env._observables, wanted if active else self._keys)
         cache: dict[str, Any] = {}
-        for _ in range(2):  # the second time every sensor finds what it reads from the cache
-            for name, observable in self._observables.items():
-                if observable.is_enabled():
-                    cache[name] = np.array(observable._sensor(cache))
-        return {key: self._canonical(key, cache[key]) for key in self._keys}
+        for name in self._plans[active]:
+            cache[name] = np.asarray(self._env._observables[name]._sensor(cache))
+        actual = (k.replace(ACTIVE_OBJECT, active) if active else k for k in self._keys)
+        return {
+            key: self._canonical(key, cache[name])
+            for key, name in zip(self._keys, actual, strict=True)
+        }
 
     def _canonical(self, key: str, value: np.ndarray) -> np.ndarray:
         if not _is_quaternion(key, value):
@@ -55,8 +65,7 @@ class StateReader:
         return -wxyz if reference is not None and wxyz @ reference < 0 else wxyz
 
     def _sense_at_home(self) -> dict[str, np.ndarray]:
-        sim = self._env.sim
-        model, data = sim.model._model, sim.data._data
+        model, data = self._env.sim.model._model, self._env.sim.data._data
         before = data.qpos.copy()
         for robot in self._env.robots:
             data.qpos[robot._ref_joint_pos_indexes] = robot.init_qpos
@@ -69,21 +78,86 @@ class StateReader:
         mujoco.mj_forward(model, data)
         return values
 
+    def _spec(self, values: dict[str, np.ndarray]) -> ArraySpec:
+        names: list[str] = []
+        units: list[str] = []
+        for key, value in values.items():
+            names += _entry_names(key, np.size(value), key in self._references)
+            units += [_unit(key)] * np.size(value)
+        return ArraySpec((len(names),), "float32", tuple(names), tuple(units))
 
-def _expand(env: Any, keys: tuple[str, ...], where: str) -> list[str]:
+
+def default_keys(env: Any) -> list[str]:
+    """List what a task's state consists of if nobody says otherwise.
+
+    Per arm the position and orientation of the end effector and the gripper's joints, then all
+    that robosuite reports about objects.
+    """
+    keys = []
+    for robot in env.robots:
+        for arm in robot.arms:
+            prefix = robot.robot_model.naming_prefix
+            prefix += f"{arm}_" if len(robot.arms) > 1 else ""
+            keys += [prefix + part for part in ("eef_pos", "eef_quat", "gripper_qpos")]
+    observables = env._observables
+    keys = [k for k in keys if k in observables and np.size(observables[k]._sensor({}))]
+    return [*keys, "object-state"]
+
+
+class _Trace(dict):
+    """A sensors' cache that records which entries are read and written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+
+    def __contains__(self, key: object) -> bool:
+        self.read.add(str(key))
+        return super().__contains__(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.written.add(key)
+        super().__setitem__(key, value)
+
+
+def _plan(observables: dict[str, Any], wanted: Iterable[str]) -> list[str]:
+    """List the sensors that the wanted ones need, in an order in which each finds its inputs.
+
+    robosuite defines "a_to_b" before or after the poses of a and b; here those come last.
+    """
+    order = sorted(observables, key=lambda name: "_to_" in name)
+    cache, traces = _Trace(), []
+    for name in order:
+        cache.read, cache.written = set(), {name}
+        cache[name] = np.asarray(observables[name]._sensor(cache))
+        traces.append((name, cache.read, cache.written))
+    needed, plan = set(wanted), []
+    for name, read, written in reversed(traces):
+        if written & needed:
+            needed |= read
+            plan.append(name)
+    return plan[::-1]
+
+
+def _active_object(env: Any) -> str:
+    return env.obj_to_use if getattr(env, "chooses_object", False) else ""
+
+
+def _expand(env: Any, keys: Iterable[str], where: str) -> list[str]:
+    """Replace modalities by their observables and the chosen object by its stand-in."""
+    active = _active_object(env)
+    names = {(name.replace(active, ACTIVE_OBJECT) if active else name): name for name in env._observables}
     modalities: dict[str, list[str]] = {}
-    for name, observable in env._observables.items():
+    for alias, name in names.items():
+        observable = env._observables[name]
         if observable.is_enabled() and observable.is_active():
-            modalities.setdefault(f"{observable.modality}-state", []).append(name)
+            modalities.setdefault(f"{observable.modality}-state", []).append(alias)
     expanded = []
     for key in keys:
-        if key in modalities:
-            expanded += modalities[key]
-        elif key in env._observables:
-            expanded.append(key)
-        else:
-            known = [*env._observables, *modalities]
-            raise UserError(f"{where}: unknown state entry '{key}'{nearest(key, known)}")
+        if key not in modalities and key not in names:
+            raise UserError(f"{where}: unknown state entry '{key}'{nearest(key, [*names, *modalities])}")
+        expanded += modalities.get(key, [key])
     return expanded
 
 
@@ -91,30 +165,18 @@ def _is_quaternion(key: str, value: np.ndarray) -> bool:
     return "quat" in key and np.shape(value) == (4,)
 
 
-def _spec(keys: list[str], values: dict, references: dict) -> ArraySpec:
-    names: list[str] = []
-    units: list[str] = []
-    for key in keys:
-        size = np.size(values[key])
-        names += _entry_names(key, size, key in references)
-        units += [_unit(key)] * size
-    return ArraySpec((len(names),), "float32", tuple(names), tuple(units))
-
-
 def _entry_names(key: str, size: int, is_quaternion: bool) -> list[str]:
     if size == 1:
         return [key]
-    if is_quaternion:
-        return [f"{key}_{axis}" for axis in QUATERNION]
-    suffixes = AXES if size == 3 else range(size)
-    return [f"{key}_{suffix}" for suffix in suffixes]
+    vector = AXES if size == 3 else range(size)
+    return [f"{key}_{suffix}" for suffix in (QUATERNION if is_quaternion else vector)]
 
 
 def _unit(key: str) -> str:
-    if "joint_pos" in key and not key.endswith(("cos", "sin")):
+    if key.endswith(("joint_pos", "hinge_qpos", "handle_qpos")):
         return "rad"
-    if key.endswith(("joint_vel",)):
+    if key.endswith("joint_vel"):
         return "rad/s"
-    if key.endswith(("_pos", "gripper_qpos", "centroid", "radius")):
-        return "m"
+    if key.endswith(("_pos", "_xpos", "gripper_qpos", "centroid", "radius")) or "_to_" in key:
+        return "" if "quat" in key else "m"
     return ""
