@@ -97,8 +97,8 @@ class Dataset:
         require_fit(self.interface, episode, f"{self.path}: the episode to append")
         content = encode(episode, self._env_args())
         with locked(self.path / ABOUT), uninterrupted():
-            numbers = [entry.number for entry in index.scan(self.path, self._entries)]
-            file = index.file_name(max(numbers, default=-1) + 1)
+            taken = [*self._entries, *index.scan(self.path, self._entries)]
+            file = index.file_name(max((entry.number for entry in taken), default=-1) + 1)
             write_atomically(self.path / EPISODES / file, content)
             self._update_index()
         return self._entries[-1].name

@@ -5,7 +5,6 @@ files, ``/mask/NAME`` the filter keys. It holds nothing that the episode files d
 masks that somebody else wrote into it), so it can be lost, stale or damaged without harm.
 """
 
-import dataclasses
 import io
 import json
 import re
@@ -124,7 +123,7 @@ def _encode(entries: list[Entry], others: Masks, env_args: Mapping[str, Any]) ->
     readable = [entry for entry in entries if not entry.fault]
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file["entries"] = json.dumps([dataclasses.asdict(entry) for entry in entries])
+        file["entries"] = json.dumps([vars(entry) for entry in entries])
         data = file.create_group("data")
         data.attrs.update(total=sum(e.length for e in readable), env_args=to_json(env_args))
         for entry in readable:

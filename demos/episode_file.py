@@ -139,7 +139,8 @@ def _checksum(episode: Episode) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     flags = [bool(getattr(episode, flag)) for flag in FLAGS]
-    digest.update(json.dumps([flags, json.loads(to_json(episode.metadata))]).encode())
+    metadata = json.loads(to_json(episode.metadata))  # as they will be read
+    digest.update(json.dumps([flags, metadata], sort_keys=True).encode())
     return digest.hexdigest()
 
 
