@@ -1,5 +1,6 @@
 """A tiny world for the tests of datasets and collection: a point on a line walks to its goal."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -20,6 +21,10 @@ INTERFACE = Spec(
     period_s=0.05,
     robot="Point",
     controller={"type": "VELOCITY", "limits": (-1.0, 1.0)},
+)
+
+CAMERA = dataclasses.replace(
+    INTERFACE, observations=INTERFACE.observations | {"wrist/left": ArraySpec((16, 8, 3), "uint8")}
 )
 
 
@@ -96,6 +101,27 @@ def walk(seed: int = 0, steps: int = 5, success: bool = True, **metadata) -> Epi
     )
 
 
+def with_camera(seed: int = 0, steps: int = 5) -> Episode:
+    """Make up an episode that fits CAMERA."""
+    frames = np.random.default_rng(seed).integers(0, 256, (steps + 1, 16, 8, 3), np.uint8)
+    episode = walk(seed, steps)
+    observations = episode.observations | {"wrist/left": frames}
+    return dataclasses.replace(episode, observations=observations)
+
+
+def with_nan(seed: int = 0) -> Episode:
+    """Make up an episode whose third action is not a number."""
+    episode = walk(seed)
+    actions = episode.actions.copy()
+    actions[2] = np.nan
+    return dataclasses.replace(episode, actions=actions)
+
+
+def episode_file(dataset: Dataset, number: int) -> Path:
+    """Give the file of demo_NUMBER."""
+    return dataset.path / "episodes" / f"episode_{number:06d}.hdf5"
+
+
 def assert_same(one: Episode, other: Episode) -> None:
     """Compare every field, bit for bit, NaN equal to NaN."""
     arrays = [
@@ -117,6 +143,14 @@ def assert_same(one: Episode, other: Episode) -> None:
 def dataset(tmp_path: Path) -> Dataset:
     """Give an empty dataset of this world."""
     return Dataset.create(tmp_path / "line", INTERFACE, {"length_m": 2.0})
+
+
+@pytest.fixture
+def mixed(dataset):
+    """Give four episodes, of 3, 4, 5 and 6 steps, of three operators."""
+    for i, (operator, success) in enumerate([("ann", 1), ("bob", 0), ("ann", 0), ("bob/2", 1)]):
+        dataset.append(walk(i, steps=3 + i, success=bool(success), operator=operator))
+    return dataset
 
 
 @pytest.fixture

@@ -5,70 +5,23 @@ import re
 import shutil
 import signal
 import threading
-import tracemalloc
 
 import h5py
 import numpy as np
 import pytest
 
 from demos import dataset as dataset_module
-from demos import dataset_index, transitions
+from demos import dataset_index
 from demos.dataset import Dataset
 from demos.episode_file import EpisodeFileError
 from robolearn.errors import DataError, SpecError
-from robolearn.types import ArraySpec, Episode
+from robolearn.types import ArraySpec
 
-from .conftest import INTERFACE, assert_same, walk
-
-CAMERA = dataclasses.replace(
-    INTERFACE, observations=INTERFACE.observations | {"wrist/left": ArraySpec((16, 8, 3), "uint8")}
-)
-
-
-def with_camera(seed: int = 0, steps: int = 5) -> Episode:
-    frames = np.random.default_rng(seed).integers(0, 256, (steps + 1, 16, 8, 3), np.uint8)
-    episode = walk(seed, steps)
-    observations = episode.observations | {"wrist/left": frames}
-    return dataclasses.replace(episode, observations=observations)
-
-
-def with_nan(seed: int = 0) -> Episode:
-    episode = walk(seed)
-    actions = episode.actions.copy()
-    actions[2] = np.nan
-    return dataclasses.replace(episode, actions=actions)
-
-
-def episode_file(dataset: Dataset, number: int):
-    return dataset.path / "episodes" / f"episode_{number:06d}.hdf5"
+from .conftest import CAMERA, INTERFACE, assert_same, episode_file, walk, with_camera
 
 
 def snapshot(folder):
     return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-# What goes in comes out
-
-
-@pytest.mark.parametrize(
-    "episode",
-    [
-        walk(),
-        walk(steps=1, success=False),
-        walk(number=np.int64(7), model_file="<mujoco>" + "x" * 100_000, note={"nested": [1, None]}),
-        dataclasses.replace(walk(), states=None, reward_terms={}),
-        with_nan(),
-    ],
-    ids=["plain", "one step", "metadata", "no states", "NaN"],
-)
-def test_an_episode_comes_back_bit_for_bit(dataset, episode):
-    name = dataset.append(episode)
-    assert_same(Dataset.open(dataset.path).load(name), episode)
-
-
-def test_images_and_names_with_slashes_come_back(tmp_path):
-    dataset = Dataset.create(tmp_path / "d", CAMERA)
-    assert_same(dataset.load(dataset.append(with_camera())), with_camera())
 
 
 def test_interface_and_options_come_back(dataset):
@@ -78,41 +31,7 @@ def test_interface_and_options_come_back(dataset):
     assert reopened.interface.to_json() == INTERFACE.to_json()
 
 
-def test_metadata_that_are_not_json_are_refused(dataset):
-    with pytest.raises(DataError, match="object"):
-        dataset.append(walk(thing=object()))
-    assert len(Dataset.open(dataset.path)) == 0
-
-
-# robomimic's layout
-
-
-def test_an_episode_file_has_robomimics_layout(dataset):
-    episode = walk(model_file="<mujoco/>")
-    dataset.append(episode)
-    with h5py.File(episode_file(dataset, 0)) as file:
-        demo = file["data/demo_0"]
-        assert file["data"].attrs["total"] == demo.attrs["num_samples"] == 5
-        assert demo.attrs["model_file"] == "<mujoco/>"
-        np.testing.assert_array_equal(demo["actions"], episode.actions)
-        np.testing.assert_array_equal(demo["rewards"], episode.rewards)
-        np.testing.assert_array_equal(demo["states"], episode.states[:5, :3])
-        np.testing.assert_array_equal(demo["obs/state"], episode.observations["state"][:5])
-        np.testing.assert_array_equal(demo["next_obs/state"], episode.observations["state"][1:])
-        assert demo["dones"][()].tolist() == [0, 0, 0, 0, 1]
-
-
-def test_states_are_whole_where_their_mujoco_part_is_unknown(dataset):
-    episode = dataclasses.replace(walk(), metadata={})
-    dataset.append(episode)
-    with h5py.File(episode_file(dataset, 0)) as file:
-        np.testing.assert_array_equal(file["data/demo_0/states"], episode.states[:5])
-
-
-def test_dones_mean_terminated_not_out_of_time(dataset):
-    dataset.append(walk(success=False))
-    with h5py.File(episode_file(dataset, 0)) as file:
-        assert not file["data/demo_0/dones"][()].any()
+# The index, masks and filters
 
 
 def test_the_index_joins_all_episodes_wherever_the_folder_is_moved(dataset, tmp_path, monkeypatch):
@@ -144,16 +63,6 @@ def test_env_args(tmp_path, environment, name, kind, arguments):
     assert (about["env_name"], about["type"]) == (name, kind)
     assert arguments.items() <= about["env_kwargs"].items()
     assert about["robolearn"]["options"] == {"length_m": 2.0}
-
-
-# Masks and filters
-
-
-@pytest.fixture
-def mixed(dataset):
-    for i, (operator, success) in enumerate([("ann", 1), ("bob", 0), ("ann", 0), ("bob/2", 1)]):
-        dataset.append(walk(i, steps=3 + i, success=bool(success), operator=operator))
-    return dataset
 
 
 def test_masks_tell_operators_and_outcomes(mixed):
@@ -386,113 +295,6 @@ def test_ensure_creates_then_opens_what_fits(tmp_path):
     assert len(Dataset.ensure(tmp_path / "d", INTERFACE)) == 1
     with pytest.raises(SpecError, match="robot"):
         Dataset.ensure(tmp_path / "d", dataclasses.replace(INTERFACE, robot="Sawyer"))
-
-
-# Arrays for training
-
-
-def test_transitions_are_the_episodes_end_to_end(mixed):
-    batch = mixed.transitions(success=True, next_observations=True)
-    episodes = mixed.episodes(success=True)
-    states = [e.observations["state"] for e in episodes]
-    np.testing.assert_array_equal(
-        batch["observations"]["state"], np.concatenate([s[:-1] for s in states])
-    )
-    np.testing.assert_array_equal(
-        batch["next_observations"]["state"], np.concatenate([s[1:] for s in states])
-    )
-    np.testing.assert_array_equal(batch["actions"], np.concatenate([e.actions for e in episodes]))
-    np.testing.assert_array_equal(batch["rewards"], np.concatenate([e.rewards for e in episodes]))
-    assert batch["episode"].tolist() == [0] * 3 + [3] * 6
-    assert batch["step"].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
-    assert np.flatnonzero(batch["terminated"]).tolist() == [2, 8]
-
-
-def test_transitions_are_mapped_and_read_only(tmp_path):
-    dataset = Dataset.create(tmp_path / "d", CAMERA)
-    dataset.append(with_camera())
-    frames = dataset.transitions()["observations"]["wrist/left"]
-    assert isinstance(frames, np.memmap) and not frames.flags.writeable
-    np.testing.assert_array_equal(frames, with_camera().observations["wrist/left"][:-1])
-
-
-def test_building_the_cache_needs_the_memory_of_one_episode(tmp_path):
-    interface = dataclasses.replace(
-        INTERFACE, observations={"cam": ArraySpec((64, 64, 3), "uint8")}
-    )
-    dataset = Dataset.create(tmp_path / "d", interface)
-    frames = np.random.default_rng(0).integers(0, 256, (41, 64, 64, 3), np.uint8)  # 0.5 MB
-    for seed in range(12):
-        dataset.append(dataclasses.replace(walk(seed, steps=40), observations={"cam": frames}))
-    tracemalloc.start()
-    dataset.transitions()
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak_bytes < 4 * frames.nbytes
-
-
-def test_the_cache_is_used_again_but_never_stale(mixed, monkeypatch):
-    first = mixed.transitions()
-    with monkeypatch.context() as patch:
-        patch.setattr(transitions, "_build", None)  # calling it would fail
-        np.testing.assert_array_equal(mixed.transitions()["actions"], first["actions"])
-    shutil.copy(episode_file(mixed, 3), episode_file(mixed, 0))
-    changed = Dataset.open(mixed.path).transitions()
-    assert len(changed["actions"]) == len(first["actions"]) + 3
-    shutil.rmtree(mixed.path / "cache")
-    assert len(Dataset.open(mixed.path).transitions()["actions"]) == len(changed["actions"])
-
-
-def test_a_cache_that_somebody_else_built_first_is_used(mixed, monkeypatch):
-    real = transitions._publish
-
-    def beaten(temporary, folder):
-        shutil.copytree(temporary, folder)
-        real(temporary, folder)
-
-    monkeypatch.setattr(transitions, "_publish", beaten)
-    assert len(mixed.transitions()["actions"]) == 3 + 4 + 5 + 6
-    assert len(list((mixed.path / "cache").iterdir())) == 1
-
-
-def test_nan_is_kept_but_never_trained_on(dataset):
-    dataset.append(walk())
-    dataset.append(with_nan())
-    assert len(dataset.episodes()) == 2
-    with pytest.raises(DataError, match="episode_000001.hdf5: actions is not finite at step 2"):
-        dataset.transitions()
-    assert list((dataset.path / "cache").iterdir()) == []
-
-
-def test_an_empty_dataset_or_selection_cannot_be_trained_on(dataset):
-    with pytest.raises(DataError, match="line has no episodes$"):
-        dataset.transitions()
-    dataset.append(walk())
-    with pytest.raises(DataError, match="no episodes with success=False, operator=ann"):
-        dataset.transitions(success=False, operator="ann")
-
-
-CACHE_ON_A_FULL_DISK = """
-import resource, sys
-from demos.dataset import Dataset
-from robolearn.errors import DataError
-dataset = Dataset.open(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, resource.RLIM_INFINITY))
-try:
-    dataset.transitions()
-except DataError as error:
-    print(error)
-"""
-
-
-def test_a_disk_that_fills_up_while_the_cache_is_built(dataset, start_python):
-    for seed in range(3):
-        dataset.append(walk(seed, steps=100))
-    output, errors = start_python(CACHE_ON_A_FULL_DISK, dataset.path).communicate()
-    assert not errors
-    assert f"{dataset.path}/cache: cannot write" in output and output.count("\n") == 1
-    assert list((dataset.path / "cache").iterdir()) == []
-    assert len(dataset.transitions()["actions"]) == 300
 
 
 def test_the_module_describes_its_own_folder(dataset):
