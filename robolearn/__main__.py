@@ -1,0 +1,115 @@
+"""The command line; its own words come without importing any simulator or learner."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from robolearn.errors import UserError, nearest
+
+USAGE = """\
+usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
+       robolearn list                          name the launch files
+       robolearn show LAUNCH [KEY=VALUE ...]   print the resolved configuration
+       robolearn view RUN                      open the recording of a run in Rerun
+       robolearn doctor DATASET [--repair]     check a dataset file by file, and mend it
+       robolearn --help | --version
+
+LAUNCH is a path, or a name in ./launch or among the launch files that come with robolearn. KEY may
+have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=DIRECTORY, threads=1,
+view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
+"""
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line; give its exit code: 2 for what the user can put right."""
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        if command in COMMANDS:
+            return COMMANDS[command](rest)
+        return _run(command, rest)
+    except UserError as error:
+        print(f"robolearn: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("robolearn: interrupted; what was finished is kept", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(name: str, overrides: Sequence[str]) -> int:
+    if name.startswith("-"):
+        raise UserError(f"unknown option '{name}'{nearest(name, COMMANDS)}")
+    from robolearn import launch
+
+    directory = launch.execute(launch.read(launch.find(name), overrides))
+    print(directory / "summary.json")
+    return 0
+
+
+def _help(rest: Sequence[str]) -> int:
+    print(USAGE, end="")
+    return 0
+
+
+def _version(rest: Sequence[str]) -> int:
+    from importlib.metadata import version
+
+    print(f"robolearn {version('robolearn')}")
+    return 0
+
+
+def _list(rest: Sequence[str]) -> int:
+    _expect(rest, 0, "list")
+    from robolearn import launch
+
+    files = launch.launch_files()
+    width = max(map(len, files), default=0)
+    for name, path in files.items():
+        print(f"{name:{width}}  {launch.description(path)}".rstrip())
+    return 0
+
+
+def _show(rest: Sequence[str]) -> int:
+    if not rest:
+        raise UserError("expected: robolearn show LAUNCH [KEY=VALUE ...]")
+    from robolearn import config, launch
+
+    print(config.to_yaml(launch.read(launch.find(rest[0]), rest[1:]).settings()), end="")
+    return 0
+
+
+def _view(rest: Sequence[str]) -> int:
+    _expect(rest, 1, "view RUN")
+    from robolearn.registry import load
+
+    load("robolearn.viz:view")(Path(rest[0]))
+    return 0
+
+
+def _doctor(rest: Sequence[str]) -> int:
+    paths = [argument for argument in rest if argument != "--repair"]
+    _expect(paths, 1, "doctor DATASET [--repair]")
+    from robolearn.registry import load
+
+    report = load("demos.doctor:doctor")(paths[0], repair="--repair" in rest)
+    print("\n".join(load("demos.doctor:report_lines")(report)))
+    return 0 if report.healthy else 1
+
+
+def _expect(rest: Sequence[str], count: int, usage: str) -> None:
+    if len(rest) != count or any(argument.startswith("-") for argument in rest):
+        raise UserError(f"expected: robolearn {usage}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "--help": _help,
+    "-h": _help,
+    "--version": _version,
+    "list": _list,
+    "show": _show,
+    "view": _view,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""Strict configuration: YAML and ``key=value`` in, frozen dataclasses out, one-line errors.
+
+YAML is read in its 1.2 core schema, safely: ``1e-3`` is a number, ``off`` is text, a key that
+stands twice is an error, and there is no merging, interpolation or evaluation. Values are checked
+against the dataclass' annotations without coercion, except that an integer may stand for a float
+and a list for a tuple.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import reprlib
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from robolearn.errors import UserError, nearest
+
+Config = TypeVar("Config")
+Keys = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Which environment to make, by name, and the options that its adapter knows."""
+
+    name: str
+    """``robosuite/Lift``, ``dmc/walker-walk``, ``mujoco/PATH.xml``, ``gym/ID``."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of ``sim.make``: ``{robot: Panda, horizon: 200}``."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The raw values of one launch file and its overrides, which knows where each came from."""
+
+    path: Path
+    values: dict[str, Any]
+    node: yaml.Node
+    overrides: dict[Keys, str]  # ("bc", "width") -> "bc.width=64"
+
+    def where(self, keys: Keys) -> str:
+        """Say where ``keys`` was written: ``'bc.width=64'`` or ``launch/lift.yaml:7``."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self.overrides:
+                return f"'{self.overrides[keys[:end]]}'"
+        line = _line(self.node, keys)
+        return f"{self.path}:{line}" if line else str(self.path)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Source:
+    """Read a YAML mapping and put ``key=value`` overrides (dotted keys, YAML values) over it.
+
+    Raises UserError for what is no YAML mapping, and for overrides that cannot be applied.
+    """
+    node = _compose(_text(path), str(path))
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError(f"{path}: expected 'key: value' lines")
+    source = Source(path, _construct(node, str(path)), node, {})
+    for override in overrides:
+        keys, value = _parse_override(override)
+        _assign(source.values, keys, value, override)
+        source.overrides[keys] = override
+    return source
+
+
+def build(
+    cls: type[Config],
+    source: Source,
+    values: Mapping[str, Any],
+    also_known: Iterable[str] = (),
+) -> Config:
+    """Make a ``cls`` of ``values`` (a part of ``source.values``).
+
+    Raises UserError for the first unknown key, wrong type or missing key; ``also_known`` are names
+    that may stand beside the dataclass' own and are offered when a key is misspelt.
+    """
+    # A stdlib dataclass takes its strictness from what is around it: hence the dict around it.
+    adapter = pydantic.TypeAdapter(dict[str, cls], config=pydantic.ConfigDict(extra="forbid"))
+    try:  # as JSON: strict, and yet a list may stand for a tuple
+        return adapter.validate_json(json.dumps({"": values}), strict=True)[""]
+    except pydantic.ValidationError as error:
+        raise UserError(_explain(error, cls, source, also_known)) from None
+    except UserError as error:  # from a dataclass' own __post_init__
+        raise UserError(f"{source.path}: {error}") from None
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Turn a configuration dataclass into dicts, lists and scalars."""
+    return pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Write plain values as YAML, in their order."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+
+
+# -- YAML ---------------------------------------------------------------------------------------
+
+_CORE_TAGS = {
+    "bool": re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
+    "int": re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"),
+    "float": re.compile(
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    "null": re.compile(r"^(?:~|null|Null|NULL|)$"),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in the 1.2 core schema, in which a key may stand only once."""
+
+    yaml_implicit_resolvers: typing.ClassVar = {
+        None: [(f"tag:yaml.org,2002:{name}", pattern) for name, pattern in _CORE_TAGS.items()]
+    }
+    yaml_constructors: typing.ClassVar = {
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in [None, *(f"tag:yaml.org,2002:{t}" for t in (*_CORE_TAGS, "str", "seq", "map"))]
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse aliases: a value stands where it is used."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(
+                problem="an alias; write the value out", problem_mark=self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        """Refuse keys that are no text or that stand twice."""
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be text", problem_mark=key.start_mark
+                )
+            if key.value in seen:
+                problem = f"key '{key.value}' stands twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _compose(text: str, where: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise _yaml_error(error, where) from None
+
+
+def _construct(node: yaml.Node, where: str) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise _yaml_error(error, where) from None
+    finally:
+        loader.dispose()
+
+
+def _yaml_error(error: yaml.YAMLError, where: str) -> UserError:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    line = f":{mark.line + 1}" if mark and not where.startswith("'") else ""
+    return UserError(f"{where}{line}: {problem}")
+
+
+def _line(node: yaml.Node, keys: Keys) -> int | None:
+    """Give the line, from 1, on which the last of ``keys`` that can be found was written."""
+    line = None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(k, v) for k, v in node.value if k.value == key]
+            if pairs:
+                line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+    return line
+
+
+# -- overrides ----------------------------------------------------------------------------------
+
+
+def _parse_override(override: str) -> tuple[Keys, Any]:
+    name, equals, text = override.partition("=")
+    keys = tuple(name.split("."))
+    if not equals or not all(keys):
+        raise UserError(f"'{override}': expected key=value")
+    node = _compose(text, f"'{override}'")
+    return keys, None if node is None else _construct(node, f"'{override}'")
+
+
+def _assign(values: dict[str, Any], keys: Keys, value: Any, override: str) -> None:
+    for depth, key in enumerate(keys[:-1], start=1):
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"'{override}': {'.'.join(keys[:depth])} has no keys of its own")
+    values[keys[-1]] = value
+
+
+# -- errors -------------------------------------------------------------------------------------
+
+_UNKNOWN = "unexpected_keyword_argument"
+
+
+def _explain(
+    error: pydantic.ValidationError, cls: type, source: Source, also_known: Iterable[str]
+) -> str:
+    """Put the most telling fault into one line; a misspelt key also makes one that is missing."""
+    faults = error.errors(include_url=False)
+    fault = min(faults, key=lambda fault: fault["type"] != _UNKNOWN)
+    keys = fault["loc"][1:]  # without the dict around the dataclass
+    name = ".".join(map(str, keys))
+    if fault["type"] == "missing":
+        return f"{source.where(keys[:-1])}: missing key '{name}'"
+    if fault["type"] == _UNKNOWN:
+        known = _known(cls, keys[:-1]) | (set(also_known) if len(keys) == 1 else set())
+        return f"{source.where(keys)}: unknown key '{name}'{nearest(str(keys[-1]), known)}"
+    said = "Input should be 'key: value' lines" if "dataclass" in fault["type"] else fault["msg"]
+    said = said.removeprefix("Input ").removeprefix("Value error, ")
+    return f"{source.where(keys)}: {name} {said}, not {reprlib.repr(fault['input'])}"
+
+
+def _known(cls: type, keys: Keys) -> set[str]:
+    """Name the fields of the section that ``keys`` lead to from ``cls``."""
+    sections = [cls]
+    for key in keys:
+        hints = {k: hint for s in sections for k, hint in typing.get_type_hints(s).items()}
+        if key in hints:  # else an index, or the key of a dict of sections
+            sections = list(_sections(hints[key]))
+    return {f.name for s in sections for f in dataclasses.fields(s)}
+
+
+def _sections(annotation: Any) -> Iterator[type]:
+    if dataclasses.is_dataclass(annotation):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _sections(argument)

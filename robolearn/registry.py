@@ -1,0 +1,43 @@
+"""Names to things, as strings: nothing is imported before it is asked for."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from robolearn.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a launch file can do: a frozen configuration dataclass and ``run(config, run)``.
+
+    The function gets the configuration and a ``robolearn.run.Run``, and returns the summary, a
+    JSON-able dict. ``resumable`` says whether it goes on in the directory of a stopped run.
+    """
+
+    config: str  # "module:Dataclass"
+    function: str  # "module:function"
+    resumable: bool = False
+
+
+VERBS = {
+    "collect": Verb("robolearn.verbs.collect:CollectConfig", "robolearn.verbs.collect:collect"),
+    "bc": Verb("robolearn.verbs.bc:CloneConfig", "robolearn.verbs.bc:clone", resumable=True),
+    "evaluate": Verb(
+        "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
+    ),
+    "compatibility": Verb("demos.study:StudyConfig", "demos.study:run_study", resumable=True),
+}
+
+
+def verb(name: str, where: str) -> Verb:
+    """Give the verb called ``name``; UserError that starts with ``where`` if there is none."""
+    if name not in VERBS:
+        raise UserError(f"{where}: unknown verb '{name}'{nearest(name, VERBS)}")
+    return VERBS[name]
+
+
+def load(name: str) -> Any:
+    """Import what ``"module:attribute"`` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

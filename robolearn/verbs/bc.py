@@ -1,0 +1,91 @@
+"""``verb: bc``: clone the behaviour in a dataset, and evaluate the clone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from robolearn import checkpoint
+from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.config import EnvConfig
+from robolearn.registry import load
+from robolearn.run import Run
+from robolearn.train import OfflineConfig, offline
+from robolearn.types import Spec
+from robolearn.verbs.evaluate import EvaluationConfig, measure
+
+
+@dataclass(frozen=True)
+class CloneConfig:
+    """What is cloned, how, and how the clone is evaluated."""
+
+    dataset: str
+    """Folder of a dataset; the clone is evaluated in the environment that it was recorded in."""
+    operator: str | None = None
+    """Only this operator's demonstrations; None for everybody's."""
+    success: bool | None = True
+    """Only successful (or failed) demonstrations; None for both."""
+    bc: BCConfig = BCConfig()
+    """Network and optimiser."""
+    training: OfflineConfig = OfflineConfig()
+    """Length and batches."""
+    checkpoint_epochs: pydantic.PositiveInt = 5
+    """Epochs between checkpoints from which a stopped run is resumed."""
+    evaluation: EvaluationConfig | None = EvaluationConfig()
+    """How many episodes, and how long; None for no evaluation."""
+
+
+def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
+    """Train, with checkpoints on the way, evaluate, and leave the best weights in ``checkpoint/``.
+
+    Summary: ``demonstrations``, ``transitions``, ``best_epoch``, ``validation_loss``, and under
+    ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
+    """
+    dataset = load("demos.dataset:Dataset").open(config.dataset)
+    filters = {"operator": config.operator, "success": config.success}
+    data = dataset.transitions(**filters)
+    learner, losses = _train(config, run, dataset.interface, data)
+    summary = {
+        "demonstrations": len(dataset.names(**filters)),
+        "transitions": len(data["actions"]),
+        "best_epoch": int(np.argmin(losses)) + 1,
+        "validation_loss": min(losses),
+    }
+    if config.evaluation is not None:
+        env = run.make_env(EnvConfig(dataset.interface.environment, dataset.env_options))
+        learner.interface.require(env.interface, "the policy", "the environment")
+        summary["evaluation"] = measure(learner, env, config.evaluation, run)
+    checkpoint.save(run.path("checkpoint"), learner)  # good for acting, a quarter of the size
+    return summary
+
+
+def _train(
+    config: CloneConfig, run: Run, interface: Spec, data: Mapping[str, Any]
+) -> tuple[BehaviorCloning, list[float]]:
+    """Train, or go on training; give the learner and the validation loss after each epoch."""
+    folder = run.path("checkpoint")
+    if folder.exists():  # a resumed run
+        restored = checkpoint.load_learner(folder, interface)
+        learner, losses = restored.learner, restored.counters["validation_losses"]
+    else:
+        learner, losses = BehaviorCloning(interface, config.bc, run.seed), []
+
+    with run.counter(config.training.epochs, "training") as counter:
+        counter.update(len(losses))
+
+        def on_epoch(epoch: int, info: dict[str, float]) -> None:
+            counter.update()
+            run.log(epoch, **info)
+            losses.append(info.get("validation_loss", info["loss"]))
+            if counter.n % config.checkpoint_epochs == 0:
+                checkpoint.save(folder, learner, {"validation_losses": losses})
+
+        offline(
+            learner, data, config.training, run.seed, first_epoch=len(losses), on_epoch=on_epoch
+        )
+    checkpoint.save(folder, learner, {"validation_losses": losses})
+    return learner, losses
