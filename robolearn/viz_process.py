@@ -1,0 +1,86 @@
+"""Rerun's own viewer as a process of its own, listening on this machine only.
+
+The servers inside of the rerun package listen on all interfaces; the viewer's command line can be
+told not to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
+
+
+def has_screen(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
+    """Say whether a window can be opened here."""
+    return platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
+class ViewerProcess:
+    """Rerun's viewer: a ``window``, or a web page at ``address``; data goes to ``url``."""
+
+    def __init__(self, window: bool, recording: Path | None = None) -> None:
+        """Start it, showing ``recording`` if given, and wait until it listens.
+
+        Raises RuntimeError if it does not.
+        """
+        self.window = window
+        port, web_port = _free_ports(2)
+        self.url = f"rerun+http://{HOST}:{port}/proxy"
+        self.address = f"http://{HOST}:{web_port}/?url={quote(self.url, safe='')}"
+        web = [] if window else ["--serve-web", "--web-viewer-port", str(web_port)]
+        command = [sys.executable, "-m", "rerun_cli", "--bind", HOST, "--port", str(port), *web]
+        self._process = subprocess.Popen(
+            command + ([str(recording)] if recording else []),
+            env={**os.environ, "RUST_LOG": "warn"},
+            start_new_session=True,  # the command starts another one, and both must end together
+        )
+        try:
+            self._await_port(port if window else web_port)
+        except BaseException:
+            self.close()
+            raise
+
+    def wait(self) -> None:
+        """Wait until it ends by itself (the window is closed)."""
+        self._process.wait()
+
+    def close(self) -> None:
+        """End it; calling it again does nothing."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, kind)
+                try:
+                    self._process.wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def _await_port(self, port: int) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex((HOST, port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError(f"rerun's viewer does not answer at {HOST}:{port}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
