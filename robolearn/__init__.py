@@ -1,0 +1,19 @@
+"""Robot imitation and skill learning: episodes in, policies out."""
+
+import importlib
+from typing import Any
+
+_FACE = {  # name -> module; imported when it is first asked for, as torch takes seconds
+    "calibrate": "robolearn.calibration",
+    "Judge": "robolearn.judge",
+    "JudgeConfig": "robolearn.judge",
+    "Verdict": "robolearn.judge",
+}
+__all__ = ["Judge", "JudgeConfig", "Verdict", "calibrate"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the public face when it is first asked for."""
+    if name not in _FACE:
+        raise AttributeError(f"module 'robolearn' has no attribute '{name}'")
+    return getattr(importlib.import_module(_FACE[name]), name)

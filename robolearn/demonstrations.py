@@ -1,0 +1,76 @@
+"""Demonstrations as plain arrays: checked at the edge, laid out for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from robolearn.errors import DataError, SpecError
+from robolearn.types import ArraySpec, Spec
+
+Demonstration = tuple[np.ndarray, np.ndarray]  # states [T, O], actions [T, A], float32
+
+
+def paired(
+    observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pair each demonstration's observations with its actions; DataError if there are not both."""
+    if len(observations) != len(actions):
+        raise DataError(
+            f"observations of {len(observations)} demonstrations, but actions of {len(actions)}"
+        )
+    return zip(observations, actions, strict=True)
+
+
+def plain_interface(observations: np.ndarray, actions: np.ndarray) -> Spec:
+    """Describe arrays [T, O] and [T, A] that come without an environment; entries are numbered."""
+    sizes = [np.shape(array)[-1] if np.ndim(array) == 2 else 0 for array in (observations, actions)]
+    state, action = (
+        ArraySpec((size,), names=tuple(f"{name}_{i}" for i in range(size)))
+        for name, size in zip(("state", "action"), sizes, strict=True)
+    )
+    return Spec("arrays", {"state": state}, action, period_s=0.0)
+
+
+def checked(
+    observations: np.ndarray, actions: np.ndarray, interface: Spec, where: str = "demonstration"
+) -> Demonstration:
+    """Give states [T, O] and actions [T, A] as float32, once they are found sound.
+
+    Raises SpecError if their sizes are not the interface's; DataError if the lengths differ, there
+    are no steps, values are not finite, or actions leave [-1, 1] (it names the first such step).
+    """
+    specs = {"observations": interface.observations["state"], "actions": interface.action}
+    arrays = {"observations": np.asarray(observations), "actions": np.asarray(actions)}
+    for name, array in arrays.items():
+        if array.ndim != 2 or array.shape[1:] != specs[name].shape:
+            raise SpecError(
+                f"{where}: {name} have shape {array.shape} instead of [T, {specs[name].shape[0]}]"
+            )
+        finite = np.isfinite(array).all(axis=1)
+        if not finite.all():
+            raise DataError(f"{where}: {name} are not finite at step {finite.argmin()}")
+    states, actions = arrays.values()
+    if len(states) != len(actions) or len(actions) == 0:
+        raise DataError(
+            f"{where}: {len(states)} observations and {len(actions)} actions; it needs one of each"
+            " for every step (without the observation after the last action)"
+        )
+    outside = np.abs(actions).max(axis=1) > 1.0 + 1e-6
+    if outside.any():
+        raise DataError(
+            f"{where}: actions leave [-1, 1] at step {outside.argmax()}: scale them by their limits"
+        )
+    return states.astype(np.float32), actions.astype(np.float32)
+
+
+def transitions(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """Lay demonstrations out as ``train.offline`` wants them, numbered from 0 as episodes."""
+    lengths = [len(actions) for _, actions in demonstrations]
+    return {
+        "observations": {"state": np.concatenate([states for states, _ in demonstrations])},
+        "actions": np.concatenate([actions for _, actions in demonstrations]),
+        "episode": np.repeat(np.arange(len(demonstrations)), lengths),
+    }
