@@ -1,0 +1,113 @@
+# Set-up shared by ./run and ./test, which source it: after it, $venv holds the project and all that
+# it needs. The first time takes minutes, the next a fraction of a second. Nothing is asked.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+stamp=$venv/.complete  # says for which pins and which folder the environment is complete
+unfinished=$venv/.unfinished
+
+say() { echo "set-up: $*" >&2; }
+
+# Print the first Python 3.11 that really runs (a pyenv shim may exist and not run).
+find_python() {
+  local candidate
+  for candidate in $(type -ap python3.11 python3 python) \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  say "Python 3.11 is needed and was not found; install it (apt-get install python3.11 python3.11-venv," \
+    "or pyenv install 3.11) and start again"
+  return 2
+}
+
+# Name the Debian packages that are missing: GL to render without a screen, what OpenCV loads, and a
+# compiler for evdev, which robosuite's keyboard support pulls in and which comes as source only.
+missing_packages() {
+  local libraries
+  libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null) || return 0  # no Linux
+  has() { [[ $libraries == *"$1"* ]]; }
+  { has libEGL.so.1 && { has libEGL_mesa.so || has libEGL_nvidia.so; }; } || has libOSMesa.so ||
+    echo libegl1 libgl1-mesa-dri libosmesa6
+  has libGL.so.1 || echo libgl1
+  has libgthread-2.0.so.0 || echo libglib2.0-0
+  if [[ ! -e $stamp ]]; then
+    command -v cc >/dev/null && [[ -e /usr/include/linux/input.h ]] || echo gcc libc6-dev
+    [[ -e $(python_headers) ]] || echo python3-dev
+  fi
+}
+
+python_headers() {
+  "$python" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")'
+}
+
+# Install Debian packages if that is possible without asking; else say what to type, and go on.
+install_packages() {
+  local sudo=() available=() package
+  if [[ $(id -u) != 0 ]]; then
+    sudo=(sudo -n)
+    sudo -n true 2>/dev/null || { advise "$@"; return 0; }
+  fi
+  command -v apt-get >/dev/null || { advise "$@"; return 0; }
+  say "installing $*"
+  "${sudo[@]}" apt-get update -qq >&2 || true  # an old list may do
+  for package; do  # newer systems have no libosmesa6, and do not need it
+    apt-cache show "$package" >/dev/null 2>&1 && available+=("$package")
+  done
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${available[@]}" >/dev/null || advise "$@"
+}
+
+advise() {
+  say "system packages are missing, and may not be installed from here; some things will not work. Type:"
+  say "  sudo apt-get update && sudo apt-get install --no-install-recommends $*"
+}
+
+# Print what the environment must have been made for.
+wanted() { cat "$root/pyproject.toml" "$root/constraints.txt" <(echo "$root") | cksum; }
+
+make_environment() {
+  # One that was interrupted may hold half a package: begin again (pip's own cache makes that cheap).
+  [[ -e $unfinished ]] && rm -rf "$venv"
+  say "making .venv, once; this takes some minutes"
+  [[ -x $venv/bin/python ]] || new_environment
+  touch "$unfinished"
+  rm -f "$stamp"
+  # torch first and exactly: asked for as a range, pip takes gigabytes of CUDA packages.
+  pip_install "$(grep '^torch==' "$root/constraints.txt")"
+  pip_install -c "$root/constraints.txt" -e "$root[dev]"
+  wanted >"$stamp"
+  rm "$unfinished"
+  say "done"
+}
+
+# Debian's python3.11 may come without ensurepip: then its own pip serves the environment.
+new_environment() {
+  mkdir -p "$venv" && touch "$unfinished"
+  if "$python" -c 'import ensurepip' 2>/dev/null; then
+    "$python" -m venv "$venv"
+  else
+    "$python" -m venv --without-pip "$venv"
+    "$python" -m pip --python "$venv/bin/python" install -q pip
+  fi
+}
+
+pip_install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@" >&2; }
+
+set_up() {
+  local packages
+  if [[ ! -e $stamp || $(<"$stamp") != $(wanted) ]]; then
+    python=$(find_python)
+    packages=$(missing_packages)
+    [[ -z $packages ]] || install_packages $packages
+    make_environment
+  else
+    packages=$(missing_packages)
+    [[ -z $packages ]] || advise $packages
+  fi
+}
+
+set_up
