@@ -7,8 +7,9 @@
     index.hdf5                       all of them as one dataset for robomimic; rebuilt when stale
     cache/                           arrays for training, rebuilt when missing
 
-An episode is written under a temporary name, flushed and renamed; then the index is replaced.
-Whatever is killed in between, the episode files alone say everything.
+An episode is written under a temporary name, flushed and renamed; then the index is replaced (in a
+large dataset, every 20th part or so). The episode files alone say everything: whatever is killed
+in between, opening the dataset brings the index up to date.
 """
 
 import dataclasses
@@ -30,6 +31,7 @@ from robolearn.types import ArraySpec, Episode, Spec
 
 ABOUT = "dataset.json"
 FORMAT = "robolearn-dataset-1"
+INDEX_LAG = 1.05  # the index may lack one episode in 20: rewriting it takes time in proportion
 
 
 class Dataset:
@@ -45,6 +47,7 @@ class Dataset:
         self.env_options = env_options
         self._entries: list[Entry] = []
         self._other_masks: Masks = {}
+        self._indexed = 0  # episodes when the index was written or read
 
     @classmethod
     def create(
@@ -97,11 +100,18 @@ class Dataset:
         require_fit(self.interface, episode, f"{self.path}: the episode to append")
         content = encode(episode, self._env_args())
         with locked(self.path / ABOUT), uninterrupted():
-            taken = [*self._entries, *index.scan(self.path, self._entries)]
-            file = index.file_name(max((entry.number for entry in taken), default=-1) + 1)
-            write_atomically(self.path / EPISODES / file, content)
+            path = self._free_file()
+            write_atomically(path, content)
+            entry = index.read_entry(path)
+            self._entries.append(entry)
+            if len(self._entries) > INDEX_LAG * self._indexed:
+                self._update_index()
+        return entry.name
+
+    def flush(self) -> None:
+        """Bring the index up to date, for robomimic; raises DataError if the disk is full."""
+        with locked(self.path / ABOUT), uninterrupted():
             self._update_index()
-        return self._entries[-1].name
 
     def __len__(self) -> int:
         """Count the readable episodes."""
@@ -187,21 +197,29 @@ class Dataset:
             raise DataError(f"{self.path} has no {what} '{name}'{nearest(name, known)}")
         return known[name]
 
+    def _free_file(self) -> Path:
+        """Give the file of the next episode; numbers are not used twice. Needs the lock."""
+        number = max((entry.number for entry in self._entries), default=-1) + 1
+        while (path := self.path / EPISODES / index.file_name(number)).exists():
+            number += 1  # another process recorded it
+        return path
+
     def _refresh(self) -> None:
         """Read the index, and repair it if it does not say what the folder says."""
         found = index.read_index(self.path)
         self._entries, self._other_masks = found or ([], {})
+        self._indexed = len(self._entries)
         there = index.scan(self.path, self._entries)
         if found is None or there != self._entries:
             try:
-                with locked(self.path / ABOUT):
-                    self._update_index()
+                self.flush()
             except DataError:  # a folder that cannot be written can still be read
                 self._entries = there
 
     def _update_index(self) -> None:
         """Bring index and entries up to what is in the folder; the lock must be held."""
         self._entries, self._other_masks = index.update_index(self.path, self._env_args())
+        self._indexed = len(self._entries)
 
 
 def read_about(path: Path) -> tuple[Spec, dict[str, Any]]:

@@ -59,21 +59,24 @@ def file_name(number: int) -> str:
 def scan(dataset: Path, known: Iterable[Entry] = ()) -> list[Entry]:
     """List the episode files in order of their numbers; only those not ``known`` are opened."""
     by_stamp = {(e.file, e.size, e.changed_ns): e for e in known}
-    entries = []
-    for path in (dataset / EPISODES).iterdir():
-        if EPISODE_FILE.fullmatch(path.name):
-            status = path.stat()
-            stamp = (path.name, status.st_size, status.st_ctime_ns)
-            entries.append(by_stamp.get(stamp) or _read_entry(path, *stamp))
+    files = [p for p in (dataset / EPISODES).iterdir() if EPISODE_FILE.fullmatch(p.name)]
+    entries = [by_stamp.get(_stamp(path)) or read_entry(path) for path in files]
     return sorted(entries, key=lambda entry: entry.number)
 
 
-def _read_entry(path: Path, file: str, size: int, changed_ns: int) -> Entry:
+def read_entry(path: Path) -> Entry:
+    """Look into an episode file; what is wrong with it becomes the entry's fault."""
+    stamp = _stamp(path)
     try:
         length, success, about = read_header(path)
     except EpisodeFileError as error:
-        return Entry(file, size, changed_ns, fault=f"{error.status}: {error.detail}")
-    return Entry(file, size, changed_ns, length, success, str(about.get("operator", "")))
+        return Entry(*stamp, fault=f"{error.status}: {error.detail}")
+    return Entry(*stamp, length, success, str(about.get("operator", "")))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return path.name, status.st_size, status.st_ctime_ns
 
 
 def own_masks(entries: Iterable[Entry]) -> Masks:

@@ -105,11 +105,6 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def _demo(path: Path) -> Iterator[h5py.Group]:
     """Open the episode's group; every way in which reading can fail becomes one error."""
-    if not path.exists():
-        raise EpisodeFileError(path, "missing", "somebody removed it")
-    if not h5py.is_hdf5(path):
-        status = "foreign" if path.stat().st_size else "truncated"
-        raise EpisodeFileError(path, status, "it is not an HDF5 file")
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
@@ -118,8 +113,16 @@ def _demo(path: Path) -> Iterator[h5py.Group]:
     except EpisodeFileError:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, DataError) as error:
-        status = "truncated" if "truncated" in str(error) else "damaged"
-        raise EpisodeFileError(path, status, str(error).splitlines()[0]) from error
+        detail = str(error).splitlines()[0]
+        raise EpisodeFileError(path, _why_unreadable(path, detail), detail) from error
+
+
+def _why_unreadable(path: Path, detail: str) -> str:
+    if not path.exists():
+        return "missing"
+    if "truncated" in detail or not path.stat().st_size:
+        return "truncated"
+    return "damaged" if h5py.is_hdf5(path) else "foreign"
 
 
 def _arrays(episode: Episode) -> dict[str, np.ndarray]:

@@ -78,6 +78,7 @@ def collect(
             done = _keep(dataset, _marked(episode, about | attempt), done)
             if progress:
                 progress(done)
+        dataset.flush()
     finally:
         env.close()
     return done

@@ -153,6 +153,18 @@ def test_a_folder_that_cannot_be_written_can_still_be_read(mixed, monkeypatch):
     assert Dataset.open(mixed.path).names() == mixed.names()
 
 
+def test_a_large_index_is_rewritten_now_and_then_and_on_flush(dataset, monkeypatch):
+    monkeypatch.setattr(dataset_module, "INDEX_LAG", 1.5)
+    written = []
+    for seed in range(8):
+        dataset.append(walk(seed))
+        written.append(len(dataset_index.read_index(dataset.path)[0]))
+    assert written == [1, 2, 2, 4, 4, 4, 7, 7]
+    assert len(dataset) == 8 and len(dataset.masks()["success"]) == 8
+    dataset.flush()
+    assert len(dataset_index.read_index(dataset.path)[0]) == 8
+
+
 def test_a_number_is_never_used_twice(mixed):
     episode_file(mixed, 1).write_bytes(b"damaged")
     episode_file(mixed, 0).unlink()

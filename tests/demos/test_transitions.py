@@ -12,8 +12,6 @@ from robolearn.types import ArraySpec
 
 from .conftest import CAMERA, INTERFACE, episode_file, walk, with_camera, with_nan
 
-# Arrays for training
-
 
 def test_transitions_are_the_episodes_end_to_end(mixed):
     batch = mixed.transitions(success=True, next_observations=True)
