@@ -44,15 +44,19 @@ def controller_config(controller: str | Mapping[str, Any], robot: str, where: st
     300}``, or a whole composite configuration with ``body_parts``. Raises UserError for an unknown
     name or setting.
     """
-    from robosuite.controllers.composite.composite_controller_factory import (
-        refactor_composite_controller_config,
-    )
+    from robosuite.controllers import load_composite_controller_config
     from robosuite.models.robots.robot_model import REGISTERED_ROBOTS
 
     if not isinstance(controller, str) and "body_parts" in controller:
         return dict(controller)
     part = _part_settings(controller, where)
-    return refactor_composite_controller_config(part, robot, REGISTERED_ROBOTS[robot].arms)
+    config = load_composite_controller_config(robot=robot)
+    if config["type"].startswith("WHOLE_BODY"):
+        config["type"] = "BASIC"  # a whole-body solver would command the arms itself
+    for arm in REGISTERED_ROBOTS[robot].arms:
+        gripper = config["body_parts"].get(arm, {}).get("gripper", {"type": "GRIP"})
+        config["body_parts"][arm] = {**part, "gripper": dict(gripper)}
+    return config
 
 
 def _part_settings(controller: str | Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -101,7 +105,9 @@ def _robot_entries(robot: Any, robots: int) -> Iterator[Entry]:
             part_prefix, entries = prefix, _numbered(part, end - start, "", 1.0)
         yield from ((part_prefix + name, *rest) for name, *rest in entries)
         count += end - start
-    yield from ((prefix + n, *rest) for n, *rest in _numbered("mode", robot.action_dim - count, "", 1.0))
+    yield from (
+        (prefix + n, *rest) for n, *rest in _numbered("mode", robot.action_dim - count, "", 1.0)
+    )
 
 
 def _numbered(name: str, count: int, unit: str, scale: float | np.ndarray) -> list[Entry]:

@@ -28,6 +28,7 @@ from sim.rendering import Cameras, gl_environment
 from sim.robosuite_control import action_map, controller_config, describe
 from sim.robosuite_memory import Memory, forget_cached_updates
 from sim.robosuite_observation import StateReader, default_keys
+from sim.robosuite_robots import repaired_models, robot_names
 from sim.robosuite_tasks import RewardTerms, choose_object, name_object, place, take_over_choice
 from sim.spaces import checked_action, interface_spaces
 
@@ -196,9 +197,9 @@ def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, 
     robosuite = _import_robosuite()
     require_positive(where, horizon=options.horizon, control_hz=options.control_hz)
     _require_whole_substeps(options.control_hz, where)
-    robots = _robots(task, options.robot, where)
+    robots = robot_names(task, options.robot, where)
     configs = [controller_config(options.controller, robot, where) for robot in robots]
-    with _global_randomness(MODEL_SEED):
+    with _global_randomness(MODEL_SEED), repaired_models():
         env = robosuite.make(
             task,
             robots=robots,
@@ -217,21 +218,6 @@ def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, 
     if options.placement is not None:
         place(env, options.placement, where)
     return configs[0], env
-
-
-def _robots(task: str, robot: str | tuple[str, ...], where: str) -> list[str]:
-    from robosuite.robots import ROBOT_CLASS_MAPPING
-    from robosuite.utils.robot_utils import check_bimanual
-
-    robots = [robot] if isinstance(robot, str) else list(robot)
-    for name in robots:
-        choose(name, ROBOT_CLASS_MAPPING, where, "robot")
-    two_arms = task.startswith("TwoArm")
-    if two_arms and len(robots) == 1 and not check_bimanual(robots[0]):
-        robots *= 2
-    if len(robots) > 1 + two_arms:
-        raise UserError(f"{where}: {len(robots)} robots given, the task takes {1 + two_arms}")
-    return robots
 
 
 def _require_whole_substeps(control_hz: int, where: str) -> None:

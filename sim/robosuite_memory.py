@@ -5,22 +5,19 @@ from typing import Any
 
 import numpy as np
 
-# Per controller class, the attributes that outlive a control step. All others are constants or are
-# computed from the simulator when ``new_update`` is set.
+# Per controller class, the attributes that outlive a control step. All others are constants, or are
+# set by the next action, or are read from the simulator when ``new_update`` is set.
 CONTROLLER_MEMORY = {
+    # goals count where an action moves the last goal; origins where the base moves (they lag)
     "OperationalSpaceController": (
-        "goal_pos", "goal_ori", "ori_ref", "relative_ori", "initial_joint", "kp", "kd",
+        "goal_pos", "goal_ori", "initial_joint", "origin_pos", "origin_ori",
     ),
-    "InverseKinematicsController": (
-        "goal_qpos", "reference_target_orn", "ori_ref", "relative_ori", "initial_joint", "kp", "kd",
-    ),
-    "JointPositionController": ("goal_qpos", "kp", "kd"),
-    "JointVelocityController": (
-        "goal_vel", "current_vel", "last_err", "summed_err", "saturated", "last_joint_vel",
-    ),
-    "JointTorqueController": ("goal_torque", "current_torque"),
-    "SimpleGripController": ("goal_qvel",),
-    "MobileBaseJointVelocityController": ("goal_qvel", "init_pos", "init_ori", "kp", "kd"),
+    "InverseKinematicsController": ("reference_target_orn", "initial_joint"),
+    "JointPositionController": (),
+    "JointVelocityController": ("last_err", "summed_err", "saturated"),
+    "JointTorqueController": (),
+    "SimpleGripController": (),
+    "MobileBaseJointVelocityController": ("init_pos", "init_ori"),
 }  # fmt: skip
 INTERPOLATORS = ("interpolator", "interpolator_pos", "interpolator_ori")
 TASK_MEMORY = ("nut_id", "object_id", "collisions", "f_excess")
@@ -32,33 +29,30 @@ Slot = tuple[Any, str]  # an object and the name of one of its attributes
 class Memory:
     """Reads and writes robosuite's memory as one vector float64 [M].
 
-    None is written as NaN. Controllers are made anew at every reset, so the slots are looked up
-    each time. Their shapes and types are those that ``env`` has after a first control step: a
+    Controllers are made anew at every reset, so the slots are looked up each time. Their shapes and types are those that ``env`` has after a first control step: a
     gripper's ``current_action`` is one zero before it and one value per finger after it.
     """
 
     def __init__(self, env: Any) -> None:
         self._env = env
         self._templates = [getattr(owner, name) for owner, name in _slots(env)]
-        self.size = sum(_size(template) for template in self._templates)
+        self.size = sum(np.size(template) for template in self._templates)
 
     def get(self) -> np.ndarray:
         """Give the memory [M]."""
         memory = np.empty(self.size)
         start = 0
         for template, (owner, name) in zip(self._templates, _slots(self._env), strict=True):
-            end = start + _size(template)
-            if end > start:
-                value = getattr(owner, name)
-                memory[start:end] = np.nan if value is None else np.ravel(value)
-            start = end
+            value = np.broadcast_to(getattr(owner, name), np.shape(template))
+            memory[start : start + value.size] = value.ravel()
+            start += value.size
         return memory
 
     def set(self, memory: np.ndarray) -> None:
         """Restore what ``get`` gave."""
         start = 0
         for template, (owner, name) in zip(self._templates, _slots(self._env), strict=True):
-            values = memory[start : start + _size(template)]
+            values = memory[start : start + np.size(template)]
             setattr(owner, name, _like(template, values))
             start += len(values)
 
@@ -121,7 +115,9 @@ class _WipeFlags:
     @property
     def wiped(self) -> np.ndarray:
         """Which markers are wiped, bool [markers]."""
-        return np.array([m in self._env.wiped_markers for m in self._env.model.mujoco_arena.markers])
+        return np.array(
+            [m in self._env.wiped_markers for m in self._env.model.mujoco_arena.markers]
+        )
 
     @wiped.setter
     def wiped(self, wiped: np.ndarray) -> None:
@@ -141,13 +137,7 @@ class _WipeFlags:
         self._env.ee_force_bias = dict(zip(self._env.robots[0].arms, bias, strict=True))
 
 
-def _size(template: Any) -> int:
-    return 0 if template is None else np.size(template)
-
-
 def _like(template: Any, values: np.ndarray) -> Any:
-    if template is None or np.isnan(values).any():
-        return None
     if isinstance(template, np.ndarray):
         return values.reshape(template.shape).astype(template.dtype)
     return type(template)(values[0])

@@ -147,7 +147,9 @@ def _active_object(env: Any) -> str:
 def _expand(env: Any, keys: Iterable[str], where: str) -> list[str]:
     """Replace modalities by their observables and the chosen object by its stand-in."""
     active = _active_object(env)
-    names = {(name.replace(active, ACTIVE_OBJECT) if active else name): name for name in env._observables}
+    names = {
+        (name.replace(active, ACTIVE_OBJECT) if active else name): name for name in env._observables
+    }
     modalities: dict[str, list[str]] = {}
     for alias, name in names.items():
         observable = env._observables[name]
@@ -156,7 +158,9 @@ def _expand(env: Any, keys: Iterable[str], where: str) -> list[str]:
     expanded = []
     for key in keys:
         if key not in modalities and key not in names:
-            raise UserError(f"{where}: unknown state entry '{key}'{nearest(key, [*names, *modalities])}")
+            raise UserError(
+                f"{where}: unknown state entry '{key}'{nearest(key, [*names, *modalities])}"
+            )
         expanded += modalities.get(key, [key])
     return expanded
 
