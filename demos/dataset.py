@@ -83,11 +83,19 @@ class Dataset:
     def ensure(
         cls, path: str | Path, interface: Spec, env_options: Mapping[str, Any] | None = None
     ) -> "Dataset":
-        """Open the dataset if there is one, which must fit ``interface``; else create it."""
+        """Open the dataset if there is one, else create it.
+
+        Raises SpecError or DataError if what is there comes from another environment, robot or
+        controller, or from other options.
+        """
         if not (Path(path) / ABOUT).exists():
             return cls.create(path, interface, env_options)
         dataset = cls.open(path)
-        dataset.require(interface, "the environment")
+        dataset.require_environment(interface)
+        theirs, ours = dataset.env_options, json.loads(to_json(dict(env_options or {})))
+        if theirs != ours:
+            changed = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))
+            raise DataError(f"{path} was recorded with other options ({', '.join(changed)})")
         return dataset
 
     def append(self, episode: Episode) -> str:
@@ -184,6 +192,13 @@ class Dataset:
         """Raise SpecError, naming every difference, unless the data fit ``spec``."""
         plain = Spec.from_json(spec.to_json())  # as on disk: lists where there were tuples
         plain.require(self.interface, needed_by, f"dataset {self.path}")
+
+    def require_environment(self, interface: Spec) -> None:
+        """Raise SpecError unless an environment with this interface may add to the data."""
+        self.require(interface, "the environment")
+        theirs, ours = self.interface.environment, interface.environment
+        if theirs != ours:
+            raise SpecError(f"dataset {self.path} holds {theirs}, not {ours}: use another folder")
 
     def _env_args(self) -> dict[str, Any]:
         return index.env_args(self.interface, self.env_options)

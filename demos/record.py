@@ -14,7 +14,7 @@ import numpy as np
 
 from demos.dataset import Dataset
 from demos.dataset_index import installed_version, operator_mask
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError
 from robolearn.rollout import rollout
 from robolearn.types import Environment, Episode, Policy, Step
 
@@ -60,7 +60,7 @@ def collect(
     done = _earlier(dataset, operator, seed)
     env = make_env()
     try:
-        _require_same(env, dataset)
+        dataset.require_environment(env.interface)
         about = {**_about(env), **(details or {}), "operator": operator}
         while (done.attempts if count_failures else done.successes) < episodes:
             if done.attempts >= limit:
@@ -104,13 +104,6 @@ def _earlier(dataset: Dataset, operator: str, seed: int) -> Collected:
         sum(success for _, success in attempts),
         tuple(name for name, _ in attempts),
     )
-
-
-def _require_same(env: Environment, dataset: Dataset) -> None:
-    dataset.require(env.interface, "the environment")
-    ours, theirs = env.interface.environment, dataset.interface.environment
-    if ours != theirs:
-        raise SpecError(f"dataset {dataset.path} holds {theirs}, not {ours}: use another folder")
 
 
 def _about(env: Environment) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from demos import dataset as dataset_module
 from demos import dataset_index
 from demos.dataset import Dataset
 from demos.episode_file import EpisodeFileError
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.types import ArraySpec
 
 from .conftest import CAMERA, INTERFACE, assert_same, episode_file, walk, with_camera
@@ -302,11 +302,22 @@ def test_create_goes_on_where_a_killed_one_stopped(tmp_path):
     assert len(Dataset.create(tmp_path / "d", INTERFACE)) == 0
 
 
-def test_ensure_creates_then_opens_what_fits(tmp_path):
-    Dataset.ensure(tmp_path / "d", INTERFACE).append(walk())
-    assert len(Dataset.ensure(tmp_path / "d", INTERFACE)) == 1
-    with pytest.raises(SpecError, match="robot"):
-        Dataset.ensure(tmp_path / "d", dataclasses.replace(INTERFACE, robot="Sawyer"))
+def test_ensure_creates_then_opens(tmp_path):
+    Dataset.ensure(tmp_path / "d", INTERFACE, {"sizes": (1, 2)}).append(walk())
+    assert len(Dataset.ensure(tmp_path / "d", INTERFACE, {"sizes": (1, 2)})) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"robot": "Sawyer"}, {"length_m": 2.0}, "robot Point instead of Sawyer"),
+        ({"environment": "test/Plane"}, {"length_m": 2.0}, "holds test/Line, not test/Plane"),
+        ({}, {"length_m": 3.0, "width_m": 1.0}, r"other options \(length_m, width_m\)"),
+    ],
+)
+def test_ensure_refuses_what_comes_from_elsewhere(dataset, change, options, message):
+    with pytest.raises(UserError, match=message):
+        Dataset.ensure(dataset.path, dataclasses.replace(INTERFACE, **change), options)
 
 
 def test_the_module_describes_its_own_folder(dataset):
