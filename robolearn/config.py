@@ -99,12 +99,13 @@ def plain(config: Any) -> dict[str, Any]:
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """Write plain values as YAML, in their order."""
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 # -- YAML ---------------------------------------------------------------------------------------
 
-_CORE_TAGS = {
+_TAG = "tag:yaml.org,2002:"
+_CORE = {
     "bool": re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
     "int": re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"),
     "float": re.compile(
@@ -113,17 +114,16 @@ _CORE_TAGS = {
     ),
     "null": re.compile(r"^(?:~|null|Null|NULL|)$"),
 }
+_CORE_RESOLVERS = {None: [(_TAG + name, pattern) for name, pattern in _CORE.items()]}
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in the 1.2 core schema, in which a key may stand only once."""
 
-    yaml_implicit_resolvers: typing.ClassVar = {
-        None: [(f"tag:yaml.org,2002:{name}", pattern) for name, pattern in _CORE_TAGS.items()]
-    }
+    yaml_implicit_resolvers: typing.ClassVar = _CORE_RESOLVERS
     yaml_constructors: typing.ClassVar = {
         tag: yaml.SafeLoader.yaml_constructors[tag]
-        for tag in [None, *(f"tag:yaml.org,2002:{t}" for t in (*_CORE_TAGS, "str", "seq", "map"))]
+        for tag in [None, *(_TAG + name for name in (*_CORE, "str", "seq", "map"))]
     }
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -138,7 +138,7 @@ class _Loader(yaml.SafeLoader):
         """Refuse keys that are no text or that stand twice."""
         seen = set()
         for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:str":
+            if key.tag != _TAG + "str":
                 raise yaml.MarkedYAMLError(
                     problem="a key must be text", problem_mark=key.start_mark
                 )
@@ -147,6 +147,14 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1, or 1.2's core schema, would take for something else."""
+
+    yaml_implicit_resolvers: typing.ClassVar = (
+        yaml.SafeDumper.yaml_implicit_resolvers | _CORE_RESOLVERS
+    )
 
 
 def _text(path: Path) -> str:

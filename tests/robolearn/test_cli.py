@@ -1,0 +1,142 @@
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from robolearn import __main__ as cli
+
+BAD = [
+    ("nowhere", "no launch file 'nowhere'"),
+    ("toi", "no launch file 'toi'; did you mean 'toy'?"),
+    ("empty", "launch/empty.yaml: expected 'key: value' lines"),
+    ("list", "launch/list.yaml: expected 'key: value' lines"),
+    ("twice", "launch/twice.yaml:2: key 'verb' stands twice"),
+    ("unknown", "launch/unknown.yaml:1: unknown verb 'tow'; did you mean 'toy'?"),
+    ("toy cuont=3", "'cuont=3': unknown key 'cuont'; did you mean 'count'?"),
+    ("toy count=many", "'count=many': count should be a valid integer, not 'many'"),
+    ("toy count.more=3", "'count.more=3': count has no keys of its own"),
+    ("toy seed", "'seed': expected key=value"),
+    ("toy view=on", "'view=on': view should be 'off', 'record' or 'live', not 'on'"),
+    ("toy end=user", "the user can mend this"),
+    ("toy resume=nowhere", "'resume=nowhere': no run there"),
+    ("collect_lift env.name=robosuit/Lift", "environment 'robosuit/Lift': must be robosuite/TASK"),
+    ("bc_lift dataset=nowhere", "nowhere is not a dataset"),
+    ("--hepl", "unknown option '--hepl'; did you mean '--help'?"),
+    ("list all", "expected: robolearn list"),
+    ("show", "expected: robolearn show LAUNCH"),
+    ("show toy cuont=3", "'cuont=3': unknown key 'cuont'"),
+    ("view", "expected: robolearn view RUN"),
+    ("view nowhere", "nowhere"),
+    ("doctor", "expected: robolearn doctor DATASET"),
+    ("doctor nowhere", "nowhere is not a dataset"),
+    ("doctor nowhere --repare", "expected: robolearn doctor DATASET"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(project, capsys, line, said):
+    (project / "launch" / "empty.yaml").write_text("")
+    (project / "launch" / "list.yaml").write_text("- verb")
+    (project / "launch" / "twice.yaml").write_text("verb: toy\nverb: toy")
+    (project / "launch" / "unknown.yaml").write_text("verb: tow")
+    arguments = ["./launch/list.yaml"] if line == "list" else line.split()
+    assert cli.main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"robolearn: {said}")
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def test_a_launch_file_is_run_and_its_summary_named(project, capsys):
+    assert cli.main(["toy", "count=2"]) == 0
+    summary = Path(capsys.readouterr().out.strip())
+    assert summary.read_text() == '{\n  "counted": 2\n}\n'
+
+
+def test_show_prints_the_resolved_configuration(project, capsys):
+    assert cli.main(["show", "toy", "count=2"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == {
+        "verb": "toy", "seed": 0, "out": None, "resume": None, "view": "off", "threads": 1,
+        "count": 2, "end": "well",
+    }  # fmt: skip
+
+
+def test_list_names_every_launch_file_with_its_description(project, capsys):
+    assert cli.main(["list"]) == 0
+    assert re.search(r"^toy +Counts to three\.$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help(arguments, capsys):
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.startswith("usage: robolearn LAUNCH")
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert re.fullmatch(r"robolearn \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_ctrl_c_is_a_message_and_exit_code_130(project, capsys):
+    assert cli.main(["toy", "end=interrupted", "out=here"]) == 130
+    assert capsys.readouterr().err == "robolearn: interrupted; what was finished is kept\n"
+
+
+def test_a_bug_is_loud(project):
+    with pytest.raises(RuntimeError, match="nobody expected this"):
+        cli.main(["toy", "end=bug"])
+
+
+INTERRUPTED = """
+import sys, types, dataclasses, time
+from robolearn import registry
+from robolearn.__main__ import main
+
+def wait(config, run):
+    run.log(0, x=1.0)
+    print("waiting", flush=True)
+    time.sleep(60)
+
+room = types.ModuleType("room")
+room.Config, room.wait = dataclasses.make_dataclass("Config", [], frozen=True), wait
+sys.modules["room"] = room
+registry.VERBS["wait"] = registry.Verb("room:Config", "room:wait")
+sys.exit(main(["wait.yaml", "out=here"]))
+"""
+
+
+def test_a_real_ctrl_c_ends_a_run_cleanly(tmp_path):
+    (tmp_path / "wait.yaml").write_text("verb: wait")
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "robolearn: interrupted; what was finished is kept\n"
+    assert (tmp_path / "here" / "metrics.jsonl").read_text().count("\n") == 1
+
+
+FRUGAL = """
+import sys
+from robolearn.__main__ import main
+
+assert main(sys.argv[1:]) == 0
+heavy = {"torch", "mujoco", "robosuite", "dm_control", "rerun", "numba"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("line", ["--help", "--version", "list", "show collect_lift"])
+def test_the_command_lines_own_words_import_nothing_heavy(line):
+    command = [sys.executable, "-c", FRUGAL, *line.split()]
+    subprocess.run(command, check=True, capture_output=True)
