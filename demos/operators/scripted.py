@@ -24,7 +24,7 @@ SLIPPED_M = 0.04  # so far from the grasp point the object is no longer in the h
 FIRM_M = 0.006  # more closed than the object's width plus this: the fingers touch it
 EMPTY_M = 0.012  # more closed than the object's width less this: the fingers hold nothing
 LOWERED_M = 0.01  # so close above its goal the object may drop
-TURN_SHARE = 0.5  # of the cruise speed: largest norm of the commanded rotation
+TURN_SHARE = 0.8  # of the cruise speed: largest norm of the commanded rotation
 REST_TREMOR = 0.25  # share of the tremor that is left at rest
 
 

@@ -98,7 +98,7 @@ TASKS = MappingProxyType(
             clear_z_m=0.96,
             arm_xy_m=(-0.56, 0.0),
             placement={
-                "x_range_m": (-0.17, -0.05),
+                "x_range_m": (-0.06, 0.08),
                 "y_range_m": (0.08, 0.25),
                 "yaw_range_rad": (pi - 1.4, pi + 0.6),
             },
@@ -112,13 +112,13 @@ TASKS = MappingProxyType(
             opposite_rad=pi,
             goal_xy_m=(0.23, -0.1),
             goal_z_m=0.855,
-            goal_yaw_rad=pi,
+            goal_yaw_rad=pi - 0.5,
             clear_z_m=0.96,
             arm_xy_m=(-0.56, 0.0),
             placement={
-                "x_range_m": (-0.17, -0.05),
+                "x_range_m": (-0.06, 0.08),
                 "y_range_m": (-0.25, -0.08),
-                "yaw_range_rad": (pi - 1.5, pi - 0.1),
+                "yaw_range_rad": (pi - 1.6, pi - 0.2),
             },
         ),
     }
