@@ -7,6 +7,25 @@ from robolearn.errors import DataError, SpecError
 from robolearn.types import ArraySpec, Spec
 
 
+class ActionRange:
+    """Stretches an action [A] in [-1, 1] to low .. high; an infinite bound counts as 1."""
+
+    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
+        low = np.where(np.isfinite(low), low, -1.0).astype(np.float64)
+        high = np.where(np.isfinite(high), high, 1.0).astype(np.float64)
+        self.gain, self.offset = (high - low) / 2, (high + low) / 2
+
+    def __call__(self, action: np.ndarray) -> np.ndarray:
+        """Give the stretched action float64 [A]."""
+        return self.offset + self.gain * action
+
+
+def flat_names(key: str, value: np.ndarray) -> list[str]:
+    """Name the entries of an array: ``key``, or ``key_0``, ``key_1`` ... if there are several."""
+    size = np.size(value)
+    return [key] if size == 1 else [f"{key}_{i}" for i in range(size)]
+
+
 def interface_spaces(interface: Spec) -> tuple[gymnasium.spaces.Dict, gymnasium.spaces.Box]:
     """Give the observation space and the action space that belong to an interface."""
     observations = {name: _box(spec) for name, spec in interface.observations.items()}

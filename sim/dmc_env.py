@@ -1,0 +1,187 @@
+"""dm_control's suite as environments.
+
+Physics, tasks and rewards are dm_control's. Observations, reward and termination are computed after
+everything that follows from the state has been brought up to date; dm_control leaves force and
+touch sensors one physics step behind. The suite has no notion of success: a step succeeds when its
+reward, which lies in [0, 1], reaches ``success_reward``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from robolearn.errors import UserError, nearest
+from robolearn.types import ArraySpec, Observation, Spec
+from sim.options import choose, parse, require_positive
+from sim.physics import Physics, refresh
+from sim.rendering import Cameras, gl_environment
+from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
+
+MODEL_SEED = 0  # tasks that draw their model (lqr) draw the same in every environment
+
+
+@dataclass(frozen=True)
+class DmcOptions:
+    """Options of ``make("dmc/DOMAIN-TASK", ...)``."""
+
+    cameras: tuple[str, ...] = ()
+    """Names of cameras that become observations; "free" looks at the whole model."""
+    image_size: tuple[int, int] = (84, 84)
+    """Height and width of the images, pixels."""
+    fast_render: bool = True
+    """Leave out shadows, reflections, multisampling and sky."""
+    horizon: int | None = None
+    """Control steps after which an episode is truncated; None for the task's own time limit."""
+    state: tuple[str, ...] | None = None
+    """Observations of the task that make up ``"state"``; None for all."""
+    success_reward: float = 0.9
+    """A step whose reward is at least this is a success."""
+
+
+def make(name: str, options: Mapping[str, Any]) -> "DmcEnv":
+    """Make ``DOMAIN-TASK`` of the suite; raise UserError for an unknown task or option."""
+    where = f"dmc/{name}"
+    choose(name, names(), where, "task")
+    return DmcEnv(name, parse(DmcOptions, options, where))
+
+
+def names() -> list[str]:
+    """List the suite's tasks, ``DOMAIN-TASK``."""
+    return sorted(f"{domain}-{task}" for domain, task in _import_suite().ALL_TASKS)
+
+
+class DmcEnv(gymnasium.Env):
+    """One task of the suite; see ``robolearn.types.Environment``.
+
+    ``model`` and ``data`` are MuJoCo's own. A state [S] is mjSTATE_INTEGRATION, the model entries
+    that resets change, and the number of steps taken.
+    """
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, name: str, options: DmcOptions) -> None:
+        where = f"dmc/{name}"
+        domain, _, task = name.partition("-")
+        self._options = options
+        suite_env = _import_suite().load(domain, task, task_kwargs={"random": MODEL_SEED})
+        self._task, self._dm_physics = suite_env.task, suite_env.physics
+        self._substeps = round(suite_env.control_timestep() / self._dm_physics.timestep())
+        self._horizon = _horizon(options.horizon, suite_env._step_limit, where)
+        self._steps = 0
+        self.model, self.data = self._dm_physics.model.ptr, self._dm_physics.data.ptr
+        self._physics = Physics(self.model, self.data)
+        self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
+        self._keys, state = _state_spec(self._observations(), options.state, where)
+        self._cameras = Cameras(
+            self.model, self.data, options.cameras, options.image_size, where, options.fast_render
+        )
+        self._action_range, action = _action_spec(suite_env.action_spec())
+        self.interface = Spec(
+            environment=where,
+            observations={"state": state, **self._cameras.specs},
+            action=action,
+            period_s=suite_env.control_timestep(),
+        )
+        self.observation_space, self.action_space = interface_spaces(self.interface)
+
+    @property
+    def mujoco_state_size(self) -> int:
+        """How many leading entries of a state are time, qpos and qvel."""
+        return self._physics.mujoco_state_size
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
+        super().reset(seed=seed)
+        if options and "state" in options:
+            return self.set_state(options["state"]), {}
+        self._restart(int(self.np_random.integers(2**32)))
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply an action float32 [A] in [-1, 1] for one control period.
+
+        ``info`` has "success", "is_success" (the same) and "reward_terms". Raises SpecError for an
+        action of another shape and DataError for one that is not finite.
+        """
+        scaled = self._action_range(checked_action(action, self.interface))
+        self._task.before_step(scaled, self._dm_physics)
+        self._dm_physics.step(self._substeps)
+        self._task.after_step(self._dm_physics)
+        refresh(self.model, self.data)
+        self._steps += 1
+        reward = float(self._task.get_reward(self._dm_physics))
+        discount = self._task.get_termination(self._dm_physics)
+        success = reward >= self._options.success_reward
+        info = {"success": success, "is_success": success, "reward_terms": {"task": reward}}
+        terminated = discount is not None and discount == 0
+        truncated = self._steps >= self._horizon or (discount is not None and not terminated)
+        return self._observe(), reward, terminated, truncated, info
+
+    def get_state(self) -> np.ndarray:
+        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
+        return np.append(self._physics.get_state(), self._steps)
+
+    def set_state(self, state: np.ndarray) -> Observation:
+        """Restore what ``get_state`` of an environment with the same options gave."""
+        state = self._physics.checked(state, self._physics.size + 1)
+        self._physics.set_state(state[:-1])
+        self._steps = int(state[-1])
+        return self._observe()
+
+    def close(self) -> None:
+        """Free the simulator and the renderer; calling it again does nothing."""
+        self._cameras.close()
+        self._dm_physics.free()
+
+    def _observe(self) -> Observation:
+        observations = self._observations()
+        state = np.concatenate([np.ravel(observations[key]) for key in self._keys], dtype=np.float32)
+        return {"state": state, **self._cameras.render()}
+
+    def _observations(self) -> dict[str, np.ndarray]:
+        return self._task.get_observation(self._dm_physics)
+
+    def _restart(self, seed: int) -> None:
+        self._task._random = np.random.RandomState(seed)  # noqa: NPY002 (what the suite draws from)
+        with self._dm_physics.reset_context():
+            self._task.initialize_episode(self._dm_physics)
+        refresh(self.model, self.data)
+        self._steps = 0
+
+
+def _horizon(wanted: int | None, own: float, where: str) -> float:
+    if wanted is None:
+        return own
+    require_positive(where, horizon=wanted)
+    return wanted
+
+
+def _state_spec(
+    values: Mapping[str, np.ndarray], keys: tuple[str, ...] | None, where: str
+) -> tuple[list[str], ArraySpec]:
+    for key in keys or ():
+        if key not in values:
+            raise UserError(f"{where}: unknown state entry '{key}'{nearest(key, values)}")
+    keys = list(values if keys is None else keys)
+    entries = [name for key in keys for name in flat_names(key, values[key])]
+    return keys, ArraySpec((len(entries),), "float32", tuple(entries))
+
+
+def _action_spec(spec: Any) -> tuple[ActionRange, ArraySpec]:
+    action_range = ActionRange(spec.minimum, spec.maximum)
+    names = tuple((spec.name or "").split("\t"))
+    if len(set(names)) != spec.shape[0] or not all(names):
+        names = tuple(f"actuator_{i}" for i in range(spec.shape[0]))
+    scale = tuple(float(s) for s in action_range.gain)
+    return action_range, ArraySpec(spec.shape, "float32", names, (), scale)
+
+
+def _import_suite() -> Any:
+    with gl_environment():
+        from dm_control import suite
+    return suite
