@@ -1,0 +1,201 @@
+"""A small task definition for somebody's own MJCF model.
+
+A task names physical quantities and says what is seen, what is rewarded, when it has succeeded or
+failed and what a reset draws. Everything can be written in YAML; where that is not enough, a plain
+function takes the place of a string or a rule.
+
+A **quantity** is a string, or a function ``(model, data) -> array``:
+
+- ``time``, ``qpos``, ``qvel``, ``act``, ``ctrl``: that array of MuJoCo's data
+- ``joint_pos:NAME``, ``joint_vel:NAME``: position and velocity of a joint (rad or m, per second)
+- ``body_pos:NAME``, ``geom_pos:NAME``, ``site_pos:NAME``: position in the world, m, [3]
+- ``body_quat:NAME``: orientation in the world, wxyz, [4]
+- ``sensor:NAME``: reading of a sensor
+- ``A - B``: the difference of two of these
+
+Example, in YAML::
+
+    control_hz: 20
+    observation: [joint_pos:hinge, joint_vel:hinge, "site_pos:tip - site_pos:target"]
+    reward:
+      near: {quantity: "site_pos:tip - site_pos:target", high: 0.02, margin: 0.3}
+      still: {quantity: joint_vel:hinge, margin: 1.0, weight: 0.1}
+    success: [{quantity: "site_pos:tip - site_pos:target", high: 0.02}]
+    reset: [{quantity: joint_pos:hinge, low: -1.0, high: 1.0}]
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from robolearn.errors import UserError, nearest
+from sim.options import parse
+
+Sensed = Callable[[mujoco.MjModel, mujoco.MjData], Any]
+Quantity = str | Sensed
+
+ARRAYS = ("time", "qpos", "qvel", "act", "ctrl")
+# kind -> (what mujoco calls the element, attribute of its view of the data)
+NAMED = {
+    "joint_pos": ("joint", "qpos"),
+    "joint_vel": ("joint", "qvel"),
+    "body_pos": ("body", "xpos"),
+    "body_quat": ("body", "xquat"),
+    "geom_pos": ("geom", "xpos"),
+    "site_pos": ("site", "xpos"),
+    "sensor": ("sensor", "data"),
+}
+SETTABLE = ("joint_pos", "joint_vel", "body_pos")
+VALUE_AT_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where a quantity should be: a rule for a reward, a success or a failure.
+
+    The *size* of a quantity is its value if it has one entry, else its Euclidean norm.
+    """
+
+    quantity: Quantity
+    """What is looked at."""
+    low: float = 0.0
+    """Smallest size that counts as there."""
+    high: float = 0.0
+    """Largest size that counts as there."""
+    margin: float = 0.0
+    """Distance outside the bounds at which the value has fallen from 1 to 0.1; 0 for a step."""
+    weight: float = 1.0
+    """Factor of the value in the reward."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a reset draws: each entry of the quantity uniformly from ``low`` to ``high``.
+
+    ``joint_pos:NAME``, ``joint_vel:NAME``, or ``body_pos:NAME`` of a body on a free joint (its
+    place) or of a fixed or mocap body (its place in its parent).
+    """
+
+    quantity: str
+    """What is set."""
+    low: float | tuple[float, ...]
+    """Lower bound, for all entries or one for each."""
+    high: float | tuple[float, ...]
+    """Upper bound, for all entries or one for each."""
+
+
+@dataclass(frozen=True)
+class MujocoTask:
+    """What to do with a model: see the module's text for quantities, and an example."""
+
+    control_hz: float = 20.0
+    """Actions per second; a control step must be a whole number of physics steps."""
+    horizon: int = 500
+    """Control steps after which an episode is truncated."""
+    observation: tuple[Quantity, ...] = ("qpos", "qvel")
+    """Quantities that make up ``"state"``, in order."""
+    reward: Mapping[str, Goal | Sensed] = field(default_factory=dict)
+    """Named terms; the reward is their sum."""
+    success: tuple[Goal, ...] | Sensed = ()
+    """The task has succeeded while all of these hold; never, if there are none."""
+    failure: tuple[Goal, ...] | Sensed = ()
+    """The episode ends (``terminated``) as soon as all of these hold."""
+    keyframe: str = ""
+    """Keyframe of the model that an episode starts from; none for the model's own pose."""
+    reset: tuple[Draw, ...] | Callable[[mujoco.MjModel, mujoco.MjData, np.random.Generator], None] = ()
+    """What is drawn for each episode after that."""
+
+
+def task_from(values: MujocoTask | Mapping[str, Any], where: str) -> MujocoTask:
+    """Make a task from what YAML gives; raise UserError for unknown keys."""
+    if isinstance(values, MujocoTask):
+        return values
+    values = dict(values)
+    for name, kind in {"success": Goal, "failure": Goal, "reset": Draw}.items():
+        if isinstance(values.get(name), list | tuple):
+            values[name] = [_rule(kind, v, f"{where}: {name}") for v in values[name]]
+    if "reward" in values:
+        terms = values["reward"].items()
+        values["reward"] = {k: _rule(Goal, v, f"{where}: reward {k}") for k, v in terms}
+    return parse(MujocoTask, values, f"{where}: task")
+
+
+def sensed(model: mujoco.MjModel, data: mujoco.MjData, quantity: Quantity, where: str) -> Sensed:
+    """Turn a quantity into a function that gives a copy of its value, float64 [n].
+
+    Names are looked up now: raises UserError for an unknown kind or name.
+    """
+    if callable(quantity):
+        return lambda model, data: np.array(quantity(model, data), np.float64).ravel()
+    first, minus, second = quantity.partition(" - ")
+    if minus:
+        a, b = (sensed(model, data, part.strip(), where) for part in (first, second))
+        return lambda model, data: a(model, data) - b(model, data)
+    if quantity in ARRAYS:
+        return lambda model, data: np.array(getattr(data, quantity), np.float64).ravel()
+    view, attribute = _view(model, data, quantity, where)
+    return lambda model, data: np.array(getattr(view, attribute), np.float64).ravel()
+
+
+def value(goal: Goal, quantity: np.ndarray) -> float:
+    """Say how well a goal is met: 1 within its bounds, falling to 0 outside as a Gaussian."""
+    size = float(quantity[0]) if quantity.size == 1 else float(np.linalg.norm(quantity))
+    outside = max(goal.low - size, size - goal.high, 0.0)
+    if goal.margin == 0 or outside == 0:
+        return float(outside == 0)
+    return float(VALUE_AT_MARGIN ** ((outside / goal.margin) ** 2))
+
+
+def apply_draw(
+    model: mujoco.MjModel, data: mujoco.MjData, draw: Draw, rng: np.random.Generator, where: str
+) -> None:
+    """Draw a quantity and write it into the state, or a fixed body's place into the model."""
+    kind, _, name = draw.quantity.partition(":")
+    if kind not in SETTABLE:
+        raise UserError(f"{where}: reset can set {', '.join(SETTABLE)}, not '{draw.quantity}'")
+    view, attribute = _view(model, data, draw.quantity, where)
+    target = _body_place(model, data, name) if kind == "body_pos" else getattr(view, attribute)
+    try:
+        low, high = np.broadcast_to(draw.low, target.shape), np.broadcast_to(draw.high, target.shape)
+    except ValueError:
+        raise UserError(
+            f"{where}: reset {draw.quantity} has {target.size} entries; low={draw.low!r} and "
+            f"high={draw.high!r} do not fit"
+        ) from None
+    if (low > high).any():
+        raise UserError(f"{where}: reset {draw.quantity}: low={draw.low!r} above high={draw.high!r}")
+    target[:] = rng.uniform(low, high)
+
+
+def _body_place(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
+    """Give the array [3] that says where a body is: free joint, mocap body or model."""
+    body = model.body(name)
+    joint = body.jntadr[0]
+    if joint >= 0 and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+        start = model.jnt_qposadr[joint]
+        return data.qpos[start : start + 3]
+    mocap = body.mocapid[0]
+    return data.mocap_pos[mocap] if mocap >= 0 else body.pos
+
+
+def _view(
+    model: mujoco.MjModel, data: mujoco.MjData, quantity: str, where: str
+) -> tuple[Any, str]:
+    kind, _, name = quantity.partition(":")
+    if kind not in NAMED:
+        raise UserError(f"{where}: unknown quantity '{quantity}'{nearest(kind, [*ARRAYS, *NAMED])}")
+    element, attribute = NAMED[kind]
+    count = {"joint": model.njnt, "body": model.nbody, "geom": model.ngeom}.get(
+        element, model.nsite if element == "site" else model.nsensor
+    )
+    known = [getattr(model, element)(i).name for i in range(count)]
+    if name not in known:
+        raise UserError(f"{where}: no {element} '{name}' in the model{nearest(name, known)}")
+    return getattr(data, element)(name), attribute
+
+
+def _rule(kind: type, values: Any, where: str) -> Any:
+    return parse(kind, values, where) if isinstance(values, Mapping) else values
