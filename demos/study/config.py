@@ -1,0 +1,82 @@
+"""What a compatibility study is made of; ``demos/study/run.py`` says what it does."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from demos.operators import named_style, named_task
+from robolearn.algos.bc import BCConfig
+from robolearn.config import EnvConfig
+from robolearn.errors import UserError
+from robolearn.judge import JudgeConfig
+from robolearn.train import OfflineConfig
+
+Condition = Literal["naive", "filtered", "random_drop", "informed"]
+
+
+@dataclass(frozen=True)
+class OperatorConfig:
+    """One operator of the study."""
+
+    style: str
+    """A name of ``demos.operators.STYLES``."""
+    compatible: bool = False
+    """Whether the style was made to agree with the base's: what verdicts are held against."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Who demonstrates what, and how policies are trained and evaluated."""
+
+    env: EnvConfig
+    """The task, with start states so wide that the base is neither saturated nor helpless."""
+    operators: dict[str, OperatorConfig]
+    """The reported operators by name; at least one compatible and one that is not."""
+    tuning_operators: dict[str, OperatorConfig] = field(default_factory=dict)
+    """Others, on whom the statistic is chosen; without them it is ``judge.statistic``."""
+    base: str = "base"
+    """The base operator's style."""
+    base_demonstrations: int = 40
+    """Successful base demonstrations of a replicate, to train and calibrate on."""
+    held_out: int = 40
+    """Further base demonstrations, which measure the false-rejection rate."""
+    demonstrations: int = 20
+    """Successful demonstrations of each new operator (informed: accepted ones)."""
+    demonstration_horizon: int = 700
+    """Longest demonstration, steps."""
+    settle_steps: int = 5
+    """Steps that a demonstration goes on after its first success."""
+    attempts: int = 60
+    """Demonstrations after which an informed operator gives up."""
+    heed: float = 0.8
+    """Probability that an informed operator changes the trait that a rejection points at."""
+    conditions: tuple[Condition, ...] = ("naive", "filtered", "random_drop", "informed")
+    """What is done with each operator's demonstrations."""
+    filter_by: Literal["demonstrations", "pairs"] = "demonstrations"
+    """Whether filtering drops whole demonstrations or incompatible pairs."""
+    judge: JudgeConfig = JudgeConfig()
+    """How demonstrations are judged."""
+    policies: tuple[BCConfig, ...] = (BCConfig(widths=(256, 256), dropout=0.0),)
+    """Candidate networks; with more than one, the base's validation error chooses one and its
+    epochs."""
+    training: OfflineConfig = OfflineConfig(validation_share=0.2)
+    """Length and batches of every training."""
+    replicates: int = 5
+    """Training seeds."""
+    episodes: int = 100
+    """Evaluation episodes of a condition in each replicate."""
+    horizon: int = 600
+    """Longest evaluation episode, steps: twice the slowest style's."""
+    workers: int = 2
+    """Processes."""
+    recorded: int = 1
+    """Demonstrations of each operator that go into the recording."""
+
+    def __post_init__(self) -> None:
+        named_task(self.env.name)
+        for operator in (self.operators | self.tuning_operators).values():
+            named_style(operator.style)
+        named_style(self.base)
+        if len({o.compatible for o in self.operators.values()}) < 2:
+            raise UserError("operators: name at least one compatible operator and one that is not")
+        if not self.policies:
+            raise UserError("policies: name at least one network")

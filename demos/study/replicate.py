@@ -1,0 +1,279 @@
+"""One replicate of the compatibility study: its files, and the jobs that write them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demos.dataset import Dataset
+from demos.operators import make_operator, named_style
+from demos.record import collect
+from demos.study.config import StudyConfig
+from demos.study.elicitation import Elicitation
+from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.calibration import calibrate
+from robolearn.checkpoint import save
+from robolearn.demonstrations import Demonstration, transitions
+from robolearn.evaluate import evaluate
+from robolearn.judge import Judge
+from robolearn.judge_file import load_judge, save_judge
+from robolearn.registry import load
+from robolearn.run import Run, jsonable, replace_text
+from robolearn.train import OfflineConfig, offline, search
+from robolearn.types import Environment, Episode
+
+BASE, HELD_OUT = "base", "base_held_out"
+Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """Number ``index`` of the replicates of a study in ``folder``.
+
+    Files: ``replicate_<index>/demonstrations/<name>/`` (datasets), ``judge/``, ``network.json``,
+    ``scores.json``, ``conditions/<operator>-<condition>/`` (checkpoint, evaluation).
+    """
+
+    config: StudyConfig
+    folder: Path
+    seed: int
+    index: int
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Name the datasets that ``demonstrate`` fills."""
+        return (BASE, HELD_OUT, *self.config.operators, *self.config.tuning_operators)
+
+    def path(self, *parts: str) -> Path:
+        """Give the path of one of this replicate's files."""
+        return self.folder.joinpath(f"replicate_{self.index}", *parts)
+
+    def seeds(self, purpose: str, count: int = 1) -> list[int]:
+        """Draw seeds that belong to this replicate and one purpose."""
+        key = [self.seed, self.index, zlib.crc32(purpose.encode())]
+        return [int(s) for s in np.random.SeedSequence(key).generate_state(count)]
+
+    def make_env(self) -> Environment:
+        """Make the study's environment."""
+        return load("sim:make")(self.config.env.name, **self.config.env.options)
+
+    # -- stage 1 --------------------------------------------------------------------------------
+
+    def demonstrate(self, name: str) -> None:
+        """Fill one operator's dataset, or go on filling it."""
+        config = self.config
+        style, count = self._operator(name)
+        env = self.make_env()
+        dataset = Dataset.ensure(
+            self.path("demonstrations", name), env.interface, config.env.options
+        )
+        collect(
+            lambda: env,
+            lambda rng: make_operator(config.env.name, style, env.interface, rng),
+            dataset,
+            operator=name,
+            episodes=count,
+            seed=self.seeds(f"demonstrate {name}")[0],
+            horizon=config.demonstration_horizon,
+            settle_steps=config.settle_steps,
+        )
+
+    def _operator(self, name: str) -> tuple[str, int]:
+        """Give an operator's style and how many demonstrations it owes."""
+        config = self.config
+        if name == BASE:
+            return config.base, config.base_demonstrations
+        if name == HELD_OUT:
+            return config.base, config.held_out
+        return (config.operators | config.tuning_operators)[name].style, config.demonstrations
+
+    def demonstrations(self, name: str) -> list[Demonstration]:
+        """Load an operator's successful demonstrations, as many as it owes."""
+        episodes = self.episodes(name)
+        return [(e.observations["state"][:-1], e.actions) for e in episodes]
+
+    def episodes(self, name: str) -> list[Episode]:
+        """Load an operator's successful episodes, as many as it owes."""
+        episodes = Dataset.open(self.path("demonstrations", name)).episodes(success=True)
+        for i, episode in enumerate(episodes):
+            episode.require_finite(f"{name}: demonstration {i}")
+        return episodes[: self._operator(name)[1]]
+
+    # -- stage 2 --------------------------------------------------------------------------------
+
+    def calibrate(self) -> None:
+        """Choose the network, calibrate the judge, score everybody's demonstrations."""
+        if self.path("scores.json").exists():
+            return
+        base = self.demonstrations(BASE)
+        env = self.make_env()
+        interface = env.interface
+        env.close()
+        network, training = self._choose_network(base, interface)
+        chosen = {"network": asdict(network), "epochs": training.epochs}
+        replace_text(self.path("network.json"), json.dumps(chosen))
+        judge = calibrate(
+            [states for states, _ in base],
+            [actions for _, actions in base],
+            seed=self.seeds("calibrate")[0],
+            gripper="gripper",
+            interface=interface,
+            config=self.config.judge,
+            network=network,
+            training=training,
+        )
+        save_judge(self.path("judge"), judge)
+        names = [name for name in self.datasets if name != BASE]
+        scores = {n: [judge.compare(*d) for d in self.demonstrations(n)] for n in names}
+        replace_text(self.path("scores.json"), json.dumps(jsonable(scores)))
+
+    def _choose_network(self, base, interface) -> tuple[BCConfig, OfflineConfig]:
+        candidates, training = self.config.policies, self.config.training
+        if len(candidates) == 1:
+            return candidates[0], training
+        seed = self.seeds("network")[0]
+        network, training, _ = search(
+            lambda config: BehaviorCloning(interface, config, seed),
+            candidates,
+            transitions(base),
+            training,
+            seed,
+        )
+        return network, training
+
+    def scores(self) -> Scores:
+        """Read what ``calibrate`` found: per operator and demonstration, all statistics."""
+        return json.loads(self.path("scores.json").read_text())
+
+    def judge(self, statistic: str) -> Judge:
+        """Load the judge, with a chosen statistic."""
+        return load_judge(self.path("judge")).using(statistic)
+
+    # -- stage 4 --------------------------------------------------------------------------------
+
+    def condition(self, operator: str, condition: str, statistic: str) -> None:
+        """Train a policy on what the condition lets it have, and evaluate it."""
+        folder = self.path("conditions", f"{operator}-{condition}")
+        if (folder / "evaluation.json").exists():
+            return
+        env = self.make_env()
+        data = self.demonstrations(BASE) + self._added(operator, condition, statistic, env)
+        policy = self._clone(data, env)
+        save(folder / "checkpoint", policy)
+        seeds = self.seeds("evaluate", self.config.episodes)
+        evaluation = evaluate(env, policy, seeds, self.config.horizon)
+        env.close()
+        evaluation.save(folder)
+        summary = evaluation.summary() | {
+            "demonstrations": len(data),
+            "pairs": sum(len(actions) for _, actions in data),
+            "length": float(np.mean(evaluation.lengths)),
+        }
+        replace_text(folder / "evaluation.json", json.dumps(summary))
+
+    def _clone(self, data: list[Demonstration], env: Environment) -> BehaviorCloning:
+        """Train the chosen network on demonstrations; the seed is that of all conditions."""
+        chosen = json.loads(self.path("network.json").read_text())
+        network = BCConfig(**chosen["network"] | {"widths": tuple(chosen["network"]["widths"])})
+        training = replace(self.config.training, epochs=chosen["epochs"])
+        seed = self.seeds("train")[0]
+        policy = BehaviorCloning(env.interface, network, seed)
+        offline(policy, transitions(data), training, seed)
+        return policy
+
+    def _added(
+        self, operator: str, condition: str, statistic: str, env: Environment
+    ) -> list[Demonstration]:
+        """Give what a condition adds to the base demonstrations."""
+        if condition == "base":
+            return []
+        if condition == "informed":
+            return self._elicit(operator, statistic, env)
+        everything = self.demonstrations(operator)
+        if condition == "naive":
+            return everything
+        kept = self._filtered(everything, statistic)
+        if condition == "filtered":
+            return kept
+        return self._random_drop(everything, kept, self.seeds(f"drop {operator}")[0])
+
+    def _filtered(self, everything: list[Demonstration], statistic: str) -> list[Demonstration]:
+        judge = self.judge(statistic)
+        filtering = (
+            judge.filter if self.config.filter_by == "demonstrations" else judge.filter_pairs
+        )
+        states, actions = filtering([s for s, _ in everything], [a for _, a in everything])
+        return list(zip(states, actions, strict=True))
+
+    def _random_drop(
+        self, everything: list[Demonstration], kept: list[Demonstration], seed: int
+    ) -> list[Demonstration]:
+        """Keep as many as the filter did, demonstrations or pairs, drawn at random."""
+        rng = np.random.default_rng(seed)
+        if self.config.filter_by == "demonstrations":
+            rows = np.sort(rng.choice(len(everything), len(kept), replace=False))
+            return [everything[i] for i in rows]
+        sizes = [len(actions) for _, actions in everything]
+        rows = rng.choice(sum(sizes), sum(len(actions) for _, actions in kept), replace=False)
+        keep = np.zeros(sum(sizes), bool)
+        keep[rows] = True
+        masks = np.split(keep, np.cumsum(sizes)[:-1])
+        return [(s[m], a[m]) for (s, a), m in zip(everything, masks, strict=True) if m.any()]
+
+    def _elicit(self, operator: str, statistic: str, env: Environment) -> list[Demonstration]:
+        """Let the operator demonstrate anew under the judge's verdicts; keep what is accepted."""
+        folder = self.path("demonstrations", f"{operator}_informed")
+        shutil.rmtree(folder, ignore_errors=True)  # half of an elicitation, if it was stopped
+        config = self.config
+        elicitation = Elicitation(
+            env,
+            self.judge(statistic),
+            Dataset.create(folder, env.interface, config.env.options),
+            task=config.env.name,
+            base=named_style(config.base),
+            heed=config.heed,
+            horizon=config.demonstration_horizon,
+            settle_steps=config.settle_steps,
+        )
+        accepted = elicitation.run(
+            operator,
+            named_style(config.operators[operator].style),
+            wanted=config.demonstrations,
+            attempts=config.attempts,
+            seed=self.seeds(f"elicit {operator}")[0],
+        )
+        return [(e.observations["state"][:-1], e.actions) for e in accepted]
+
+    # -- afterwards -----------------------------------------------------------------------------
+
+    def evaluation(self, operator: str, condition: str) -> dict[str, Any]:
+        """Read the result of ``condition``."""
+        folder = self.path("conditions", f"{operator}-{condition}")
+        return json.loads((folder / "evaluation.json").read_text())
+
+    def record(self, operators: Sequence[str], statistic: str, run: Run) -> None:
+        """Replay the operators' first demonstrations in the viewer, with the judge's scores."""
+        from robolearn.viz import StepScores, replay_episode
+
+        judge = self.judge(statistic)
+        thresholds = {"L": judge.scale.lam, "N": judge.scale.eta}
+        env = run.make_env(self.config.env)
+        for operator in operators:
+            for i, episode in enumerate(self.episodes(operator)[: self.config.recorded]):
+                verdict = judge.score(episode.observations["state"][:-1], episode.actions)
+                series = {"M": verdict.M, "L": verdict.scores.L, "N": verdict.scores.N}
+                word = "accepted" if verdict.accepted else f"rejected: {verdict.cue}"
+                replay_episode(
+                    run.viewer,
+                    env,
+                    episode,
+                    StepScores.along(series, thresholds, verdict.incompatible),
+                    f"{operator}, demonstration {i}: {word} (p = {verdict.p_value:.2f})",
+                )

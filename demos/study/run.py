@@ -1,0 +1,84 @@
+"""The compatibility study: do filtering and guidance repair what incompatible operators harm?
+
+A study is several *replicates* that share nothing but the configuration: each has its own base
+demonstrations, its own operators' demonstrations, its own networks, and its own evaluation start
+states, which all of its conditions share. The stages, each a set of jobs that write files, so that
+they run on several processes and a stopped study goes on where it was:
+
+1. ``demonstrate``: every operator fills a dataset; the base operator fills two, one to train and
+   calibrate on and one *held out*, which measures the false-rejection rate.
+2. ``calibrate``: the base operator's validation error chooses the network; a Judge is calibrated on
+   the base demonstrations, and every demonstration is scored with every statistic.
+3. The statistic is chosen on the *tuning* operators, who are not reported.
+4. ``condition``: train and evaluate the base, and for each operator
+   naive        base + all of the operator's demonstrations,
+   filtered     base + those that the judge lets pass,
+   random_drop  base + as many drawn at random,
+   informed     base + as many accepted ones of an operator who heeds rejections.
+
+Gandhi, Karamcheti, Liao, Sadigh, "Eliciting Compatible Demonstrations for Multi-Human Imitation
+Learning" (CoRL 2022).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from demos.study.config import StudyConfig
+from demos.study.replicate import Replicate
+from demos.study.report import draw_report
+from demos.study.results import choose_statistic, summarise
+from robolearn.run import Run
+
+
+def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
+    """Run every stage, draw ``report.png``, record some demonstrations; return the summary."""
+    replicates = [Replicate(config, run.directory, run.seed, i) for i in range(config.replicates)]
+    with _Pool(config.workers, run) as pool:
+        pool.stage("demonstrations", [(r.demonstrate, n) for r in replicates for n in r.datasets])
+        pool.stage("calibration", [(r.calibrate,) for r in replicates])
+        statistic = choose_statistic(config, [r.scores() for r in replicates])
+        jobs = [(r.condition, "base", "base", statistic) for r in replicates]
+        jobs += [
+            (r.condition, operator, condition, statistic)
+            for operator in config.operators
+            for condition in config.conditions
+            for r in replicates
+        ]
+        pool.stage("policies", jobs)
+    summary = summarise(config, replicates, statistic)
+    draw_report(summary, [r.scores() for r in replicates], run.path("report.png"))
+    if run.viewer is not None:
+        replicates[0].record(("base", *config.operators), statistic, run)
+    return summary
+
+
+class _Pool:
+    """Runs the jobs of a stage on several processes and shows how far they are."""
+
+    def __init__(self, workers: int, run: Run) -> None:
+        self._run = run
+        self._executor = ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def stage(self, label: str, jobs: list[tuple[Any, ...]]) -> None:
+        """Run all jobs, (function, *arguments) each; the first error comes out."""
+        futures = [self._executor.submit(*job) for job in jobs]
+        with self._run.counter(len(jobs), label) as counter:
+            for future in as_completed(futures):
+                future.result()
+                counter.update()
