@@ -18,10 +18,10 @@ from numba.core.typing import signature
 _ADDRESS = types.intp
 mj_step1 = types.ExternalFunction("mj_step1", signature(types.void, _ADDRESS, _ADDRESS))
 mj_step2 = types.ExternalFunction("mj_step2", signature(types.void, _ADDRESS, _ADDRESS))
-mj_full_mass = types.ExternalFunction(
+_mj_full_mass = types.ExternalFunction(
     "mj_fullM", signature(types.void, _ADDRESS, _ADDRESS, _ADDRESS)
 )
-mj_jac_site = types.ExternalFunction(
+_mj_jac_site = types.ExternalFunction(
     "mj_jacSite", signature(types.void, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, types.int32)
 )
 
@@ -67,6 +67,18 @@ def simulation(model: mujoco.MjModel, data: mujoco.MjData) -> Simulation:
         site_pos=data.site_xpos,
         site_rotation=data.site_xmat,
     )
+
+
+@njit(error_model="numpy")
+def mass_matrix(sim: Simulation, full: np.ndarray) -> None:
+    """Write the mass matrix [nv, nv] of the current position."""
+    _mj_full_mass(sim.model, full.ctypes.data, sim.inertia.ctypes.data)
+
+
+@njit(error_model="numpy")
+def site_jacobian(sim: Simulation, site: int, jac_pos: np.ndarray, jac_rot: np.ndarray) -> None:
+    """Write a site's Jacobians [3, nv] of position and rotation."""
+    _mj_jac_site(sim.model, sim.data, jac_pos.ctypes.data, jac_rot.ctypes.data, np.int32(site))
 
 
 @njit(nogil=True, cache=True)

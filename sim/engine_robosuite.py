@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from sim.engine_control import (
+from sim.engine_tables import (
+    ARM,
     CONSTANT,
     COPY,
     FIXED,
+    GRIPPER,
     JOINT_POSITION,
     JOINT_TORQUE,
     JOINT_VELOCITY,
+    MAX_JOINTS,
     OSC,
     SIGN,
     VALUE,
     VARIABLE,
     VARIABLE_KP,
-    Arms,
-    Grippers,
     Memory,
 )
 
@@ -36,12 +37,6 @@ KINDS = {
     "JointTorqueController": JOINT_TORQUE,
 }
 IMPEDANCES = {"fixed": FIXED, "variable": VARIABLE, "variable_kp": VARIABLE_KP}
-ENTRY_FIELDS = [
-    *("input_low", "input_high", "input_middle", "output_scale", "output_middle"),
-    *("goal_low", "goal_high", "kp", "ki", "kd"),
-    *("kp_low", "kp_high", "damping_low", "damping_high"),
-]
-JOINT_FIELDS = ["torque_low", "torque_high", "ctrl_low", "ctrl_high"]
 
 
 class NotCovered(Exception):
@@ -78,70 +73,64 @@ GRIPPER_RULES = {
 }
 
 
-def read_arms(env: Any) -> Arms:
-    """Make the table of all arms of a robosuite environment; NotCovered if it cannot be."""
+def read_arms(env: Any) -> np.ndarray:
+    """Make the table of all arms, ARM [P]; NotCovered if a controller is not covered."""
     _require_covered(env)
-    parts = [_arm_entry(env, robot, arm, start) for robot, arm, start in _arms(env)]
-    joints = max(len(entry["qpos"]) for entry in parts)
-    widths = dict.fromkeys(ENTRY_FIELDS, max(6, joints))
-    widths |= dict.fromkeys(["qpos", "dof", "actuator", *JOINT_FIELDS], joints)
-    columns = {}
-    for name in Arms._fields:
-        values = [entry[name] for entry in parts]
-        columns[name] = _stack(values, widths[name]) if name in widths else np.array(values)
-    return Arms(**columns)
+    entries = [_arm_entry(env, robot, arm, start) for robot, arm, start in _arms(env)]
+    table = np.zeros(len(entries), ARM)
+    for row, entry in zip(table, entries, strict=True):
+        for name, value in entry.items():
+            if np.ndim(value):
+                row[name][: len(value)] = value
+            else:
+                row[name] = value
+    return table
 
 
-def read_grippers(env: Any) -> Grippers:
-    """Make the table of all gripper actuators of a robosuite environment."""
-    rows = [row for part in _grippers(env) for row in _gripper_rows(env, *part)]
-    dtypes = {"actuator": np.int64, "source": np.int64, "rule": np.int64, "scaled": np.bool_}
-    return Grippers(
-        **{
-            name: np.array([row[name] for row in rows], dtypes.get(name, np.float64))
-            for name in Grippers._fields
-        }
-    )
+def read_grippers(env: Any) -> np.ndarray:
+    """Make the table of all gripper actuators, GRIPPER [G]."""
+    entries = [entry for part in _grippers(env) for entry in _gripper_entries(env, *part)]
+    table = np.zeros(len(entries), GRIPPER)
+    for row, entry in zip(table, entries, strict=True):
+        for name, value in entry.items():
+            row[name] = value
+    return table
 
 
 def load_memory(env: Any, memory: Memory) -> None:
     """Copy what robosuite's controllers and grippers remember into ``memory``."""
-    for p, (robot, arm, _) in enumerate(_arms(env)):
+    for row, (robot, arm, _) in zip(memory.arms, _arms(env), strict=True):
         controller = robot.part_controllers[arm]
         size = len(controller.qpos_index)
-        memory.initial_joint[p, :size] = controller.initial_joint
+        row["initial_joint"][:size] = controller.initial_joint
         if KINDS[type(controller).__name__] == JOINT_VELOCITY:
-            memory.last_error[p, :size] = controller.last_err
-            memory.summed_error[p, :size] = controller.summed_err
-            memory.changes[p, :, :size] = controller.derr_buf.buf
-            memory.ring[p] = controller.derr_buf.ptr, controller.derr_buf._size, 0
-            memory.ring[p, 2] = controller.saturated
-    for gripper, rows in _opening_slices(env):
-        rule = GRIPPER_RULES[type(gripper).__name__]
-        if rule.rule in (SIGN, VALUE):
-            moving = rows.start + len(rule.source)
-            memory.opening[rows.start : moving] = gripper.current_action
+            row["last_error"][:size] = controller.last_err
+            row["summed_error"][:size] = controller.summed_err
+            row["changes"][:, :size] = controller.derr_buf.buf
+            row["newest"], row["filled"] = controller.derr_buf.ptr, controller.derr_buf._size
+            row["saturated"] = controller.saturated
+    for gripper, openings in _openings(env, memory):
+        openings[:] = gripper.current_action
 
 
 def store_memory(env: Any, memory: Memory) -> None:
     """Copy ``memory`` back, so that robosuite's own loop goes on from there."""
-    for p, (robot, arm, _) in enumerate(_arms(env)):
+    for row, (robot, arm, _) in zip(memory.arms, _arms(env), strict=True):
         controller = robot.part_controllers[arm]
         size = len(controller.qpos_index)
-        controller.initial_joint = memory.initial_joint[p, :size].copy()
+        controller.initial_joint = row["initial_joint"][:size].copy()
         controller.new_update = True
         if KINDS[type(controller).__name__] == JOINT_VELOCITY:
-            controller.last_err = memory.last_error[p, :size].copy()
-            controller.summed_err = memory.summed_error[p, :size].copy()
-            controller.derr_buf.buf = memory.changes[p, :, :size].copy()
-            pointer, filled, saturated = memory.ring[p]
-            controller.derr_buf.ptr, controller.derr_buf._size = int(pointer), int(filled)
-            controller.saturated = bool(saturated)
-    for gripper, rows in _opening_slices(env):
-        rule = GRIPPER_RULES[type(gripper).__name__]
-        if rule.rule in (SIGN, VALUE):
-            count = len(gripper.format_action(np.zeros(gripper.dof))) - len(rule.constants)
-            gripper.current_action = memory.opening[rows.start : rows.start + count].copy()
+            controller.last_err = row["last_error"][:size].copy()
+            controller.summed_err = row["summed_error"][:size].copy()
+            controller.derr_buf.buf = row["changes"][:, :size].copy()
+            controller.derr_buf.ptr = int(row["newest"])
+            controller.derr_buf._size = int(row["filled"])
+            controller.saturated = bool(row["saturated"])
+    for gripper, openings in _openings(env, memory):
+        moved_alike = len(set(GRIPPER_RULES[type(gripper).__name__].direction)) == 1
+        size = gripper.dof if moved_alike else len(openings)
+        gripper.current_action = openings[:size].copy()
 
 
 # ------------------------------------------------------------------------------------ what there is
@@ -170,12 +159,15 @@ def _robots(env: Any) -> Iterator[tuple[Any, int]]:
         first += robot.action_dim
 
 
-def _opening_slices(env: Any) -> Iterator[tuple[Any, slice]]:
+def _openings(env: Any, memory: Memory) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield (gripper, its part of the openings) of every gripper that integrates its action."""
     start = 0
     for robot, arm, _ in _grippers(env):
-        size = len(robot.part_controllers[robot.get_gripper_name(arm)].actuator_index)
-        yield robot.gripper[arm], slice(start, start + size)
-        start += size
+        gripper = robot.gripper[arm]
+        rule = GRIPPER_RULES[type(gripper).__name__]
+        if rule.rule in (SIGN, VALUE):
+            yield gripper, memory.openings[start : start + len(rule.source)]
+        start += len(rule.source) + len(rule.constants)
 
 
 def _require_covered(env: Any) -> None:
@@ -200,6 +192,8 @@ def _require_covered_arm(controller: Any) -> None:
     name = type(controller).__name__
     if name not in KINDS:
         raise NotCovered(f"arm controller {name}")
+    if len(controller.qpos_index) > MAX_JOINTS:
+        raise NotCovered(f"an arm of {len(controller.qpos_index)} joints")
     for slot in ("interpolator", "interpolator_pos", "interpolator_ori"):
         if getattr(controller, slot, None) is not None:
             raise NotCovered("interpolated goals")
@@ -290,17 +284,10 @@ def _gains(controller: Any, kind: int) -> dict[str, np.ndarray]:
     }
 
 
-def _stack(rows: list[np.ndarray], width: int) -> np.ndarray:
-    table = np.zeros((len(rows), width), np.asarray(rows[0]).dtype)
-    for p, row in enumerate(rows):
-        table[p, : len(row)] = row
-    return table
-
-
 # --------------------------------------------------------------------------------------- a gripper
 
 
-def _gripper_rows(env: Any, robot: Any, arm: str, start: int) -> Iterator[dict[str, Any]]:
+def _gripper_entries(env: Any, robot: Any, arm: str, start: int) -> Iterator[dict[str, Any]]:
     gripper = robot.gripper[arm]
     controller = robot.part_controllers[robot.get_gripper_name(arm)]
     rule = GRIPPER_RULES[type(gripper).__name__]
