@@ -140,7 +140,9 @@ class DmcEnv(gymnasium.Env):
 
     def _observe(self) -> Observation:
         observations = self._observations()
-        state = np.concatenate([np.ravel(observations[key]) for key in self._keys], dtype=np.float32)
+        state = np.concatenate(
+            [np.ravel(observations[key]) for key in self._keys], dtype=np.float32
+        )
         return {"state": state, **self._cameras.render()}
 
     def _observations(self) -> dict[str, np.ndarray]:

@@ -171,13 +171,15 @@ class MujocoEnv(gymnasium.Env):
         if callable(goals):
             return goals
         sharp = [(goal, self._sensed(goal.quantity)) for goal in goals]
-        return lambda model, data: bool(sharp) and all(
-            value(goal, sense(model, data)) == 1 for goal, sense in sharp
+        return lambda model, data: (
+            bool(sharp) and all(value(goal, sense(model, data)) == 1 for goal, sense in sharp)
         )
 
     def _state_spec(self) -> ArraySpec:
         names: list[str] = []
-        for i, (quantity, sense) in enumerate(zip(self._task.observation, self._observed, strict=True)):
+        for i, (quantity, sense) in enumerate(
+            zip(self._task.observation, self._observed, strict=True)
+        ):
             entry = sense(self.model, self.data)
             names += _entry_names(quantity if isinstance(quantity, str) else f"term{i}", entry)
         return ArraySpec((len(names),), "float32", tuple(names))

@@ -105,7 +105,9 @@ class MujocoTask:
     """The episode ends (``terminated``) as soon as all of these hold."""
     keyframe: str = ""
     """Keyframe of the model that an episode starts from; none for the model's own pose."""
-    reset: tuple[Draw, ...] | Callable[[mujoco.MjModel, mujoco.MjData, np.random.Generator], None] = ()
+    reset: (
+        tuple[Draw, ...] | Callable[[mujoco.MjModel, mujoco.MjData, np.random.Generator], None]
+    ) = ()
     """What is drawn for each episode after that."""
 
 
@@ -159,14 +161,19 @@ def apply_draw(
     view, attribute = _view(model, data, draw.quantity, where)
     target = _body_place(model, data, name) if kind == "body_pos" else getattr(view, attribute)
     try:
-        low, high = np.broadcast_to(draw.low, target.shape), np.broadcast_to(draw.high, target.shape)
+        low, high = (
+            np.broadcast_to(draw.low, target.shape),
+            np.broadcast_to(draw.high, target.shape),
+        )
     except ValueError:
         raise UserError(
             f"{where}: reset {draw.quantity} has {target.size} entries; low={draw.low!r} and "
             f"high={draw.high!r} do not fit"
         ) from None
     if (low > high).any():
-        raise UserError(f"{where}: reset {draw.quantity}: low={draw.low!r} above high={draw.high!r}")
+        raise UserError(
+            f"{where}: reset {draw.quantity}: low={draw.low!r} above high={draw.high!r}"
+        )
     target[:] = rng.uniform(low, high)
 
 
@@ -181,9 +188,7 @@ def _body_place(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.nda
     return data.mocap_pos[mocap] if mocap >= 0 else body.pos
 
 
-def _view(
-    model: mujoco.MjModel, data: mujoco.MjData, quantity: str, where: str
-) -> tuple[Any, str]:
+def _view(model: mujoco.MjModel, data: mujoco.MjData, quantity: str, where: str) -> tuple[Any, str]:
     kind, _, name = quantity.partition(":")
     if kind not in NAMED:
         raise UserError(f"{where}: unknown quantity '{quantity}'{nearest(kind, [*ARRAYS, *NAMED])}")
