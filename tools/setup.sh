@@ -36,7 +36,7 @@ missing_packages() {
   has libgthread-2.0.so.0 || echo libglib2.0-0
   if [[ ! -e $stamp ]]; then
     command -v cc >/dev/null && [[ -e /usr/include/linux/input.h ]] || echo gcc libc6-dev
-    [[ -e $(python_headers) ]] || echo python3-dev
+    [[ -e $(python_headers) ]] || echo python3.11-dev
   fi
 }
 

@@ -1,0 +1,176 @@
+"""The set-up of ./run and ./test on a pretended machine: its commands are scripts that log."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GOOD_LIBRARIES = "libEGL.so.1 libEGL_mesa.so.0 libGL.so.1 libgthread-2.0.so.0"
+PYTHON = r"""#!/usr/bin/env bash
+# Stands for Python 3.11 and what set-up asks of it.
+echo "python $*" >> "$LOG"
+case "$1 $2" in
+  "-c import sys;"*) exit "${WRONG_VERSION:-0}" ;;
+  "-c import sysconfig;"*) echo "$HEADERS" ;;
+  "-m venv") mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
+  "-m pip")
+    [[ $* == *"${FAILING:-nothing}"* ]] && exit 1
+    if [[ $* == *" -e "* ]]; then
+      printf '#!/bin/sh\necho "robolearn $*"\n' > "${0%/*}/robolearn"
+      chmod +x "${0%/*}/robolearn"
+    fi
+    ;;
+  "-m pytest") echo "pytest ${*:3} in $PWD" ;;
+esac
+exit 0
+"""
+SCRIPTS = {
+    "python3.11": PYTHON,
+    "ldconfig": '#!/bin/sh\necho "$LIBRARIES"\n',
+    "id": '#!/bin/sh\necho "$USER_ID"\n',
+    "sudo": '#!/bin/sh\necho "sudo $*" >> "$LOG"\nexit 1\n',
+    "apt-get": '#!/bin/sh\necho "apt-get $*" >> "$LOG"\n',
+    "apt-cache": '#!/bin/sh\n[ "$2" != libosmesa6 ]\n',
+}
+TOOLS = "bash sh env cat chmod cksum cp dirname grep mkdir rm touch"
+
+
+class Machine:
+    """A copy of the project's set-up, and a PATH with nothing but the scripts above."""
+
+    def __init__(self, folder: Path):
+        self.project, self.log = folder / "project", folder / "log"
+        for name in ("run", "test", "tools/setup.sh", "pyproject.toml", "constraints.txt"):
+            target = self.project / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+        commands = folder / "bin"
+        commands.mkdir()
+        for name, script in SCRIPTS.items():
+            (commands / name).write_text(script)
+            (commands / name).chmod(0o755)
+        for tool in (*TOOLS.split(), "cc"):
+            (commands / tool).symlink_to(shutil.which(tool) or shutil.which("true"))
+        self.environ = {
+            "PATH": str(commands), "HOME": str(folder), "LOG": str(self.log), "USER_ID": "1000",
+            "LIBRARIES": GOOD_LIBRARIES, "HEADERS": str(self.log),
+        }  # fmt: skip
+
+    def __call__(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project; ``calls`` are then those that it made."""
+        self.log.write_text("")
+        return subprocess.run(
+            [str(self.project / command[0]), *command[1:]],
+            env=self.environ | environ, cwd=self.project.parent, capture_output=True, text=True,
+        )  # fmt: skip
+
+    @property
+    def installs(self) -> list[str]:
+        lines = self.log.read_text().splitlines()
+        return [line.partition(" install ")[2] for line in lines if "-m pip" in line]
+
+
+@pytest.fixture
+def machine(tmp_path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_first_time_installs_the_pins_with_torch_first(machine):
+    done = machine("run", "list")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "robolearn list\n"
+    torch, rest = machine.installs
+    assert torch.split()[-1].startswith("torch==2.")
+    assert f"-c {machine.project}/constraints.txt -e {machine.project}[dev]" in rest
+
+
+def test_the_second_time_installs_nothing(machine):
+    machine("run", "list")
+    assert machine("run", "list").stdout == "robolearn list\n"
+    assert machine.log.read_text() == ""
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
+def test_other_pins_are_installed(machine, changed):
+    machine("run")
+    with (machine.project / changed).open("a") as file:
+        file.write("\n# another\n")
+    machine("run")
+    assert len(machine.installs) == 2
+    assert "-m venv" not in machine.log.read_text()
+
+
+@pytest.mark.parametrize("failing", ["torch==", "-e "])
+def test_an_interrupted_set_up_begins_again(machine, failing):
+    done = machine("run", FAILING=failing)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    (machine.project / ".venv" / "half").write_text("half a package")
+    assert machine("run").returncode == 0
+    assert "-m venv" in machine.log.read_text()
+    assert not (machine.project / ".venv" / "half").exists()
+
+
+def test_a_folder_that_was_moved_is_set_up_again(machine):
+    machine("run")
+    machine.project = machine.project.rename(machine.project.with_name("elsewhere"))
+    machine("run")
+    assert len(machine.installs) == 2
+
+
+def test_without_python_3_11_there_is_one_line(machine):
+    done = machine("run", WRONG_VERSION="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("set-up: Python 3.11 is needed")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "launched"),
+    [
+        ([], "quickstart"),
+        (["seed=3"], "quickstart seed=3"),
+        (["lift", "seed=3"], "lift seed=3"),
+        (["--help"], "--help"),
+    ],
+)
+def test_run_without_a_launch_file_is_the_quickstart(machine, arguments, launched):
+    assert machine("run", *arguments).stdout == f"robolearn {launched}\n"
+
+
+def test_test_hands_its_arguments_to_pytest_in_the_project(machine):
+    assert machine("test", "-k", "a b").stdout == f"pytest -k a b in {machine.project}\n"
+
+
+def test_missing_libraries_are_installed_where_that_is_allowed(machine):
+    done = machine("run", LIBRARIES="libGL.so.1 libgthread-2.0.so.0", USER_ID="0")
+    assert done.returncode == 0, done.stderr
+    (install,) = (
+        line for line in machine.log.read_text().splitlines() if "apt-get install" in line
+    )
+    assert install.endswith("libegl1 libgl1-mesa-dri")  # libosmesa6 is not to be had there
+
+
+def test_else_the_command_to_type_is_said_and_the_work_goes_on(machine):
+    for _ in range(2):
+        done = machine("run", LIBRARIES="libGL.so.1 libgthread-2.0.so.0")
+        assert done.returncode == 0
+        assert "apt-get install --no-install-recommends libegl1 libgl1-mesa-dri libosmesa6" in (
+            done.stderr
+        )
+        assert "apt-get" not in machine.log.read_text()
+
+
+def test_headers_and_compiler_are_only_needed_to_install(machine):
+    (Path(machine.environ["PATH"]) / "cc").unlink()
+    first = machine("run", HEADERS="/nowhere")
+    assert "gcc libc6-dev python3.11-dev" in first.stderr
+    assert machine("run", HEADERS="/nowhere").stderr == ""
+
+
+def test_ci_runs_the_tests():
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert "/test" in (ROOT / ".ci" / "run").read_text()
