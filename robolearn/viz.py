@@ -21,78 +21,34 @@ times a second: one call per entity, not one per entity and step.
 
 from __future__ import annotations
 
-import queue
-import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 import rerun as rr
 import rerun.blueprint as rrb
 
-from robolearn.errors import DataError, UserError
+from robolearn import viz_entries, viz_model
+from robolearn.backlog import Backlog
+from robolearn.errors import DataError
 from robolearn.types import Environment, Episode, Observation, Spec, Step
-from robolearn.viz_model import (
-    GEOM_TYPES,
-    colour,
-    drawn_geoms,
-    eye,
-    hfield_surface,
-    mesh_surface,
-    moving_bodies,
-)
-from robolearn.viz_process import ViewerProcess, has_screen
+from robolearn.viz_entries import EntityPath, Entry, Group, Row, StepScores
+from robolearn.viz_process import ViewerProcess, has_screen, view
 
-JPEG_QUALITY = 80
-QUEUE_ROWS = 512  # beyond half of it, images are dropped
-PERIOD_S = 0.2  # how often the thread sends what has piled up
+__all__ = ["StepScores", "Viewer", "layout", "replay_episode", "shape", "step_logger", "view"]
+
+QUEUE_ROWS = 512  # two a step; once half of it is taken, images are dropped
+LIVE_PERIOD_S, FILE_PERIOD_S = 0.2, 1.0  # how often the thread sends what has piled up
 FLUSH_TIMEOUT_S = 20.0  # a full disk or a dead viewer must not hang the run
-RED = (220, 40, 40)
-GREY = (150, 150, 150)
-BLUE = (70, 130, 220)
-ENDLESS_M = 10.0  # half the width of what is drawn for an infinite plane
-PLANE_M = 1e-3
-
-
-@dataclass(frozen=True)
-class StepScores:
-    """What a measure says of one step: named values, their thresholds, and its verdict."""
-
-    values: Mapping[str, float]  # "M", "L", "N"
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # "L": lambda, "N": eta
-    incompatible: bool = False
-
-    @classmethod
-    def along(
-        cls,
-        values: Mapping[str, np.ndarray],
-        thresholds: Mapping[str, float],
-        incompatible: np.ndarray,
-    ) -> list[StepScores]:
-        """Cut series [T] of a whole episode, and the verdicts [T], into steps."""
-        return [
-            cls({name: float(series[t]) for name, series in values.items()}, thresholds, bool(bad))
-            for t, bad in enumerate(incompatible)
-        ]
-
-
-class _Entry(NamedTuple):
-    kind: str  # a key of _COLUMNS
-    path: str
-    value: np.ndarray | str
-
-
-class _Row(NamedTuple):
-    """What is logged at one moment."""
-
-    episode: int
-    step: int
-    entries: list[_Entry]
+RED, GREY, BLUE = (220, 40, 40), (150, 150, 150), (70, 130, 220)
+PALETTE = (
+    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
+    (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
+)  # fmt: skip
+ENDLESS_M, PLANE_M = 10.0, 1e-3  # half width and half height of what stands for an endless plane
 
 
 class Viewer:
@@ -115,20 +71,17 @@ class Viewer:
         self.images_dropped = 0
         self._path = path
         self._period_s: float | None = None
-        self._groups: dict[str, list[tuple[str, np.ndarray]]] = {}  # observation -> its series
-        self._bodies: dict[int, str] = {}  # drawn bodies: id -> entity
-        self._moving = np.zeros(0, int)
+        self._groups: dict[str, list[Group]] = {}  # observation -> its plots
+        self._bodies: dict[int, str] = {}  # drawn bodies: id -> name
+        self._moving: dict[int, str] = {}
+        self._model: Any = None
         self._eye: rrb.EyeControls3D | None = None
-        self._laid_out: set[str] = set()  # entities that the layout knows
+        self._laid_out: dict[EntityPath, None] = {}  # what the layout shows, in order
         self._episode, self._step, self._begun = -1, 0, False
-        self._queue: queue.Queue[_Row] = queue.Queue(QUEUE_ROWS)
-        self._wake, self._closing = threading.Event(), threading.Event()
-        self._error: Exception | None = None
         self._stream = rr.RecordingStream(application)
         self._process = ViewerProcess(window=has_screen()) if live else None
         self._open_sinks()
-        self._thread = threading.Thread(target=self._work, name="viewer", daemon=True)
-        self._thread.start()
+        self._backlog = Backlog(self._send, QUEUE_ROWS, LIVE_PERIOD_S if live else FILE_PERIOD_S)
 
     def __enter__(self) -> Viewer:
         return self
@@ -143,62 +96,64 @@ class Viewer:
 
     def close(self) -> None:
         """Write all that waits and end; again: nothing. Raises what went wrong in the thread."""
-        if self._closing.is_set():
+        if self._stream is None:
             return
-        self._closing.set()
-        self._wake.set()
-        self._thread.join()
         try:
+            self._backlog.close()
             self._flush()
         finally:
             self._stream.disconnect()
+            self._stream = None  # the file is complete once nobody holds the stream
             if self._process is not None and not self._process.window:
                 self._process.close()
         if self.images_dropped:
             warnings.warn(f"viewer: {self.images_dropped} camera images dropped", stacklevel=2)
-        if self._error is not None:
-            raise self._error
 
     def log_spec(self, spec: Spec) -> None:
         """Take names of actions and observations, and the control period, from a Spec."""
         self._period_s = spec.period_s
-        self._name("action", spec.action.names)
-        for key, array in spec.observations.items():
-            groups = _groups(key, array.names)
-            self._groups[key] = [(path, where) for path, where, _ in groups]
-            for path, _, labels in groups:
-                self._name(path, labels)
-
-    def _name(self, path: str, labels: Sequence[str]) -> None:
-        if labels:
-            self._stream.log(path, rr.SeriesLines(names=labels), static=True, strict=True)
+        self._groups = {
+            key: viz_entries.groups(array.names) for key, array in spec.observations.items()
+        }
+        plots = [group for groups in self._groups.values() for group in groups]
+        for path, labels in [
+            (("action",), spec.action.names),
+            *((p.path, p.labels) for p in plots),
+        ]:
+            colours = [PALETTE[i % len(PALETTE)] for i in range(len(labels))]
+            self._log_static(path, rr.SeriesLines(names=labels, colors=colours))
 
     def log_model(self, model: Any, data: Any) -> None:
-        """Draw the geoms of an ``mujoco.MjModel``, once; ``data`` says where the eye looks first.
+        """Draw the geoms of an ``mujoco.MjModel``; ``data`` says where the eye looks first.
 
-        Geoms that only collide are left out where bodies have others to be looked at.
+        Geoms that only collide are left out where bodies have others to be looked at. The model
+        that is there already is not drawn again.
         """
-        geoms = drawn_geoms(model)
+        if model is self._model:
+            return
+        self._model = model
+        geoms = viz_model.drawn_geoms(model)
         drawn = np.unique(model.geom_bodyid[geoms])
-        self._bodies = {int(i): f"world/{_label(model.body(i), 'body')}" for i in drawn}
-        self._moving = moving_bodies(model, drawn)
-        position, target = eye(model, data, self._moving)
+        self._bodies = {int(i): model.body(i).name or f"body_{i}" for i in drawn}
+        self._moving = {int(i): self._bodies[i] for i in viz_model.moving_bodies(model, drawn)}
+        position, target = viz_model.eye(model, data)
         self._eye = rrb.EyeControls3D(position=position, look_target=target, eye_up=(0, 0, 1))
-        self._stream.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True, strict=True)
+        self._log_static(("world",), rr.ViewCoordinates.RIGHT_HAND_Z_UP)
         for geom in geoms:
-            path = f"{self._bodies[model.geom_bodyid[geom]]}/{_label(model.geom(geom), 'geom')}"
+            body = self._bodies[model.geom_bodyid[geom]]
             pose = rr.Transform3D(
                 translation=model.geom_pos[geom], quaternion=_xyzw(model.geom_quat[geom])
             )
-            self._stream.log(path, shape(model, geom), pose, static=True, strict=True)
+            name = model.geom(geom).name or f"geom_{geom}"
+            self._log_static(("world", body, name), shape(model, geom), pose)
 
     def begin_episode(self, text: str = "", data: Any = None) -> None:
         """Begin an episode; ``text`` says which; ``data`` (MjData) holds the first poses."""
         self._step += self._episode >= 0
         self._episode += 1
         self._begun = True
-        entries = [_Entry("text", "episodes", f"episode {self._episode} {text}".rstrip())]
-        self._put(entries + self._poses(data, every=True), wait=True)
+        title = Entry("text", ("episodes",), f"episode {self._episode} {text}".rstrip())
+        self._put([title, *viz_entries.poses(data, self._bodies)], wait=True)
 
     def log_step(
         self, step: Step, data: Any = None, scores: StepScores | None = None, wait: bool = False
@@ -209,99 +164,74 @@ class Viewer:
         not be overwritten later; those of ``data`` are copied. With ``wait`` no image is dropped:
         not for a control loop.
         """
+        entries = [Entry("scalars", ("action",), step.action)]
+        entries += viz_entries.reward(step) + viz_entries.score(scores)
         if step.t == 0:
             if not self._begun:
                 self.begin_episode()
-            self._put(self._seen(step.observation), wait)
-        self._put([_Entry("scalars", "action", step.action), *_reward(step), *_score(scores)], wait)
+            entries += viz_entries.seen(step.observation, self._groups)
+        self._put(entries, wait)
         self._step += 1
-        self._put(self._seen(step.next_observation) + self._poses(data, every=self._begun), wait)
+        bodies = self._bodies if self._begun else self._moving  # the others stand still until then
+        after = viz_entries.seen(step.next_observation, self._groups)
+        self._put(after + viz_entries.poses(data, bodies), wait)
         self._begun = False
 
-    def _seen(self, observation: Observation) -> list[_Entry]:
-        entries = []
-        for key, array in observation.items():
-            if array.ndim == 3:
-                entries.append(_Entry("image", f"camera/{rr.escape_entity_path_part(key)}", array))
-                continue
-            groups = self._groups.get(key) or [
-                (f"observation/{rr.escape_entity_path_part(key)}", slice(None))
-            ]
-            entries += [_Entry("scalars", path, array[where]) for path, where in groups]
-        return entries
-
-    def _poses(self, data: Any, every: bool) -> list[_Entry]:
-        """Copy poses [7]: of all drawn bodies, or only of those that move within an episode."""
-        if data is None:
-            return []
-        bodies = self._bodies if every else self._moving
-        poses = np.concatenate([data.xpos, data.xquat], axis=1)  # [bodies, 7], copied
-        return [_Entry("pose", self._bodies[body], poses[body]) for body in bodies]
-
-    def _put(self, entries: list[_Entry], wait: bool) -> None:
-        if not wait and self._queue.qsize() > QUEUE_ROWS // 2:
+    def _put(self, entries: list[Entry], wait: bool) -> None:
+        if self._backlog.is_behind and not wait:
             kept = [entry for entry in entries if entry.kind != "image"]
             self.images_dropped += len(entries) - len(kept)
             entries = kept
-        if self._queue.qsize() > QUEUE_ROWS // 4:
-            self._wake.set()
-        self._queue.put(_Row(self._episode, self._step, entries))
+        self._backlog.put(Row(self._episode, self._step, entries))
 
-    def _work(self) -> None:
-        """Send what has piled up; after an error only empty the queue, so that no loop waits."""
-        while not (self._closing.is_set() and self._queue.empty()):
-            self._wake.wait(PERIOD_S)
-            if not self._closing.is_set():
-                self._wake.clear()
-            rows = [self._queue.get() for _ in range(self._queue.qsize())]
-            if self._error is None:
-                try:
-                    self._send(rows)
-                except Exception as error:  # raised by close(), in the caller's thread
-                    self._error = error
-
-    def _send(self, rows: list[_Row]) -> None:
-        moments: dict[tuple[str, str], list[_Row]] = defaultdict(list)
-        values: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    def _send(self, rows: list[Row]) -> None:
+        moments: dict[tuple[str, EntityPath], list[Row]] = defaultdict(list)
+        values: dict[tuple[str, EntityPath], list[Any]] = defaultdict(list)
         for row in rows:
             for kind, path, value in row.entries:
                 moments[kind, path].append(row)
                 values[kind, path].append(value)
+        self._lay_out(path for _, path in values)
         for (kind, path), series in values.items():
             times = self._times(moments[kind, path])
-            self._stream.send_columns(path, times, _COLUMNS[kind](series), strict=True)
-        self._lay_out({path for _, path in values})
+            columns = _columns(kind, series)
+            self._stream.send_columns(rr.new_entity_path(list(path)), times, columns, strict=True)
 
-    def _times(self, rows: list[_Row]) -> list[rr.TimeColumn]:
-        steps = [row.step for row in rows]
+    def _times(self, rows: list[Row]) -> list[rr.TimeColumn]:
+        steps = np.array([row.step for row in rows])
         times = [
             rr.TimeColumn("episode", sequence=[row.episode for row in rows]),
             rr.TimeColumn("step", sequence=steps),
         ]
         if self._period_s is not None:
-            times.append(rr.TimeColumn("time", duration=[n * self._period_s for n in steps]))
+            times.append(rr.TimeColumn("time", duration=steps * self._period_s))
         return times
 
-    def _lay_out(self, paths: set[str]) -> None:
-        """Send the layout and the styles of scores when something new is to be seen."""
-        new = {path for path in paths if not path.startswith("world/")} - self._laid_out
-        if not new:
-            return
+    def _lay_out(self, paths: Iterable[EntityPath]) -> None:
+        """Send the layout, and the styles of scores, when there is something new to see."""
+        new = [path for path in paths if path[0] != "world" and path not in self._laid_out]
         for path in new:
-            if path.startswith("score/"):
-                self._stream.log(path, _score_style(path), static=True, strict=True)
-        self._laid_out |= new
-        self._stream.send_blueprint(layout(self._laid_out, self._eye))
+            if path[0] == "score":
+                self._log_static(path, _score_style(path))
+        if new or not self._laid_out:
+            self._laid_out |= dict.fromkeys(new)
+            self._stream.send_blueprint(layout(self._laid_out, self._eye))
+
+    def _log_static(self, path: EntityPath, *what: rr.AsComponents) -> None:
+        self._stream.log(rr.new_entity_path(list(path)), *what, static=True, strict=True)
 
     def _open_sinks(self) -> None:
         sinks = [] if self._path is None else [rr.FileSink(self._path)]
         if self._process is not None:
             sinks.append(rr.GrpcSink(self._process.url))
-            print(f"live view: {self._process.address}", flush=True)
         try:
             self._stream.set_sinks(*sinks)
         except RuntimeError as error:
+            if self._process is not None:
+                self._process.close()
             raise DataError(f"{self._path}: cannot write a recording: {error}") from error
+        if self._process is not None and not self._process.window:
+            print(f"live view: {self._process.address}", flush=True)
 
     def _flush(self) -> None:
         """Wait until all is written. A viewer that somebody closed is no fault of the run."""
@@ -313,13 +243,10 @@ class Viewer:
             warnings.warn(f"the live view is incomplete: {error}", stacklevel=3)
 
 
-# what is called from outside the loop
-
-
 def step_logger(
     viewer: Viewer, env: Environment, score: Callable[[Step], StepScores] | None = None
 ) -> Callable[[Step], None]:
-    """Make an ``on_step`` for ``rollout`` that logs all there is: the model too, if there is one.
+    """Make an ``on_step`` for ``rollout`` that logs all there is, the model too if there is one.
 
     ``score`` runs in the loop.
     """
@@ -340,20 +267,24 @@ def replay_episode(
 ) -> None:
     """Log a stored episode: its states are put into ``env``, one after the other.
 
-    ``scores`` has one entry per action. Without stored states no body moves.
+    ``scores`` has one entry per action. Cameras of ``env`` are added to those that were stored.
+    Without stored states no body moves.
     """
     data = _introduce(viewer, env)
 
-    def pose(t: int) -> Any:
+    def restore(t: int) -> tuple[Observation, Any]:
         if episode.states is None:
-            return None
-        env.set_state(episode.states[t])
-        return data()
+            return {}, None
+        observation = env.set_state(episode.states[t])
+        return {key: array for key, array in observation.items() if array.ndim == 3}, data()
 
-    viewer.begin_episode(text or ("success" if episode.success else "failure"), pose(0))
+    before, at = restore(0)
+    viewer.begin_episode(text or ("success" if episode.success else "failure"), at)
     for t in range(len(episode)):
-        step = _step_of(episode, t)
-        viewer.log_step(step, pose(t + 1), None if scores is None else scores[t], wait=True)
+        after, at = restore(t + 1)
+        step = viz_entries.step_of(episode, t, before, after)
+        viewer.log_step(step, at, None if scores is None else scores[t], wait=True)
+        before = after
 
 
 def _introduce(viewer: Viewer, env: Environment) -> Callable[[], Any]:
@@ -366,142 +297,37 @@ def _introduce(viewer: Viewer, env: Environment) -> Callable[[], Any]:
     return lambda: world.data
 
 
-def _step_of(episode: Episode, t: int) -> Step:
-    def observation(at: int) -> Observation:
-        return {name: array[at] for name, array in episode.observations.items()}
-
-    last = t == len(episode) - 1
-    terms = {name: float(values[t]) for name, values in episode.reward_terms.items()}
-    return Step(
-        t, observation(t), episode.actions[t], float(episode.rewards[t]), observation(t + 1),
-        last and episode.terminated, last and episode.truncated, {"reward_terms": terms},
-    )  # fmt: skip
-
-
-def view(path: str | Path) -> None:
-    """Open a recording, or the one in a run's directory, until Ctrl-C or the window is closed.
-
-    In Rerun's window where there is a screen, else as a web page on localhost, whose address is
-    printed. Raises UserError if there is no recording.
-    """
-    recording = Path(path) / "recording.rrd" if Path(path).is_dir() else Path(path)
-    if not recording.is_file():
-        raise UserError(f"{recording}: no such recording; a run with view=record makes one")
-    process = ViewerProcess(has_screen(), recording)
-    try:
-        if not process.window:
-            print(f"{recording} is shown at {process.address} (Ctrl-C ends it)", flush=True)
-        process.wait()
-    except KeyboardInterrupt:
-        print()
-    finally:
-        process.close()
-
-
-# entities
-
-
-def _label(named: Any, kind: str) -> str:
-    """Give a body's or geom's name as part of a path, or its number where it has none."""
-    return rr.escape_entity_path_part(named.name or f"{kind}_{named.id}")
-
-
 def _xyzw(wxyz: np.ndarray) -> np.ndarray:
     return np.roll(wxyz, -1, axis=-1)
 
 
-def _groups(key: str, names: Sequence[str]) -> list[tuple[str, np.ndarray, list[str]]]:
-    """Sort a vector's entries into series: "eef_pos_x" is entry "x" of observation/eef_pos."""
-    members: dict[str, list[int]] = defaultdict(list)
-    for i, name in enumerate(names):
-        members[name.rpartition("_")[0] or name].append(i)
-    return [
-        (
-            f"observation/{rr.escape_entity_path_part(group)}",
-            np.array(where),
-            [names[i].removeprefix(f"{group}_") for i in where],
-        )
-        for group, where in members.items()
-    ]
-
-
-def _reward(step: Step) -> list[_Entry]:
-    terms = {"total": step.reward, **step.info.get("reward_terms", {})}
-    return [
-        _Entry("scalars", f"reward/{rr.escape_entity_path_part(name)}", np.array([value]))
-        for name, value in terms.items()
-    ]
-
-
-def _score(scores: StepScores | None) -> list[_Entry]:
-    if scores is None:
-        return []
-    series = {f"score/{name}": value for name, value in scores.values.items()}
-    if scores.incompatible:
-        series |= {f"{path}/incompatible": value for path, value in series.items()}
-    series |= {f"score/{name}/threshold": value for name, value in scores.thresholds.items()}
-    return [_Entry("scalars", path, np.array([value])) for path, value in series.items()]
-
-
-def _score_style(path: str) -> rr.SeriesLines | rr.SeriesPoints:
-    """A threshold is a grey line, an incompatible step a red mark."""
-    if path.endswith("/incompatible"):
-        return rr.SeriesPoints(colors=RED, markers="cross", marker_sizes=4, names="incompatible")
-    if path.endswith("/threshold"):
-        return rr.SeriesLines(colors=GREY, widths=1, names="threshold")
-    return rr.SeriesLines(colors=BLUE, widths=1.5, names=path.removeprefix("score/"))
-
-
-# columns: values of one entity, one per moment
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
-    if not done:
-        raise ValueError(f"no JPEG can be made of an image of shape {image.shape}")
-    return encoded.tobytes()
-
-
-def _scalar_columns(values: list[np.ndarray]) -> rr.ComponentColumnList:
-    lengths = [len(value) for value in values]
-    return rr.Scalars.columns(scalars=np.concatenate(values)).partition(lengths)
-
-
-def _pose_columns(values: list[np.ndarray]) -> rr.ComponentColumnList:
-    poses = np.stack(values)  # [T, 7]
-    return rr.Transform3D.columns(translation=poses[:, :3], quaternion=_xyzw(poses[:, 3:]))
-
-
-def _image_columns(values: list[np.ndarray]) -> rr.ComponentColumnList:
-    return rr.EncodedImage.columns(
-        blob=[_jpeg(image) for image in values], media_type=["image/jpeg"] * len(values)
-    )
-
-
-def _text_columns(values: list[str]) -> rr.ComponentColumnList:
-    return rr.TextLog.columns(text=values)
-
-
-_COLUMNS = {
-    "scalars": _scalar_columns,
-    "pose": _pose_columns,
-    "image": _image_columns,
-    "text": _text_columns,
-}
-
-
-# shapes
+def _columns(kind: str, values: list[Any]) -> rr.ComponentColumnList:
+    """Give what Rerun stores of values of that kind (see ``Entry``), one per moment."""
+    match kind:
+        case "scalars":
+            lengths = [len(value) for value in values]
+            return rr.Scalars.columns(scalars=np.concatenate(values)).partition(lengths)
+        case "pose":
+            poses = np.stack(values)  # [T, 7]
+            return rr.Transform3D.columns(translation=poses[:, :3], quaternion=_xyzw(poses[:, 3:]))
+        case "image":
+            types = ["image/jpeg"] * len(values)
+            return rr.EncodedImage.columns(
+                blob=[viz_entries.jpeg(v) for v in values], media_type=types
+            )
+        case "text":
+            return rr.TextLog.columns(text=values)
+    raise ValueError(f"no columns for {kind}")
 
 
 def shape(model: Any, geom: int) -> rr.AsComponents:
     """Give what Rerun draws for a geom, in the geom's frame."""
-    kind, size, colours = (
-        GEOM_TYPES[model.geom_type[geom]],
+    kind, size, rgba = (
+        viz_model.GEOM_TYPES[model.geom_type[geom]],
         model.geom_size[geom],
-        colour(model, geom),
+        viz_model.colour(model, geom),
     )
-    solid = {"colors": [colours], "fill_mode": "solid"}
+    solid = {"colors": [rgba], "fill_mode": "solid"}
     match kind:
         case "box":
             return rr.Boxes3D(half_sizes=[size], **solid)
@@ -512,50 +338,61 @@ def shape(model: Any, geom: int) -> rr.AsComponents:
         case "cylinder":
             return rr.Cylinders3D(lengths=[2 * size[1]], radii=[size[0]], **solid)
         case "capsule":  # Rerun's begins at the origin, MuJoCo's is centred there
-            bottom = [0, 0, -size[1]]
-            return rr.Capsules3D(
-                lengths=[2 * size[1]], radii=[size[0]], translations=[bottom], **solid
-            )
-        case "plane":  # of infinite extent where the size is 0
+            ends = {"lengths": [2 * size[1]], "translations": [(0, 0, -size[1])]}
+            return rr.Capsules3D(radii=[size[0]], **ends, **solid)
+        case "plane":
             x, y = np.where(size[:2] > 0, size[:2], ENDLESS_M)
             return rr.Boxes3D(half_sizes=[(x, y, PLANE_M)], centers=[(0, 0, -PLANE_M)], **solid)
-    surface = hfield_surface(model, geom) if kind == "hfield" else mesh_surface(model, geom)
+    surface = (
+        viz_model.hfield_surface(model, geom)
+        if kind == "hfield"
+        else viz_model.mesh_surface(model, geom)
+    )
     return rr.Mesh3D(
         vertex_positions=surface.vertices,
         triangle_indices=surface.triangles,
         vertex_normals=surface.normals,
-        albedo_factor=colours,
+        albedo_factor=rgba,
     )
 
 
-# layout
+def _score_style(path: EntityPath) -> rr.SeriesLines | rr.SeriesPoints:
+    if path[-1] == "incompatible":
+        return rr.SeriesPoints(colors=RED, markers="cross", marker_sizes=4, names=path[-1])
+    if path[-1] == "threshold":
+        return rr.SeriesLines(colors=GREY, widths=1, names=path[-1])
+    return rr.SeriesLines(colors=BLUE, widths=1.5, names=path[-1])
 
 
-def layout(paths: set[str], eye_controls: rrb.EyeControls3D | None) -> rrb.Blueprint:
-    """Lay out what is there: the scene at the left; cameras, scores, actions at the right."""
+def layout(paths: Iterable[EntityPath], eye_controls: Any = None) -> rrb.Blueprint:
+    """Lay out what there is: the scene at the left; cameras, scores and actions at the right."""
+    parts: dict[str, dict[str, None]] = defaultdict(dict)
+    for path in paths:
+        parts[path[0]] |= dict.fromkeys(path[1:2])
 
-    def under(root: str) -> list[str]:
-        return sorted({"/".join(p.split("/")[:2]) for p in paths if p.startswith(f"{root}/")})
+    def views(root: str, kind: Any, note: str = "", **options: Any) -> list[Any]:
+        return [
+            kind(origin=rr.new_entity_path([root, name]), name=name + note, **options)
+            for name in parts[root]
+        ]
 
-    def plot(path: str, name: str) -> rrb.TimeSeriesView:
-        return rrb.TimeSeriesView(origin=path, name=name)
-
-    scene = rrb.Spatial3DView(origin="world", name="scene", eye_controls=eye_controls)
-    cameras = [rrb.Spatial2DView(origin=p, name=p.split("/")[1]) for p in under("camera")]
-    scores = [plot(path, path.split("/")[1]) for path in under("score")]
-    observations = [plot(path, path.split("/")[1]) for path in under("observation")]
+    hidden = rrb.PlotLegend(visible=False)
+    note = "   (grey: threshold, red: incompatible step)"
+    cameras = views("camera", rrb.Spatial2DView)
+    scores = views("score", rrb.TimeSeriesView, note, plot_legend=hidden)
     numbers = rrb.Tabs(
-        plot("action", "action"),
-        rrb.Grid(*observations, name="observations"),
-        plot("reward", "reward"),
+        rrb.TimeSeriesView(origin="action", name="action"),
+        rrb.Grid(*views("observation", rrb.TimeSeriesView), name="observation"),
+        rrb.TimeSeriesView(origin="reward", name="reward"),
     )
+    scene = rrb.Spatial3DView(origin="world", name="scene", eye_controls=eye_controls)
     episodes = rrb.TextLogView(origin="episodes", name="episodes")
-    right = ([rrb.Horizontal(*cameras)] if cameras else []) + scores + [numbers]
+    row_shares = [2] * bool(cameras) + [1] * len(scores) + [2]
+    right = [rrb.Horizontal(*cameras)] * bool(cameras) + scores + [numbers]
     return rrb.Blueprint(
         rrb.Horizontal(
             rrb.Vertical(scene, episodes, row_shares=[5, 1]),
-            rrb.Vertical(*right, row_shares=[2] * bool(cameras) + [1] * len(scores) + [2]),
-            column_shares=[1, 1],
+            rrb.Vertical(*right, row_shares=row_shares),
         ),
         rrb.TimePanel(timeline="step", state="collapsed"),
         collapse_panels=True,

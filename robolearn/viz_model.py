@@ -14,6 +14,8 @@ GEOM_TYPES = (
 )  # fmt: skip  # in the order of mjtGeom
 SHOWN_GROUPS = 3  # MuJoCo's viewer shows groups 0, 1, 2
 DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # a geom of this colour takes its material's
+EYE_DIRECTION = (1.2, -1.2, 0.7)
+MIN_REACH_M = 0.3
 RGB_ROLES = (1, 7)  # mjTEXROLE_RGB, mjTEXROLE_RGBA
 
 
@@ -70,18 +72,23 @@ def _mean_texel(model: Any, texture: int) -> np.ndarray:
 
 
 def mesh_surface(model: Any, geom: int) -> Surface:
-    """Give the surface of a geom that is a mesh, with one mean normal per vertex."""
+    """Give the surface of a geom that is a mesh: each point once, with its mean normal.
+
+    MuJoCo repeats a point for every normal; a robot's recording would be four times as large.
+    """
     mesh = int(model.geom_dataid[geom])
 
     def part(array: np.ndarray, address: np.ndarray, count: np.ndarray) -> np.ndarray:
         return array[address[mesh] : address[mesh] + count[mesh]]
 
-    vertices = part(model.mesh_vert, model.mesh_vertadr, model.mesh_vertnum)
-    triangles = part(model.mesh_face, model.mesh_faceadr, model.mesh_facenum)
-    corners = part(model.mesh_facenormal, model.mesh_faceadr, model.mesh_facenum)
+    repeated = part(model.mesh_vert, model.mesh_vertadr, model.mesh_vertnum)
+    vertices, point = np.unique(repeated, axis=0, return_inverse=True)
+    corners = part(model.mesh_face, model.mesh_faceadr, model.mesh_facenum)
+    triangles = point.reshape(-1)[corners]
+    corner_normals = part(model.mesh_facenormal, model.mesh_faceadr, model.mesh_facenum)
+    normal = part(model.mesh_normal, model.mesh_normaladr, model.mesh_normalnum)
     normals = np.zeros_like(vertices)
-    corner_normals = part(model.mesh_normal, model.mesh_normaladr, model.mesh_normalnum)
-    np.add.at(normals, triangles.ravel(), corner_normals[corners.ravel()])
+    np.add.at(normals, triangles, normal[corner_normals])
     return Surface(vertices, triangles, _unit(normals))
 
 
@@ -109,16 +116,16 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.where(length > 0, vectors / np.where(length > 0, length, 1), (0, 0, 1))
 
 
-def eye(model: Any, data: Any, bodies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Choose where to look from and at, [3] and [3] in metres, so that ``bodies`` fill the view.
+def eye(model: Any, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Choose where to look from and at, [3] and [3] in metres, so that what moves fills the view.
 
-    From the side of negative y, in front and above: a walker goes across the view, an arm that
+    From in front and above, on the side of negative y: a walker goes across the view, an arm that
     reaches along x comes towards it.
     """
-    if bodies.size:
-        low, high = data.xpos[bodies].min(axis=0), data.xpos[bodies].max(axis=0)
-        target, reach = (low + high) / 2, max(float(np.linalg.norm(high - low)), 0.1)
+    jointed = data.xpos[model.body_weldid != 0]  # [bodies, 3]
+    if len(jointed):
+        low, high = jointed.min(axis=0), jointed.max(axis=0)
+        target, reach = (low + high) / 2, max(float(np.linalg.norm(high - low)), MIN_REACH_M)
     else:
         target, reach = model.stat.center, float(model.stat.extent)
-    direction = np.array([0.75, -0.75, 0.45])
-    return target + 1.6 * reach * direction, target
+    return target + reach * np.array(EYE_DIRECTION), target

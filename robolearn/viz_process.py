@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from robolearn.errors import UserError
+
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -73,6 +75,26 @@ class ViewerProcess:
                     return
             time.sleep(0.05)
         raise RuntimeError(f"rerun's viewer does not answer at {HOST}:{port}")
+
+
+def view(path: str | Path) -> None:
+    """Open a recording, or the one in a run's directory, until Ctrl-C or the window is closed.
+
+    In Rerun's window where there is a screen, else as a web page on localhost, whose address is
+    printed. Raises UserError if there is no recording.
+    """
+    recording = Path(path) / "recording.rrd" if Path(path).is_dir() else Path(path)
+    if not recording.is_file():
+        raise UserError(f"{recording}: no such recording; a run with view=record makes one")
+    process = ViewerProcess(has_screen(), recording)
+    try:
+        if not process.window:
+            print(f"{recording} is shown at {process.address} (Ctrl-C ends it)", flush=True)
+        process.wait()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        process.close()
 
 
 def _free_ports(count: int) -> list[int]:
