@@ -72,9 +72,9 @@ def _list(rest: Sequence[str]) -> int:
 def _show(rest: Sequence[str]) -> int:
     if not rest:
         raise UserError("expected: robolearn show LAUNCH [KEY=VALUE ...]")
-    from robolearn import config, launch
+    from robolearn import launch, strict_yaml
 
-    print(config.to_yaml(launch.read(launch.find(rest[0]), rest[1:]).settings()), end="")
+    print(strict_yaml.dump(launch.read(launch.find(rest[0]), rest[1:]).settings()), end="")
     return 0
 
 

@@ -1,16 +1,13 @@
 """Strict configuration: YAML and ``key=value`` in, frozen dataclasses out, one-line errors.
 
-YAML is read in its 1.2 core schema, safely: ``1e-3`` is a number, ``off`` is text, a key that
-stands twice is an error, and there is no merging, interpolation or evaluation. Values are checked
-against the dataclass' annotations without coercion, except that an integer may stand for a float
-and a list for a tuple.
+Values are checked against the dataclass' annotations without coercion, except that an integer may
+stand for a float and a list for a tuple. The YAML is that of ``strict_yaml``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import reprlib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml
 
+from robolearn import strict_yaml
 from robolearn.errors import UserError, nearest
 
 Config = TypeVar("Config")
@@ -42,16 +39,20 @@ class Source:
     """The raw values of one launch file and its overrides, which knows where each came from."""
 
     path: Path
-    values: dict[str, Any]
-    node: yaml.Node
+    document: strict_yaml.Document  # overrides are put into its value
     overrides: dict[Keys, str]  # ("bc", "width") -> "bc.width=64"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Give the raw values, overrides applied."""
+        return self.document.value
 
     def where(self, keys: Keys) -> str:
         """Say where ``keys`` was written: ``'bc.width=64'`` or ``launch/lift.yaml:7``."""
         for end in range(len(keys), 0, -1):
             if keys[:end] in self.overrides:
                 return f"'{self.overrides[keys[:end]]}'"
-        line = _line(self.node, keys)
+        line = self.document.line(keys)
         return f"{self.path}:{line}" if line else str(self.path)
 
 
@@ -60,10 +61,10 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Source:
 
     Raises UserError for what is no YAML mapping, and for overrides that cannot be applied.
     """
-    node = _compose(_text(path), str(path))
-    if not isinstance(node, yaml.MappingNode):
+    document = strict_yaml.parse(_text(path), str(path))
+    if not isinstance(document.value, dict):
         raise UserError(f"{path}: expected 'key: value' lines")
-    source = Source(path, _construct(node, str(path)), node, {})
+    source = Source(path, document, {})
     for override in overrides:
         keys, value = _parse_override(override)
         _assign(source.values, keys, value, override)
@@ -97,66 +98,6 @@ def plain(config: Any) -> dict[str, Any]:
     return pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
 
 
-def to_yaml(values: Mapping[str, Any]) -> str:
-    """Write plain values as YAML, in their order."""
-    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-# -- YAML ---------------------------------------------------------------------------------------
-
-_TAG = "tag:yaml.org,2002:"
-_CORE = {
-    "bool": re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
-    "int": re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"),
-    "float": re.compile(
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    "null": re.compile(r"^(?:~|null|Null|NULL|)$"),
-}
-_CORE_RESOLVERS = {None: [(_TAG + name, pattern) for name, pattern in _CORE.items()]}
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in the 1.2 core schema, in which a key may stand only once."""
-
-    yaml_implicit_resolvers: typing.ClassVar = _CORE_RESOLVERS
-    yaml_constructors: typing.ClassVar = {
-        tag: yaml.SafeLoader.yaml_constructors[tag]
-        for tag in [None, *(_TAG + name for name in (*_CORE, "str", "seq", "map"))]
-    }
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Refuse aliases: a value stands where it is used."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="an alias; write the value out", problem_mark=self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
-        """Refuse keys that are no text or that stand twice."""
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != _TAG + "str":
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be text", problem_mark=key.start_mark
-                )
-            if key.value in seen:
-                problem = f"key '{key.value}' stands twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1, or 1.2's core schema, would take for something else."""
-
-    yaml_implicit_resolvers: typing.ClassVar = (
-        yaml.SafeDumper.yaml_implicit_resolvers | _CORE_RESOLVERS
-    )
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -164,54 +105,12 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
-def _compose(text: str, where: str) -> yaml.Node | None:
-    try:
-        return yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise _yaml_error(error, where) from None
-
-
-def _construct(node: yaml.Node, where: str) -> Any:
-    loader = _Loader("")
-    try:
-        return loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise _yaml_error(error, where) from None
-    finally:
-        loader.dispose()
-
-
-def _yaml_error(error: yaml.YAMLError, where: str) -> UserError:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    line = f":{mark.line + 1}" if mark and not where.startswith("'") else ""
-    return UserError(f"{where}{line}: {problem}")
-
-
-def _line(node: yaml.Node, keys: Keys) -> int | None:
-    """Give the line, from 1, on which the last of ``keys`` that can be found was written."""
-    line = None
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [(k, v) for k, v in node.value if k.value == key]
-            if pairs:
-                line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-    return line
-
-
-# -- overrides ----------------------------------------------------------------------------------
-
-
 def _parse_override(override: str) -> tuple[Keys, Any]:
     name, equals, text = override.partition("=")
     keys = tuple(name.split("."))
     if not equals or not all(keys):
         raise UserError(f"'{override}': expected key=value")
-    node = _compose(text, f"'{override}'")
-    return keys, None if node is None else _construct(node, f"'{override}'")
+    return keys, strict_yaml.parse(text, f"'{override}'").value
 
 
 def _assign(values: dict[str, Any], keys: Keys, value: Any, override: str) -> None:
@@ -221,8 +120,6 @@ def _assign(values: dict[str, Any], keys: Keys, value: Any, override: str) -> No
             raise UserError(f"'{override}': {'.'.join(keys[:depth])} has no keys of its own")
     values[keys[-1]] = value
 
-
-# -- errors -------------------------------------------------------------------------------------
 
 _UNKNOWN = "unexpected_keyword_argument"
 

@@ -26,7 +26,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
-from robolearn.config import EnvConfig, to_yaml
+from robolearn import strict_yaml
+from robolearn.config import EnvConfig
 from robolearn.errors import UserError
 from robolearn.registry import load
 from robolearn.types import Environment, Step
@@ -45,7 +46,9 @@ class Run:
         self.directory, self.seed, self._view = directory, seed, view
         self._started = time.monotonic()
         self._closing = contextlib.ExitStack()
-        self._metrics = self._closing.enter_context(self.path("metrics.jsonl").open("a"))
+        self._metrics = self._closing.enter_context(
+            self.path("metrics.jsonl").open("ab", buffering=0)
+        )
 
     def __enter__(self) -> Run:
         return self
@@ -58,10 +61,13 @@ class Run:
         return self.directory / name
 
     def log(self, step: int, **scalars: float) -> None:
-        """Append a line to ``metrics.jsonl``; it is on its way to disk when this returns."""
+        """Append a line to ``metrics.jsonl`` at once; UserError if the disk is full."""
         line = {"step": step, "time_s": round(time.monotonic() - self._started, 3), **scalars}
-        self._metrics.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
-        self._metrics.flush()
+        text = json.dumps(jsonable(line), allow_nan=False) + "\n"
+        try:
+            self._metrics.write(text.encode())
+        except OSError as error:
+            raise cannot_write(self.path("metrics.jsonl"), error) from None
 
     def progress(
         self, items: Iterable[Item], total: int | None = None, label: str = ""
@@ -75,7 +81,7 @@ class Run:
                 counter.update()
 
     def counter(self, total: int | None = None, label: str = "") -> Any:
-        """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal, else lines."""
+        """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal or lines."""
         if not sys.stderr.isatty():
             return _PlainLines(total, label)
         from tqdm import tqdm
@@ -170,7 +176,9 @@ def discard_if_empty(directory: Path) -> None:
 
 def write_config(directory: Path, settings: Mapping[str, Any]) -> None:
     """Write ``config.yaml``: the settings, and under ``provenance`` what code ran them."""
-    replace_text(directory / "config.yaml", to_yaml({**settings, "provenance": provenance()}))
+    replace_text(
+        directory / "config.yaml", strict_yaml.dump({**settings, "provenance": provenance()})
+    )
 
 
 def provenance() -> dict[str, Any]:
@@ -206,14 +214,19 @@ def replace_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """Make the error of a disk that is full, read-only or not ours."""
+    return UserError(f"{path}: cannot be written: {error.strerror}")
 
 
 def _make(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{directory}: cannot be made: {error.strerror}") from None
+        raise cannot_write(directory, error) from None
     return directory
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import yaml
 
-from robolearn.config import EnvConfig, build, plain, read, to_yaml
+from robolearn import strict_yaml
+from robolearn.config import EnvConfig, build, plain, read
 from robolearn.errors import UserError
 
 
@@ -74,19 +74,10 @@ def test_yaml_becomes_nested_frozen_dataclasses(load):
         config.name = "b"
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("1e-3", 1e-3), ("1E5", 1e5), ("-.5", -0.5), ("3", 3.0), ("2.", 2.0), (".inf", float("inf"))],
-)
-def test_numbers(load, text, value):
-    assert load(f"name: a\nnet: {{rate: {text}}}").net.rate == value
-    assert load("name: a", f"net.rate={text}").net.rate == value
-
-
-@pytest.mark.parametrize("text", ["off", "yes", "010", "1_000", "2026-01-01", "1:30", "=", "a=b"])
-def test_what_is_text(load, text):
-    assert load(f"name: {text}").name == text
-    assert load("name: a", f"name={text}").name == text
+def test_a_number_is_written_as_in_python_and_text_without_quotes(load):
+    assert load("name: off\nnet: {rate: 1e-3}", "mode=on") == Config("off", Net(), mode="on")
+    assert load("name: a", "net.rate=1e-3", "name=a=b").name == "a=b"
+    assert load("name: a", "net.rate=3").net.rate == 3.0
 
 
 def test_overrides_reach_into_sections_and_replace_them(load):
@@ -130,12 +121,6 @@ def test_overrides_reach_into_sections_and_replace_them(load):
         ("# only a comment", "x.yaml: expected 'key: value' lines"),
         ("- name", "x.yaml: expected 'key: value' lines"),
         ("name: a\nname: b", "x.yaml:2: key 'name' stands twice"),
-        ("name: a\n3: b", "x.yaml:2: a key must be text"),
-        ("name: a\n? [b]\n: c", "x.yaml:2: a key must be text"),
-        ("name: &a b\nmode: *a", "x.yaml:2: an alias; write the value out"),
-        ("<<: {name: a}", "x.yaml:1: unknown key '<<'"),
-        ("name: a\nmode: [", "x.yaml:2: expected"),
-        ("name: !!python/name:os.system", "x.yaml:1: could not determine a constructor"),
     ],
 )
 def test_a_fault_is_said_in_one_line_with_its_place(load, text, said):
@@ -173,9 +158,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 
 def test_what_is_written_reads_back_equal(load):
     config = Config("off", Net((1,), 1e-5), named={"2": Net()}, options={"e": "1e3", "t": [None]})
-    text = to_yaml(plain(config))
-    assert load(text) == config
-    assert list(yaml.safe_load(text)) == [f.name for f in dataclasses.fields(Config)]
+    assert load(strict_yaml.dump(plain(config))) == config
 
 
 def test_an_environment_is_a_name_and_options():

@@ -60,6 +60,12 @@ def test_a_file_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
         runs.replace_text(tmp_path / "missing" / "x", "")
 
 
+def test_a_full_disk_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with Run(tmp_path, seed=0) as run, pytest.raises(UserError, match="No space left on device"):
+        run.log(0)
+
+
 def test_progress_is_plain_lines_where_there_is_no_terminal(run, capsys):
     assert list(run.progress("abc", label="letters")) == ["a", "b", "c"]
     assert list(run.progress(iter("ab"))) == ["a", "b"]
