@@ -56,8 +56,8 @@ def names() -> list[str]:
 class DmcEnv(gymnasium.Env):
     """One task of the suite; see ``robolearn.types.Environment``.
 
-    ``model`` and ``data`` are MuJoCo's own. A state [S] is mjSTATE_INTEGRATION, the model entries
-    that resets change, and the number of steps taken.
+    ``model`` and ``data`` are MuJoCo's own, ``dm_physics`` is dm_control's view of them. A state
+    [S] is mjSTATE_INTEGRATION, the model entries that resets change, and the number of steps taken.
     """
 
     metadata = {"render_modes": []}
@@ -67,11 +67,11 @@ class DmcEnv(gymnasium.Env):
         domain, _, task = name.partition("-")
         self._options = options
         suite_env = _import_suite().load(domain, task, task_kwargs={"random": MODEL_SEED})
-        self._task, self._dm_physics = suite_env.task, suite_env.physics
-        self._substeps = round(suite_env.control_timestep() / self._dm_physics.timestep())
+        self._task, self.dm_physics = suite_env.task, suite_env.physics
+        self._substeps = round(suite_env.control_timestep() / self.dm_physics.timestep())
         self._horizon = _horizon(options.horizon, suite_env._step_limit, where)
         self._steps = 0
-        self.model, self.data = self._dm_physics.model.ptr, self._dm_physics.data.ptr
+        self.model, self.data = self.dm_physics.model.ptr, self.dm_physics.data.ptr
         self._physics = Physics(self.model, self.data)
         self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
         self._keys, state = _state_spec(self._observations(), options.state, where)
@@ -109,13 +109,13 @@ class DmcEnv(gymnasium.Env):
         action of another shape and DataError for one that is not finite.
         """
         scaled = self._action_range(checked_action(action, self.interface))
-        self._task.before_step(scaled, self._dm_physics)
-        self._dm_physics.step(self._substeps)
-        self._task.after_step(self._dm_physics)
+        self._task.before_step(scaled, self.dm_physics)
+        self.dm_physics.step(self._substeps)
+        self._task.after_step(self.dm_physics)
         refresh(self.model, self.data)
         self._steps += 1
-        reward = float(self._task.get_reward(self._dm_physics))
-        discount = self._task.get_termination(self._dm_physics)
+        reward = float(self._task.get_reward(self.dm_physics))
+        discount = self._task.get_termination(self.dm_physics)
         success = reward >= self._options.success_reward
         info = {"success": success, "is_success": success, "reward_terms": {"task": reward}}
         terminated = discount is not None and discount == 0
@@ -136,7 +136,7 @@ class DmcEnv(gymnasium.Env):
     def close(self) -> None:
         """Free the simulator and the renderer; calling it again does nothing."""
         self._cameras.close()
-        self._dm_physics.free()
+        self.dm_physics.free()
 
     def _observe(self) -> Observation:
         observations = self._observations()
@@ -146,12 +146,12 @@ class DmcEnv(gymnasium.Env):
         return {"state": state, **self._cameras.render()}
 
     def _observations(self) -> dict[str, np.ndarray]:
-        return self._task.get_observation(self._dm_physics)
+        return self._task.get_observation(self.dm_physics)
 
     def _restart(self, seed: int) -> None:
         self._task._random = np.random.RandomState(seed)  # noqa: NPY002 (what the suite draws from)
-        with self._dm_physics.reset_context():
-            self._task.initialize_episode(self._dm_physics)
+        with self.dm_physics.reset_context():
+            self._task.initialize_episode(self.dm_physics)
         refresh(self.model, self.data)
         self._steps = 0
 

@@ -186,7 +186,7 @@ class _MujocoAccess:
 
 
 class _ClassicAccess:
-    """State of classic control: ``env.state``, always float64, so that restarts compute the same."""
+    """State of classic control: ``env.state``, always float64, so that a restart is exact."""
 
     mujoco_state_size = 0
 

@@ -1,4 +1,4 @@
-"""gymnasium's spaces in the project's terms: one state vector, images by name, one action vector."""
+"""gymnasium's spaces in the project's terms: a state vector, images by name, an action vector."""
 
 from collections.abc import Callable
 from typing import Any

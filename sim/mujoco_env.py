@@ -25,7 +25,7 @@ class MujocoOptions:
     """Options of ``make("mujoco/PATH.xml", ...)``."""
 
     task: MujocoTask | Mapping[str, Any] = field(default_factory=MujocoTask)
-    """What is seen, rewarded, reached and drawn; a mapping (YAML) of MujocoTask's fields will do."""
+    """What is seen, rewarded, reached and drawn; a mapping (YAML) of its fields will do."""
     cameras: tuple[str, ...] = ()
     """Names of cameras that become observations; "free" looks at the whole model."""
     image_size: tuple[int, int] = (84, 84)

@@ -1,5 +1,7 @@
 """A MuJoCo state as one vector, and derived quantities that describe it."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import mujoco
 import numpy as np
 
@@ -41,8 +43,8 @@ class Physics:
         """Number of entries of the state."""
         return self._integration_size + sum(len(indices) for _, indices in self._varying)
 
-    def watch(self, resets) -> None:
-        """Call every function of ``resets`` and make the model entries that differ part of the state."""
+    def watch(self, resets: Iterable[Callable[[], object]]) -> None:
+        """Call every reset, and make the model entries in which they differ part of the state."""
         snapshots = []
         for reset in resets:
             reset()
@@ -85,7 +87,7 @@ class Physics:
         refresh(self.model, self.data)
 
 
-def _arrays(model: mujoco.MjModel):
+def _arrays(model: mujoco.MjModel) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (name, flat view) of every numeric array of the model."""
     for name in sorted(dir(model)):
         if name.startswith("_") or name in ("names", "paths", "text_data"):

@@ -4,10 +4,13 @@ One renderer serves every adapter that has a MuJoCo model. The GL backend is cho
 image, not at import.
 """
 
+import atexit
 import contextlib
 import ctypes
+import functools
 import importlib
 import os
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -71,6 +74,8 @@ class Cameras:
         if self._gl is None:
             self._open()
         self._gl.make_current()
+        for i in range(self._model.nhfield):  # a task may shape the ground anew at each reset
+            mujoco.mjr_uploadHField(self._model, self._context, i)
         return {n: self._image(c) for n, c in zip(self.names, self._cameras, strict=True)}
 
     def close(self) -> None:
@@ -80,6 +85,7 @@ class Cameras:
             self._context.free()
             self._gl.free()
             self._gl = None
+            atexit.unregister(self._at_exit)
 
     def _image(self, camera: mujoco.MjvCamera) -> np.ndarray:
         height, width = self.image_size
@@ -97,6 +103,9 @@ class Cameras:
         height, width = self.image_size
         self._gl = gl_context(width, height)
         self._gl.make_current()
+        # EGL is shut down when Python exits; contexts that are still open must be freed before.
+        self._at_exit = functools.partial(_close, weakref.ref(self))
+        atexit.register(self._at_exit)
         with _frame_buffer(self._model, width, height, multisampling=not self._fast):
             self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
@@ -104,6 +113,12 @@ class Cameras:
         if self._fast:
             for effect in SLOW_EFFECTS:
                 self._scene.flags[effect] = 0
+
+
+def _close(cameras: weakref.ref[Cameras]) -> None:
+    alive = cameras()
+    if alive is not None:
+        alive.close()
 
 
 def gl_context(width: int, height: int) -> Any:

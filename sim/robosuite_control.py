@@ -63,7 +63,7 @@ def _part_settings(controller: str | Mapping[str, Any], where: str) -> dict[str,
     from robosuite.controllers import ALL_PART_CONTROLLERS, load_part_controller_config
 
     changes = {"type": controller} if isinstance(controller, str) else dict(controller)
-    name = choose(changes.get("type", ""), ALL_PART_CONTROLLERS, where, "controller")
+    name = choose(changes.setdefault("type", "OSC_POSE"), ALL_PART_CONTROLLERS, where, "controller")
     settings = load_part_controller_config(default_controller=name)
     settings.setdefault("interpolation", None)  # IK_POSE's defaults lack it, and robosuite reads it
     for key in changes:

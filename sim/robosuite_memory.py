@@ -29,8 +29,9 @@ Slot = tuple[Any, str]  # an object and the name of one of its attributes
 class Memory:
     """Reads and writes robosuite's memory as one vector float64 [M].
 
-    Controllers are made anew at every reset, so the slots are looked up each time. Their shapes and types are those that ``env`` has after a first control step: a
-    gripper's ``current_action`` is one zero before it and one value per finger after it.
+    Controllers are made anew at every reset, so the slots are looked up each time. Their shapes and
+    types are those that ``env`` has after a first control step: a gripper's ``current_action`` is
+    one zero before it and one value per finger after it.
     """
 
     def __init__(self, env: Any) -> None:

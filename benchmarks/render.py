@@ -1,0 +1,78 @@
+"""Frames per second of this project's renderer against dm_control's default, in one run, in turn.
+
+Prints one JSON line per task and renderer, then one per task with the ratio of the medians:
+
+    python benchmarks/render.py [--rounds 15] [--frames 20] [--size 64]
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import sim
+from sim.rendering import Cameras, backend_name
+
+TASKS = ("walker-walk", "cheetah-run", "quadruped-walk", "manipulator-bring_ball")
+
+
+def main() -> None:
+    """Measure every task."""
+    arguments = _arguments()
+    for task in TASKS:
+        measure(task, arguments.rounds, arguments.frames, arguments.size)
+
+
+def measure(task: str, rounds: int, frames: int, size: int) -> None:
+    """Time both renderers on moving frames of one task, alternating, and print the results."""
+    env = sim.make(f"dmc/{task}")
+    env.reset(seed=0)
+    physics = env.dm_physics
+    camera = env.model.camera(0).name
+    fast = Cameras(env.model, env.data, [camera], (size, size), task, fast=True)
+    full = Cameras(env.model, env.data, [camera], (size, size), task, fast=False)
+    renderers: dict[str, Callable[[], object]] = {
+        "dm_control default": lambda: physics.render(size, size, camera_id=0),
+        "fast": fast.render,
+        "all effects": full.render,
+    }
+    rates: dict[str, list[float]] = {name: [] for name in renderers}
+    for _ in range(1 + rounds):  # the first round makes the GL contexts
+        for name, render in renderers.items():
+            rates[name].append(_frames_per_second(env, render, frames))
+    medians = {name: statistics.median(values[1:]) for name, values in rates.items()}
+    for name, median in medians.items():
+        spread = [round(v) for v in np.percentile(rates[name][1:], [10, 90])]
+        row = {"task": task, "renderer": name, "frames_per_s": round(median), "p10_p90": spread}
+        print(json.dumps({**row, "size": size, "backend": backend_name()}), flush=True)
+    ratio = medians["fast"] / medians["dm_control default"]
+    print(json.dumps({"task": task, "fast_over_dm_control": round(ratio, 2)}), flush=True)
+    fast.close()
+    full.close()
+    env.close()
+
+
+def _frames_per_second(env: object, render: Callable[[], object], frames: int) -> float:
+    """Render ``frames`` different states; stepping is not timed."""
+    seconds = 0.0
+    for _ in range(frames):
+        env.step(env.action_space.sample())
+        begin = time.perf_counter()
+        render()
+        seconds += time.perf_counter() - begin
+    return frames / seconds
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--size", type=int, default=64)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
