@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from demos.operators.feedback import pointed_trait
 from demos.operators.scripted import ScriptedOperator
 from demos.operators.styles import STYLES, TRAITS, Style, changed, differing_traits, named_style
 from demos.operators.tasks import TASKS, named_task
@@ -15,6 +16,7 @@ __all__ = [
     "changed",
     "differing_traits",
     "make_operator",
+    "pointed_trait",
 ]
 
 

@@ -88,7 +88,7 @@ def _columns(state: ArraySpec, name: str, size: int) -> np.ndarray:
 
 
 def _matrix(quat_wxyz: np.ndarray) -> np.ndarray:
-    return Rotation.from_quat(quat_wxyz, scalar_first=True).as_matrix()
+    return Rotation.from_quat(quat_wxyz[[1, 2, 3, 0]]).as_matrix()  # scipy: xyzw
 
 
 def _yaw(rotation: np.ndarray) -> float:

@@ -63,14 +63,14 @@ class ScriptedOperator:
     gripper) and, in ``"state"``, the hand's, the fingers' and the object's pose; SpecError if not.
     """
 
-    def __init__(
-        self, task: Task, style: Style, interface: Spec, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, task: Task, style: Style, interface: Spec, rng: np.random.Generator) -> None:
         if interface.robot not in ("", "Panda"):
             raise SpecError(f"scripted operators know the hand of Panda, not {interface.robot}")
         if interface.action.shape != (7,) or len(interface.action.scale) != 7:
-            raise SpecError("a scripted operator needs 7 action entries with their scale: "
-                            "displacement, rotation vector, gripper")
+            raise SpecError(
+                "a scripted operator needs 7 action entries with their scale: "
+                "displacement, rotation vector, gripper"
+            )
         self._task, self._style, self._rng = task, style, rng
         self._sight = Sight(interface, task)
         self._scale = np.asarray(interface.action.scale[:6])

@@ -60,9 +60,7 @@ class Style:
                 raise UserError(f"style: unknown {name} '{given}'{nearest(given, known)}")
 
 
-_CHOICES = MappingProxyType(
-    {"order": ORDERS, "grasp_side": GRASP_SIDES, "grasp_site": GRASP_SITES}
-)
+_CHOICES = MappingProxyType({"order": ORDERS, "grasp_side": GRASP_SIDES, "grasp_site": GRASP_SITES})
 
 STYLES = MappingProxyType(
     {

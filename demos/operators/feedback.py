@@ -1,0 +1,49 @@
+"""What a rejection points at: the trait that a short stretch of disagreement is about."""
+
+import numpy as np
+
+from demos.operators.scene import Scene, Sight
+from demos.operators.tasks import Task, named_task
+from robolearn.types import Spec
+
+SAME_WAY = 0.8  # cosine above which two movements have the same direction
+OTHER_PACE = 0.2  # share by which two speeds must differ to be noticed
+AT_REST = 0.15  # action norm below which a hand rests
+OTHER_TURN = 0.3  # difference of commanded rotations that is another turn (the way follows from it)
+IN_HAND_M = 0.1  # largest distance of a held object's centre from the hand
+GRIP_M = 0.01  # how much wider than the object a closed hand may be open
+
+
+def pointed_trait(
+    task: str, interface: Spec, states: np.ndarray, actions: np.ndarray, expected: np.ndarray
+) -> str:
+    """Say which trait of ``styles.TRAITS`` would explain a disagreement.
+
+    ``states`` [W, O] are the "state" observations of a window of a demonstration (the worst one),
+    ``actions`` [W, 7] what the operator did there, ``expected`` [W, 7] what the base would have
+    done. The same way at another pace (or resting) is ``tempo``, another way of turning the hand
+    ``grasp``, another way of moving it ``transport`` with the object in hand, else ``order``. This
+    is a person's reading of a replay: right more often than not, no more.
+    """
+    done, wanted = actions.mean(axis=0), expected.mean(axis=0)
+    if _other_pace(done[:6], wanted[:6]):
+        return "tempo"
+    if np.linalg.norm(done[3:6] - wanted[3:6]) > OTHER_TURN:
+        return "grasp"
+    known = named_task(task)
+    sight = Sight(interface, known)
+    held = np.mean([_in_hand(sight(state), known) for state in states])
+    return "transport" if held > 0.5 else "order"
+
+
+def _other_pace(done: np.ndarray, wanted: np.ndarray) -> bool:
+    speed, wanted_speed = np.linalg.norm(done), np.linalg.norm(wanted)
+    if speed < AT_REST or wanted_speed < AT_REST:
+        return abs(speed - wanted_speed) > AT_REST
+    same_way = float(done @ wanted) / (speed * wanted_speed) > SAME_WAY
+    return same_way and abs(speed - wanted_speed) > OTHER_PACE * wanted_speed
+
+
+def _in_hand(scene: Scene, task: Task) -> bool:
+    near = float(np.linalg.norm(scene.object - scene.hand)) < IN_HAND_M
+    return near and scene.opening_m < task.width_m + GRIP_M
