@@ -44,10 +44,7 @@ QUEUE_ROWS = 512  # two a step; once half of it is taken, images are dropped
 LIVE_PERIOD_S, FILE_PERIOD_S = 0.2, 1.0  # how often the thread sends what has piled up
 FLUSH_TIMEOUT_S = 20.0  # a full disk or a dead viewer must not hang the run
 RED, GREY, BLUE = (220, 40, 40), (150, 150, 150), (70, 130, 220)
-PALETTE = (
-    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
-    (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
-)  # fmt: skip
+PALETTE = [0x1F77B4FF, 0xFF7F0EFF, 0x2CA02CFF, 0xD62728FF, 0x9467BDFF, 0x8C564BFF, 0xE377C2FF]
 ENDLESS_M, PLANE_M = 10.0, 1e-3  # half width and half height of what stands for an endless plane
 
 
@@ -76,7 +73,8 @@ class Viewer:
         self._moving: dict[int, str] = {}
         self._model: Any = None
         self._eye: rrb.EyeControls3D | None = None
-        self._laid_out: dict[EntityPath, None] = {}  # what the layout shows, in order
+        self._known: dict[EntityPath, None] = {}  # entities so far, in order
+        self._views: list[EntityPath] = []  # what the layout shows
         self._episode, self._step, self._begun = -1, 0, False
         self._stream = rr.RecordingStream(application)
         self._process = ViewerProcess(window=has_screen()) if live else None
@@ -124,10 +122,10 @@ class Viewer:
             self._log_static(path, rr.SeriesLines(names=labels, colors=colours))
 
     def log_model(self, model: Any, data: Any) -> None:
-        """Draw the geoms of an ``mujoco.MjModel``; ``data`` says where the eye looks first.
+        """Draw the geoms of an ``mujoco.MjModel`` in the poses of ``data``, its MjData.
 
-        Geoms that only collide are left out where bodies have others to be looked at. The model
-        that is there already is not drawn again.
+        Geoms that only collide are left out where bodies have others to be looked at. A second
+        model should have the same bodies: what is no longer logged stays where it was.
         """
         if model is self._model:
             return
@@ -146,6 +144,8 @@ class Viewer:
             )
             name = model.geom(geom).name or f"geom_{geom}"
             self._log_static(("world", body, name), shape(model, geom), pose)
+        if self._episode < 0:  # the first moment has no poses unless somebody gives them
+            self._put(viz_entries.poses(data, self._bodies), wait=True)
 
     def begin_episode(self, text: str = "", data: Any = None) -> None:
         """Begin an episode; ``text`` says which; ``data`` (MjData) holds the first poses."""
@@ -182,7 +182,7 @@ class Viewer:
             kept = [entry for entry in entries if entry.kind != "image"]
             self.images_dropped += len(entries) - len(kept)
             entries = kept
-        self._backlog.put(Row(self._episode, self._step, entries))
+        self._backlog.put(Row(max(self._episode, 0), self._step, entries))
 
     def _send(self, rows: list[Row]) -> None:
         moments: dict[tuple[str, EntityPath], list[Row]] = defaultdict(list)
@@ -208,14 +208,16 @@ class Viewer:
         return times
 
     def _lay_out(self, paths: Iterable[EntityPath]) -> None:
-        """Send the layout, and the styles of scores, when there is something new to see."""
-        new = [path for path in paths if path[0] != "world" and path not in self._laid_out]
+        """Send the styles of new scores, and a layout when there is something new to see."""
+        new = [path for path in paths if path[0] != "world" and path not in self._known]
         for path in new:
             if path[0] == "score":
                 self._log_static(path, _score_style(path))
-        if new or not self._laid_out:
-            self._laid_out |= dict.fromkeys(new)
-            self._stream.send_blueprint(layout(self._laid_out, self._eye))
+        self._known |= dict.fromkeys(new)
+        views = dict.fromkeys(path[:2] for path in self._known)
+        if list(views) != self._views:  # somebody who has moved the views keeps them otherwise
+            self._views = list(views)
+            self._stream.send_blueprint(layout(self._views, self._eye))
 
     def _log_static(self, path: EntityPath, *what: rr.AsComponents) -> None:
         self._stream.log(rr.new_entity_path(list(path)), *what, static=True, strict=True)
@@ -364,16 +366,14 @@ def _score_style(path: EntityPath) -> rr.SeriesLines | rr.SeriesPoints:
     return rr.SeriesLines(colors=BLUE, widths=1.5, names=path[-1])
 
 
-def layout(paths: Iterable[EntityPath], eye_controls: Any = None) -> rrb.Blueprint:
+def layout(paths: Sequence[EntityPath], eye_controls: Any = None) -> rrb.Blueprint:
     """Lay out what there is: the scene at the left; cameras, scores and actions at the right."""
-    parts: dict[str, dict[str, None]] = defaultdict(dict)
-    for path in paths:
-        parts[path[0]] |= dict.fromkeys(path[1:2])
 
     def views(root: str, kind: Any, note: str = "", **options: Any) -> list[Any]:
         return [
-            kind(origin=rr.new_entity_path([root, name]), name=name + note, **options)
-            for name in parts[root]
+            kind(origin=rr.new_entity_path(list(path)), name=path[1] + note, **options)
+            for path in paths
+            if path[0] == root
         ]
 
     hidden = rrb.PlotLegend(visible=False)
@@ -387,12 +387,12 @@ def layout(paths: Iterable[EntityPath], eye_controls: Any = None) -> rrb.Bluepri
     )
     scene = rrb.Spatial3DView(origin="world", name="scene", eye_controls=eye_controls)
     episodes = rrb.TextLogView(origin="episodes", name="episodes")
-    row_shares = [2] * bool(cameras) + [1] * len(scores) + [2]
+    shares = [2] * bool(cameras) + [1] * len(scores) + [2]
     right = [rrb.Horizontal(*cameras)] * bool(cameras) + scores + [numbers]
     return rrb.Blueprint(
         rrb.Horizontal(
             rrb.Vertical(scene, episodes, row_shares=[5, 1]),
-            rrb.Vertical(*right, row_shares=row_shares),
+            rrb.Vertical(*right, row_shares=shares),
         ),
         rrb.TimePanel(timeline="step", state="collapsed"),
         collapse_panels=True,

@@ -16,6 +16,7 @@ SHOWN_GROUPS = 3  # MuJoCo's viewer shows groups 0, 1, 2
 DEFAULT_RGBA = (0.5, 0.5, 0.5, 1.0)  # a geom of this colour takes its material's
 EYE_DIRECTION = (1.2, -1.2, 0.7)
 MIN_REACH_M = 0.3
+OUT_OF_THE_WAY = 4.0  # times the median distance from the middle
 RGB_ROLES = (1, 7)  # mjTEXROLE_RGB, mjTEXROLE_RGBA
 
 
@@ -72,7 +73,7 @@ def _mean_texel(model: Any, texture: int) -> np.ndarray:
 
 
 def mesh_surface(model: Any, geom: int) -> Surface:
-    """Give the surface of a geom that is a mesh: each point once, with its mean normal.
+    """Give the surface of a geom that is a mesh: each point once, with the mean of its normals.
 
     MuJoCo repeats a point for every normal; a robot's recording would be four times as large.
     """
@@ -85,10 +86,9 @@ def mesh_surface(model: Any, geom: int) -> Surface:
     vertices, point = np.unique(repeated, axis=0, return_inverse=True)
     corners = part(model.mesh_face, model.mesh_faceadr, model.mesh_facenum)
     triangles = point.reshape(-1)[corners]
-    corner_normals = part(model.mesh_facenormal, model.mesh_faceadr, model.mesh_facenum)
-    normal = part(model.mesh_normal, model.mesh_normaladr, model.mesh_normalnum)
+    a, b, c = vertices[triangles].transpose(1, 0, 2)
     normals = np.zeros_like(vertices)
-    np.add.at(normals, triangles, normal[corner_normals])
+    np.add.at(normals, triangles, np.cross(b - a, c - a)[:, None])  # large triangles count more
     return Surface(vertices, triangles, _unit(normals))
 
 
@@ -120,11 +120,13 @@ def eye(model: Any, data: Any) -> tuple[np.ndarray, np.ndarray]:
     """Choose where to look from and at, [3] and [3] in metres, so that what moves fills the view.
 
     From in front and above, on the side of negative y: a walker goes across the view, an arm that
-    reaches along x comes towards it.
+    reaches along x comes towards it. Objects that a task has put out of the way do not count.
     """
     jointed = data.xpos[model.body_weldid != 0]  # [bodies, 3]
     if len(jointed):
-        low, high = jointed.min(axis=0), jointed.max(axis=0)
+        distance = np.linalg.norm(jointed - np.median(jointed, axis=0), axis=1)
+        near = jointed[distance <= OUT_OF_THE_WAY * np.median(distance) + MIN_REACH_M]
+        low, high = near.min(axis=0), near.max(axis=0)
         target, reach = (low + high) / 2, max(float(np.linalg.norm(high - low)), MIN_REACH_M)
     else:
         target, reach = model.stat.center, float(model.stat.extent)
