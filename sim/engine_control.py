@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from sim.engine_lapack import Lapack
+from sim.engine_lapack import Lapack, apply, multiply
 from sim.engine_mujoco import Simulation, mj_step1, mj_step2
 from sim.engine_tables import (
     CONSTANT,
@@ -69,7 +69,7 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
             mj_step1(sim.model, sim.data)
             if substep == 0:
                 for p in range(len(arms)):
-                    _set_goal(sim, arms[p], action[arms[p].command :], goals[p])
+                    _set_goal(sim, arms[p], action[arms[p].command :], goals[p], lapack)
                 _move_grippers(sim, grippers, openings, action)
             for p in range(len(arms)):
                 _run_arm(sim, arms[p], memories[p], goals[p], lapack)
@@ -90,7 +90,9 @@ def _clip(value: float, low: float, high: float) -> float:
 
 
 @njit(error_model="numpy")
-def _set_goal(sim: Simulation, arm: np.record, command: np.ndarray, goal: np.record) -> None:
+def _set_goal(
+    sim: Simulation, arm: np.record, command: np.ndarray, goal: np.record, lapack: Lapack
+) -> None:
     start = _set_gains(arm, command, goal)
     for i in range(arm.command_size):
         value = command[start + i]
@@ -99,7 +101,7 @@ def _set_goal(sim: Simulation, arm: np.record, command: np.ndarray, goal: np.rec
             value = (value - arm.input_middle[i]) * arm.output_scale[i] + arm.output_middle[i]
         goal.joint[i] = value
     if arm.kind == OSC:
-        _set_hand_goal(sim, arm, command, goal)
+        _set_hand_goal(sim, arm, command, goal, lapack)
         return
     for i in range(arm.joints):
         if arm.kind == JOINT_POSITION and arm.delta:
@@ -123,26 +125,34 @@ def _set_gains(arm: np.record, command: np.ndarray, goal: np.record) -> int:
 
 
 @njit(error_model="numpy")
-def _set_hand_goal(sim: Simulation, arm: np.record, command: np.ndarray, goal: np.record) -> None:
+def _set_hand_goal(
+    sim: Simulation, arm: np.record, command: np.ndarray, goal: np.record, lapack: Lapack
+) -> None:
     """Set the hand's goal pose, in the base's or the world's frame."""
     position, rotation = _site_pose(sim, arm.site)
     if arm.base_frame:
         base_pos, base_rotation = _site_pose(sim, arm.base_site)
-        position, rotation = in_base_frame(position, rotation, base_pos, base_rotation)
-    if arm.delta:
-        goal.position[:] = position + goal.joint[:3]
-    else:  # robosuite takes the first three entries even where gains come first
-        goal.position[:] = command[:3]
+        position, rotation = in_base_frame(position, rotation, base_pos, base_rotation, lapack)
+    turn = np.zeros(3)
+    for i in range(3):
+        # robosuite takes an absolute position from the first entries, even where gains come first.
+        goal.position[i] = position[i] + goal.joint[i] if arm.delta else command[i]
+        if arm.orientation:
+            turn[i] = goal.joint[3 + i] if arm.delta else command[3 + i]
     if arm.orientation and not arm.delta:
-        goal.rotation[:] = absolute_rotation(command[3:6])
+        goal.rotation[:] = absolute_rotation(turn)
     else:
-        turn = goal.joint[3:6].copy() if arm.orientation else np.zeros(3)
-        goal.rotation[:] = np.dot(delta_rotation(turn), rotation)
+        multiply(delta_rotation(turn), False, rotation, False, goal.rotation, lapack)
 
 
 @njit(error_model="numpy")
 def _site_pose(sim: Simulation, site: int) -> tuple[np.ndarray, np.ndarray]:
-    return sim.site_pos[site].copy(), sim.site_rotation[site].copy().reshape(3, 3)
+    position, rotation = np.empty(3), np.empty((3, 3))
+    for i in range(3):
+        position[i] = sim.site_pos[site, i]
+        for j in range(3):
+            rotation[i, j] = sim.site_rotation[site, 3 * i + j]
+    return position, rotation
 
 
 @njit(error_model="numpy")
@@ -181,11 +191,13 @@ def _run_arm(
     if arm.kind == OSC:
         torque = _run_osc(sim, arm, dofs, bias, memory, goal, lapack)
     elif arm.kind == JOINT_POSITION:
-        torque = _run_joint_position(sim, arm, dofs, bias, goal)
+        torque = _run_joint_position(sim, arm, dofs, bias, goal, lapack)
     elif arm.kind == JOINT_VELOCITY:
         torque = _run_joint_velocity(sim, arm, dofs, bias, memory, goal)
     else:
-        torque = goal.joint[: arm.joints] + bias
+        torque = np.empty(arm.joints)
+        for i in range(arm.joints):
+            torque[i] = goal.joint[i] + bias[i]
     for i in range(arm.joints):
         sim.ctrl[arm.actuator[i]] = _clip(torque[i], arm.ctrl_low[i], arm.ctrl_high[i])
 
@@ -200,35 +212,57 @@ def _run_osc(
     goal: np.record,
     lapack: Lapack,
 ) -> np.ndarray:
-    goal_pos, goal_rotation = goal.position.copy(), goal.rotation.copy()
-    if arm.base_frame:
-        base_pos, base_rotation = _site_pose(sim, arm.base_site)
-        goal_pos = base_pos + np.dot(base_rotation, goal_pos)
-        goal_rotation = np.dot(base_rotation, goal_rotation)
+    goal_pos, goal_rotation = _goal_in_world(sim, arm, goal, lapack)
     position, rotation = _site_pose(sim, arm.site)
     base_site = arm.base_site if arm.base_moves else -1
-    jacobian, linear, angular = hand_motion(sim, arm.site, base_site, dofs)
-    force = (goal_pos - position) * goal.kp[:3] + -linear * goal.kd[:3]
+    jacobian, linear, angular = hand_motion(sim, arm.site, base_site, dofs, lapack)
     turn = orientation_error(goal_rotation, rotation)
-    moment = turn * goal.kp[3:6] + -angular * goal.kd[3:6]
+    wish = np.empty(6)
+    for i in range(3):
+        wish[i] = (goal_pos[i] - position[i]) * goal.kp[i] + -linear[i] * goal.kd[i]
+        wish[3 + i] = turn[i] * goal.kp[3 + i] + -angular[i] * goal.kd[3 + i]
     pull = np.empty(len(dofs))
     for i in range(len(dofs)):
         stretch = memory.initial_joint[i] - sim.qpos[arm.qpos[i]]
         pull[i] = NULLSPACE_KP * stretch - NULLSPACE_KD * sim.qvel[dofs[i]]
     mass = arm_mass(sim, dofs)
-    uncouple = arm.uncouple != 0
-    return joint_torque(mass, jacobian, force, moment, pull, bias, uncouple, lapack)
+    return joint_torque(mass, jacobian, wish, pull, bias, arm.uncouple != 0, lapack)
+
+
+@njit(error_model="numpy")
+def _goal_in_world(
+    sim: Simulation, arm: np.record, goal: np.record, lapack: Lapack
+) -> tuple[np.ndarray, np.ndarray]:
+    position, rotation = np.empty(3), np.empty((3, 3))
+    if not arm.base_frame:
+        position[:], rotation[:] = goal.position, goal.rotation
+        return position, rotation
+    base_pos, base_rotation = _site_pose(sim, arm.base_site)
+    apply(base_rotation, False, goal.position, position, lapack)
+    multiply(base_rotation, False, goal.rotation, False, rotation, lapack)
+    for i in range(3):
+        position[i] = base_pos[i] + position[i]
+    return position, rotation
 
 
 @njit(error_model="numpy")
 def _run_joint_position(
-    sim: Simulation, arm: np.record, dofs: np.ndarray, bias: np.ndarray, goal: np.record
+    sim: Simulation,
+    arm: np.record,
+    dofs: np.ndarray,
+    bias: np.ndarray,
+    goal: np.record,
+    lapack: Lapack,
 ) -> np.ndarray:
     acceleration = np.empty(len(dofs))
     for i in range(len(dofs)):
         error = goal.joint[i] - sim.qpos[arm.qpos[i]]
         acceleration[i] = error * goal.kp[i] + -sim.qvel[dofs[i]] * goal.kd[i]
-    return np.dot(arm_mass(sim, dofs).T, acceleration) + bias
+    torque = np.empty(len(dofs))
+    apply(arm_mass(sim, dofs), True, acceleration, torque, lapack)
+    for i in range(len(dofs)):
+        torque[i] += bias[i]
+    return torque
 
 
 @njit(error_model="numpy")

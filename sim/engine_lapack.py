@@ -1,8 +1,12 @@
-"""Inverses and pseudo-inverses of small matrices, to the last bit those of numba's numpy.
+"""Small matrix products and inverses, to the last bit those of numpy and of numba's numpy.
 
-robosuite's controller is compiled by numba, whose ``np.linalg.inv`` and ``pinv`` are scipy's LAPACK
-with a workspace query, allocations and checks around each call. The same LAPACK routines called
-directly take two thirds of the time and round the same way.
+robosuite's controller runs on numpy and on numba's numpy, whose ``dot``, ``inv`` and ``pinv`` are
+BLAS and LAPACK with a workspace query, allocations and checks around each call. The same routines
+called directly round the same way in two thirds of the time, and compile in a tenth of it.
+
+BLAS rounds differently for a matrix and for the same matrix stored transposed. Every matrix here is
+stored row by row; ``flipped`` says that numpy would have it column by column, and that therefore
+its transpose is handed over.
 """
 
 from __future__ import annotations
@@ -15,26 +19,29 @@ import numpy as np
 from numba import njit, types
 from numba.core.typing import signature
 
-LAPACK_WORK = 1024  # doubles; what dgesdd and dgetri could use at most for matrices up to 8 x 8
+LAPACK_WORK = 1024  # doubles; more than dgesdd and dgetri can use for matrices up to 8 x 8
 SINGULAR_BELOW = 1e-15  # of the largest singular value; numpy's default
 _PREFIX = "robolearn_"  # the names under which compiled code finds scipy's routines
-_ROUTINES = {"cython_lapack": ("dgesdd", "dgetrf", "dgetri"), "cython_blas": ("dgemm",)}
+_ROUTINES = {
+    "cython_lapack": {"dgesdd": 14, "dgetrf": 6, "dgetri": 7},
+    "cython_blas": {"dgemm": 13, "dgemv": 11},
+}
 
 
-def _routine(name: str, arguments: int) -> types.ExternalFunction:
-    return types.ExternalFunction(
-        _PREFIX + name, signature(types.void, *([types.intp] * arguments))
-    )
+def _routine(module: str, name: str) -> types.ExternalFunction:
+    arguments = [types.intp] * _ROUTINES[module][name]
+    return types.ExternalFunction(_PREFIX + name, signature(types.void, *arguments))
 
 
-_dgesdd = _routine("dgesdd", 14)
-_dgetrf = _routine("dgetrf", 6)
-_dgetri = _routine("dgetri", 7)
-_dgemm = _routine("dgemm", 13)
+_dgesdd = _routine("cython_lapack", "dgesdd")
+_dgetrf = _routine("cython_lapack", "dgetrf")
+_dgetri = _routine("cython_lapack", "dgetri")
+_dgemm = _routine("cython_blas", "dgemm")
+_dgemv = _routine("cython_blas", "dgemv")
 
 
 def load_lapack() -> None:
-    """Make scipy's LAPACK visible to compiled code; call it before any compiled step."""
+    """Make scipy's BLAS and LAPACK visible to compiled code; call it before any compiled step."""
     import scipy.linalg.cython_blas
     import scipy.linalg.cython_lapack
 
@@ -50,19 +57,19 @@ def load_lapack() -> None:
 
 
 class Lapack(NamedTuple):
-    """Workspace of the routines below, for matrices of up to 8 x 8.
+    """Workspace of the routines below, for matrices of up to 8 x 8; one per thread.
 
     Compiled code frees a local array after its last mention, an address taken from it
     notwithstanding; arrays that are handed in live long enough.
     """
 
     work: np.ndarray  # [LAPACK_WORK]
-    integers: np.ndarray  # [72] int32: size, workspace size, status, rank, then scratch
-    letters: np.ndarray  # [2] "S" and "T"
+    integers: np.ndarray  # [96] int32: sizes and status, then scratch
+    letters: np.ndarray  # [3] "S", "T" and "N"
     numbers: np.ndarray  # [2] 1 and 0
     copy: np.ndarray  # [64]
-    left: np.ndarray  # [64] U in Fortran order
-    right: np.ndarray  # [64] V transposed in Fortran order
+    left: np.ndarray  # [64] U, column by column
+    right: np.ndarray  # [64] V transposed, column by column
     singular: np.ndarray  # [8]
 
 
@@ -70,8 +77,8 @@ def lapack_workspace() -> Lapack:
     """Allocate the workspace."""
     return Lapack(
         work=np.zeros(LAPACK_WORK),
-        integers=np.zeros(72, np.int32),
-        letters=np.frombuffer(b"ST", np.uint8).copy(),
+        integers=np.zeros(96, np.int32),
+        letters=np.frombuffer(b"STN", np.uint8).copy(),
         numbers=np.array([1.0, 0.0]),
         copy=np.zeros(64),
         left=np.zeros(64),
@@ -81,17 +88,48 @@ def lapack_workspace() -> Lapack:
 
 
 @njit(error_model="numpy")
+def multiply(
+    x: np.ndarray, x_flipped: bool, y: np.ndarray, y_flipped: bool, out: np.ndarray, lapack: Lapack
+) -> None:
+    """Write the matrix product X Y."""
+    integers, letters = lapack.integers, lapack.letters.ctypes.data
+    integers[0], integers[1] = out.shape[1], out.shape[0]
+    integers[2] = x.shape[0] if x_flipped else x.shape[1]
+    integers[3], integers[4] = y.shape[1], x.shape[1]
+    size = integers.ctypes.data
+    one = lapack.numbers.ctypes.data
+    _dgemm(
+        letters + (1 if y_flipped else 2), letters + (1 if x_flipped else 2), size, size + 4,
+        size + 8, one, y.ctypes.data, size + 12, x.ctypes.data, size + 16, one + 8,
+        out.ctypes.data, size,
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def apply(
+    matrix: np.ndarray, flipped: bool, vector: np.ndarray, out: np.ndarray, lapack: Lapack
+) -> None:
+    """Write the product of a matrix and a vector."""
+    integers = lapack.integers
+    integers[0], integers[1], integers[2] = matrix.shape[1], matrix.shape[0], 1
+    size, letters = integers.ctypes.data, lapack.letters.ctypes.data
+    one = lapack.numbers.ctypes.data
+    _dgemv(
+        letters + (2 if flipped else 1), size, size + 4, one, matrix.ctypes.data, size,
+        vector.ctypes.data, size + 8, one + 8, out.ctypes.data, size + 8,
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
 def invert(matrix: np.ndarray, inverse: np.ndarray, lapack: Lapack) -> bool:
-    """Write the inverse of a symmetric matrix [n, n], transposed; say whether there is one."""
+    """Write the inverse of a symmetric matrix [n, n], flipped; say whether there is one."""
     integers = lapack.integers
     integers[0], integers[1] = len(matrix), LAPACK_WORK
-    n, lwork, status = (
-        integers.ctypes.data,
-        integers[1:].ctypes.data,
-        integers[2:].ctypes.data,
-    )
-    pivots = integers[4:].ctypes.data
-    inverse[:] = matrix
+    n = integers.ctypes.data
+    lwork, status, pivots = n + 4, n + 8, n + 16
+    for i in range(len(matrix)):
+        for j in range(len(matrix)):
+            inverse[i, j] = matrix[i, j]
     _dgetrf(n, n, inverse.ctypes.data, n, pivots, status)
     if integers[2] == 0:
         _dgetri(n, inverse.ctypes.data, n, pivots, lapack.work.ctypes.data, lwork, status)
@@ -100,26 +138,20 @@ def invert(matrix: np.ndarray, inverse: np.ndarray, lapack: Lapack) -> bool:
 
 @njit(error_model="numpy")
 def pseudo_invert(matrix: np.ndarray, inverse: np.ndarray, lapack: Lapack) -> bool:
-    """Write the pseudo-inverse of a matrix [n, n], transposed; say whether LAPACK converged.
+    """Write the pseudo-inverse of a matrix [n, n], flipped; say whether LAPACK converged.
 
-    V S^+ U^T of its singular value decomposition, values below 1e-15 of the largest left out.
+    It is V S^+ U^T of the singular value decomposition, values below 1e-15 of the largest left out.
     """
     size = len(matrix)
-    integers, s, v = lapack.integers, lapack.singular, lapack.right
+    integers, s = lapack.integers, lapack.singular
     integers[0], integers[1] = size, LAPACK_WORK
-    n, lwork, status = (
-        integers.ctypes.data,
-        integers[1:].ctypes.data,
-        integers[2:].ctypes.data,
-    )
-    a, u = lapack.copy.ctypes.data, lapack.left.ctypes.data
+    n, work = integers.ctypes.data, lapack.work.ctypes.data
+    a, u, v = lapack.copy.ctypes.data, lapack.left.ctypes.data, lapack.right.ctypes.data
+    letters, one = lapack.letters.ctypes.data, lapack.numbers.ctypes.data
     for i in range(size):
         for j in range(size):
             lapack.copy[i + j * size] = matrix[i, j]
-    _dgesdd(
-        lapack.letters.ctypes.data, n, n, a, n, s.ctypes.data, u, n, v.ctypes.data, n,
-        lapack.work.ctypes.data, lwork, integers[4:].ctypes.data, status,
-    )  # fmt: skip
+    _dgesdd(letters, n, n, a, n, s.ctypes.data, u, n, v, n, work, n + 4, n + 16, n + 8)
     if integers[2] != 0:
         return False
     rank = 1
@@ -130,14 +162,7 @@ def pseudo_invert(matrix: np.ndarray, inverse: np.ndarray, lapack: Lapack) -> bo
     for k in range(rank):
         scale = 1.0 / s[k]
         for i in range(size):
-            v[k + i * size] *= scale
-    t, one, zero = (
-        lapack.letters[1:].ctypes.data,
-        lapack.numbers.ctypes.data,
-        lapack.numbers[1:].ctypes.data,
-    )
-    _dgemm(
-        t, t, n, n, integers[3:].ctypes.data, one, v.ctypes.data, n, u, n, zero,
-        inverse.ctypes.data, n,
-    )  # fmt: skip
+            lapack.right[k + i * size] *= scale
+    t = letters + 1
+    _dgemm(t, t, n, n, n + 12, one, v, n, u, n, one + 8, inverse.ctypes.data, n)
     return True

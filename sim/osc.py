@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sim.engine_lapack import Lapack, invert, pseudo_invert
+from sim.engine_lapack import Lapack, apply, invert, multiply, pseudo_invert
 from sim.engine_mujoco import Simulation, mass_matrix, site_jacobian
 
 NULLSPACE_KP = 10.0  # robosuite's fixed gain towards the initial joint position (1/s^2)
@@ -33,7 +33,7 @@ def delta_rotation(vector: np.ndarray) -> np.ndarray:
 
     robosuite makes the quaternion in double precision and the matrix in single.
     """
-    angle = np.linalg.norm(vector)
+    angle = _norm(vector)
     q = np.zeros(4, np.float32)  # wxyz
     q[0] = 1.0
     if angle > 0.0:
@@ -54,9 +54,14 @@ def delta_rotation(vector: np.ndarray) -> np.ndarray:
 
 
 @njit(error_model="numpy")
+def _norm(vector: np.ndarray) -> float:
+    return math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+
+
+@njit(error_model="numpy")
 def absolute_rotation(vector: np.ndarray) -> np.ndarray:
     """Give the rotation [3, 3] of an axis-angle vector [3] (rad), as scipy does."""
-    angle = math.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+    angle = _norm(vector)
     if angle <= 1e-3:
         scale = 0.5 - angle**2 / 48.0 + angle**4 / 3840.0
     else:
@@ -74,21 +79,35 @@ def absolute_rotation(vector: np.ndarray) -> np.ndarray:
 
 @njit(error_model="numpy")
 def in_base_frame(
-    position: np.ndarray, rotation: np.ndarray, base_pos: np.ndarray, base_rotation: np.ndarray
+    position: np.ndarray,
+    rotation: np.ndarray,
+    base_pos: np.ndarray,
+    base_rotation: np.ndarray,
+    lapack: Lapack,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give a world pose ([3] m, [3, 3]) in the frame of the arm's base.
 
-    robosuite moves the point with a translation (no rotation) and the rotation with the pose, both
-    as products of homogeneous matrices.
+    robosuite moves the position as a pose without rotation, and the rotation with its position,
+    both as products of homogeneous matrices.
     """
-    inverse = np.zeros((4, 4))
-    inverse[:3, :3] = base_rotation.T
-    inverse[:3, 3] = -np.dot(base_rotation.T, base_pos)
-    inverse[3, 3] = 1.0
-    point, pose = np.eye(4), np.zeros((4, 4))
-    point[:3, 3] = position
-    pose[:3, :3], pose[:3, 3], pose[3, 3] = rotation, position, 1.0
-    return np.dot(inverse, point)[:3, 3].copy(), np.dot(inverse, pose)[:3, :3].copy()
+    moved, inverse = np.empty(3), np.zeros((4, 4))
+    apply(base_rotation, True, base_pos, moved, lapack)
+    point, pose = np.zeros((4, 4)), np.zeros((4, 4))
+    for i in range(3):
+        inverse[i, 3] = -moved[i]
+        point[i, i], point[i, 3], pose[i, 3] = 1.0, position[i], position[i]
+        for j in range(3):
+            inverse[i, j], pose[i, j] = base_rotation[j, i], rotation[i, j]
+    inverse[3, 3] = point[3, 3] = pose[3, 3] = 1.0
+    point_inside, pose_inside = np.empty((4, 4)), np.empty((4, 4))
+    multiply(inverse, False, point, False, point_inside, lapack)
+    multiply(inverse, False, pose, False, pose_inside, lapack)
+    inside, turned = np.empty(3), np.empty((3, 3))
+    for i in range(3):
+        inside[i] = point_inside[i, 3]
+        for j in range(3):
+            turned[i, j] = pose_inside[i, j]
+    return inside, turned
 
 
 # ----------------------------------------------------------------------------------------- torques
@@ -108,7 +127,7 @@ def arm_mass(sim: Simulation, dofs: np.ndarray) -> np.ndarray:
 
 @njit(error_model="numpy")
 def hand_motion(
-    sim: Simulation, site: int, base_site: int, dofs: np.ndarray
+    sim: Simulation, site: int, base_site: int, dofs: np.ndarray, lapack: Lapack
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the hand's Jacobian [6, J] and its velocities [3] (m/s), [3] (rad/s) against the base.
 
@@ -121,11 +140,17 @@ def hand_motion(
         for j in range(len(dofs)):
             jacobian[i, j] = jac_pos[i, dofs[j]]
             jacobian[i + 3, j] = jac_rot[i, dofs[j]]
-    linear, angular = np.dot(jac_pos, sim.qvel), np.dot(jac_rot, sim.qvel)
+    linear, angular = np.empty(3), np.empty(3)
+    apply(jac_pos, False, sim.qvel, linear, lapack)
+    apply(jac_rot, False, sim.qvel, angular, lapack)
     if base_site >= 0:
         site_jacobian(sim, base_site, jac_pos, jac_rot)
-        linear -= np.dot(jac_pos, sim.qvel)
-        angular -= np.dot(jac_rot, sim.qvel)
+        base_linear, base_angular = np.empty(3), np.empty(3)
+        apply(jac_pos, False, sim.qvel, base_linear, lapack)
+        apply(jac_rot, False, sim.qvel, base_angular, lapack)
+        for i in range(3):
+            linear[i] -= base_linear[i]
+            angular[i] -= base_angular[i]
     return jacobian, linear, angular
 
 
@@ -146,8 +171,7 @@ def orientation_error(desired: np.ndarray, current: np.ndarray) -> np.ndarray:
 def joint_torque(
     mass: np.ndarray,
     jacobian: np.ndarray,
-    force: np.ndarray,
-    moment: np.ndarray,
+    wish: np.ndarray,
     pull: np.ndarray,
     bias: np.ndarray,
     uncouple: bool,
@@ -155,41 +179,61 @@ def joint_torque(
 ) -> np.ndarray:
     """Give the joint torques [J] (N m) of operational space control; NaN where LAPACK gives up.
 
-    ``mass`` [J, J], ``jacobian`` [6, J]; ``force`` and ``moment`` [3] are the hand's desired linear
-    and angular accelerations, ``pull`` [J] the joints' towards their initial position; ``bias`` [J]
-    is added. ``uncouple`` ignores how position and orientation act on each other.
+    ``mass`` [J, J], ``jacobian`` [6, J]; ``wish`` [6] is the hand's desired linear and angular
+    acceleration, ``pull`` [J] the joints' towards their initial position; ``bias`` [J] is added.
+    ``uncouple`` ignores how position and orientation act on each other.
     """
-    inverse = np.empty_like(mass)
-    if not invert(mass, inverse, lapack):
-        return np.full(len(mass), np.nan)
-    lam = np.empty((6, 6))
-    if not pseudo_invert(_mobility(jacobian, inverse), lam, lapack):
-        return np.full(len(mass), np.nan)
-    wrench = np.empty(6)
+    size = len(mass)
+    inverse, inertia = np.empty((size, size)), np.empty((6, 6))
+    valid = invert(mass, inverse, lapack) and task_inertia(jacobian, inverse, inertia, lapack)
+    wrench, torque, rest = np.empty(6), np.empty(size), np.empty(size)
     if uncouple:
-        wrench[:3] = _uncoupled(jacobian[:3], inverse, force, lapack)
-        wrench[3:] = _uncoupled(jacobian[3:], inverse, moment, lapack)
+        for start in (0, 3):
+            block, part = np.empty((3, 3)), np.empty(3)
+            valid &= task_inertia(jacobian[start : start + 3], inverse, block, lapack)
+            apply(block, True, wish[start : start + 3], part, lapack)
+            for i in range(3):
+                wrench[start + i] = part[i]
     else:
-        wrench[:3], wrench[3:] = force, moment
-        wrench = np.dot(lam.T, wrench)
-    weighted = np.dot(np.dot(inverse.T, jacobian.T), lam.T)  # [J, 6] M^-1 J^T Lambda
-    nullspace = np.eye(len(mass)) - np.dot(weighted, jacobian)  # [J, J]
-    rest = np.dot(nullspace.T, np.dot(mass.T, pull))
-    return np.dot(jacobian.T, wrench) + bias + rest
+        apply(inertia, True, wish, wrench, lapack)
+    apply(jacobian, True, wrench, torque, lapack)
+    nullspace_torque(mass, jacobian, inverse, inertia, pull, rest, lapack)
+    for j in range(size):
+        torque[j] = torque[j] + bias[j] + rest[j] if valid else math.nan
+    return torque
 
 
 @njit(error_model="numpy")
-def _mobility(jacobian: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Give J M^-1 J^T; ``inverse`` is M^-1 transposed, as ``invert`` writes it."""
-    return np.dot(np.dot(jacobian, inverse.T), jacobian.T)
+def task_inertia(
+    jacobian: np.ndarray, inverse: np.ndarray, inertia: np.ndarray, lapack: Lapack
+) -> bool:
+    """Write Lambda = (J M^-1 J^T)^-1, flipped; ``inverse`` is M^-1, flipped."""
+    rows, columns = jacobian.shape
+    half, mobility = np.empty((rows, columns)), np.empty((rows, rows))
+    multiply(jacobian, False, inverse, True, half, lapack)
+    multiply(half, False, jacobian, True, mobility, lapack)
+    return pseudo_invert(mobility, inertia, lapack)
 
 
 @njit(error_model="numpy")
-def _uncoupled(
-    jacobian: np.ndarray, inverse: np.ndarray, acceleration: np.ndarray, lapack: Lapack
-) -> np.ndarray:
-    """Give the force [3] that causes an acceleration [3] by itself."""
-    inertia = np.empty((3, 3))
-    if not pseudo_invert(_mobility(jacobian, inverse), inertia, lapack):
-        return np.full(3, np.nan)
-    return np.dot(inertia.T, acceleration)
+def nullspace_torque(
+    mass: np.ndarray,
+    jacobian: np.ndarray,
+    inverse: np.ndarray,
+    inertia: np.ndarray,
+    pull: np.ndarray,
+    torque: np.ndarray,
+    lapack: Lapack,
+) -> None:
+    """Write N^T M pull [J], which does not move the hand; M^-1 and Lambda are flipped."""
+    size = len(mass)
+    half, weighted = np.empty((size, 6)), np.empty((size, 6))
+    multiply(inverse, True, jacobian, True, half, lapack)
+    multiply(half, False, inertia, True, weighted, lapack)  # M^-1 J^T Lambda
+    nullspace, wanted = np.empty((size, size)), np.empty(size)
+    multiply(weighted, False, jacobian, False, nullspace, lapack)
+    for i in range(size):
+        for j in range(size):
+            nullspace[i, j] = (1.0 if i == j else 0.0) - nullspace[i, j]
+    apply(mass, True, pull, wanted, lapack)
+    apply(nullspace, True, wanted, torque, lapack)
