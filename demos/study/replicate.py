@@ -164,7 +164,7 @@ class Replicate:
         if (folder / "evaluation.json").exists():
             return
         env = self.make_env()
-        data = self.demonstrations(BASE) + self._added(operator, condition, statistic, env)
+        data = self._data(operator, condition, statistic, env)
         policy = self._clone(data, env)
         save(folder / "checkpoint", policy)
         seeds = self.seeds("evaluate", self.config.episodes)
@@ -188,34 +188,38 @@ class Replicate:
         offline(policy, transitions(data), training, seed)
         return policy
 
-    def _added(
+    def _data(
         self, operator: str, condition: str, statistic: str, env: Environment
     ) -> list[Demonstration]:
-        """Give what a condition adds to the base demonstrations."""
+        """Give the demonstrations that a condition trains on."""
+        base = self.demonstrations(BASE)
         if condition == "base":
-            return []
+            return base
         if condition == "informed":
-            return self._elicit(operator, statistic, env)
-        everything = self.demonstrations(operator)
+            return base + self._elicit(operator, statistic, env)
+        new = self.demonstrations(operator)
         if condition == "naive":
-            return everything
-        kept = self._filtered(everything, statistic)
+            return base + new
+        kept = self._filtered(new, statistic)
         if condition == "filtered":
-            return kept
-        return self._random_drop(everything, kept, self.seeds(f"drop {operator}")[0])
+            return base + kept
+        return self._random_drop(base + new, base + kept, self.seeds(f"drop {operator}")[0])
 
-    def _filtered(self, everything: list[Demonstration], statistic: str) -> list[Demonstration]:
+    def _filtered(self, new: list[Demonstration], statistic: str) -> list[Demonstration]:
         judge = self.judge(statistic)
         filtering = (
             judge.filter if self.config.filter_by == "demonstrations" else judge.filter_pairs
         )
-        states, actions = filtering([s for s, _ in everything], [a for _, a in everything])
+        states, actions = filtering([s for s, _ in new], [a for _, a in new])
         return list(zip(states, actions, strict=True))
 
     def _random_drop(
         self, everything: list[Demonstration], kept: list[Demonstration], seed: int
     ) -> list[Demonstration]:
-        """Keep as many as the filter did, demonstrations or pairs, drawn at random."""
+        """Keep as many as filtering did, demonstrations or pairs, drawn from base and new alike.
+
+        Drawn from the new ones alone, it would be the same as filtering wherever that drops all.
+        """
         rng = np.random.default_rng(seed)
         if self.config.filter_by == "demonstrations":
             rows = np.sort(rng.choice(len(everything), len(kept), replace=False))

@@ -26,19 +26,20 @@ COMPATIBLE, INCOMPATIBLE = "#2e86ab", "#d1495b"
 def draw_report(summary: dict[str, Any], scores: Sequence[Scores], path: Path) -> None:
     """Draw on the left what the judge says of demonstrations, on the right what it is worth."""
     operators = summary["operators"]
-    figure = Figure(figsize=(14, 1.9 + 0.95 * (len(operators) + 1)), layout="constrained")
+    figure = Figure(figsize=(14, 2.2 + 0.95 * (len(operators) + 1)), layout="constrained")
     FigureCanvasAgg(figure)
     verdicts, success = figure.subplots(1, 2, width_ratios=[1, 1.25])
     _draw_verdicts(verdicts, summary, scores)
     _draw_success(success, summary)
-    figure.suptitle(_headline(summary), fontsize=14, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(_headline(summary), fontsize=12.5, x=0.01, ha="left")
     figure.savefig(path, dpi=110)
 
 
 def _headline(summary: dict[str, Any]) -> str:
     replicates = summary["replicates"]
     return (
-        f"{summary['task']}: AUC {summary['auc']:.2f} (the paper's count: "
+        f"{summary['task']}: who fits the base policy?\n"
+        f"AUC {summary['auc']:.2f} (the paper's count: "
         f"{summary['auc_paper']:.2f}), {summary['false_rejection_rate']:.0%} of the base's "
         f"own demonstrations rejected; {replicates} training seed{'s' * (replicates > 1)}"
     )

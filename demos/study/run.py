@@ -13,7 +13,7 @@ they run on several processes and a stopped study goes on where it was:
 4. ``condition``: train and evaluate the base, and for each operator
    naive        base + all of the operator's demonstrations,
    filtered     base + those that the judge lets pass,
-   random_drop  base + as many drawn at random,
+   random_drop  as much as filtered, but drawn at random from base and operator alike,
    informed     base + as many accepted ones of an operator who heeds rejections.
 
 Gandhi, Karamcheti, Liao, Sadigh, "Eliciting Compatible Demonstrations for Multi-Human Imitation
