@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from demos.dataset import Dataset
-from demos.operators import Style, changed, make_operator
+from demos.operators import Style, changed, make_operator, pointed_trait
 from robolearn.judge import Judge, Verdict
 from robolearn.rollout import rollout
-from robolearn.types import Environment, Episode, Spec
-
-SAME_WAY = 0.8  # cosine between two motions above which they differ in their speed only
+from robolearn.types import Environment, Episode
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Elicitation:
             rng = np.random.default_rng([seed, attempt])
             episode = self._demonstrate(style, rng)
             verdict = self.judge.score(episode.observations["state"][:-1], episode.actions)
-            trait = pointed_trait(verdict, episode, self.env.interface)
+            trait = self._pointed_trait(episode, verdict)
             keep = episode.success and verdict.accepted
             about = {
                 "operator": operator,
@@ -73,31 +71,13 @@ class Elicitation:
             settle_steps=self.settle_steps,
         )
 
-
-def pointed_trait(verdict: Verdict, episode: Episode, interface: Spec) -> str:
-    """Tell from the worst window which trait of ``demos.operators.TRAITS`` stood out there.
-
-    The hand turns otherwise: the grasp. It moves the same way at another speed, or the gripper
-    differs: the tempo. Else it moves another way: the order of approach while the gripper has not
-    closed yet, the transport after that.
-    """
-    start, end = verdict.worst_window
-    names = interface.action.names
-    shift, turn, gripper = _entries(names, "d"), _entries(names, "dr"), names.index("gripper")
-    actions = episode.actions[start:end]  # [W, A]
-    difference = verdict.scores.difference[start:end]  # [W, A]
-    size = np.square(difference).sum(axis=0)
-    if size[turn].sum() > size[shift].sum():
-        return "grasp"
-    if size[gripper] / 4.0 > size[shift].sum():  # a full swing of the gripper is 2, of a motion 1
-        return "tempo"
-    mine, theirs = actions[:, shift].mean(axis=0), (actions - difference)[:, shift].mean(axis=0)
-    if mine @ theirs > SAME_WAY * np.linalg.norm(mine) * np.linalg.norm(theirs):
-        return "tempo"
-    closed = np.flatnonzero(episode.actions[:, gripper] > 0.0)
-    return "order" if len(closed) == 0 or start < closed[0] else "transport"
-
-
-def _entries(names: tuple[str, ...], prefix: str) -> list[int]:
-    """Find the entries of a change of pose: "d" gives dx, dy, dz, and "dr" drx, dry, drz."""
-    return [names.index(prefix + axis) for axis in "xyz"]
+    def _pointed_trait(self, episode: Episode, verdict: Verdict) -> str:
+        window = slice(*verdict.worst_window)
+        actions = episode.actions[window]  # [W, A]
+        return pointed_trait(
+            self.task,
+            self.env.interface,
+            episode.observations["state"][:-1][window],
+            actions,
+            actions - verdict.scores.difference[window],
+        )
