@@ -44,7 +44,9 @@ QUEUE_ROWS = 512  # two a step; once half of it is taken, images are dropped
 LIVE_PERIOD_S, FILE_PERIOD_S = 0.2, 1.0  # how often the thread sends what has piled up
 FLUSH_TIMEOUT_S = 20.0  # a full disk or a dead viewer must not hang the run
 RED, GREY, BLUE = (220, 40, 40), (150, 150, 150), (70, 130, 220)
-PALETTE = [0x1F77B4FF, 0xFF7F0EFF, 0x2CA02CFF, 0xD62728FF, 0x9467BDFF, 0x8C564BFF, 0xE377C2FF]
+PALETTE = np.array(
+    [0x1F77B4FF, 0xFF7F0EFF, 0x2CA02CFF, 0xD62728FF, 0x9467BDFF, 0x8C564BFF, 0xE377C2FF], np.uint32
+)
 ENDLESS_M, PLANE_M = 10.0, 1e-3  # half width and half height of what stands for an endless plane
 
 
@@ -113,13 +115,11 @@ class Viewer:
         self._groups = {
             key: viz_entries.groups(array.names) for key, array in spec.observations.items()
         }
-        plots = [group for groups in self._groups.values() for group in groups]
-        for path, labels in [
-            (("action",), spec.action.names),
-            *((p.path, p.labels) for p in plots),
-        ]:
-            colours = [PALETTE[i % len(PALETTE)] for i in range(len(labels))]
-            self._log_static(path, rr.SeriesLines(names=labels, colors=colours))
+        labels = {("action",): spec.action.names}
+        labels |= {plot.path: plot.labels for plots in self._groups.values() for plot in plots}
+        for path, names in labels.items():
+            colours = np.resize(PALETTE, len(names))
+            self._log_static(path, rr.SeriesLines(names=names, colors=colours))
 
     def log_model(self, model: Any, data: Any) -> None:
         """Draw the geoms of an ``mujoco.MjModel`` in the poses of ``data``, its MjData.

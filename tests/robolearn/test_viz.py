@@ -17,6 +17,8 @@ from robolearn.rollout import rollout
 from robolearn.types import ArraySpec, Spec, Step
 from robolearn.viz import StepScores, Viewer, replay_episode, step_logger
 
+pytestmark = pytest.mark.filterwarnings("error")  # Rerun warns of what it guesses
+
 MJCF = """
 <mujoco>
   <worldbody>
@@ -207,6 +209,15 @@ def test_actions_observations_and_rewards_are_named_series(live):
     assert np.allclose(recording.scalars("/reward/upright")[1][:, 0], rewards / 2)
     assert recording.values["/action", "names"][None] == ["shoulder", "wrist"]
     assert recording.values["/observation/v", "names"][None] == ["a", "b"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 12])
+def test_lines_of_any_number_get_colours(tmp_path, size):
+    names = tuple(f"joint_{i}" for i in range(size))
+    with Viewer(tmp_path / "r.rrd") as viewer:
+        viewer.log_spec(Spec("test", {}, ArraySpec((size,), names=names), 0.05))
+    recording = Recording(tmp_path / "r.rrd")
+    assert len(recording.values["/action", "colors"][None]) == size
 
 
 def test_cameras_are_jpeg_in_the_right_colours(live):
