@@ -15,7 +15,7 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
-from sim.options import choose, parse, require_positive
+from sim.options import as_tuple, choose, parse, require_positive
 from sim.physics import Physics, refresh
 from sim.rendering import Cameras, gl_environment
 from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
@@ -166,10 +166,10 @@ def _horizon(wanted: int | None, own: float, where: str) -> float:
 def _state_spec(
     values: Mapping[str, np.ndarray], keys: tuple[str, ...] | None, where: str
 ) -> tuple[list[str], ArraySpec]:
-    for key in keys or ():
+    keys = list(values) if keys is None else list(as_tuple(keys))
+    for key in keys:
         if key not in values:
             raise UserError(f"{where}: unknown state entry '{key}'{nearest(key, values)}")
-    keys = list(values if keys is None else keys)
     entries = [name for key in keys for name in flat_names(key, values[key])]
     return keys, ArraySpec((len(entries),), "float32", tuple(entries))
 

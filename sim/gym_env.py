@@ -17,7 +17,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from robolearn.errors import UserError, nearest
+from robolearn.errors import SpecError, UserError, nearest
 from robolearn.types import Observation, Spec
 from sim.gym_spaces import ObservationReader, action_decoder
 from sim.options import parse, require_positive
@@ -200,7 +200,7 @@ class _ClassicAccess:
 
     def set(self, state: np.ndarray) -> None:
         if state.shape != (self._size,):
-            raise UserError(f"state has {state.size} entries instead of {self._size}")
+            raise SpecError(f"state has shape {state.shape} instead of ({self._size},)")
         self._env.state = state.copy()
 
     def settle(self, observation: Any) -> Any:

@@ -33,5 +33,10 @@ def require_positive(where: str, **values: float) -> None:
             raise UserError(f"{where}: {name}={value!r} must be a number above 0")
 
 
+def as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Take one name for a tuple of one."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

@@ -19,6 +19,7 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec
+from sim.options import as_tuple
 
 BACKENDS = ("egl", "osmesa")  # names of mujoco's modules, in order of preference
 INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
@@ -43,7 +44,7 @@ class Cameras:
         self,
         model: mujoco.MjModel,
         data: mujoco.MjData,
-        names: Iterable[str],
+        names: str | tuple[str, ...],
         image_size: tuple[int, int],
         where: str,
         fast: bool = True,
@@ -51,7 +52,7 @@ class Cameras:
     ) -> None:
         if len(image_size) != 2 or not all(isinstance(n, int) and n > 0 for n in image_size):
             raise UserError(f"{where}: image_size={image_size!r} must be (height, width) in pixels")
-        self.names = tuple(names)
+        self.names = as_tuple(names)
         self.image_size = tuple(image_size)
         self._model, self._data, self._fast = model, data, fast
         self._cameras = [_camera(model, name, where) for name in self.names]

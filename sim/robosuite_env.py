@@ -22,7 +22,7 @@ import numpy as np
 
 from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
-from sim.options import choose, parse, require_positive
+from sim.options import as_tuple, choose, parse, require_positive
 from sim.physics import Physics, refresh
 from sim.rendering import Cameras, gl_environment
 from sim.robosuite_control import action_map, controller_config, describe
@@ -97,7 +97,7 @@ class RobosuiteEnv(gymnasium.Env):
         self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
         self._physics = Physics(self.model, self.data)
         self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
-        keys = default_keys(self._env) if options.state is None else options.state
+        keys = default_keys(self._env) if options.state is None else as_tuple(options.state)
         self._reader = StateReader(self._env, keys, where)
         self._cameras = Cameras(
             self.model, self.data, options.cameras, options.image_size, where,

@@ -1,0 +1,68 @@
+"""A MuJoCo state as a vector."""
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+
+from robolearn.errors import SpecError
+from sim.physics import Physics, refresh
+
+ARM = Path(__file__).parent / "models" / "arm.xml"
+
+
+@pytest.fixture
+def physics():
+    model = mujoco.MjModel.from_xml_path(str(ARM))
+    return Physics(model, mujoco.MjData(model))
+
+
+def test_refresh_updates_poses_and_leaves_the_state_alone(physics):
+    model, data = physics.model, physics.data
+    data.joint("hinge").qvel = 1.0
+    mujoco.mj_step(model, data, 20)
+    before = physics.get_state()
+    stale = data.site_xpos.copy()
+    refresh(model, data)
+    np.testing.assert_array_equal(physics.get_state(), before)
+    assert (data.site_xpos != stale).any()
+    expected = mujoco.MjData(model)
+    expected.qpos[:] = data.qpos
+    mujoco.mj_kinematics(model, expected)
+    np.testing.assert_allclose(data.site_xpos, expected.site_xpos, atol=1e-12)
+
+
+def test_looking_does_not_change_what_comes_next(physics):
+    model, data = physics.model, physics.data
+    other = mujoco.MjData(model)
+    for one, look in ((data, True), (other, False)):
+        for _ in range(50):  # the cube falls and touches the ground: the warm start matters
+            mujoco.mj_step(model, one)
+            if look:
+                refresh(model, one)
+    np.testing.assert_array_equal(data.qpos, other.qpos)
+    np.testing.assert_array_equal(data.qvel, other.qvel)
+
+
+def test_watched_resets_put_what_they_change_in_the_model_into_the_state(physics):
+    model = physics.model
+    size = physics.size
+    places = iter([0.1, 0.2, 0.3])
+
+    def reset():
+        model.body("target").pos[0] = next(places)
+
+    physics.watch([reset] * 3)
+    assert physics.size == size + 1
+    state = physics.get_state()
+    assert state[-1] == 0.3
+    model.body("target").pos[0] = 9.0
+    physics.set_state(state)
+    assert model.body("target").pos[0] == 0.3
+    assert physics.data.body("target").xpos[0] == 0.3
+
+
+def test_a_state_of_another_size_is_refused(physics):
+    with pytest.raises(SpecError, match="state has shape"):
+        physics.checked(np.zeros(3), physics.size)

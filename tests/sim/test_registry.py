@@ -1,0 +1,69 @@
+"""Names of environments and options: what is known, and what is said about the rest."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+import sim
+from robolearn.errors import UserError
+from sim.options import choose, parse, require_positive
+
+
+@dataclass(frozen=True)
+class Options:
+    speed: float = 1.0
+    names: tuple = ()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Lift", "must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml or gym/ID"),
+        ("robosute/Lift", "did you mean 'robosuite'"),
+        ("robosuite/", "must be robosuite/TASK"),
+        ("robosuite/Lfit", "robosuite/Lfit: unknown task 'Lfit'; did you mean 'Lift'?"),
+        ("dmc/walker-wlak", "did you mean 'walker-walk'"),
+        ("gym/CartPole-v9", "did you mean 'CartPole-v1'"),
+        ("mujoco/nowhere.xml", "mujoco/nowhere.xml: no such file"),
+    ],
+)
+def test_unknown_names_are_told_the_nearest(name, message):
+    with pytest.raises(UserError, match=message.replace("?", r"\?")) as error:
+        sim.make(name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["robosuite/Lift", "dmc/walker-walk", "gym/CartPole-v1"])
+def test_unknown_options_are_told_the_nearest(name):
+    with pytest.raises(UserError, match="unknown option 'horizn'; did you mean 'horizon'"):
+        sim.make(name, horizn=3)
+
+
+def test_available_lists_full_names():
+    assert {"robosuite/Lift", "robosuite/TwoArmTransport"} <= set(sim.available("robosuite"))
+    assert "dmc/walker-walk" in sim.available("dmc")
+    assert "gym/CartPole-v1" in sim.available("gym")
+    assert sim.available("mujoco") == []
+
+
+def test_importing_sim_imports_no_simulator():
+    code = "import sim, sys; print([m for m in ('mujoco', 'robosuite') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_parse_makes_tuples_of_lists():
+    assert parse(Options, {"names": ["a", ["b"]]}, "here") == Options(names=("a", ("b",)))
+
+
+def test_choose_and_require_positive_name_the_culprit():
+    assert choose("a", ["a", "b"], "here", "letter") == "a"
+    with pytest.raises(UserError, match="here: unknown letter 'c'; known: a, b"):
+        choose("c", ["a", "b"], "here", "letter")
+    for bad in (0, -1.5, "3", True):
+        with pytest.raises(UserError, match="here: speed=.* must be a number above 0"):
+            require_positive("here", speed=bad)
