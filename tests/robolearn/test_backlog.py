@@ -26,15 +26,14 @@ def test_little_is_handled_after_the_period():
 
 
 def test_it_says_when_it_is_behind():
-    go = threading.Event()
-    backlog = Backlog(lambda items: go.wait(), capacity=8, period_s=60.0)
-    assert not backlog.is_behind
-    for i in range(6):
+    busy, go = threading.Event(), threading.Event()
+    backlog = Backlog(lambda items: busy.set() or go.wait(), capacity=8, period_s=60.0)
+    for i in range(2):
         backlog.put(i)
-    while not backlog._queue.empty():  # the thread has taken some and waits
-        backlog.put(0)
-        if backlog._queue.qsize() >= 4:
-            break
+    busy.wait()
+    assert not backlog.is_behind
+    for i in range(4):
+        backlog.put(i)
     assert backlog.is_behind
     go.set()
     backlog.close()
