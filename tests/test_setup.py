@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ case "$1 $2" in
   "-m venv") mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
   "-m pip")
     [[ $* == *"${FAILING:-nothing}"* ]] && exit 1
+    sleep "${DURATION_S:-0}"
     if [[ $* == *" -e "* ]]; then
       printf '#!/bin/sh\necho "robolearn $*"\n' > "${0%/*}/robolearn"
       chmod +x "${0%/*}/robolearn"
@@ -35,7 +37,7 @@ SCRIPTS = {
     "apt-get": '#!/bin/sh\necho "apt-get $*" >> "$LOG"\n',
     "apt-cache": '#!/bin/sh\n[ "$2" != libosmesa6 ]\n',
 }
-TOOLS = "bash sh env cat chmod cksum cp dirname grep mkdir rm touch"
+TOOLS = "bash sh env cat chmod cksum cp dirname flock grep mkdir rm sleep touch"
 
 
 class Machine:
@@ -60,8 +62,12 @@ class Machine:
         }  # fmt: skip
 
     def __call__(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the project; ``calls`` are then those that it made."""
+        """Run a command of the project, and log what it calls."""
         self.log.write_text("")
+        return self.run(*command, **environ)
+
+    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project, and add what it calls to the log."""
         return subprocess.run(
             [str(self.project / command[0]), *command[1:]],
             env=self.environ | environ, cwd=self.project.parent, capture_output=True, text=True,
@@ -112,6 +118,14 @@ def test_an_interrupted_set_up_begins_again(machine, failing):
     assert machine("run").returncode == 0
     assert "-m venv" in machine.log.read_text()
     assert not (machine.project / ".venv" / "half").exists()
+
+
+def test_of_two_at_once_the_second_waits_and_finds_it_done(machine):
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda name: machine.run(name, DURATION_S="0.3"), ["run", "run"]))
+    assert [done.returncode for done in both] == [0, 0]
+    assert len(machine.installs) == 2
+    assert machine.log.read_text().count("-m venv") == 1
 
 
 def test_a_folder_that_was_moved_is_set_up_again(machine):

@@ -97,17 +97,24 @@ new_environment() {
 
 pip_install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@" >&2; }
 
+is_complete() { [[ -e $stamp && $(<"$stamp") == $(wanted) ]]; }
+
 set_up() {
   local packages
-  if [[ ! -e $stamp || $(<"$stamp") != $(wanted) ]]; then
+  if is_complete; then
+    packages=$(missing_packages)
+    [[ -z $packages ]] || advise $packages
+    return 0
+  fi
+  exec 9<"$root/tools/setup.sh"  # two at once: the second waits, and finds it done
+  ! command -v flock >/dev/null || flock 9
+  if ! is_complete; then
     python=$(find_python)
     packages=$(missing_packages)
     [[ -z $packages ]] || install_packages $packages
     make_environment
-  else
-    packages=$(missing_packages)
-    [[ -z $packages ]] || advise $packages
   fi
+  exec 9<&-
 }
 
 set_up

@@ -34,7 +34,7 @@ class EvaluateConfig:
     """Which policy is evaluated where."""
 
     checkpoint: str
-    """A run that left a checkpoint, or the checkpoint's own folder."""
+    """A checkpoint, a run that left one, or a folder of runs, whose newest one counts."""
     env: EnvConfig
     """The environment; it must fit what the policy was trained on."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -44,10 +44,14 @@ class EvaluateConfig:
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
     """Load the policy and evaluate it; see ``measure`` for the summary."""
     env = run.make_env(config.env)
-    folder = Path(config.checkpoint)
-    inside = folder / "checkpoint"
-    policy = checkpoint.load_policy(inside if inside.is_dir() else folder, env.interface)
+    policy = checkpoint.load_policy(_folder(Path(config.checkpoint)), env.interface)
     return measure(policy, env, config.evaluation, run)
+
+
+def _folder(path: Path) -> Path:
+    """Find the checkpoint; directories of runs begin with the time, so the last is the newest."""
+    inside = [path / "checkpoint", *sorted(path.glob("*/checkpoint"), reverse=True)]
+    return next((folder for folder in inside if folder.is_dir()), path)
 
 
 def measure(policy: Policy, env: Environment, config: EvaluationConfig, run: Run) -> dict[str, Any]:
@@ -62,7 +66,8 @@ def measure(policy: Policy, env: Environment, config: EvaluationConfig, run: Run
         def on_episode(episode: Episode) -> None:
             nonlocal shown
             counter.update()
-            run.log(counter.n, success=float(episode.success), length=len(episode))
+            result = {"success": float(episode.success), "length": len(episode)}
+            run.log(counter.n, **{f"evaluation/{name}": value for name, value in result.items()})
             if run.viewer is not None and shown < config.recorded:
                 load("robolearn.viz:replay_episode")(run.viewer, env, episode)
                 shown += 1

@@ -50,7 +50,7 @@ def test_the_clone_is_trained_evaluated_and_kept(dataset, tmp_path):
     assert spec.environment == "robosuite/Lift"
     assert not (tmp_path / "bc" / "checkpoint" / "training").exists()
     again = run(
-        "evaluate_lift", f"checkpoint={tmp_path}/bc", "evaluation.episodes=2",
+        "evaluate_lift", f"checkpoint={tmp_path}", "evaluation.episodes=2",
         "evaluation.horizon=5", f"out={tmp_path}/evaluate",
     )  # fmt: skip
     assert again == first["evaluation"]
