@@ -11,8 +11,9 @@ examples are dealt into folds, fold f is scored by a model of the other folds, a
     p = (1 + sum_f #{i in f: s_i^(-f) >= s_new^(-f)}) / (n + 1).
 
 Within a fold that is exactly split-conformal; over all folds it is, up to 1 / (n + 1), the mean of
-the folds' p-values, so P(p <= alpha) is at most about 2 alpha whatever the data and the score, and
-close to alpha where models of different folds are alike, as they are with reasonable training.
+the folds' p-values, so P(p <= alpha) is at most about 2 alpha whatever the data and the score. In
+practice it is alpha or less: a mean of p-values that do not move together is rarely extreme, so the
+more the models of different folds differ, the fewer are rejected, wrongly or rightly.
 Equal scores count as at least as strange, so ties only make a rejection rarer.
 
 Vovk, "Cross-conformal predictors" (2015); Vovk and Wang, "Combining p-values via averaging" (2020);

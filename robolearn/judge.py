@@ -8,7 +8,7 @@ is in ``robolearn/conformal.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,10 +36,10 @@ class JudgeConfig:
 
     false_rejection_rate: float = 0.05
     """Share alpha of the base operator's own demonstrations that may be rejected."""
-    statistic: str = "worst_relative"
+    statistic: str = "worst_share"
     """What is compared: a name of ``compatibility.STATISTICS``."""
-    window: int = 10
-    """Length of a window, steps."""
+    window: int = 30
+    """Length of a window, steps: about as long as people take for one part of a movement."""
     folds: int = 5
     """Parts into which the base demonstrations are dealt: ensembles trained beside the main one."""
     quantile: float = 0.95
@@ -72,9 +72,9 @@ class Verdict:
     worst_window: tuple[int, int]  # first step, and one past the last
     difference: np.ndarray  # [A], mean of action minus base action in the worst window
     cue: str  # the same in words, largest first: "dz +0.62, dx -0.20"
-    scores: Scores  # under the ensemble of all base demonstrations
-    M: np.ndarray  # [T], compatibility
-    incompatible: np.ndarray  # [T], bool
+    scores: Scores = field(repr=False)  # under the ensemble of all base demonstrations
+    M: np.ndarray = field(repr=False)  # [T], compatibility
+    incompatible: np.ndarray = field(repr=False)  # [T], bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Fold:
 
     policy: BehaviorCloning
     scale: Scale
-    held_out: tuple[Scores, ...]
+    held_out: tuple[Scores, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Judge:
     config: JudgeConfig
     policy: BehaviorCloning  # cloned from all base demonstrations
     scale: Scale  # from all base demonstrations, each where it was held out
-    folds: tuple[Fold, ...]
+    folds: tuple[Fold, ...] = field(repr=False)
     gripper: int | None
 
     def using(self, statistic: str) -> Judge:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LAYER_NORM_EPSILON = 1e-5
+
 
 class EnsembleLinear(nn.Module):
     """K affine maps at once: [K, B, I] -> [K, B, J], initialised as ``nn.Linear`` is."""
@@ -39,7 +41,7 @@ class EnsembleLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [K, B, J] over J."""
-        normal = F.layer_norm(x, x.shape[-1:])
+        normal = F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPSILON)
         return torch.addcmul(self.shift, normal, self.gain)
 
 

@@ -13,8 +13,9 @@ demonstration with more than tau of them, with thresholds set by eye. Beyond the
 - lambda and eta are quantiles of the base operator's own demonstrations, held out of training.
 - A demonstration's verdict is calibrated: it is rejected if some statistic of it is as high as only
   a share alpha of the base operator's, by a cross-conformal p-value (``robolearn/conformal.py``).
-- The statistics look at the worst *window*, so that a short branch counts in a long agreement, and
-  some of them do without the gate, which hides a branch once it has led to novel states.
+- The statistics look at the worst *window*, so that a short branch counts in a long agreement;
+  most do without the gate, which hides a branch once it has led to novel states; and some let a
+  step count for one at most, as the operator's own rare jerks would else set the bar for all.
 - The gripper is scored apart: its switches may come a few steps early or late.
 """
 
@@ -185,21 +186,9 @@ def _gripper(s: Scores, scale: Scale, window: int) -> np.ndarray:
     return s.gripper / scale.gripper
 
 
-def _motion_and_gripper(s: Scores, scale: Scale, window: int) -> np.ndarray:
-    """Leave the gate out."""
+def _error(s: Scores, scale: Scale, window: int) -> np.ndarray:
+    """Add motion and gripper, ungated and without limit."""
     return s.L / scale.lam + _gripper(s, scale, window)
-
-
-def _familiar(s: Scores, scale: Scale, window: int) -> np.ndarray:
-    """Keep the gate: only steps in familiar states count."""
-    return _motion_and_gripper(s, scale, window) * (s.N < scale.eta)
-
-
-def _branch(s: Scores, scale: Scale, window: int) -> np.ndarray:
-    """Count a step if the window that ends there holds a familiar state: it parted from there."""
-    familiar = s.N < scale.eta
-    recent = np.convolve(familiar, np.ones(window), mode="full")[: len(familiar)] > 0.5
-    return _motion_and_gripper(s, scale, window) * recent
 
 
 def _relative(s: Scores, scale: Scale, window: int) -> np.ndarray:
@@ -207,14 +196,32 @@ def _relative(s: Scores, scale: Scale, window: int) -> np.ndarray:
     return s.L / (np.square(s.N) + scale.noise) + _gripper(s, scale, window)
 
 
+def _share(s: Scores, scale: Scale, window: int) -> np.ndarray:
+    """Let a step count for one at most, so that a lasting disagreement outweighs a brief jerk."""
+    return np.minimum(np.maximum(s.L / scale.lam, s.gripper / scale.gripper), 1.0)
+
+
+def _familiar(s: Scores, scale: Scale, window: int) -> np.ndarray:
+    """Keep the paper's gate: only steps in familiar states count."""
+    return _share(s, scale, window) * (s.N < scale.eta)
+
+
+def _branch(s: Scores, scale: Scale, window: int) -> np.ndarray:
+    """Count a step if the window that ends there holds a familiar state: it parted from there."""
+    familiar = s.N < scale.eta
+    recent = np.convolve(familiar, np.ones(window), mode="full")[: len(familiar)] > 0.5
+    return _share(s, scale, window) * recent
+
+
 STATISTICS: Mapping[str, Statistic] = {
     "count": Statistic(_paper_incompatible, _sum),  # the paper's
     "mean_incompatibility": Statistic(_paper_incompatibility, _mean),  # the paper's other reading
-    "mean_error": Statistic(_motion_and_gripper, _mean),
-    "worst_error": Statistic(_motion_and_gripper, _worst_window),
+    "mean_error": Statistic(_error, _mean),
+    "mean_share": Statistic(_share, _mean),
+    "worst_error": Statistic(_error, _worst_window),
+    "worst_relative": Statistic(_relative, _worst_window),
+    "worst_share": Statistic(_share, _worst_window),
     "worst_familiar": Statistic(_familiar, _worst_window),
     "worst_branch": Statistic(_branch, _worst_window),
-    "mean_relative": Statistic(_relative, _mean),
-    "worst_relative": Statistic(_relative, _worst_window),
     "worst_gripper": Statistic(_gripper, _worst_window),
 }
