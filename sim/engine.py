@@ -33,7 +33,7 @@ class Stepper:
     """Steps one MjModel and MjData pair under given controllers; many may step in parallel.
 
     ``memory`` is what the controllers remember (null-space posture, gripper opening, velocity
-    errors): with the MuJoCo state it determines the future.
+    errors): with the MuJoCo state it determines the future. ``goals`` are those of the last step.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Stepper:
         load_libmujoco()
         load_lapack()
         self.memory = Memory(len(arms), len(grippers))
+        self.goals = np.zeros(len(arms), GOAL)
         self._owners = (model, data)  # the addresses below are theirs
         self._control_step = control_step()
         self._arguments = (
@@ -54,7 +55,7 @@ class Stepper:
             grippers,
             self.memory.arms,
             self.memory.openings,
-            np.zeros(len(arms), GOAL),
+            self.goals,
             lapack_workspace(),
         )
 
@@ -67,51 +68,47 @@ class ControlLoop:
     """Steps a robosuite environment's simulator, compiled where its controllers are covered.
 
     Covered are OSC_POSE, OSC_POSITION, JOINT_POSITION, JOINT_VELOCITY and JOINT_TORQUE on one or
-    more fixed arms, with every robosuite gripper. Anything else is stepped by robosuite's own loop,
-    which is logged once; ``fallback`` says why, and is None where the loop is compiled.
+    more arms that stand still, with every gripper of robosuite's. Anything else is stepped by
+    robosuite's own loop, which is logged once; ``fallback`` says why, and is None where the loop is
+    compiled. ``compiled=False`` asks for robosuite's own.
 
-    robosuite makes new controllers at each reset: call ``load`` after it, and ``store`` before
-    something else than this loop uses robosuite's controllers.
+    robosuite's controllers and grippers stay the owners of what outlives a control step: it is
+    taken from them before each and given back after it, so that whoever saves, restores or resets
+    robosuite needs to know nothing of this loop.
     """
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: Any, compiled: bool = True) -> None:
         self._env = env
         self._substeps = int(env.control_timestep / env.model_timestep)
-        self.fallback: str | None = None
+        self.fallback: str | None = None if compiled else "asked for"
+        if compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        sim = self._env.sim
         try:
-            arms, grippers = read_arms(env), read_grippers(env)
+            arms, grippers = read_arms(self._env), read_grippers(self._env)
         except NotCovered as reason:
             self.fallback = str(reason)
-            log.warning("%s: robosuite's own control loop, for %s", type(env).__name__, reason)
+            task = type(self._env).__name__
+            log.warning("%s is stepped by robosuite's slow control loop: %s", task, reason)
             return
-        self._stepper = Stepper(env.sim.model._model, env.sim.data._data, arms, grippers)
-        self.load()
+        self._stepper = Stepper(sim.model._model, sim.data._data, arms, grippers)
 
     def step(self, action: np.ndarray) -> None:
-        """Advance by one control period under the action [A]; observables are not updated."""
-        if self.fallback is None:
-            self._stepper.step(np.ascontiguousarray(action, np.float64), self._substeps)
+        """Advance by one control period under robosuite's action [A].
+
+        robosuite's observables, its step counter and its buffers of recent values stay as they are.
+        """
+        if self.fallback is not None:
+            self._step_robosuite(action)
             return
+        load_memory(self._env, self._stepper.memory)
+        self._stepper.step(np.ascontiguousarray(action, np.float64), self._substeps)
+        store_memory(self._env, self._stepper.memory, self._stepper.goals)
+
+    def _step_robosuite(self, action: np.ndarray) -> None:
         for i in range(self._substeps):
             self._env.sim.step1()
             self._env._pre_action(action, policy_step=i == 0)
             self._env.sim.step2()
-
-    def load(self) -> None:
-        """Take over what robosuite's controllers and grippers remember."""
-        if self.fallback is None:
-            load_memory(self._env, self._stepper.memory)
-
-    def store(self) -> None:
-        """Give what the loop remembers back to robosuite's controllers and grippers."""
-        if self.fallback is None:
-            store_memory(self._env, self._stepper.memory)
-
-    def get_memory(self) -> np.ndarray:
-        """Give what outlives a control step, float64 [M]; empty where the loop is robosuite's."""
-        return np.zeros(0) if self.fallback else self._stepper.memory.vector.copy()
-
-    def set_memory(self, memory: np.ndarray) -> None:
-        """Restore what ``get_memory`` gave."""
-        if self.fallback is None:
-            self._stepper.memory.vector[:] = memory

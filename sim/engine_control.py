@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +43,17 @@ from sim.osc import (
 def control_step() -> Callable[..., None]:
     """Give the compiled control step, from numba's cache on disk where it is up to date.
 
-    numba compares the time stamp of this file only; the digest puts the files with the functions
-    called from here into the key as well.
+    numba compares this file with the cache but not those that it calls: the digest of all of them
+    becomes part of the key.
     """
     here = Path(__file__).parent
-    sources = [path.read_bytes() for path in sorted((*here.glob("engine*.py"), here / "osc.py"))]
-    return _compile_control_step(hashlib.sha256(b"".join(sources)).hexdigest())
+    paths = sorted([*here.glob("engine*.py"), here / "osc.py"])
+    return _compile_control_step(source_digest([path.read_bytes() for path in paths]))
+
+
+def source_digest(sources: Iterable[bytes]) -> str:
+    """Give a hexadecimal digest of source files."""
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
 def _compile_control_step(digest: str) -> Callable[..., None]:

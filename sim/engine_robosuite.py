@@ -49,27 +49,28 @@ class GripperRule:
 
     rule: int
     source: tuple[int, ...]  # entry of the gripper's action, per actuator
-    direction: tuple[float, ...]  # times the gripper's speed
+    direction: tuple[float, ...] = ()  # times the gripper's speed, per actuator that integrates
+    kept: int = 0  # entries of robosuite's ``current_action``, fewer where actuators move alike
     constants: tuple[float, ...] = ()  # of further actuators that do not move
 
 
-_HUMAN_HAND = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)  # a bent finger's joints copy one entry
+_HAND = (0, 0, 1, 1, 2, 2, 3, 3, 4, 4)  # the joints of a finger copy one entry
 GRIPPER_RULES = {
-    "PandaGripper": GripperRule(SIGN, (0, 0), (-1, 1)),
-    "RethinkGripper": GripperRule(SIGN, (0, 0), (1, -1)),
-    "Robotiq85Gripper": GripperRule(SIGN, (0, 0), (1, 1)),
-    "Robotiq140Gripper": GripperRule(SIGN, (0, 0), (1, -1)),
-    "RobotiqThreeFingerGripper": GripperRule(VALUE, (0, 0, 0), (1, 1, 1), (-1,)),
-    "RobotiqThreeFingerDexterousGripper": GripperRule(SIGN, (0, 1, 2, 3), (1, 1, 1, 1)),
-    "JacoThreeFingerGripper": GripperRule(SIGN, (0, 0, 0), (-1, -1, -1)),
-    "JacoThreeFingerDexterousGripper": GripperRule(SIGN, (0, 1, 2), (-1, -1, -1)),
-    "BDGripper": GripperRule(SIGN, (0,), (1,)),
-    "InspireLeftHand": GripperRule(COPY, (*_HUMAN_HAND, 4, 5), (0,) * 12),
-    "InspireRightHand": GripperRule(COPY, (*_HUMAN_HAND, 4, 5), (0,) * 12),
-    "FourierLeftHand": GripperRule(COPY, (*_HUMAN_HAND, 5), (0,) * 11),
-    "FourierRightHand": GripperRule(COPY, (*_HUMAN_HAND, 5), (0,) * 11),
-    "WipingGripper": GripperRule(COPY, (), ()),
-    "NullGripper": GripperRule(COPY, (), ()),
+    "PandaGripper": GripperRule(SIGN, (0, 0), (-1, 1), 2),
+    "RethinkGripper": GripperRule(SIGN, (0, 0), (1, -1), 2),
+    "Robotiq85Gripper": GripperRule(SIGN, (0, 0), (1, 1), 2),
+    "Robotiq140Gripper": GripperRule(SIGN, (0, 0), (1, -1), 2),
+    "RobotiqThreeFingerGripper": GripperRule(VALUE, (0, 0, 0), (1, 1, 1), 1, constants=(-1,)),
+    "RobotiqThreeFingerDexterousGripper": GripperRule(SIGN, (0, 1, 2, 3), (1, 1, 1, 1), 4),
+    "JacoThreeFingerGripper": GripperRule(SIGN, (0, 0, 0), (-1, -1, -1), 1),
+    "JacoThreeFingerDexterousGripper": GripperRule(SIGN, (0, 1, 2), (-1, -1, -1), 3),
+    "BDGripper": GripperRule(SIGN, (0,), (1,), 1),
+    "InspireLeftHand": GripperRule(COPY, (*_HAND, 4, 5)),
+    "InspireRightHand": GripperRule(COPY, (*_HAND, 4, 5)),
+    "FourierLeftHand": GripperRule(COPY, (*_HAND, 5)),
+    "FourierRightHand": GripperRule(COPY, (*_HAND, 5)),
+    "WipingGripper": GripperRule(COPY, ()),
+    "NullGripper": GripperRule(COPY, ()),
 }
 
 
@@ -113,14 +114,18 @@ def load_memory(env: Any, memory: Memory) -> None:
         openings[:] = gripper.current_action
 
 
-def store_memory(env: Any, memory: Memory) -> None:
-    """Copy ``memory`` back, so that robosuite's own loop goes on from there."""
-    for row, (robot, arm, _) in zip(memory.arms, _arms(env), strict=True):
+def store_memory(env: Any, memory: Memory, goals: np.ndarray) -> None:
+    """Copy memory and goals back: all that robosuite remembers is as after its own control step."""
+    for robot in env.robots:
+        robot.composite_controller.update_state()
+    for row, goal, (robot, arm, _) in zip(memory.arms, goals, _arms(env), strict=True):
         controller = robot.part_controllers[arm]
         size = len(controller.qpos_index)
-        controller.initial_joint = row["initial_joint"][:size].copy()
         controller.new_update = True
-        if KINDS[type(controller).__name__] == JOINT_VELOCITY:
+        if KINDS[type(controller).__name__] == OSC:
+            controller.goal_pos = goal["position"].copy()
+            controller.goal_ori = goal["rotation"].copy()
+        elif KINDS[type(controller).__name__] == JOINT_VELOCITY:
             controller.last_err = row["last_error"][:size].copy()
             controller.summed_err = row["summed_error"][:size].copy()
             controller.derr_buf.buf = row["changes"][:, :size].copy()
@@ -128,9 +133,8 @@ def store_memory(env: Any, memory: Memory) -> None:
             controller.derr_buf._size = int(row["filled"])
             controller.saturated = bool(row["saturated"])
     for gripper, openings in _openings(env, memory):
-        moved_alike = len(set(GRIPPER_RULES[type(gripper).__name__].direction)) == 1
-        size = gripper.dof if moved_alike else len(openings)
-        gripper.current_action = openings[:size].copy()
+        kept = GRIPPER_RULES[type(gripper).__name__].kept
+        gripper.current_action = openings[:kept].copy()
 
 
 # ------------------------------------------------------------------------------------ what there is
@@ -165,7 +169,7 @@ def _openings(env: Any, memory: Memory) -> Iterator[tuple[Any, np.ndarray]]:
     for robot, arm, _ in _grippers(env):
         gripper = robot.gripper[arm]
         rule = GRIPPER_RULES[type(gripper).__name__]
-        if rule.rule in (SIGN, VALUE):
+        if rule.kept:
             yield gripper, memory.openings[start : start + len(rule.source)]
         start += len(rule.source) + len(rule.constants)
 
@@ -301,13 +305,15 @@ def _gripper_entries(env: Any, robot: Any, arm: str, start: int) -> Iterator[dic
         "ctrl_high": env.sim.model.actuator_ctrlrange[actuators, 1],
     }
     for i, actuator in enumerate(actuators):
-        moves = i < len(rule.source)
-        speed = gripper.speed * rule.direction[i] if moves else 0.0
-        yield {
+        common = {
             "actuator": actuator,
-            "source": start + rule.source[i] if moves else start,
-            "rule": rule.rule if moves else CONSTANT,
-            "gain": speed if moves else rule.constants[i - len(rule.source)],
+            "source": start,
             "scaled": controller.use_action_scaling,
             **{name: values[i] for name, values in per_entry.items()},
         }
+        if i >= len(rule.source):
+            constant = rule.constants[i - len(rule.source)]
+            yield common | {"rule": CONSTANT, "gain": constant}
+            continue
+        gain = gripper.speed * rule.direction[i] if rule.kept else 1.0
+        yield common | {"rule": rule.rule, "source": start + rule.source[i], "gain": gain}

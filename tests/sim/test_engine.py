@@ -1,0 +1,144 @@
+"""The compiled control loop against robosuite's own, on the same robosuite environment."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import sim
+from sim.engine import ControlLoop
+from sim.engine_control import control_step
+
+STEPS = 6
+
+
+def _states(env, loop: ControlLoop, start: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Give the whole states [T, S], robosuite's memory included, after each action [T, A]."""
+    env.set_state(start)
+    states = []
+    for action in actions:
+        loop.step(env._action(action))
+        states.append(env.get_state())
+    return np.array(states)
+
+
+def _assert_same(env, seed: int = 0, steps: int = STEPS) -> None:
+    """Compare both loops on random actions; equal means equal to the last bit."""
+    env.reset(seed=seed)
+    start = env.get_state()
+    rng = np.random.default_rng(seed)
+    actions = rng.uniform(-1, 1, (steps, *env.action_space.shape))
+    loop = ControlLoop(env._env)
+    assert loop.fallback is None
+    ours = _states(env, loop, start, actions)
+    theirs = _states(env, ControlLoop(env._env, compiled=False), start, actions)
+    np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(ours[0, : env.mujoco_state_size], start[: env.mujoco_state_size])
+
+
+@pytest.mark.parametrize(
+    ("task", "robot", "controller"),
+    [
+        ("NutAssemblySquare", "Panda", "OSC_POSE"),
+        ("Lift", "UR5e", "OSC_POSITION"),
+        ("Door", "IIWA", "JOINT_POSITION"),
+        ("Stack", "Sawyer", "JOINT_VELOCITY"),
+        ("Lift", "Kinova3", "JOINT_TORQUE"),
+        ("TwoArmLift", ("Panda", "UR5e"), "OSC_POSE"),
+        ("TwoArmLift", "Baxter", "OSC_POSE"),
+    ],
+)
+def test_equals_robosuite(task, robot, controller):
+    env = sim.make(f"robosuite/{task}", robot=robot, controller=controller)
+    _assert_same(env)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "OSC_POSE", "input_ref_frame": "world", "uncouple_pos_ori": False},
+        {"type": "OSC_POSE", "input_type": "absolute"},
+        {"type": "OSC_POSE", "impedance_mode": "variable", "kp_limits": (20, 300)},
+        {"type": "OSC_POSITION", "impedance_mode": "variable_kp", "input_ref_frame": "world"},
+        {
+            "type": "JOINT_POSITION",
+            "impedance_mode": "variable",
+            "qpos_limits": ((-2.5,) * 7, (2.5,) * 7),
+        },
+        {"type": "JOINT_VELOCITY", "kp": 30.0},  # strong enough to saturate
+        {"type": "JOINT_TORQUE", "torque_limits": (-0.05, 0.05)},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_equals_robosuite_with_settings(settings):
+    _assert_same(sim.make("robosuite/Lift", controller=settings))
+
+
+def test_equals_robosuite_with_absolute_joint_positions():
+    env = sim.make("robosuite/Lift", controller="JOINT_POSITION")
+    env._env.robots[0].part_controller_config["right"]["input_type"] = "absolute"
+    _assert_same(env)
+
+
+def test_every_gripper_equals_robosuite():
+    from robosuite.models.grippers import GRIPPER_MAPPING
+
+    from sim.engine_robosuite import GRIPPER_RULES
+
+    known = {cls.__name__ for cls in GRIPPER_MAPPING.values()}
+    bases = {name for name in known if name.endswith("Base")}
+    assert known - bases <= set(GRIPPER_RULES)
+    rng = np.random.default_rng(0)
+    for cls in GRIPPER_MAPPING.values():
+        if cls.__name__ in GRIPPER_RULES and GRIPPER_RULES[cls.__name__].source:
+            _assert_formats_alike(cls(), GRIPPER_RULES[cls.__name__], rng)
+
+
+def _assert_formats_alike(gripper, rule, rng) -> None:
+    """Follow a gripper's own formatting over a few actions with what the rule says."""
+    from sim.engine_tables import COPY, SIGN
+
+    gripper.current_action = np.zeros(gripper.dof)
+    opening = np.zeros(len(rule.source))
+    for action in rng.uniform(-1, 1, (15, gripper.dof)):
+        amount = action[list(rule.source)]
+        if rule.rule == COPY:
+            opening = amount
+        else:
+            change = np.sign(amount) if rule.rule == SIGN else amount
+            step = np.array(rule.direction) * gripper.speed * change
+            opening = np.clip(opening + step, -1, 1)
+        formatted = gripper.format_action(action)
+        np.testing.assert_array_equal(formatted, [*opening, *rule.constants])
+        if rule.kept:
+            assert len(gripper.current_action) == rule.kept
+
+
+def test_uncovered_controllers_fall_back_and_say_so_once(caplog):
+    env = sim.make("robosuite/Lift", controller="IK_POSE")
+    with caplog.at_level(logging.WARNING):
+        loop = ControlLoop(env._env)
+        before = env.data.time
+        for _ in range(2):
+            loop.step(np.zeros(env._env.action_dim))
+    assert "InverseKinematicsController" in loop.fallback
+    assert len(caplog.records) == 1
+    assert env.data.time == pytest.approx(before + 0.1)
+
+
+def test_a_diverging_simulation_stays_in_its_own_data():
+    env = sim.make("robosuite/Lift")
+    env.reset(seed=0)
+    loop = ControlLoop(env._env)
+    env.data.qvel[:] = np.nan
+    loop.step(np.zeros(7))  # MuJoCo resets what is not finite and counts a warning
+    assert env.data.warning.number.sum() > 0
+
+
+def test_compiled_code_follows_all_its_sources():
+    """The key of numba's cache changes with every module that the control step calls."""
+    from sim.engine_control import source_digest
+
+    assert control_step() is control_step()
+    digests = {source_digest([b"a", b"b"]), source_digest([b"a", b"c"])}
+    assert len(digests) == 2
