@@ -1,0 +1,112 @@
+"""The whole study, as small as it can be, on the real task."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from demos.dataset import Dataset
+from demos.study.config import OperatorConfig, StudyConfig
+from demos.study.replicate import Replicate
+from demos.study.run import run_study
+from robolearn.algos.bc import BCConfig
+from robolearn.config import EnvConfig
+from robolearn.errors import UserError
+from robolearn.judge import JudgeConfig
+from robolearn.run import Run
+from robolearn.train import OfflineConfig
+
+SMALL = StudyConfig(
+    env=EnvConfig("robosuite/Lift", {"robot": "Panda", "horizon": 200}),
+    operators={
+        "twin": OperatorConfig("base_twin", compatible=True),
+        "other": OperatorConfig("other_order"),
+    },
+    base_demonstrations=4,
+    held_out=1,
+    demonstrations=1,
+    attempts=2,
+    judge=JudgeConfig(false_rejection_rate=0.4, folds=2),
+    policies=(
+        BCConfig(members=2, widths=(16,), dropout=0.0),
+        BCConfig(members=2, widths=(8,), dropout=0.0),
+    ),
+    training=OfflineConfig(epochs=2, validation_share=0.25),
+    replicates=1,
+    episodes=1,
+    horizon=5,
+    workers=1,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    with Run(folder, seed=0) as run:
+        return folder, run_study(SMALL, run)
+
+
+def test_every_operator_gets_every_condition(finished):
+    _, summary = finished
+    assert set(summary["operators"]) == {"twin", "other"}
+    for operator in summary["operators"].values():
+        for condition in SMALL.conditions:
+            assert operator[condition]["episodes"] == 1
+            assert (
+                0 <= operator[condition]["interval"][0] <= operator[condition]["interval"][1] <= 1
+            )
+    assert {"auc", "auc_by_operator", "auc_paper", "false_rejection_rate", "base"} <= set(summary)
+
+
+def test_the_picture_is_there(finished):
+    folder, _ = finished
+    assert (folder / "report.png").stat().st_size > 10_000
+
+
+def test_an_informed_operator_keeps_its_attempts_with_their_verdicts(finished):
+    folder, _ = finished
+    dataset = Dataset.open(folder / "replicate_0" / "demonstrations" / "other_informed")
+    about = dataset.metadata(dataset.names()[0])
+    assert about["operator"] == "other"
+    assert isinstance(about["accepted"], bool)
+    assert about["trait"] in ("order", "grasp", "transport", "tempo")
+
+
+def test_a_stopped_study_goes_on_where_it_was(finished):
+    folder, summary = finished
+    result = folder / "replicate_0" / "conditions" / "twin-naive" / "evaluation.json"
+    kept = folder / "replicate_0" / "conditions" / "other-naive" / "evaluation.json"
+    before, untouched = json.loads(result.read_text()), kept.stat().st_mtime_ns
+    result.unlink()
+    with Run(folder, seed=0) as run:
+        again = run_study(SMALL, run)
+    assert json.loads(result.read_text()) == before
+    assert kept.stat().st_mtime_ns == untouched
+    assert again == summary
+
+
+def test_replicates_and_purposes_do_not_share_seeds(tmp_path):
+    first, second = (Replicate(SMALL, tmp_path, 0, i) for i in (0, 1))
+    drawn = [r.seeds(p, 50) for r in (first, second) for p in ("evaluate", "demonstrate base")]
+    assert len({seed for seeds in drawn for seed in seeds}) == 200
+
+
+def test_the_random_control_drops_as_much_from_everything(tmp_path):
+    def demonstrations(count, mark):
+        return [(np.full((5, 2), mark), np.full((5, 1), mark)) for _ in range(count)]
+
+    replicate = Replicate(SMALL, tmp_path, 0, 0)
+    base, new = demonstrations(30, 0.0), demonstrations(10, 1.0)
+    kept = replicate._random_drop(base + new, base, seed=0)
+    assert len(kept) == 30
+    assert 0 < sum(states[0, 0] for states, _ in kept) <= 10  # some of the new ones stay
+
+    by_pairs = Replicate(dataclasses.replace(SMALL, filter_by="pairs"), tmp_path, 0, 0)
+    kept = by_pairs._random_drop(base + new, base, seed=0)
+    assert sum(len(actions) for _, actions in kept) == 150
+
+
+def test_a_study_without_both_kinds_of_operators_is_refused():
+    with pytest.raises(UserError, match="at least one compatible operator"):
+        dataclasses.replace(SMALL, operators={"other": OperatorConfig("other_order")})
