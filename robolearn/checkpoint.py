@@ -15,7 +15,7 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,11 +61,21 @@ def save(path: Path | str, learner: Storable, counters: Mapping[str, Any] | None
     ``counters`` (JSON-able, such as ``{"epoch": 12}``) adds ``training/``, from which
     ``load_learner`` continues; without them the checkpoint is only good for acting.
     """
-    path = Path(path)
+    write_folder(Path(path), lambda folder: _write(folder, learner, counters))
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write an empty folder beside ``path``; flush it and rename it there, whole.
+
+    Raises DataError, and leaves what was at ``path``, if it cannot be written.
+    """
     fresh = path.with_name(path.name + ".partial")
     try:
         shutil.rmtree(fresh, ignore_errors=True)
-        _write(fresh, learner, counters)
+        fresh.mkdir(parents=True)
+        fill(fresh)
+        for file in sorted(fresh.rglob("*")):
+            _flush(file)
         _replace(fresh, path)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -80,7 +90,7 @@ def load_policy(path: Path | str, interface: Spec) -> Storable:
     folder = _existing(Path(path))
     learner = _build(folder)
     learner.interface.require(interface, f"the policy in {path}", "the environment")
-    learner.load_state_dict(_read_tensors(folder / "weights.safetensors"))
+    learner.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return learner
 
 
@@ -90,7 +100,7 @@ def load_learner(path: Path | str, interface: Spec) -> Restored:
     folder = _existing(Path(path)) / "training"
     if not folder.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
-    learner.load_training_state(_read_tensors(folder / "state.safetensors"))
+    learner.load_training_state(read_tensors(folder / "state.safetensors"))
     return Restored(learner, json.loads(_read(folder / "counters.json")))
 
 
@@ -104,17 +114,14 @@ def read_spec(path: Path | str) -> Spec:
 
 
 def _write(folder: Path, learner: Storable, counters: Mapping[str, Any] | None) -> None:
-    folder.mkdir(parents=True)
     config = {"learner": learner.name, "config": _plain(dataclasses.asdict(learner.config))}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "spec.json").write_text(learner.interface.to_json())
-    _write_tensors(folder / "weights.safetensors", learner.state_dict())
+    write_tensors(folder / "weights.safetensors", learner.state_dict())
     if counters is not None:
         (folder / "training").mkdir()
-        _write_tensors(folder / "training" / "state.safetensors", learner.training_state())
+        write_tensors(folder / "training" / "state.safetensors", learner.training_state())
         (folder / "training" / "counters.json").write_text(json.dumps(dict(counters)))
-    for file in sorted(folder.rglob("*")):
-        _flush(file)
 
 
 def _replace(fresh: Path, path: Path) -> None:
@@ -167,11 +174,13 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
-def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name as a safetensors file."""
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file)
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read what ``write_tensors`` wrote; DataError if the file is missing or damaged."""
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:

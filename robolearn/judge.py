@@ -107,7 +107,7 @@ class Judge:
         """
         demonstration = self._checked(observations, actions)
         scores = self._scores(self.policy, demonstration)
-        value, p_value = self._compare(demonstration, self.config.statistic)
+        value, p_value = self._compare(self._under_folds(demonstration), self.config.statistic)
         start, end = self._worst_window(scores)
         return Verdict(
             accepted=p_value > self.config.false_rejection_rate,
@@ -125,8 +125,8 @@ class Judge:
         self, observations: np.ndarray, actions: np.ndarray
     ) -> dict[str, tuple[float, float]]:
         """Give every statistic's value and p-value by name, to choose among statistics."""
-        demonstration = self._checked(observations, actions)
-        return {name: self._compare(demonstration, name) for name in STATISTICS}
+        new = self._under_folds(self._checked(observations, actions))
+        return {name: self._compare(new, name) for name in STATISTICS}
 
     def filter(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
@@ -156,14 +156,17 @@ class Judge:
     def _scores(self, policy: BehaviorCloning, demonstration: Demonstration) -> Scores:
         return score_under(policy, demonstration, self.gripper, self.config.gripper_shift)
 
-    def _compare(self, demonstration: Demonstration, statistic: str) -> tuple[float, float]:
+    def _under_folds(self, demonstration: Demonstration) -> list[Scores]:
+        return [self._scores(fold.policy, demonstration) for fold in self.folds]
+
+    def _compare(self, new: list[Scores], statistic: str) -> tuple[float, float]:
         """Give the statistic, a mean over the folds, and its p-value."""
         measure, window = STATISTICS[statistic], self.config.window
-        new = [measure(self._scores(f.policy, demonstration), f.scale, window) for f in self.folds]
+        values = [measure(s, fold.scale, window) for s, fold in zip(new, self.folds, strict=True)]
         held_out = [
             np.array([measure(s, fold.scale, window) for s in fold.held_out]) for fold in self.folds
         ]
-        return float(np.mean(new)), cross_conformal_p_value(held_out, new)
+        return float(np.mean(values)), cross_conformal_p_value(held_out, values)
 
     def _worst_window(self, scores: Scores) -> tuple[int, int]:
         statistic, window = STATISTICS[self.config.statistic], self.config.window

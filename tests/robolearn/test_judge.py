@@ -1,5 +1,7 @@
 """Verdicts on a synthetic operator: a point that is steered to the origin, where it grasps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from robolearn.algos.compatibility import STATISTICS
 from robolearn.calibration import calibrate
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.judge import JudgeConfig
+from robolearn.judge_files import load_judge, save_judge
 from robolearn.train import OfflineConfig
 from robolearn.types import ArraySpec, Spec
 
@@ -129,6 +132,25 @@ def test_scoring_is_free_of_dropout_and_repeats(judge):
     first, second = judge.score(states, actions), judge.score(states, actions)
     np.testing.assert_array_equal(first.scores.L, second.scores.L)
     assert first.p_value == second.p_value
+
+
+def test_a_judge_from_disk_gives_the_same_verdicts(judge, tmp_path):
+    save_judge(tmp_path / "judge", judge)
+    loaded = load_judge(tmp_path / "judge", NAMES)
+    assert loaded.config == judge.config and loaded.scale == judge.scale
+    for states, actions in zip(*demonstrations(5, seed=14, branch=(3, 8)), strict=True):
+        assert loaded.compare(states, actions) == judge.compare(states, actions)
+        ours, theirs = judge.score(states, actions), loaded.score(states, actions)
+        np.testing.assert_array_equal(ours.M, theirs.M)
+
+
+def test_a_judge_that_is_damaged_or_of_another_robot_is_refused(judge, tmp_path):
+    save_judge(tmp_path / "judge", judge)
+    with pytest.raises(SpecError, match="action has shape"):
+        load_judge(tmp_path / "judge", replace(NAMES, action=ArraySpec((7,))))
+    (tmp_path / "judge" / "judge.json").write_text("{}")
+    with pytest.raises(DataError, match="no judge here, or a damaged one"):
+        load_judge(tmp_path / "judge", NAMES)
 
 
 def test_every_statistic_is_at_hand_without_training_again(judge):
