@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import rerun_cli
+
 from robolearn.errors import UserError
 
 HOST = "127.0.0.1"
@@ -26,6 +28,15 @@ STOP_TIMEOUT_S = 5.0
 def has_screen(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
     """Say whether a window can be opened here."""
     return platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
+def viewer_executable() -> Path:
+    """Find Rerun's viewer itself: the command ``rerun`` is a script that starts it, and would leave
+    it behind when it is ended.
+    """
+    folder = Path(rerun_cli.__file__).parent
+    bundle = folder / "Rerun.app" / "Contents" / "MacOS" / "Rerun"
+    return bundle if bundle.exists() else folder / "rerun"
 
 
 class ViewerProcess:
@@ -41,11 +52,11 @@ class ViewerProcess:
         self.url = f"rerun+http://{HOST}:{port}/proxy"
         self.address = f"http://{HOST}:{web_port}/?url={quote(self.url, safe='')}"
         web = [] if window else ["--serve-web", "--web-viewer-port", str(web_port)]
-        command = [sys.executable, "-m", "rerun_cli", "--bind", HOST, "--port", str(port), *web]
+        shown = [str(recording)] if recording else []
         self._process = subprocess.Popen(
-            command + ([str(recording)] if recording else []),
+            [viewer_executable(), "--bind", HOST, "--port", str(port), *web, *shown],
             env={**os.environ, "RUST_LOG": "warn"},
-            start_new_session=True,  # the command starts another one, and both must end together
+            start_new_session=True,  # Ctrl-C is for the run: it ends the viewer, or leaves it
         )
         try:
             self._await_port(port if window else web_port)
@@ -59,13 +70,12 @@ class ViewerProcess:
 
     def close(self) -> None:
         """End it; calling it again does nothing."""
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, kind)
-                try:
-                    self._process.wait(STOP_TIMEOUT_S)
-                except subprocess.TimeoutExpired:
-                    continue
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _await_port(self, port: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -78,7 +88,7 @@ class ViewerProcess:
 
 
 def view(path: str | Path) -> None:
-    """Open a recording, or the one in a run's directory, until Ctrl-C or the window is closed.
+    """Open a recording, or the one in a run's directory, until Ctrl-C, SIGTERM or the window is closed.
 
     In Rerun's window where there is a screen, else as a web page on localhost, whose address is
     printed. Raises UserError if there is no recording.
@@ -86,6 +96,7 @@ def view(path: str | Path) -> None:
     recording = Path(path) / "recording.rrd" if Path(path).is_dir() else Path(path)
     if not recording.is_file():
         raise UserError(f"{recording}: no such recording; a run with view=record makes one")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no server behind
     process = ViewerProcess(has_screen(), recording)
     try:
         if not process.window:
@@ -95,6 +106,7 @@ def view(path: str | Path) -> None:
         print()
     finally:
         process.close()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_ports(count: int) -> list[int]:

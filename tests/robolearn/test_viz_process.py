@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robolearn import viz_process
 from robolearn.errors import UserError
 from robolearn.types import Step
 from robolearn.viz import Viewer
@@ -58,7 +59,8 @@ def test_the_web_page_is_served_on_this_machine_only(recording):
     assert not any(answers(port) for port in ports(process))
 
 
-def test_view_serves_until_it_is_interrupted(recording):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_view_serves_until_it_is_told_to_end(recording, end):
     command = f"from robolearn.viz import view; view({str(recording.parent)!r})"
     environ = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     process = subprocess.Popen(
@@ -66,7 +68,7 @@ def test_view_serves_until_it_is_interrupted(recording):
     )
     address = re.search(r"http://127.0.0.1:(\d+)/\S+", process.stdout.readline())
     assert urllib.request.urlopen(address[0], timeout=10).status == 200
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     assert process.wait(timeout=30) == 0
     assert not answers(int(address[1]))
 
@@ -83,7 +85,10 @@ def test_a_live_viewer_without_a_screen_prints_where_to_look(monkeypatch, capsys
 
 
 def test_a_viewer_that_does_not_start_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    broken = tmp_path / "rerun"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(viz_process, "viewer_executable", lambda: broken)
     with pytest.raises(RuntimeError, match="does not answer"):
         ViewerProcess(window=False)
 
