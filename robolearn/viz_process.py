@@ -88,7 +88,7 @@ class ViewerProcess:
 
 
 def view(path: str | Path) -> None:
-    """Open a recording, or the one in a run's directory, until Ctrl-C, SIGTERM or the window is closed.
+    """Open a recording, or the one in a run's directory, until Ctrl-C or the window is closed.
 
     In Rerun's window where there is a screen, else as a web page on localhost, whose address is
     printed. Raises UserError if there is no recording.
