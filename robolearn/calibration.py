@@ -54,6 +54,8 @@ def calibrate(
     config = config or JudgeConfig()
     if not 0.0 < training.validation_share < 1.0:
         raise UserError("validation_share: must be between 0 and 1, as the scale is taken there")
+    if network.members < 2:
+        raise UserError("members: novelty is a spread over members, so there must be 2 at least")
     pairs = list(paired(observations, actions))
     require_enough(len(pairs), config.false_rejection_rate, config.folds)
     interface = interface or plain_interface(*pairs[0])

@@ -140,11 +140,11 @@ class Judge:
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Keep every demonstration without its incompatible pairs, as the paper filters."""
-        pairs = list(paired(observations, actions))
-        keep = [~self.score(s, a).incompatible for s, a in pairs]
-        return [s[k] for (s, _), k in zip(pairs, keep, strict=True)], [
-            a[k] for (_, a), k in zip(pairs, keep, strict=True)
-        ]
+        kept = []
+        for states, acts in paired(observations, actions):
+            keep = ~self.score(states, acts).incompatible
+            kept.append((states[keep], acts[keep]))
+        return [s for s, _ in kept], [a for _, a in kept]
 
     def live(self) -> LiveScore:
         """Give what scores one step at a time within a control loop."""
@@ -182,7 +182,8 @@ class Judge:
 
     def _cue(self, difference: np.ndarray) -> str:
         """Name the entries of difference [W, A] that make up most of it, largest first."""
-        names = self.policy.interface.action.names
+        spec = self.policy.interface.action
+        names = spec.names or [f"action_{j}" for j in range(spec.shape[0])]
         squares = np.square(difference).mean(axis=0)
         order = [j for j in np.argsort(-squares) if squares[j] >= 0.1 * squares.sum()]
         return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)

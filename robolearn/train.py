@@ -153,34 +153,43 @@ def _transitions(data: Data, interface: Spec, device: torch.device) -> tuple[Bat
     """Check the data; give them on the device, weights brought to a mean of 1, and the episodes."""
     if len(data["actions"]) == 0:
         raise DataError("there are no transitions to train on")
-    weight = np.asarray(data.get("weight", np.ones(len(data["actions"]))), np.float64)
-    used = weight > 0
-    if not used.any():
-        raise DataError("every transition has weight 0: there is nothing to train on")
-
-    def tensor(name: str, array: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-        rows = np.asarray(array)[used]
-        if rows.shape[1:] != shape:
-            raise SpecError(f"{name} has shape {rows.shape[1:]} in the data, not {shape}")
-        if not np.isfinite(rows).all():
-            bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-            raise DataError(f"{name} is not finite in transition {np.flatnonzero(used)[bad][0]}")
-        return torch.as_tensor(rows.astype(np.float32), device=device)
-
     missing = sorted(set(interface.observations) - set(data["observations"]))
     if missing:
         raise SpecError(f"the data has no observation {', '.join(missing)}")
-    batch = {
-        "observations": {
-            name: tensor(name, data["observations"][name], spec.shape)
-            for name, spec in interface.observations.items()
-        },
-        "actions": tensor("actions", data["actions"], interface.action.shape),
-        "weight": torch.as_tensor(weight[used] / weight[used].mean(), dtype=torch.float32).to(
-            device
-        ),
+    weight = np.asarray(data.get("weight", np.ones(len(data["actions"]))), np.float64)
+    used = np.flatnonzero(weight > 0)
+    if len(used) == 0:
+        raise DataError("every transition has weight 0: there is nothing to train on")
+    observations = {
+        name: _used(name, data["observations"][name], used, spec.shape)
+        for name, spec in interface.observations.items()
     }
-    return batch, np.asarray(data["episode"])[used]
+    arrays = {
+        "observations": observations,
+        "actions": _used("actions", data["actions"], used, interface.action.shape),
+        "weight": (weight[used] / weight[used].mean()).astype(np.float32),
+    }
+    return _on_device(arrays, device), np.asarray(data["episode"])[used]
+
+
+def _used(name: str, array: np.ndarray, used: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Take the used rows, float32, once their shape and values are found sound."""
+    rows = np.asarray(array)[used]
+    if rows.shape[1:] != shape:
+        raise SpecError(f"{name} has shape {rows.shape[1:]} in the data, not {shape}")
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise DataError(f"{name} is not finite in transition {used[finite.argmin()]}")
+    return rows.astype(np.float32)
+
+
+def _on_device(batch: Batch, device: torch.device) -> Batch:
+    return {
+        name: _on_device(value, device)
+        if isinstance(value, dict)
+        else torch.as_tensor(value, device=device)
+        for name, value in batch.items()
+    }
 
 
 def search(

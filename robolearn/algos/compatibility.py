@@ -92,22 +92,20 @@ class Scale:
     @classmethod
     def of(cls, held_out: list[Scores], quantile: float) -> Scale:
         """Take the scale from the scores of held-out base demonstrations."""
+        names = ("L", "N", "paper_L", "paper_N", "gripper")
+        at = {name: float(np.quantile(_pooled(held_out, name), quantile)) for name in names}
+        return cls(
+            lam=at["L"],
+            eta=at["N"],
+            paper_lam=at["paper_L"],
+            paper_eta=at["paper_N"],
+            noise=float(_pooled(held_out, "L").mean()),
+            gripper=max(at["gripper"], 0.1),
+        )
 
-        def pooled(name: str) -> np.ndarray:
-            return np.concatenate([getattr(scores, name) for scores in held_out])
 
-        quantiles = {
-            ours: float(np.quantile(pooled(theirs), quantile))
-            for ours, theirs in (
-                ("lam", "L"),
-                ("eta", "N"),
-                ("paper_lam", "paper_L"),
-                ("paper_eta", "paper_N"),
-                ("gripper", "gripper"),
-            )
-        }
-        quantiles["gripper"] = max(quantiles["gripper"], 0.1)
-        return cls(noise=float(pooled("L").mean()), **quantiles)
+def _pooled(demonstrations: list[Scores], name: str) -> np.ndarray:
+    return np.concatenate([getattr(scores, name) for scores in demonstrations])
 
 
 def score(

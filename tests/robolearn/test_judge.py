@@ -207,6 +207,7 @@ def test_the_face_for_plain_arrays():
         ({"gripper": 3}, SpecError, "no entry 3 among 3"),
         ({"gripper": "hand"}, SpecError, "no entry 'hand'"),
         ({"training": OfflineConfig(validation_share=0.0)}, UserError, "validation_share"),
+        ({"network": BCConfig(members=1)}, UserError, "members: .* 2 at least"),
     ],
 )
 def test_what_cannot_be_calibrated_is_a_one_line_error(changes, error, words):
