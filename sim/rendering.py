@@ -61,6 +61,7 @@ class Cameras:
             self._options.geomgroup[group] = 0
         self._gl: Any = None
         self._scene: Any = None
+        self._ground = model.hfield_data.copy()
         self._context: Any = None
 
     @property
@@ -75,8 +76,7 @@ class Cameras:
         if self._gl is None:
             self._open()
         self._gl.make_current()
-        for i in range(self._model.nhfield):  # a task may shape the ground anew at each reset
-            mujoco.mjr_uploadHField(self._model, self._context, i)
+        self._upload_ground()
         return {n: self._image(c) for n, c in zip(self.names, self._cameras, strict=True)}
 
     def close(self) -> None:
@@ -100,8 +100,16 @@ class Cameras:
         mujoco.mjr_readPixels(image, None, viewport, self._context)
         return np.ascontiguousarray(image[::-1])  # GL's first row is at the bottom
 
+    def _upload_ground(self) -> None:
+        """Hand the height fields to GL again if a reset has shaped them anew."""
+        if not np.array_equal(self._ground, self._model.hfield_data):
+            self._ground = self._model.hfield_data.copy()
+            for field in range(self._model.nhfield):
+                mujoco.mjr_uploadHField(self._model, self._context, field)
+
     def _open(self) -> None:
         height, width = self.image_size
+        self._ground = self._model.hfield_data.copy()
         self._gl = gl_context(width, height)
         self._gl.make_current()
         # EGL is shut down when Python exits; contexts that are still open must be freed before.

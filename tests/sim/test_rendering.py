@@ -65,6 +65,23 @@ def test_hidden_groups_are_not_drawn(arm):
     cameras.close()
 
 
+@needs_gl
+def test_ground_that_is_shaped_anew_is_seen():
+    model = mujoco.MjModel.from_xml_string(
+        """<mujoco><asset><hfield name="ground" nrow="4" ncol="4" size="1 1 .5 .1"/></asset>
+        <worldbody><light pos="0 -1 3"/><geom type="hfield" hfield="ground"/>
+        <camera name="above" pos="0 -1 2" xyaxes="1 0 0 0 .9 .5"/></worldbody></mujoco>"""
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    cameras = Cameras(model, data, "above", (30, 30), "here")
+    flat = cameras.render()["above"]
+    np.testing.assert_array_equal(cameras.render()["above"], flat)
+    model.hfield_data[5] = 1.0
+    assert (cameras.render()["above"] != flat).any()
+    cameras.close()
+
+
 def test_unknown_cameras_and_sizes_are_refused(arm):
     with pytest.raises(UserError, match="unknown camera 'fornt'; did you mean 'front'"):
         Cameras(*arm, ("fornt",), (8, 8), "here")
