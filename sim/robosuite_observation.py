@@ -1,5 +1,6 @@
 """robosuite's observables as one named state vector that describes the current state."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from robolearn.types import ArraySpec
 
 AXES = ("x", "y", "z")
 QUATERNION = ("w", "x", "y", "z")
+# Where an object's yaw is looked at from; identity for all others. A nut's handle points to the arm.
+HOME_YAW_RAD = {"SquareNut": math.pi, "RoundNut": math.pi}
 ACTIVE_OBJECT = "object"  # stands for the object that a reset chose, in tasks that choose one
 
 
@@ -22,9 +25,10 @@ class StateReader:
     from a cache may find that of a control step earlier, or zeros after a reset.
 
     Quaternions are turned to wxyz. Of q and -q the one is taken that lies on the side of a
-    reference: the value of the same quantity when the robot is in its initial pose and all free
-    bodies have the identity orientation. A hand therefore changes sign only 180 degrees away from
-    its home orientation, an object 180 degrees away from the identity.
+    reference: the value of the same quantity when the robot is in its initial pose, its last wrist
+    joints in the middle of their ranges, and all free bodies lie as ``HOME_YAW_RAD`` says. A hand
+    whose wrist turns less than 180 degrees either way therefore never changes sign, nor an object
+    that keeps within 180 degrees of that.
 
     ``keys`` are names of observables, or of a modality ("object-state"), which stands for all its
     active observables. Raises UserError for an unknown key.
@@ -69,9 +73,12 @@ class StateReader:
         before = data.qpos.copy()
         for robot in self._env.robots:
             data.qpos[robot._ref_joint_pos_indexes] = robot.init_qpos
+            for arm in robot.arms:
+                wrist = robot._ref_joints_indexes_dict[arm][-1]
+                data.qpos[model.jnt_qposadr[wrist]] = model.jnt_range[wrist].mean()
         for joint in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE):
             address = model.jnt_qposadr[joint]
-            data.qpos[address + 3 : address + 7] = (1, 0, 0, 0)
+            data.qpos[address + 3 : address + 7] = _home_orientation(model.joint(joint).name)
         mujoco.mj_forward(model, data)
         values = self._sense()
         data.qpos[:] = before
@@ -167,6 +174,12 @@ def _expand(env: Any, keys: Iterable[str], where: str) -> list[str]:
 
 def _is_quaternion(key: str, value: np.ndarray) -> bool:
     return "quat" in key and np.shape(value) == (4,)
+
+
+def _home_orientation(joint: str) -> tuple[float, float, float, float]:
+    """Give the reference orientation (wxyz) of the free body whose joint has this name."""
+    yaw = next((a for name, a in HOME_YAW_RAD.items() if joint.startswith(name)), 0.0)
+    return math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)
 
 
 def _entry_names(key: str, size: int, is_quaternion: bool) -> list[str]:

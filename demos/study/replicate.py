@@ -19,11 +19,11 @@ from demos.study.config import StudyConfig
 from demos.study.elicitation import Elicitation
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.calibration import calibrate
-from robolearn.checkpoint import save
+from robolearn.checkpoint import read_spec, save
 from robolearn.demonstrations import Demonstration, transitions
 from robolearn.evaluate import evaluate
 from robolearn.judge import Judge
-from robolearn.judge_file import load_judge, save_judge
+from robolearn.judge_files import load_judge, save_judge
 from robolearn.registry import load
 from robolearn.run import Run, jsonable, replace_text
 from robolearn.train import OfflineConfig, offline, search
@@ -154,7 +154,8 @@ class Replicate:
 
     def judge(self, statistic: str) -> Judge:
         """Load the judge, with a chosen statistic."""
-        return load_judge(self.path("judge")).using(statistic)
+        folder = self.path("judge")
+        return load_judge(folder, read_spec(folder / "policy")).using(statistic)
 
     # -- stage 4 --------------------------------------------------------------------------------
 
