@@ -12,7 +12,7 @@ from robolearn.types import ArraySpec
 
 AXES = ("x", "y", "z")
 QUATERNION = ("w", "x", "y", "z")
-# Where an object's yaw is looked at from; identity for all others. A nut's handle points to the arm.
+# Yaw about which an object is expected; others: 0. The handle of a nut points to the arm.
 HOME_YAW_RAD = {"SquareNut": math.pi, "RoundNut": math.pi}
 ACTIVE_OBJECT = "object"  # stands for the object that a reset chose, in tasks that choose one
 
