@@ -79,7 +79,7 @@ class ControlLoop:
 
     def __init__(self, env: Any, compiled: bool = True) -> None:
         self._env = env
-        self._substeps = int(env.control_timestep / env.model_timestep)
+        self.substeps = int(env.control_timestep / env.model_timestep)
         self.fallback: str | None = None if compiled else "asked for"
         if compiled:
             self._compile()
@@ -104,11 +104,11 @@ class ControlLoop:
             self._step_robosuite(action)
             return
         load_memory(self._env, self._stepper.memory)
-        self._stepper.step(np.ascontiguousarray(action, np.float64), self._substeps)
+        self._stepper.step(np.ascontiguousarray(action, np.float64), self.substeps)
         store_memory(self._env, self._stepper.memory, self._stepper.goals)
 
     def _step_robosuite(self, action: np.ndarray) -> None:
-        for i in range(self._substeps):
+        for i in range(self.substeps):
             self._env.sim.step1()
             self._env._pre_action(action, policy_step=i == 0)
             self._env.sim.step2()

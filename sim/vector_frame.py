@@ -1,0 +1,45 @@
+"""What a batch of simulations shows at one moment, as arrays with the environment as first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import mujoco
+import numpy as np
+
+
+class Frame:
+    """Poses, joint positions and chosen contacts of N simulations of one model.
+
+    ``qpos`` [N, nq]; ``body_pos`` [N, bodies, 3] and ``site_pos`` [N, sites, 3] in metres;
+    ``body_quat`` [N, bodies, 4] wxyz; ``touching`` [N, G] bool: whether any geom of the first set
+    of a pair of sets touches any of the second.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, count: int, pairs: Iterable[tuple[list[int], list[int]]]
+    ) -> None:
+        pairs = list(pairs)
+        self._first = np.zeros((len(pairs), model.ngeom), bool)
+        self._second = np.zeros((len(pairs), model.ngeom), bool)
+        for g, (first, second) in enumerate(pairs):
+            self._first[g, first], self._second[g, second] = True, True
+        self.qpos = np.zeros((count, model.nq))
+        self.body_pos = np.zeros((count, model.nbody, 3))
+        self.body_quat = np.zeros((count, model.nbody, 4))
+        self.site_pos = np.zeros((count, model.nsite, 3))
+        self.touching = np.zeros((count, len(pairs)), bool)
+
+    def read(self, i: int, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Bring simulation ``i`` up to date and write its row; its state stays as it is.
+
+        After a step MuJoCo's poses and contacts still belong to the moment before the last
+        integration.
+        """
+        mujoco.mj_fwdPosition(model, data)
+        self.qpos[i], self.body_pos[i], self.body_quat[i] = data.qpos, data.xpos, data.xquat
+        self.site_pos[i] = data.site_xpos
+        one, other = data.contact.geom.T  # [contacts] each
+        touches = self._first[:, one] & self._second[:, other]
+        touches |= self._first[:, other] & self._second[:, one]
+        self.touching[i] = touches.any(axis=1)
