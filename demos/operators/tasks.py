@@ -82,7 +82,7 @@ TASKS = MappingProxyType(
             placement={
                 "x_range_m": (-0.14, 0.14),
                 "y_range_m": (-0.19, 0.19),
-                "yaw_range_rad": (-pi, pi),
+                "yaw_range_rad": (-pi / 2, pi / 2),
             },
         ),
         "NutAssemblySquare": Task(
@@ -98,9 +98,9 @@ TASKS = MappingProxyType(
             clear_z_m=0.96,
             arm_xy_m=(-0.56, 0.0),
             placement={
-                "x_range_m": (-0.06, 0.08),
-                "y_range_m": (0.08, 0.25),
-                "yaw_range_rad": (pi - 1.4, pi + 0.6),
+                "x_range_m": (-0.06, 0.1),
+                "y_range_m": (0.02, 0.28),
+                "yaw_range_rad": (pi - 1.5, pi + 0.7),
             },
         ),
         "NutAssemblyRound": Task(
@@ -116,9 +116,9 @@ TASKS = MappingProxyType(
             clear_z_m=0.96,
             arm_xy_m=(-0.56, 0.0),
             placement={
-                "x_range_m": (-0.06, 0.08),
-                "y_range_m": (-0.25, -0.08),
-                "yaw_range_rad": (pi - 1.6, pi - 0.2),
+                "x_range_m": (-0.06, 0.1),
+                "y_range_m": (-0.28, -0.02),
+                "yaw_range_rad": (pi - 1.7, pi - 0.1),
             },
         ),
     }
