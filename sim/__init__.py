@@ -1,4 +1,4 @@
-"""Simulators as gymnasium environments: ``sim.make(name, **options)``, or n at once: ``make_vec``."""
+"""Simulators as gymnasium environments: one by ``sim.make(name)``, n at once by ``make_vec``."""
 
 from sim.registry import available, make
 from sim.vector import make_vec

@@ -22,7 +22,6 @@ from sim.vector_frame import Frame
 from sim.vector_observation import BatchReader
 from sim.vector_tasks import task_of
 
-
 DIVERGED = (
     mujoco.mjtWarning.mjWARN_BADQPOS,
     mujoco.mjtWarning.mjWARN_BADQVEL,
