@@ -1,0 +1,53 @@
+"""Run a benchmark or a launch file and keep its results under ``benchmarks/results/``.
+
+    python benchmarks/keep.py render -- python benchmarks/render.py
+    python benchmarks/keep.py quickstart -- robolearn quickstart
+
+A benchmark prints JSON lines, which become ``rows``; a launch file's ``summary.json`` becomes
+``summary``. Beside them stand the command, the commit and the machine.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Run the command after ``--`` and write ``results/<name>.json``."""
+    name, separator, *command = sys.argv[1:] or [""]
+    if separator != "--" or not command:
+        sys.exit("usage: keep.py NAME -- COMMAND ...")
+    about = {"command": " ".join(command), "commit": _commit(), "machine": _machine()}
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    rows = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    about |= {"rows": rows} if rows else {"summary": _summary(result.stdout)}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _summary(output: str) -> dict:
+    """Read the summary whose path the command line printed last."""
+    return json.loads(Path(output.strip().splitlines()[-1]).read_text())
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(["git", *arguments], text=True).strip()
+
+    return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else "")
+
+
+def _machine() -> str:
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    processor = found.group(1) if found else platform.processor()
+    return f"{processor}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    main()
