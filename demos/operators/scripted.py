@@ -105,7 +105,7 @@ class ScriptedOperator:
         return 0
 
     def _next_stage(self, stage: Stage, scene: Scene) -> Stage:
-        """Say what comes now, from what is seen (and only for the same stage, from memory)."""
+        """Say what comes after ``stage``, from what is seen."""
         match stage:
             case Stage.REACH if self._at_grasp(scene):
                 return Stage.GRASP

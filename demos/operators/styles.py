@@ -17,7 +17,7 @@ GRASP_SITES = ("middle", "end")
 
 @dataclass(frozen=True)
 class Style:
-    """One operator's habits; ``STYLES`` holds named ones. Raises UserError on an unknown choice.
+    """One operator's habits; ``STYLES`` holds named ones. Raises UserError on a wrong value.
 
     order: how the hand reaches the object: ``across_then_down`` travels high above it,
         ``down_then_across`` first sinks and travels low, ``diagonal`` takes the straight line.
@@ -58,6 +58,12 @@ class Style:
             if getattr(self, name) not in known:
                 given = getattr(self, name)
                 raise UserError(f"style: unknown {name} '{given}'{nearest(given, known)}")
+        for name in ("speed", "gain", "noise_time_s"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"style: {name}={getattr(self, name)} must be above 0")
+        for name in ("pause_s", "noise"):
+            if getattr(self, name) < 0:
+                raise UserError(f"style: {name}={getattr(self, name)} must be 0 or more")
 
 
 _CHOICES = MappingProxyType({"order": ORDERS, "grasp_side": GRASP_SIDES, "grasp_site": GRASP_SITES})

@@ -302,6 +302,10 @@ def test_errors_say_what_would_be_right():
         make(style="bass")
     with pytest.raises(UserError, match="order 'diagonally'.*did you mean 'diagonal'"):
         Style(order="diagonally")
+    with pytest.raises(UserError, match="speed=0 must be above 0"):
+        Style(speed=0)
+    with pytest.raises(UserError, match="noise=-0.1 must be 0 or more"):
+        Style(noise=-0.1)
     with pytest.raises(UserError, match="trait 'orders'.*did you mean 'order'"):
         changed(Style(), "orders", Style())
     with pytest.raises(SpecError, match="cube_pos"):
