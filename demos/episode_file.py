@@ -40,9 +40,13 @@ class EpisodeFileError(DataError):
     """
 
     def __init__(self, path: Path, status: str, detail: str) -> None:
-        super().__init__(f"{path} is {status}: {detail}")
+        super().__init__(path, status, detail)  # all of them: it must get out of a worker process
+        self.path = path
         self.status = status
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.path} is {self.status}: {self.detail}"
 
 
 def encode(episode: Episode, env_args: Mapping[str, Any]) -> bytes:

@@ -1,10 +1,13 @@
+import copy
 import dataclasses
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
 from demos.dataset import Dataset
+from demos.episode_file import EpisodeFileError
 from robolearn.errors import DataError
 
 from .conftest import CAMERA, assert_same, episode_file, walk, with_camera, with_nan
@@ -68,3 +71,10 @@ def test_dones_mean_terminated_not_out_of_time(dataset):
     dataset.append(walk(success=False))
     with h5py.File(episode_file(dataset, 0)) as file:
         assert not file["data/demo_0/dones"][()].any()
+
+
+def test_an_error_survives_the_way_out_of_a_worker_process():
+    error = EpisodeFileError(Path("episode_000003.hdf5"), "damaged", "no rewards")
+    arrived = copy.copy(error)  # rebuilt from class and arguments, as between processes
+    assert str(arrived) == str(error) == "episode_000003.hdf5 is damaged: no rewards"
+    assert (arrived.status, arrived.detail) == ("damaged", "no rewards")
