@@ -52,8 +52,8 @@ def calibrate(
     that are not finite; SpecError for sizes that do not fit; UserError for a setting out of range.
     """
     config = config or JudgeConfig()
-    if not 0.0 < training.validation_share < 1.0:
-        raise UserError("validation_share: must be between 0 and 1, as the scale is taken there")
+    if training.validation_share == 0.0:
+        raise UserError("validation_share: must be above 0, as the scale is taken there")
     if network.members < 2:
         raise UserError("members: novelty is a spread over members, so there must be 2 at least")
     pairs = list(paired(observations, actions))
@@ -115,6 +115,8 @@ def _gripper_entry(gripper: int | str | None, interface: Spec) -> int | None:
     if gripper is None:
         return None
     size = interface.action.shape[0]
+    if size == 1:
+        raise SpecError("gripper: the only action entry cannot be scored apart: leave gripper out")
     if isinstance(gripper, str):
         found = interface.action.index(gripper)
         if len(found) != 1:

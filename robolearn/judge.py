@@ -26,7 +26,7 @@ from robolearn.algos.compatibility import (
 )
 from robolearn.conformal import cross_conformal_p_value
 from robolearn.demonstrations import Demonstration, checked, paired
-from robolearn.errors import UserError, nearest
+from robolearn.errors import UserError, nearest, require_in_range
 from robolearn.inference import CompiledEnsemble
 
 
@@ -51,15 +51,14 @@ class JudgeConfig:
         if self.statistic not in STATISTICS:
             hint = nearest(self.statistic, STATISTICS)
             raise UserError(f"statistic: unknown '{self.statistic}'{hint}")
-        for name, right in (
-            ("false_rejection_rate", 0.0 < self.false_rejection_rate < 1.0),
-            ("quantile", 0.0 < self.quantile < 1.0),
-            ("window", self.window >= 1),
-            ("folds", self.folds >= 2),
-            ("gripper_shift", self.gripper_shift >= 0),
-        ):
-            if not right:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range")
+        require_in_range(
+            self,
+            false_rejection_rate=0.0 < self.false_rejection_rate < 1.0,
+            quantile=0.0 < self.quantile < 1.0,
+            window=self.window >= 1,
+            folds=self.folds >= 2,
+            gripper_shift=self.gripper_shift >= 0,
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError, SpecError, require_in_range
 from robolearn.types import Learner, Spec
 
 Data = Mapping[str, Any]
@@ -40,7 +40,7 @@ class OfflineLearner(Learner, Protocol):
 
 @dataclass(frozen=True)
 class OfflineConfig:
-    """Length and batches of ``offline``."""
+    """Length and batches of ``offline``. Raises UserError for a value out of range."""
 
     epochs: int = 50
     """Passes over the training data."""
@@ -48,6 +48,14 @@ class OfflineConfig:
     """Transitions in a member's batch."""
     validation_share: float = 0.1
     """Share of the episodes (at least one) that picks the best weights; 0 keeps the last ones."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self,
+            epochs=self.epochs >= 1,
+            batch_size=self.batch_size >= 1,
+            validation_share=0.0 <= self.validation_share < 1.0,
+        )
 
 
 @dataclass(frozen=True)

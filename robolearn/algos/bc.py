@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError, SpecError, require_in_range
 from robolearn.nets import EnsembleMLP, Normaliser, clip_gradients
 from robolearn.types import Observation, Spec
 
@@ -30,7 +30,7 @@ Info = dict[str, float]
 
 @dataclass(frozen=True)
 class BCConfig:
-    """Network and optimiser of ``BehaviorCloning``."""
+    """Network and optimiser of ``BehaviorCloning``. Raises UserError for a value out of range."""
 
     members: int = 5
     """Networks in the ensemble, K."""
@@ -42,6 +42,16 @@ class BCConfig:
     """Step size of Adam."""
     gradient_clip: float = 10.0
     """Largest norm of one member's gradient."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self,
+            members=self.members >= 1,
+            widths=all(width >= 1 for width in self.widths),
+            dropout=0.0 <= self.dropout < 1.0,
+            learning_rate=self.learning_rate > 0.0,
+            gradient_clip=self.gradient_clip > 0.0,
+        )
 
 
 class BehaviorCloning:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.train import OfflineConfig, offline, search, validation_episodes
 from robolearn.types import ArraySpec, Policy, Spec
 
@@ -160,6 +160,23 @@ def test_bad_data_is_a_one_line_error(spoil, error, words):
     with pytest.raises(error, match=words) as caught:
         offline(BehaviorCloning(interface(), SMALL), rows, OfflineConfig(epochs=1), seed=0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "words"),
+    [
+        (BCConfig, {"members": 0}, "members: 0 is out of range"),
+        (BCConfig, {"widths": (64, 0)}, "widths: "),
+        (BCConfig, {"dropout": 1.0}, "dropout: 1.0"),
+        (BCConfig, {"learning_rate": float("nan")}, "learning_rate: nan"),
+        (OfflineConfig, {"epochs": 0}, "epochs: 0"),
+        (OfflineConfig, {"batch_size": 0}, "batch_size: 0"),
+        (OfflineConfig, {"validation_share": 1.0}, "validation_share: 1.0"),
+    ],
+)
+def test_settings_out_of_range_are_named(config, setting, words):
+    with pytest.raises(UserError, match=words):
+        config(**setting)
 
 
 def test_cameras_are_refused_by_name():

@@ -206,6 +206,7 @@ def test_the_face_for_plain_arrays():
         ({"actions": []}, DataError, "observations of 20 demonstrations, but actions of 0"),
         ({"gripper": 3}, SpecError, "no entry 3 among 3"),
         ({"gripper": "hand"}, SpecError, "no entry 'hand'"),
+        ({"actions": [np.zeros((5, 1))] * 20, "gripper": 0}, SpecError, "only action entry"),
         ({"training": OfflineConfig(validation_share=0.0)}, UserError, "validation_share"),
         ({"network": BCConfig(members=1)}, UserError, "members: .* 2 at least"),
     ],
