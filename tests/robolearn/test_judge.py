@@ -1,6 +1,7 @@
 """Verdicts on a synthetic operator: a point that is steered to the origin, where it grasps."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,6 +198,24 @@ def test_the_face_for_plain_arrays():
     assert not verdict.accepted and verdict.p_value == 1 / 21
     assert kept_observations == kept_actions == []
     assert verdict.cue.startswith("action_0 ")
+
+
+def test_the_lines_in_the_readme_run():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    lines = readme.partition("```python\n")[2].partition("```")[0]
+    mine = demonstrations(20, seed=11, steps=12)
+    theirs = demonstrations(3, seed=12, steps=12, mirrored=True)
+    names = {
+        "observations": mine[0],
+        "actions": mine[1],
+        "new_observations": theirs[0][0],
+        "new_actions": theirs[1][0],
+        "others_observations": theirs[0],
+        "others_actions": theirs[1],
+    }
+    exec(lines, names)
+    assert len(lines.splitlines()) <= 10
+    assert not names["verdict"].accepted and names["kept_actions"] == []
 
 
 @pytest.mark.parametrize(
