@@ -23,10 +23,11 @@ import numpy as np
 
 from demos import dataset_index as index
 from demos import transitions
-from demos.atomic import TEMPORARY, cannot_write, locked, uninterrupted, write_atomically
 from demos.dataset_index import EPISODES, Entry, Masks
 from demos.episode_file import encode, read_episode, read_header, to_json
+from demos.locks import locked, uninterrupted
 from robolearn.errors import DataError, SpecError, nearest
+from robolearn.files import TEMPORARY, cannot_write, write_atomically
 from robolearn.types import ArraySpec, Episode, Spec
 
 ABOUT = "dataset.json"

@@ -17,8 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from demos.atomic import write_atomically
 from demos.episode_file import DEMO, EpisodeFileError, read_header, to_json
+from robolearn.files import write_atomically
 from robolearn.types import Spec
 
 INDEX = "index.hdf5"

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from demos import dataset_index as index
-from demos.atomic import TEMPORARY, cannot_write, locked
 from demos.dataset import ABOUT, read_about, require_fit
 from demos.dataset_index import EPISODE_FILE, EPISODES, INDEX
 from demos.episode_file import EpisodeFileError, read_episode
+from demos.locks import locked
 from demos.transitions import CACHE
 from robolearn.errors import DataError, SpecError
+from robolearn.files import TEMPORARY, cannot_write
 from robolearn.types import Spec
 
 OK = "ok"

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from demos.atomic import cannot_write, sync_folder, temporary_name
 from demos.dataset_index import Entry
+from robolearn.files import cannot_write, sync, temporary_name
 from robolearn.types import Episode, Spec
 
 CACHE = "cache"
@@ -124,4 +124,4 @@ def _publish(temporary: Path, folder: Path) -> None:
     except OSError:
         if not folder.exists():  # else another process was faster, with the same content
             raise
-    sync_folder(folder.parent)
+    sync(folder.parent)

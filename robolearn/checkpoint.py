@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robolearn.errors import DataError, nearest
+from robolearn.files import sync
 from robolearn.types import Learner, Spec
 
 LEARNERS = {  # name -> (class, its configuration)
@@ -75,7 +75,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         fresh.mkdir(parents=True)
         fill(fresh)
         for file in sorted(fresh.rglob("*")):
-            _flush(file)
+            sync(file)
         _replace(fresh, path)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -131,7 +131,7 @@ def _replace(fresh: Path, path: Path) -> None:
         shutil.rmtree(previous, ignore_errors=True)
         path.rename(previous)
     fresh.rename(path)
-    _flush(path.parent)
+    sync(path.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
@@ -192,12 +192,3 @@ def _read(file: Path) -> str:
         return file.read_text()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from error
-
-
-def _flush(path: Path) -> None:
-    """Have the file or folder on disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from robolearn.errors import DataError
+from robolearn.files import make_folder, write_atomically
 from robolearn.rollout import rollout
 from robolearn.types import Environment, Episode, Policy
 
@@ -44,20 +46,18 @@ class Evaluation:
         }
 
     def save(self, folder: Path) -> None:
-        """Write ``episodes.jsonl``, a line for each episode, and ``initial_states.npy``."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``episodes.jsonl``, a line for each episode, and ``initial_states.npy``.
+
+        Raises DataError if they cannot be written.
+        """
+        make_folder(folder)
         rows = zip(self.seeds, self.successes, self.lengths, self.returns, strict=True)
         names = ("seed", "success", "length", "return")
         lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
-        (folder / "episodes.jsonl").write_text("".join(lines))
-        np.save(folder / "initial_states.npy", self.initial_states, allow_pickle=False)
-
-    @classmethod
-    def merge(cls, parts: Sequence[Evaluation]) -> Evaluation:
-        """Put evaluations of the same policy, or of its training seeds, together as one."""
-        names = ("seeds", "successes", "lengths", "returns")
-        joined = {name: sum((getattr(part, name) for part in parts), ()) for name in names}
-        return cls(initial_states=np.concatenate([p.initial_states for p in parts]), **joined)
+        write_atomically(folder / "episodes.jsonl", "".join(lines).encode())
+        states = io.BytesIO()
+        np.save(states, self.initial_states, allow_pickle=False)
+        write_atomically(folder / "initial_states.npy", states.getvalue())
 
 
 def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -26,7 +26,9 @@ VERBS = {
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),
-    "compatibility": Verb("demos.study.config:StudyConfig", "demos.study.run:run_study", resumable=True),
+    "compatibility": Verb(
+        "demos.study.config:StudyConfig", "demos.study.run:run_study", resumable=True
+    ),
 }
 
 

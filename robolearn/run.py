@@ -16,23 +16,21 @@ import functools
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO
 
 from robolearn import strict_yaml
 from robolearn.config import EnvConfig
 from robolearn.errors import UserError
+from robolearn.files import cannot_write, make_folder, write_atomically
 from robolearn.registry import load
 from robolearn.types import Environment, Step
-
-Item = TypeVar("Item")
 
 PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "rerun-sdk")
 PLAIN_PERIOD_S = 10.0
@@ -46,9 +44,7 @@ class Run:
         self.directory, self.seed, self._view = directory, seed, view
         self._started = time.monotonic()
         self._closing = contextlib.ExitStack()
-        self._metrics = self._closing.enter_context(
-            self.path("metrics.jsonl").open("ab", buffering=0)
-        )
+        self._metrics = self._closing.enter_context(_append_to(self.path("metrics.jsonl")))
 
     def __enter__(self) -> Run:
         return self
@@ -68,17 +64,6 @@ class Run:
             self._metrics.write(text.encode())
         except OSError as error:
             raise cannot_write(self.path("metrics.jsonl"), error) from None
-
-    def progress(
-        self, items: Iterable[Item], total: int | None = None, label: str = ""
-    ) -> Iterator[Item]:
-        """Give the items one by one and show how far it is: see ``counter``."""
-        if total is None and isinstance(items, Sized):
-            total = len(items)
-        with self.counter(total, label) as counter:
-            for item in items:
-                yield item
-                counter.update()
 
     def counter(self, total: int | None = None, label: str = "") -> Any:
         """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal or lines."""
@@ -146,13 +131,15 @@ def new_directory(name: str, seed: int, out: str | None) -> Path:
         directory = Path(out)
         if (directory / "config.yaml").exists():
             raise UserError(f"'out={out}': holds a run already; choose another, or resume={out}")
-        return _make(directory)
+        make_folder(directory)
+        return directory
     base = Path("runs") / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
     others = (base.with_name(f"{base.name}-{i}") for i in range(2, sys.maxsize))
     directory = base
     while directory.exists():
         directory = next(others)
-    return _make(directory)
+    make_folder(directory)
+    return directory
 
 
 def old_directory(resume: str) -> Path:
@@ -205,29 +192,15 @@ def jsonable(value: Any) -> Any:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: under another name, then renamed."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a whole file or nothing; DataError if it cannot be written."""
+    write_atomically(path, text.encode())
+
+
+def _append_to(path: Path) -> BinaryIO:
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        return path.open("ab", buffering=0)
     except OSError as error:
-        raise cannot_write(path, error) from None
-
-
-def cannot_write(path: Path, error: OSError) -> UserError:
-    """Make the error of a disk that is full, read-only or not ours."""
-    return UserError(f"{path}: cannot be written: {error.strerror}")
-
-
-def _make(directory: Path) -> Path:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(directory, error) from None
-    return directory
+        raise cannot_write(path, error) from error
 
 
 def _version(package: str) -> str | None:

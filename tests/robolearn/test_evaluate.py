@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.errors import DataError
-from robolearn.evaluate import Evaluation, evaluate, wilson_interval
+from robolearn.evaluate import evaluate, wilson_interval
 from robolearn.types import ArraySpec, Spec
 
 
@@ -87,11 +87,11 @@ def test_summary_is_json_and_is_saved_by_episode(tmp_path):
     np.testing.assert_array_equal(stored, result.initial_states)
 
 
-def test_merge_pools_the_episodes():
-    parts = [evaluate(Corridor(), Walker(0.25), seeds=s, horizon=30) for s in ([0, 1], [2])]
-    whole = evaluate(Corridor(), Walker(0.25), seeds=[0, 1, 2], horizon=30)
-    merged = Evaluation.merge(parts)
-    assert merged.summary() == whole.summary() and merged.seeds == whole.seeds
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
+    result = evaluate(Corridor(), Walker(0.25), seeds=range(2), horizon=5)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write evaluation .Not a directory"):
+        result.save(tmp_path / "file" / "evaluation")
 
 
 def test_nothing_to_evaluate_is_an_error():

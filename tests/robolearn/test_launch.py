@@ -114,7 +114,7 @@ def test_two_runs_never_share_a_directory(project):
     with pytest.raises(UserError, match="'out=here': holds a run already"):
         execute("toy", "out=here")
     Path("file").write_text("")
-    with pytest.raises(UserError, match="file/run: cannot be written"):
+    with pytest.raises(UserError, match="file: cannot write run .Not a directory"):
         execute("toy", "out=file/run")
 
 

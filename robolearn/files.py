@@ -1,11 +1,7 @@
-"""Writing so that neither a kill, a full disk nor a second writer leaves half a file behind."""
+"""Files that are there whole or not at all, whatever is killed and whenever the disk is full."""
 
 import contextlib
-import fcntl
 import os
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from robolearn.errors import DataError
@@ -33,12 +29,20 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
         if durable:
-            sync_folder(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # the error that matters is on its way already
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there; DataError if that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> DataError:
@@ -49,38 +53,10 @@ def cannot_write(path: Path, error: OSError) -> DataError:
     )
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in ``folder`` are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other writers out, threads and processes, by a lock on the file ``path``.
-
-    The system frees the lock when its holder dies, however it dies.
-    """
-    with open(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done, so that a finished episode reaches the disk."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is None:
-        yield  # Python raises KeyboardInterrupt in the main thread only
-        return
-    held_back = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: held_back.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if held_back:
-        signal.raise_signal(signal.SIGINT)
