@@ -7,7 +7,7 @@ is in ``robolearn/conformal.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -135,15 +135,21 @@ class Judge:
         kept = [(s, a) for s, a in pairs if self.score(s, a).accepted]
         return [s for s, _ in kept], [a for _, a in kept]
 
+    def filter_stretches(
+        self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Keep what is accepted, and of what is rejected the stretches that agree.
+
+        A stretch goes if it lies in a window that disagrees more than the worst window of all but
+        a share alpha of the base's own demonstrations.
+        """
+        return _without(self._disagreeing, observations, actions)
+
     def filter_pairs(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Keep every demonstration without its incompatible pairs, as the paper filters."""
-        kept = []
-        for states, acts in paired(observations, actions):
-            keep = ~self.score(states, acts).incompatible
-            kept.append((states[keep], acts[keep]))
-        return [s for s, _ in kept], [a for _, a in kept]
+        return _without(lambda s, a: self.score(s, a).incompatible, observations, actions)
 
     def live(self) -> LiveScore:
         """Give what scores one step at a time within a control loop."""
@@ -173,6 +179,24 @@ class Judge:
         start = int(window_means(disagreement, window).argmax())
         return start, min(start + window, len(disagreement))
 
+    def _disagreeing(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Say of each step [T] of a demonstration whether it lies in a stretch that goes."""
+        verdict = self.score(observations, actions)
+        gone = np.zeros(len(actions), bool)
+        if verdict.accepted:
+            return gone
+        measure, window = STATISTICS[self.config.statistic].disagreement, self.config.window
+        worst = [
+            window_means(measure(s, fold.scale, window), window).max()
+            for fold in self.folds
+            for s in fold.held_out
+        ]
+        limit = np.quantile(worst, 1.0 - self.config.false_rejection_rate)
+        means = window_means(measure(verdict.scores, self.scale, window), window)
+        for start in np.flatnonzero(means > limit):
+            gone[start : start + window] = True
+        return gone
+
     def _incompatible(self, scores: Scores) -> np.ndarray:
         motion = is_incompatible(scores.L, scores.N, self.scale.lam, self.scale.eta)
         return motion | is_incompatible(
@@ -186,6 +210,19 @@ class Judge:
         squares = np.square(difference).mean(axis=0)
         order = [j for j in np.argsort(-squares) if squares[j] >= 0.1 * squares.sum()]
         return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
+
+
+def _without(
+    gone: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    observations: Sequence[np.ndarray],
+    actions: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Leave the steps out of which ``gone`` gives True [T]."""
+    kept = []
+    for states, acts in paired(observations, actions):
+        keep = ~gone(states, acts)
+        kept.append((states[keep], acts[keep]))
+    return [s for s, _ in kept], [a for _, a in kept]
 
 
 class LiveScore:

@@ -51,8 +51,9 @@ class StudyConfig:
     """Probability that an informed operator changes the trait that a rejection points at."""
     conditions: tuple[Condition, ...] = ("naive", "filtered", "random_drop", "informed")
     """What is done with each operator's demonstrations."""
-    filter_by: Literal["demonstrations", "pairs"] = "demonstrations"
-    """Whether filtering drops whole demonstrations or incompatible pairs."""
+    filter_by: Literal["demonstrations", "stretches", "pairs"] = "stretches"
+    """What filtering drops: rejected demonstrations, their stretches that disagree, or (the paper)
+    the incompatible pairs of all."""
     judge: JudgeConfig = JudgeConfig()
     """How demonstrations are judged."""
     policies: tuple[BCConfig, ...] = (BCConfig(widths=(256, 256), dropout=0.0),)

@@ -208,11 +208,13 @@ class Replicate:
 
     def _filtered(self, new: list[Demonstration], statistic: str) -> list[Demonstration]:
         judge = self.judge(statistic)
-        filtering = (
-            judge.filter if self.config.filter_by == "demonstrations" else judge.filter_pairs
-        )
+        filtering = {
+            "demonstrations": judge.filter,
+            "stretches": judge.filter_stretches,
+            "pairs": judge.filter_pairs,
+        }[self.config.filter_by]
         states, actions = filtering([s for s, _ in new], [a for _, a in new])
-        return list(zip(states, actions, strict=True))
+        return [(s, a) for s, a in zip(states, actions, strict=True) if len(a)]
 
     def _random_drop(
         self, everything: list[Demonstration], kept: list[Demonstration], seed: int

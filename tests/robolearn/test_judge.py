@@ -109,6 +109,21 @@ def test_filtering_by_demonstration_keeps_the_compatible_ones(judge):
     assert len(observations) == len(actions)
 
 
+def test_filtering_by_stretch_cuts_the_branch_out_of_what_is_rejected(judge):
+    (good,), (good_actions,) = demonstrations(1, seed=5)
+    (bad,), (bad_actions,) = demonstrations(1, seed=7, noise=0.05, branch=(4, 12))
+    assert judge.score(good, good_actions).accepted
+    assert not judge.score(bad, bad_actions).accepted
+    (whole, cut), (_, cut_actions) = judge.filter_stretches(
+        [good, bad], [good_actions, bad_actions]
+    )
+    np.testing.assert_array_equal(whole, good)
+    kept = [int(np.flatnonzero((bad == state).all(axis=1))[0]) for state in cut]
+    assert not set(range(5, 11)) & set(kept)  # the branch is gone
+    assert set(range(20, len(bad))) <= set(kept)  # what agrees, long after it, is not
+    np.testing.assert_array_equal(cut_actions, bad_actions[kept])
+
+
 def test_filtering_by_pair_drops_the_incompatible_steps_only(judge):
     given = demonstrations(4, seed=7, branch=(3, 8))
     observations, actions = judge.filter_pairs(*given)
