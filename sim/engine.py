@@ -8,7 +8,7 @@ same positions and velocities to the last bit.
 
 from __future__ import annotations
 
-import logging
+import warnings
 from typing import Any
 
 import mujoco
@@ -25,8 +25,6 @@ from sim.engine_robosuite import (
     store_memory,
 )
 from sim.engine_tables import GOAL, Memory
-
-log = logging.getLogger(__name__)
 
 
 class Stepper:
@@ -69,7 +67,7 @@ class ControlLoop:
 
     Covered are OSC_POSE, OSC_POSITION, JOINT_POSITION, JOINT_VELOCITY and JOINT_TORQUE on one or
     more arms that stand still, with every gripper of robosuite's. Anything else is stepped by
-    robosuite's own loop, which is logged once; ``fallback`` says why, and is None where the loop is
+    robosuite's own loop, with a warning; ``fallback`` says why, and is None where the loop is
     compiled. ``compiled=False`` asks for robosuite's own.
 
     robosuite's controllers and grippers stay the owners of what outlives a control step: it is
@@ -91,7 +89,7 @@ class ControlLoop:
         except NotCovered as reason:
             self.fallback = str(reason)
             task = type(self._env).__name__
-            log.warning("%s is stepped by robosuite's slow control loop: %s", task, reason)
+            warnings.warn(f"{task}: robosuite's slow control loop, for {reason}", stacklevel=3)
             return
         self._stepper = Stepper(sim.model._model, sim.data._data, arms, grippers)
 
