@@ -90,8 +90,8 @@ class Spec:
     def require(self, other: Spec, ours: str, theirs: str) -> None:
         """Raise SpecError, naming every difference, unless ``other`` can stand in for this Spec.
 
-        Observation keys, shapes, dtypes and entry names, the action's size and names, robot and
-        controller must agree (an empty robot or controller agrees with any). ``ours`` and
+        Observation keys, shapes, dtypes and entry names, the action's size, names and scale, robot
+        and controller must agree (what one of them leaves empty agrees with anything). ``ours`` and
         ``theirs`` name the two sides: "the policy", "dataset demos/square".
         """
         faults = []
@@ -125,6 +125,8 @@ def _differences(key: str, ours: ArraySpec, theirs: ArraySpec) -> list[str]:
     if ours.names and theirs.names and ours.names != theirs.names:
         i = next(i for i, (a, b) in enumerate(zip(ours.names, theirs.names, strict=True)) if a != b)
         return [f"{key}[{i}] is {theirs.names[i]} instead of {ours.names[i]}"]
+    if ours.scale and theirs.scale and ours.scale != theirs.scale:
+        return [f"{key} has scale {theirs.scale} instead of {ours.scale}"]
     return []
 
 
