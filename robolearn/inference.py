@@ -37,7 +37,8 @@ class CompiledEnsemble:
         self(self._mean)  # compile now, not in the first step of a control loop
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
-        """Give every member's action [K, A] for one state float32 [O], as ``EnsembleMLP`` does."""
+        """Give every member's action [K, A] for one state [O], as ``EnsembleMLP`` does."""
+        state = np.asarray(state, np.float32)  # for another type it would be compiled again
         x = np.tile((state - self._mean) / self._std, (self._members, 1))  # [K, O]
         for affine, norm in zip(self._hidden, self._norms, strict=True):
             x = _norm_relu(_affine(x, *affine), *norm)

@@ -25,6 +25,15 @@ def test_compiled_equals_torch(widths):
         np.testing.assert_allclose(compiled(state), expected[:, i], atol=2e-6)
 
 
+def test_a_double_is_taken_for_a_float():
+    generators = [torch.Generator().manual_seed(0)]
+    mlp = EnsembleMLP(2, 1, (4,), 0.0, generators, torch.Generator()).eval()
+    compiled = CompiledEnsemble(Normaliser(2), mlp)
+    action = compiled(np.array([0.1, 0.2]))
+    assert action.dtype == np.float32
+    np.testing.assert_array_equal(action, compiled(np.array([0.1, 0.2], np.float32)))
+
+
 def test_compiled_keeps_the_weights_it_was_made_with():
     generators = [torch.Generator().manual_seed(0)]
     mlp = EnsembleMLP(2, 1, (4,), 0.0, generators, torch.Generator()).eval()
