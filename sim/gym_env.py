@@ -76,8 +76,9 @@ class GymEnv(gymnasium.Env):
     def __init__(self, env: gymnasium.Env, options: GymOptions, where: str) -> None:
         self._env = env
         registered = gymnasium.spec(env.spec.id).max_episode_steps
-        self._horizon = options.horizon or registered or float("inf")
-        require_positive(where, horizon=self._horizon)
+        wanted = registered or float("inf") if options.horizon is None else options.horizon
+        require_positive(where, horizon=wanted)
+        self._horizon = wanted
         self._steps = 0
         self._access = _access(env, where)
         self._read = ObservationReader(env.observation_space, where)

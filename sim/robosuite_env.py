@@ -129,11 +129,6 @@ class RobosuiteEnv(gymnasium.Env):
         """How many leading entries of a state are time, qpos and qvel."""
         return self._physics.mujoco_state_size
 
-    @property
-    def model_xml(self) -> str:
-        """The model as MJCF."""
-        return self._env.sim.model.get_xml()
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
