@@ -82,6 +82,11 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         raise DataError(f"{path}: the checkpoint cannot be written: {error}") from error
 
 
+def exists(path: Path | str) -> bool:
+    """Say whether there is a checkpoint, whatever was killed while it was replaced."""
+    return _find(Path(path)) is not None
+
+
 def load_policy(path: Path | str, interface: Spec) -> Storable:
     """Read a policy that is to act on ``interface``; SpecError, before any weight, if it cannot.
 
@@ -136,11 +141,16 @@ def _replace(fresh: Path, path: Path) -> None:
 
 
 def _existing(path: Path) -> Path:
-    previous = path.with_name(path.name + ".previous")
-    for folder in (path, previous):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise DataError(f"{path}: no checkpoint here (a folder with config.yaml and spec.json)")
+    folder = _find(path)
+    if folder is None:
+        raise DataError(f"{path}: no checkpoint here (a folder with config.yaml and spec.json)")
+    return folder
+
+
+def _find(path: Path) -> Path | None:
+    """Find the whole checkpoint: at ``path``, or beside it if a crash came between two renames."""
+    folders = (path, path.with_name(path.name + ".previous"))
+    return next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
 
 
 def _build(folder: Path) -> Storable:

@@ -68,7 +68,7 @@ def _train(
 ) -> tuple[BehaviorCloning, list[float]]:
     """Train, or go on training; give the learner and the validation loss after each epoch."""
     folder = run.path("checkpoint")
-    if folder.exists():  # a resumed run
+    if checkpoint.exists(folder):  # a resumed run
         restored = checkpoint.load_learner(folder, interface)
         learner, losses = restored.learner, restored.counters["validation_losses"]
     else:

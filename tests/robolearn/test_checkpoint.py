@@ -100,6 +100,7 @@ def test_an_older_checkpoint_is_replaced_and_survives_a_crash_in_between(tmp_pat
     assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), second.state_dict())
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
     path.rename(tmp_path / "policy.previous")  # killed before the new one was in its place
+    assert checkpoint.exists(path) and not checkpoint.exists(tmp_path / "other")
     assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), second.state_dict())
     checkpoint.save(path, first)
     assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), first.state_dict())
