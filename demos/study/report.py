@@ -62,9 +62,16 @@ def _draw_verdicts(axes: Axes, summary: dict[str, Any], scores: Sequence[Scores]
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _first(value) in "25" else "")
     axes.set_xlabel(f"how strange a demonstration is to the base policy ({summary['statistic']})")
     axes.set_title("Verdicts: blue accepted, red rejected", loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _first(value: float) -> str:
+    """Give the first digit of a positive number."""
+    return f"{value:e}"[0]
 
 
 def _draw_success(axes: Axes, summary: dict[str, Any]) -> None:
@@ -82,7 +89,7 @@ def _draw_success(axes: Axes, summary: dict[str, Any]) -> None:
             y, success, 0.92 * height, xerr=errors, color=COLOURS[condition],
             label=condition.replace("_", " "), error_kw={"ecolor": "#444444", "elinewidth": 1},
         )  # fmt: skip
-    axes.axvspan(*base["interval"], color=COLOURS["base"], alpha=0.2, linewidth=0)
+    axes.axvspan(*base["interval"], color=COLOURS["base"], alpha=0.2, linewidth=0, zorder=0)
     axes.axvline(base["success"], color=COLOURS["base"], label="base alone")
     axes.set_yticks(range(len(operators)), map(_label(summary), operators))
     axes.invert_yaxis()
