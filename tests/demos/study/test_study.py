@@ -96,15 +96,17 @@ def test_the_random_control_drops_as_much_from_everything(tmp_path):
     def demonstrations(count, mark):
         return [(np.full((5, 2), mark), np.full((5, 1), mark)) for _ in range(count)]
 
-    replicate = Replicate(SMALL, tmp_path, 0, 0)
+    def replicate(filter_by):
+        return Replicate(dataclasses.replace(SMALL, filter_by=filter_by), tmp_path, 0, 0)
+
     base, new = demonstrations(30, 0.0), demonstrations(10, 1.0)
-    kept = replicate._random_drop(base + new, base, seed=0)
+    kept = replicate("demonstrations")._random_drop(base + new, base, seed=0)
     assert len(kept) == 30
     assert 0 < sum(states[0, 0] for states, _ in kept) <= 10  # some of the new ones stay
 
-    by_pairs = Replicate(dataclasses.replace(SMALL, filter_by="pairs"), tmp_path, 0, 0)
-    kept = by_pairs._random_drop(base + new, base, seed=0)
-    assert sum(len(actions) for _, actions in kept) == 150
+    for filter_by in ("pairs", "stretches"):
+        kept = replicate(filter_by)._random_drop(base + new, base, seed=0)
+        assert sum(len(actions) for _, actions in kept) == 150
 
 
 def test_a_study_without_both_kinds_of_operators_is_refused():
