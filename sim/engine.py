@@ -62,30 +62,37 @@ class Stepper:
         self._control_step(*self._arguments, action, substeps)
 
 
+ENGINES = ("compiled", "fast", "robosuite")
+
+
 class ControlLoop:
     """Steps a robosuite environment's simulator, compiled where its controllers are covered.
 
     Covered are OSC_POSE, OSC_POSITION, JOINT_POSITION, JOINT_VELOCITY and JOINT_TORQUE on one or
     more arms that stand still, with every gripper of robosuite's. Anything else is stepped by
     robosuite's own loop, with a warning; ``fallback`` says why, and is None where the loop is
-    compiled. ``compiled=False`` asks for robosuite's own.
+    compiled.
+
+    ``engine`` is one of ENGINES: "compiled" equals robosuite's loop to the last bit, "fast" to
+    rounding (see ``sim.osc_fast``; only OSC differs), "robosuite" is robosuite's own.
 
     robosuite's controllers and grippers stay the owners of what outlives a control step: it is
     taken from them before each and given back after it, so that whoever saves, restores or resets
     robosuite needs to know nothing of this loop.
     """
 
-    def __init__(self, env: Any, compiled: bool = True) -> None:
+    def __init__(self, env: Any, engine: str = "compiled") -> None:
         self._env = env
+        self.engine = engine
         self.substeps = int(env.control_timestep / env.model_timestep)
-        self.fallback: str | None = None if compiled else "asked for"
-        if compiled:
+        self.fallback: str | None = "asked for" if engine == "robosuite" else None
+        if self.fallback is None:
             self._compile()
 
     def _compile(self) -> None:
         sim = self._env.sim
         try:
-            arms, grippers = read_arms(self._env), read_grippers(self._env)
+            arms, grippers = read_arms(self._env, self.engine == "fast"), read_grippers(self._env)
         except NotCovered as reason:
             self.fallback = str(reason)
             task = type(self._env).__name__

@@ -37,6 +37,7 @@ from sim.osc import (
     joint_torque,
     orientation_error,
 )
+from sim.osc_fast import fast_joint_torque
 
 
 @functools.cache
@@ -47,7 +48,7 @@ def control_step() -> Callable[..., None]:
     becomes part of the key.
     """
     here = Path(__file__).parent
-    paths = sorted([*here.glob("engine*.py"), here / "osc.py"])
+    paths = sorted([*here.glob("engine*.py"), *here.glob("osc*.py")])
     return _compile_control_step(source_digest([path.read_bytes() for path in paths]))
 
 
@@ -230,8 +231,12 @@ def _run_osc(
     for i in range(len(dofs)):
         stretch = memory.initial_joint[i] - sim.qpos[arm.qpos[i]]
         pull[i] = NULLSPACE_KP * stretch - NULLSPACE_KD * sim.qvel[dofs[i]]
-    mass = arm_mass(sim, dofs)
-    return joint_torque(mass, jacobian, wish, pull, bias, arm.uncouple != 0, lapack)
+    mass, uncouple = arm_mass(sim, dofs), arm.uncouple != 0
+    if arm.fast:
+        torque = np.empty(len(dofs))
+        if fast_joint_torque(mass, jacobian, wish, pull, bias, uncouple, torque):
+            return torque
+    return joint_torque(mass, jacobian, wish, pull, bias, uncouple, lapack)
 
 
 @njit(error_model="numpy")

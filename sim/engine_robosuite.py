@@ -74,8 +74,11 @@ GRIPPER_RULES = {
 }
 
 
-def read_arms(env: Any) -> np.ndarray:
-    """Make the table of all arms, ARM [P]; NotCovered if a controller is not covered."""
+def read_arms(env: Any, fast: bool = False) -> np.ndarray:
+    """Make the table of all arms, ARM [P]; NotCovered if a controller is not covered.
+
+    ``fast`` asks for torques that are right to rounding only.
+    """
     _require_covered(env)
     entries = [_arm_entry(env, robot, arm, start) for robot, arm, start in _arms(env)]
     table = np.zeros(len(entries), ARM)
@@ -85,6 +88,7 @@ def read_arms(env: Any) -> np.ndarray:
                 row[name][: len(value)] = value
             else:
                 row[name] = value
+    table["fast"] = fast
     return table
 
 

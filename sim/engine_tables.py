@@ -37,6 +37,7 @@ ARM = np.dtype(
         ("base_frame", np.int64),  # goals are in the frame of the arm's base, else the world's
         ("orientation", np.int64),  # the command has a rotation
         ("uncouple", np.int64),  # position and orientation apart
+        ("fast", np.int64),  # torques right to rounding, not to the last bit
         ("input_low", *_entries),
         ("input_high", *_entries),
         ("input_middle", *_entries),

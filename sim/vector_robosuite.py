@@ -47,7 +47,7 @@ def _parts(template: RobosuiteEnv) -> tuple:
     if len(template.interface.observations) > 1:
         raise NotCovered("cameras")
     return (
-        read_arms(robosuite),
+        read_arms(robosuite, template._loop.engine == "fast"),
         read_grippers(robosuite),
         task_of(robosuite),
         BatchReader(robosuite, reader._keys, reader._references),

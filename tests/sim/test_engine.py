@@ -33,7 +33,7 @@ def _assert_same(env, seed: int = 0, steps: int = STEPS) -> None:
     loop = ControlLoop(env._env)
     assert loop.fallback is None
     ours = _states(env, loop, start, actions)
-    theirs = _states(env, ControlLoop(env._env, compiled=False), start, actions)
+    theirs = _states(env, ControlLoop(env._env, "robosuite"), start, actions)
     np.testing.assert_array_equal(ours, theirs)
     assert not np.array_equal(ours[0, : env.mujoco_state_size], start[: env.mujoco_state_size])
 
@@ -80,6 +80,18 @@ def test_equals_robosuite_with_absolute_joint_positions():
     env = sim.make("robosuite/Lift", controller="JOINT_POSITION")
     env._env.robots[0].part_controller_config["right"]["input_type"] = "absolute"
     _assert_same(env)
+
+
+def test_fast_torques_equal_robosuite_to_rounding():
+    env = sim.make("robosuite/Lift", engine="fast")
+    env.reset(seed=0)
+    start = env.get_state()
+    actions = np.random.default_rng(0).uniform(-1, 1, (STEPS, 7))
+    fast = _states(env, env._loop, start, actions)
+    exact = _states(env, ControlLoop(env._env), start, actions)
+    assert not np.array_equal(fast, exact)
+    size = env.mujoco_state_size
+    np.testing.assert_allclose(fast[:, :size], exact[:, :size], rtol=0, atol=1e-11)
 
 
 def test_every_gripper_equals_robosuite():
