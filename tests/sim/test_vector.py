@@ -1,0 +1,216 @@
+"""Batches of environments against single ones, and what a batch promises when things go wrong."""
+
+import threading
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+import sim
+from robolearn.errors import DataError, SpecError, UserError
+from sim.vector import ManyEnvs, WorkerError
+from sim.vector_robosuite import RobosuiteVectorEnv
+
+TASKS = (
+    "Lift", "PickPlaceCan", "NutAssemblySquare", "NutAssemblyRound", "Stack", "Door", "TwoArmLift",
+    "PickPlace", "NutAssembly",
+)  # fmt: skip
+HORIZON = 5
+# The free body of each task that is moved, and the reward terms that must show up on its way.
+CARRIED = {
+    "Lift": ("cube_main", {"reach", "grasp", "success"}),
+    "Stack": ("cubeA_main", {"reach", "lift", "stack", "success"}),
+    "PickPlaceCan": ("Can_main", {"reach", "grasp", "lift", "hover", "success"}),
+    "NutAssemblySquare": ("SquareNut_main", {"reach", "grasp", "lift", "hover", "success"}),
+    "NutAssemblyRound": ("RoundNut_main", {"reach", "hover", "success"}),
+    "PickPlace": ("Can_main", {"reach", "grasp", "lift", "hover"}),  # success needs all objects
+    "NutAssembly": ("SquareNut_main", {"reach", "grasp", "lift", "hover"}),
+}
+
+
+def _pair(name: str, n: int = 3, **options):
+    return sim.make_vec(name, n, threads=2, **options), sim.make(name, **options)
+
+
+def _assert_alike(batch, single, action: np.ndarray, i: int) -> dict:
+    """Step both with the same action [A]; environment i of the batch must do as the single one."""
+    actions = np.tile(action, (batch.num_envs, 1))
+    observations, rewards, terminated, truncated, info = batch.step(actions)
+    expected = single.step(action)
+    if not truncated[i]:
+        np.testing.assert_allclose(observations["state"][i], expected[0]["state"], atol=1e-6)
+    assert rewards[i] == pytest.approx(expected[1], abs=1e-6)
+    assert (terminated[i], truncated[i]) == expected[2:4]
+    assert info["success"][i] == expected[4]["success"]
+    for term, value in expected[4]["reward_terms"].items():
+        assert info["reward_terms"][term][i] == pytest.approx(value, abs=1e-6), term
+    return info
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_batch_does_what_single_environments_do(task):
+    batch, single = _pair(f"robosuite/{task}", horizon=HORIZON)
+    assert isinstance(batch, RobosuiteVectorEnv)
+    rng = np.random.default_rng(0)
+    observations, _ = batch.reset(seed=4)
+    first, _ = single.reset(seed=5)
+    np.testing.assert_allclose(observations["state"][1], first["state"], atol=1e-6)
+    for _ in range(HORIZON - 1):
+        _assert_alike(batch, single, rng.uniform(-1, 1, single.action_space.shape), 1)
+        np.testing.assert_array_equal(batch.get_state()[1], single.get_state())
+    info = _assert_alike(batch, single, np.zeros(single.action_space.shape), 1)
+    assert info["_final_obs"].all()
+    last = single._observe()["state"]
+    np.testing.assert_allclose(info["final_obs"][1]["state"], last, atol=1e-6)
+    single.reset()  # the batch has begun its next episode by itself, from the same generator
+    np.testing.assert_array_equal(batch.get_state()[1], single.get_state())
+    batch.close()
+
+
+@pytest.mark.parametrize("task", CARRIED)
+def test_rewards_and_success_of_rare_states(task):
+    """The object in the closing hand, lifted; over its goal; at its goal with the hand away."""
+    batch, single = _pair(f"robosuite/{task}", 2, horizon=1000)
+    body, terms = CARRIED[task]
+    single.reset(seed=0)
+    hand = single.data.site_xpos[single._env.robots[0].eef_site_id["right"]].copy()
+    seen = set()
+    for place in (hand, *_goals(single, hand)):
+        state = _with_object_at(single, body, place)
+        single.set_state(state)
+        batch.set_state(np.stack([state, state]))
+        closed = np.array([0, 0, 0, 0, 0, 0, 1.0])
+        for _ in range(6):
+            info = _assert_alike(batch, single, closed, 0)
+            seen |= {k for k, v in info["reward_terms"].items() if k[0] != "_" and v[0] > 0}
+    assert seen >= terms
+    batch.close()
+
+
+def _goals(env, hand: np.ndarray) -> list[np.ndarray]:
+    """Give places where the object is over its goal or there: on a peg, in a bin, on a cube."""
+    raw = env._env
+    task = type(raw).__name__
+    if task.startswith("NutAssembly"):
+        peg = raw.peg2_body_id if task.endswith("Round") else raw.peg1_body_id
+        top = env.data.xpos[peg] + (0, 0, 0.1)
+        return [top, np.array([*top[:2], raw.table_offset[2] + 0.02])]
+    if task.startswith("PickPlace"):
+        bins = raw.target_bin_placements
+        number = [one.name for one in raw.objects].index("Can")
+        return [bins[number] + (0, 0, 0.2), bins[number] + (0, 0, 0.05)]
+    if task == "Stack":
+        return [env.data.xpos[raw.cubeB_body_id] + (0, 0, 0.0455)]
+    return [hand + (0.2, 0, 0.1)]
+
+
+def _with_object_at(env, body: str, place: np.ndarray) -> np.ndarray:
+    """Give the current state with a free body moved."""
+    joint = env.model.body_jntadr[env.model.body(body).id]
+    start = 1 + env.model.jnt_qposadr[joint]
+    state = env.get_state()
+    state[start : start + 3] = place
+    velocity = 1 + env.model.nq + env.model.jnt_dofadr[joint]
+    state[velocity : velocity + 6] = 0.0
+    return state
+
+
+def test_states_go_from_batch_to_batch_bit_for_bit():
+    batch, _ = _pair("robosuite/Door")  # its resets write into the model, which threads share
+    batch.reset(seed=0)
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (6, 3, 7))
+    for action in actions[:3]:
+        batch.step(action)
+    middle = batch.get_state()
+    for action in actions[3:]:
+        batch.step(action)
+    end = batch.get_state()
+    other = sim.make_vec("robosuite/Door", 3, threads=3)
+    other.reset(seed=7, options={"state": middle})
+    for action in actions[3:]:
+        other.step(action)
+    np.testing.assert_array_equal(other.get_state(), end)
+
+
+def test_seeds_are_those_of_single_environments():
+    batch, single = _pair("robosuite/Lift", 2)
+    one, _ = batch.reset(seed=[8, 3])
+    two, _ = batch.reset(seed=2)
+    np.testing.assert_array_equal(one["state"][1], two["state"][1])
+    np.testing.assert_allclose(one["state"][1], single.reset(seed=3)[0]["state"], atol=1e-6)
+    with pytest.raises(SpecError, match="3 seeds for 2"):
+        batch.reset(seed=[1, 2, 3])
+
+
+def test_a_diverging_simulation_ends_its_episode_and_no_other():
+    batch, _ = _pair("robosuite/Lift")
+    batch.reset(seed=0)
+    untouched = sim.make_vec("robosuite/Lift", 3, threads=1)
+    untouched.reset(seed=0)
+    batch._slots[1].data.qvel[:] = np.nan
+    actions = np.zeros((3, 7))
+    observations, _, _, truncated, info = batch.step(actions)
+    untouched.step(actions)
+    assert list(truncated) == [False, True, False]
+    assert "diverged" in info["error"][1]
+    assert list(info["_error"]) == list(truncated)
+    assert np.isfinite(observations["state"]).all()
+    for i in (0, 2):
+        np.testing.assert_array_equal(batch.get_state()[i], untouched.get_state()[i])
+
+
+def test_an_exception_says_in_which_environment(monkeypatch):
+    batch, _ = _pair("robosuite/Lift")
+    batch.reset(seed=0)
+
+    def fail(action, substeps):
+        raise RuntimeError("no power")
+
+    monkeypatch.setattr(batch._slots[2], "step", fail)
+    with pytest.raises(WorkerError, match="environment 2.*no power"):
+        batch.step(np.zeros((3, 7)))
+
+
+def test_bad_actions_move_nothing():
+    batch, _ = _pair("robosuite/Lift")
+    batch.reset(seed=0)
+    before = batch.get_state()
+    bad = np.zeros((3, 7))
+    bad[1, 2] = np.nan
+    for actions, error in ((bad, DataError), (np.zeros((2, 7)), SpecError)):
+        with pytest.raises(error):
+            batch.step(actions)
+    np.testing.assert_array_equal(batch.get_state(), before)
+
+
+def test_closing_waits_for_a_step_and_may_be_repeated():
+    batch, _ = _pair("robosuite/Lift")
+    batch.reset(seed=0)
+    stepping = threading.Thread(target=batch.step, args=(np.zeros((3, 7)),))
+    stepping.start()
+    stepping.join()
+    batch.close()
+    batch.close()
+
+
+@pytest.mark.parametrize("name", ["dmc/cartpole-swingup", "gym/Pendulum-v1", "robosuite/ToolHang"])
+def test_any_environment_can_be_batched(name):
+    batch = sim.make_vec(name, 2)
+    single = sim.make(name)
+    assert isinstance(batch, ManyEnvs)
+    assert batch.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    batch.reset(seed=1)
+    single.reset(seed=2)
+    action = np.full(single.action_space.shape, 0.1, np.float32)
+    expected = single.step(action)
+    observations, rewards, *_ = batch.step(np.tile(action, (2, 1)))
+    np.testing.assert_array_equal(observations["state"][1], expected[0]["state"])
+    assert rewards[1] == expected[1]
+    batch.close()
+
+
+def test_counts_must_be_whole_and_positive():
+    for wrong in ({"n": 0}, {"n": 2, "threads": 0}, {"n": 1.5}):
+        with pytest.raises(UserError, match="above 0"):
+            sim.make_vec("robosuite/Lift", **wrong)
