@@ -5,7 +5,7 @@ both, the largest difference after one control step of positions and velocities,
 rewards and success (single and batched environments), and the number of steps for which two
 simulations that began alike stay within 1e-9. Prints one JSON line per combination:
 
-    python benchmarks/identity.py [--states 500] [--out benchmarks/results/identity.json]
+    python benchmarks/identity.py [--states 500]
         [--tasks Lift,Stack] [--robots Panda,UR5e] [--controllers OSC_POSE]
 
 ``successes`` are scripted episodes that succeeded with robosuite's loop, with the compiled one, and
@@ -14,11 +14,9 @@ in both.
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import write
 from trajectories import Trajectory, random_trajectory, scripted_trajectory
 
 import sim
@@ -37,14 +35,10 @@ SCRIPTED_EPISODES = 3
 def main() -> None:
     """Compare every combination that was asked for."""
     arguments = _arguments()
-    rows = []
     for task in arguments.tasks:
         for robot in arguments.robots:
             for controller in arguments.controllers:
-                rows.append(compare(task, robot, controller, arguments.states))
-                print(json.dumps(rows[-1]), flush=True)
-                if arguments.out:
-                    write(arguments.out, rows)
+                print(json.dumps(compare(task, robot, controller, arguments.states)), flush=True)
 
 
 def compare(task: str, robot: str, controller: str, count: int) -> dict[str, Any]:
@@ -131,7 +125,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", type=lambda s: s.split(","), default=TASK_NAMES)
     parser.add_argument("--robots", type=lambda s: s.split(","), default=ROBOTS)
     parser.add_argument("--controllers", type=lambda s: s.split(","), default=CONTROLLERS)
-    parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 

@@ -5,11 +5,11 @@ observations, rewards and success counted, in turn within one run; the medians o
 printed as one JSON line each:
 
     python benchmarks/simulation.py [--rounds 7] [--steps 40] [--tasks Lift,NutAssemblySquare]
-        [--out benchmarks/results/simulation.json]
 
 ``robosuite`` is robosuite's own environment in one process, ``robosuite-processes`` gymnasium's
-AsyncVectorEnv of one such environment per processor, ``ours`` is ``sim.make_vec``, and ``physics``
-the bare physics steps of the same states, with no controller, observation or reward.
+AsyncVectorEnv of one such environment per processor, ``ours`` is ``sim.make_vec`` with the exact
+engine and ``ours-fast`` with the fast one, and ``physics`` the bare physics steps of the same
+states, with no controller, observation or reward.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from results import write
 from trajectories import Trajectory, random_trajectory, scripted_trajectory
 
 import sim
@@ -40,15 +39,9 @@ RECORDED = 240  # states of episodes from which the engines begin
 def main() -> None:
     """Measure every task."""
     arguments = _arguments()
-    rows: list[dict[str, Any]] = []
     for task in arguments.tasks:
-        for row in measure(task, arguments.rounds, arguments.steps):
-            rows.append(row)
+        for row in [*measure(task, arguments.rounds, arguments.steps), footprint(task)]:
             print(json.dumps(row), flush=True)
-        rows.append(footprint(task))
-        print(json.dumps(rows[-1]), flush=True)
-        if arguments.out:
-            write(arguments.out, rows)
 
 
 def measure(task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
@@ -61,12 +54,11 @@ def measure(task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
     engines: dict[tuple[str, int], Callable[[int], float]] = {
         ("robosuite", 1): Robosuite(name, trajectory),
         ("robosuite-processes", cores): Processes(name, trajectory, cores),
-        ("ours", 1): Ours(name, trajectory, 1),
-        ("physics", 1): Physics(name, trajectory, 1),
     }
-    if cores > 1:
-        engines[("ours", 2)] = Ours(name, trajectory, 2)
-        engines[("physics", 2)] = Physics(name, trajectory, 2)
+    for threads in (1, 2)[:cores]:
+        engines[("ours", threads)] = Ours(name, trajectory, threads, "compiled")
+        engines[("ours-fast", threads)] = Ours(name, trajectory, threads, "fast")
+        engines[("physics", threads)] = Physics(name, trajectory, threads)
     rates: dict[tuple[str, int], list[float]] = {key: [] for key in engines}
     for _ in range(rounds):
         for key, engine in engines.items():
@@ -154,8 +146,9 @@ class Processes:
 class Ours:
     """``sim.make_vec``, every environment at the same recorded state."""
 
-    def __init__(self, name: str, trajectory: Trajectory, threads: int) -> None:
-        self._envs = sim.make_vec(name, BATCH, threads=threads, horizon=10**6)
+    def __init__(self, name: str, trajectory: Trajectory, threads: int, engine: str) -> None:
+        options = {"horizon": 10**6, "engine": engine}
+        self._envs = sim.make_vec(name, BATCH, threads=threads, **options)
         self._trajectory, self._turn = trajectory, 0
 
     def __call__(self, steps: int) -> float:
@@ -243,7 +236,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--tasks", type=lambda s: s.split(","), default=TASKS)
-    parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 

@@ -45,9 +45,9 @@ def random_trajectory(env: Any, steps: int, seed: int, episode_steps: int = 60) 
 
 
 def scripted_trajectory(env: Any, steps: int, seed: int) -> Trajectory | None:
-    """Record episodes of a scripted operator; None if nobody knows the task or the controller."""
+    """Record episodes of a scripted operator; None if none knows task, robot and controller."""
     task, names = env.interface.environment.partition("/")[2], env.interface.action.names
-    if task not in TASKS or names[0] != "dx" or len(names) != 7:
+    if task not in TASKS or env.interface.robot != "Panda" or names[3:4] != ("drx",):
         return None
     style = Style(order="down_then_across")
     operator = make_operator(task, style, env.interface, np.random.default_rng(seed))
