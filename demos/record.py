@@ -61,7 +61,7 @@ def collect(
     env = make_env()
     try:
         dataset.require_environment(env.interface)
-        about = {**_about(env), **(details or {}), "operator": operator}
+        about = {**circumstances(env), **(details or {}), "operator": operator}
         while (done.attempts if count_failures else done.successes) < episodes:
             if done.attempts >= limit:
                 raise DataError(_too_few(dataset, operator, done, episodes))
@@ -106,8 +106,8 @@ def _earlier(dataset: Dataset, operator: str, seed: int) -> Collected:
     )
 
 
-def _about(env: Environment) -> dict[str, Any]:
-    """Say under which circumstances episodes come about, so that they can be replayed."""
+def circumstances(env: Environment) -> dict[str, Any]:
+    """Give metadata that says how episodes come about, so that they can be replayed."""
     about = {
         "robot": env.interface.robot,
         "controller": env.interface.controller,

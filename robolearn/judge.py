@@ -180,11 +180,16 @@ class Judge:
         return start, min(start + window, len(disagreement))
 
     def _disagreeing(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Say of each step [T] of a demonstration whether it lies in a stretch that goes."""
+        """Say of each step [T] of a demonstration whether it lies in a stretch that goes.
+
+        What is rejected loses at least its worst window: the folds' ensembles gave the verdict, and
+        the ensemble of all base demonstrations says where.
+        """
         verdict = self.score(observations, actions)
         gone = np.zeros(len(actions), bool)
         if verdict.accepted:
             return gone
+        gone[slice(*verdict.worst_window)] = True
         measure, window = STATISTICS[self.config.statistic].disagreement, self.config.window
         worst = [
             window_means(measure(s, fold.scale, window), window).max()

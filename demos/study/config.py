@@ -6,10 +6,22 @@ from typing import Literal
 from demos.operators import named_style, named_task
 from robolearn.algos.bc import BCConfig
 from robolearn.config import EnvConfig
-from robolearn.errors import UserError
+from robolearn.errors import UserError, require_in_range
 from robolearn.judge import JudgeConfig
 from robolearn.train import OfflineConfig
 
+RESERVED = ("base", "base_held_out")  # what the base operator's demonstrations are called
+COUNTS = (
+    "base_demonstrations",
+    "held_out",
+    "demonstrations",
+    "demonstration_horizon",
+    "attempts",
+    "replicates",
+    "episodes",
+    "horizon",
+    "workers",
+)
 Condition = Literal["naive", "filtered", "random_drop", "informed"]
 
 
@@ -73,11 +85,30 @@ class StudyConfig:
     """Demonstrations of each operator that go into the recording."""
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         named_task(self.env.name)
+        taken = [*RESERVED, *self.operators]
+        twice = sorted(name for name in self.tuning_operators if name in taken)
+        twice += sorted(name for name in self.operators if name in RESERVED)
+        if twice:
+            raise UserError(f"operators: '{twice[0]}' is taken, choose another name for it")
         for operator in (self.operators | self.tuning_operators).values():
             named_style(operator.style)
         named_style(self.base)
         if len({o.compatible for o in self.operators.values()}) < 2:
             raise UserError("operators: name at least one compatible operator and one that is not")
-        if not self.policies:
-            raise UserError("policies: name at least one network")
+
+    def _check_numbers(self) -> None:
+        require_in_range(
+            self,
+            conditions=len(self.conditions) > 0,
+            policies=len(self.policies) > 0,
+            heed=0.0 <= self.heed <= 1.0,
+            settle_steps=self.settle_steps >= 0,
+            recorded=self.recorded >= 0,
+            **{name: getattr(self, name) >= 1 for name in COUNTS},
+        )
+        limit = self.env.options.get("horizon")
+        for name in ("horizon", "demonstration_horizon"):
+            if limit is not None and getattr(self, name) > limit:
+                raise UserError(f"{name}: {getattr(self, name)} is more than env.options.horizon")

@@ -14,6 +14,7 @@ import numpy as np
 
 from demos.dataset import Dataset
 from demos.operators import Style, changed, make_operator, pointed_trait
+from demos.record import circumstances
 from robolearn.judge import Judge, Verdict
 from robolearn.rollout import rollout
 from robolearn.types import Environment, Episode
@@ -43,7 +44,7 @@ class Elicitation:
             verdict = self.judge.score(episode.observations["state"][:-1], episode.actions)
             trait = self._pointed_trait(episode, verdict)
             keep = episode.success and verdict.accepted
-            about = {
+            about = circumstances(self.env) | {
                 "operator": operator,
                 "outcome": "success" if episode.success else "failure",
                 "attempt": attempt,

@@ -33,6 +33,25 @@ BASE, HELD_OUT = "base", "base_held_out"
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
 
 
+def drop_runs(
+    everything: list[Demonstration], lengths: Sequence[int], seed: int
+) -> list[Demonstration]:
+    """Drop runs of these lengths at random: the control that drops as much as the judge did.
+
+    Each run goes from a demonstration of its own, drawn from base and new ones alike. Drawn from
+    the new ones alone, it would be the same as filtering wherever that drops everything.
+    """
+    rng = np.random.default_rng(seed)
+    left = list(everything)
+    rows = rng.permutation(len(everything))
+    for row, length in zip(rows, (n for n in lengths if n), strict=False):
+        states, actions = left[row]
+        start = int(rng.integers(max(len(actions) - length, 0) + 1))
+        gone = slice(start, start + length)
+        left[row] = np.delete(states, gone, axis=0), np.delete(actions, gone, axis=0)
+    return [(s, a) for s, a in left if len(a)]
+
+
 @dataclass(frozen=True)
 class Replicate:
     """Number ``index`` of the replicates of a study in ``folder``.
@@ -203,36 +222,19 @@ class Replicate:
             return base + new
         kept = self._filtered(new, statistic)
         if condition == "filtered":
-            return base + kept
-        return self._random_drop(base + new, base + kept, self.seeds(f"drop {operator}")[0])
+            return base + [(s, a) for s, a in kept if len(a)]
+        dropped = [len(mine) - len(rest) for (_, mine), (_, rest) in zip(new, kept, strict=True)]
+        return drop_runs(base + new, dropped, self.seeds(f"drop {operator}")[0])
 
     def _filtered(self, new: list[Demonstration], statistic: str) -> list[Demonstration]:
+        """Give what is left of each demonstration, which may be nothing."""
         judge = self.judge(statistic)
-        filtering = {
-            "demonstrations": judge.filter,
-            "stretches": judge.filter_stretches,
-            "pairs": judge.filter_pairs,
-        }[self.config.filter_by]
-        states, actions = filtering([s for s, _ in new], [a for _, a in new])
-        return [(s, a) for s, a in zip(states, actions, strict=True) if len(a)]
-
-    def _random_drop(
-        self, everything: list[Demonstration], kept: list[Demonstration], seed: int
-    ) -> list[Demonstration]:
-        """Keep as many as filtering did, demonstrations or pairs, drawn from base and new alike.
-
-        Drawn from the new ones alone, it would be the same as filtering wherever that drops all.
-        """
-        rng = np.random.default_rng(seed)
         if self.config.filter_by == "demonstrations":
-            rows = np.sort(rng.choice(len(everything), len(kept), replace=False))
-            return [everything[i] for i in rows]
-        sizes = [len(actions) for _, actions in everything]
-        rows = rng.choice(sum(sizes), sum(len(actions) for _, actions in kept), replace=False)
-        keep = np.zeros(sum(sizes), bool)
-        keep[rows] = True
-        masks = np.split(keep, np.cumsum(sizes)[:-1])
-        return [(s[m], a[m]) for (s, a), m in zip(everything, masks, strict=True) if m.any()]
+            return [(s, a) if judge.score(s, a).accepted else (s[:0], a[:0]) for s, a in new]
+        by_stretch = self.config.filter_by == "stretches"
+        filtering = judge.filter_stretches if by_stretch else judge.filter_pairs
+        states, actions = filtering([s for s, _ in new], [a for _, a in new])
+        return list(zip(states, actions, strict=True))
 
     def _elicit(self, operator: str, statistic: str, env: Environment) -> list[Demonstration]:
         """Let the operator demonstrate anew under the judge's verdicts; keep what is accepted."""

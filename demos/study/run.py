@@ -13,7 +13,7 @@ they run on several processes and a stopped study goes on where it was:
 4. ``condition``: train and evaluate the base, and for each operator
    naive        base + all of the operator's demonstrations,
    filtered     base + those that the judge lets pass,
-   random_drop  as much as filtered, but drawn at random from base and operator alike,
+   random_drop  base + all, without as much, drawn at random from base and operator alike,
    informed     base + as many accepted ones of an operator who heeds rejections.
 
 Gandhi, Karamcheti, Liao, Sadigh, "Eliciting Compatible Demonstrations for Multi-Human Imitation
@@ -22,14 +22,11 @@ Learning" (CoRL 2022).
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from typing import Any
 
-import torch
-
 from demos.study.config import StudyConfig
-from demos.study.replicate import Replicate
+from demos.study.pool import Pool
+from demos.study.replicate import HELD_OUT, Replicate
 from demos.study.report import draw_report
 from demos.study.results import choose_statistic, summarise
 from robolearn.run import Run
@@ -38,7 +35,7 @@ from robolearn.run import Run
 def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
     """Run every stage, draw ``report.png``, record some demonstrations; return the summary."""
     replicates = [Replicate(config, run.directory, run.seed, i) for i in range(config.replicates)]
-    with _Pool(config.workers, run) as pool:
+    with Pool(config.workers, run) as pool:
         pool.stage("demonstrations", [(r.demonstrate, n) for r in replicates for n in r.datasets])
         pool.stage("calibration", [(r.calibrate,) for r in replicates])
         statistic = choose_statistic(config, [r.scores() for r in replicates])
@@ -53,32 +50,5 @@ def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
     summary = summarise(config, replicates, statistic)
     draw_report(summary, [r.scores() for r in replicates], run.path("report.png"))
     if run.viewer is not None:
-        replicates[0].record(("base", *config.operators), statistic, run)
+        replicates[0].record((HELD_OUT, *config.operators), statistic, run)
     return summary
-
-
-class _Pool:
-    """Runs the jobs of a stage on several processes and shows how far they are."""
-
-    def __init__(self, workers: int, run: Run) -> None:
-        self._run = run
-        self._executor = ProcessPoolExecutor(
-            workers,
-            mp_context=get_context("spawn"),
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
-
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-    def stage(self, label: str, jobs: list[tuple[Any, ...]]) -> None:
-        """Run all jobs, (function, *arguments) each; the first error comes out."""
-        futures = [self._executor.submit(*job) for job in jobs]
-        with self._run.counter(len(jobs), label) as counter:
-            for future in as_completed(futures):
-                future.result()
-                counter.update()

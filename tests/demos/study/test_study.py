@@ -8,7 +8,7 @@ import pytest
 
 from demos.dataset import Dataset
 from demos.study.config import OperatorConfig, StudyConfig
-from demos.study.replicate import Replicate
+from demos.study.replicate import Replicate, drop_runs
 from demos.study.run import run_study
 from robolearn.algos.bc import BCConfig
 from robolearn.config import EnvConfig
@@ -24,6 +24,7 @@ SMALL = StudyConfig(
         "other": OperatorConfig("other_order"),
     },
     base_demonstrations=4,
+    demonstration_horizon=200,
     held_out=1,
     demonstrations=1,
     attempts=2,
@@ -92,21 +93,32 @@ def test_replicates_and_purposes_do_not_share_seeds(tmp_path):
     assert len({seed for seeds in drawn for seed in seeds}) == 200
 
 
-def test_the_random_control_drops_as_much_from_everything(tmp_path):
-    def demonstrations(count, mark):
-        return [(np.full((5, 2), mark), np.full((5, 1), mark)) for _ in range(count)]
+def test_the_random_control_drops_as_much_from_everything():
+    base = [(np.full((9, 2), i), np.full((9, 1), i)) for i in range(30)]
+    new = [(np.full((5, 2), i), np.full((5, 1), i)) for i in range(30, 40)]
+    left = drop_runs(base + new, [5] * 10 + [0, 0], seed=0)
+    assert sum(len(actions) for _, actions in left) == 30 * 9 + 10 * 5 - 50
+    assert all(len(states) == len(actions) for states, actions in left)
+    whole = {int(states[0, 0]) for states, _ in left if len(states) in (9, 5)}
+    assert len(whole) == 30 + 10 - 10
+    assert whole & set(range(30)) and whole & set(range(30, 40))  # not all of either
 
-    def replicate(filter_by):
-        return Replicate(dataclasses.replace(SMALL, filter_by=filter_by), tmp_path, 0, 0)
 
-    base, new = demonstrations(30, 0.0), demonstrations(10, 1.0)
-    kept = replicate("demonstrations")._random_drop(base + new, base, seed=0)
-    assert len(kept) == 30
-    assert 0 < sum(states[0, 0] for states, _ in kept) <= 10  # some of the new ones stay
-
-    for filter_by in ("pairs", "stretches"):
-        kept = replicate(filter_by)._random_drop(base + new, base, seed=0)
-        assert sum(len(actions) for _, actions in kept) == 150
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"replicates": 0}, "replicates: 0"),
+        ({"conditions": ()}, "conditions"),
+        ({"heed": 1.5}, "heed: 1.5"),
+        ({"horizon": 201}, "horizon: 201 is more than env.options.horizon"),
+        ({"tuning_operators": {"twin": OperatorConfig("diagonal")}}, "'twin' is taken"),
+        ({"operators": {"base": OperatorConfig("diagonal")}}, "'base' is taken"),
+        ({"base": "bass"}, "did you mean 'base'"),
+    ],
+)
+def test_a_study_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(SMALL, **changes)
 
 
 def test_a_study_without_both_kinds_of_operators_is_refused():
