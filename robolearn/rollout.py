@@ -22,7 +22,8 @@ def rollout(
 
     It ends when the environment ends it or ``settle_steps`` steps after the first success;
     ``success`` says whether any step succeeded. ``seed`` goes to ``env.reset``; ``state`` [S], if
-    given, is where the episode starts. ``on_step`` sees every Step as it happens.
+    given, is where the episode starts. Actions are clipped to [-1, 1] before they are sent and
+    kept. ``on_step`` sees every Step as it happens.
     """
     options = None if state is None else {"state": state}
     observation, _ = env.reset(seed=seed, options=options)
@@ -30,7 +31,7 @@ def rollout(
     observations, states, steps = [observation], [env.get_state()], []
     succeeded_at = None
     for t in range(horizon):
-        action = policy.act(_batch_of_one(observation), explore)[0]
+        action = np.clip(policy.act(_batch_of_one(observation), explore)[0], -1.0, 1.0)
         next_observation, reward, terminated, truncated, info = env.step(action)
         step = Step(
             t, observation, action, float(reward), next_observation, terminated, truncated, info,

@@ -8,7 +8,8 @@ they run on several processes and a stopped study goes on where it was:
 1. ``demonstrate``: every operator fills a dataset; the base operator fills two, one to train and
    calibrate on and one *held out*, which measures the false-rejection rate.
 2. ``calibrate``: the base operator's validation error chooses the network; a Judge is calibrated on
-   the base demonstrations, and every demonstration is scored with every statistic.
+   the base demonstrations, and every demonstration is scored with every statistic. As the choice
+   of the network has seen the calibration demonstrations too, the held out ones have the last word.
 3. The statistic is chosen on the *tuning* operators, who are not reported.
 4. ``condition``: train and evaluate the base, and for each operator
    naive        base + all of the operator's demonstrations,

@@ -75,3 +75,13 @@ def test_it_starts_where_it_is_told_and_asks_for_one_action_at_a_time():
     assert episode.states[:, 0].tolist() == [2, 3]
     (state, explore), *others = policy.seen
     assert state.shape == (1, 1) and explore and not others
+
+
+def test_what_is_kept_is_what_was_sent():
+    class Wild(One):
+        def act(self, observation, explore=False):
+            return np.array([[2.5]], np.float32)
+
+    episode = rollout(Counter(), Wild(), horizon=2)
+    assert episode.actions[:, 0].tolist() == [1, 1]
+    assert episode.observations["state"][:, 0].tolist() == [0, 1, 2]
