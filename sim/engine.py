@@ -57,9 +57,12 @@ class Stepper:
             lapack_workspace(),
         )
 
-    def step(self, action: np.ndarray, substeps: int) -> None:
-        """Advance by ``substeps`` physics steps under the action float64 [A], without the lock."""
-        self._control_step(*self._arguments, action, substeps)
+    def step(self, action: np.ndarray, substeps: int, begun: bool = False) -> None:
+        """Advance by ``substeps`` physics steps under the action float64 [A], without the lock.
+
+        ``begun`` says that ``mj_step1`` has been called since the state last changed.
+        """
+        self._control_step(*self._arguments, action, substeps, begun)
 
 
 ENGINES = ("compiled", "fast", "robosuite")

@@ -69,10 +69,12 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
         lapack: Lapack,
         action: np.ndarray,
         substeps: int,
+        begun: bool,
     ) -> None:
         digest  # noqa: B018 (part of the cache's key)
         for substep in range(substeps):
-            mj_step1(sim.model, sim.data)
+            if substep > 0 or not begun:
+                mj_step1(sim.model, sim.data)
             if substep == 0:
                 for p in range(len(arms)):
                     _set_goal(sim, arms[p], action[arms[p].command :], goals[p], lapack)

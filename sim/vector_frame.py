@@ -34,9 +34,9 @@ class Frame:
         """Bring simulation ``i`` up to date and write its row; its state stays as it is.
 
         After a step MuJoCo's poses and contacts still belong to the moment before the last
-        integration.
+        integration. ``mj_step1`` is the first half of the next step: that one need not repeat it.
         """
-        mujoco.mj_fwdPosition(model, data)
+        mujoco.mj_step1(model, data)
         self.qpos[i], self.body_pos[i], self.body_quat[i] = data.qpos, data.xpos, data.xquat
         self.site_pos[i] = data.site_xpos
         one, other = data.contact.geom.T  # [contacts] each

@@ -163,9 +163,9 @@ class Slot:
         self._size = mujoco.mj_stateSize(model, INTEGRATION)
 
     def step(self, action: np.ndarray, substeps: int) -> None:
-        """Advance by one control period under robosuite's action [A]."""
+        """Advance by one control period under robosuite's action [A], after ``Frame.read``."""
         self._write_entries()
-        self.stepper.step(action, substeps)
+        self.stepper.step(action, substeps, begun=True)
         self.steps += 1
         self.stepped = True
 
