@@ -48,6 +48,9 @@ def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
             for r in replicates
         ]
         pool.stage("policies", jobs)
+    for r in replicates:
+        results = {f"{o}/{c}": r.evaluation(o, c)["success"] for _, o, c, _ in jobs}
+        run.log(r.index, **results)
     summary = summarise(config, replicates, statistic)
     draw_report(summary, [r.scores() for r in replicates], run.path("report.png"))
     if run.viewer is not None:
