@@ -148,9 +148,13 @@ def _set_hand_goal(
         if arm.orientation:
             turn[i] = goal.joint[3 + i] if arm.delta else command[3 + i]
     if arm.orientation and not arm.delta:
-        goal.rotation[:] = absolute_rotation(turn)
+        turned = absolute_rotation(turn)
     else:
-        multiply(delta_rotation(turn), False, rotation, False, goal.rotation, lapack)
+        turned = np.empty((3, 3))
+        multiply(delta_rotation(turn), False, rotation, False, turned, lapack)
+    for i in range(3):
+        for j in range(3):
+            goal.rotation[i, j] = turned[i, j]
 
 
 @njit(error_model="numpy")
@@ -246,15 +250,19 @@ def _goal_in_world(
     sim: Simulation, arm: np.record, goal: np.record, lapack: Lapack
 ) -> tuple[np.ndarray, np.ndarray]:
     position, rotation = np.empty(3), np.empty((3, 3))
+    for i in range(3):
+        position[i] = goal.position[i]
+        for j in range(3):
+            rotation[i, j] = goal.rotation[i, j]
     if not arm.base_frame:
-        position[:], rotation[:] = goal.position, goal.rotation
         return position, rotation
     base_pos, base_rotation = _site_pose(sim, arm.base_site)
-    apply(base_rotation, False, goal.position, position, lapack)
-    multiply(base_rotation, False, goal.rotation, False, rotation, lapack)
+    outside, turned = np.empty(3), np.empty((3, 3))
+    apply(base_rotation, False, position, outside, lapack)
+    multiply(base_rotation, False, rotation, False, turned, lapack)
     for i in range(3):
-        position[i] = base_pos[i] + position[i]
-    return position, rotation
+        outside[i] = base_pos[i] + outside[i]
+    return outside, turned
 
 
 @njit(error_model="numpy")
