@@ -27,7 +27,7 @@ from robolearn.judge_files import load_judge, save_judge
 from robolearn.registry import load
 from robolearn.run import Run, jsonable, replace_text
 from robolearn.train import OfflineConfig, offline, search
-from robolearn.types import Environment, Episode
+from robolearn.types import Environment, Episode, Spec
 
 BASE, HELD_OUT = "base", "base_held_out"
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
@@ -127,23 +127,44 @@ class Replicate:
 
     # -- stage 2 --------------------------------------------------------------------------------
 
+    def choose_network(self) -> None:
+        """Choose network and epochs by validation error, if there is a choice."""
+        if self.path("network.json").exists():
+            return
+        network, training = self.config.policies[0], self.config.training
+        if len(self.config.policies) > 1:
+            base, interface = self.demonstrations(BASE), self._interface()
+            seed = self.seeds("network")[0]
+            network, training, _ = search(
+                lambda candidate: BehaviorCloning(interface, candidate, seed),
+                self.config.policies,
+                transitions(base),
+                training,
+                seed,
+            )
+        chosen = {"network": asdict(network), "epochs": training.epochs}
+        replace_text(self.path("network.json"), json.dumps(chosen))
+
+    def _chosen_network(self) -> tuple[BCConfig, OfflineConfig]:
+        chosen = json.loads(self.path("network.json").read_text())
+        network = BCConfig(**chosen["network"] | {"widths": tuple(chosen["network"]["widths"])})
+        return network, replace(self.config.training, epochs=chosen["epochs"])
+
+    def _interface(self) -> Spec:
+        return Dataset.open(self.path("demonstrations", BASE)).interface
+
     def calibrate(self) -> None:
-        """Choose the network, calibrate the judge, score everybody's demonstrations."""
+        """Calibrate the judge; score everybody's demonstrations."""
         if self.path("scores.json").exists():
             return
         base = self.demonstrations(BASE)
-        env = self.make_env()
-        interface = env.interface
-        env.close()
-        network, training = self._choose_network(base, interface)
-        chosen = {"network": asdict(network), "epochs": training.epochs}
-        replace_text(self.path("network.json"), json.dumps(chosen))
+        network, training = self._chosen_network()
         judge = calibrate(
             [states for states, _ in base],
             [actions for _, actions in base],
             seed=self.seeds("calibrate")[0],
             gripper="gripper",
-            interface=interface,
+            interface=self._interface(),
             config=self.config.judge,
             network=network,
             training=training,
@@ -152,20 +173,6 @@ class Replicate:
         names = [name for name in self.datasets if name != BASE]
         scores = {n: [judge.compare(*d) for d in self.demonstrations(n)] for n in names}
         replace_text(self.path("scores.json"), json.dumps(jsonable(scores)))
-
-    def _choose_network(self, base, interface) -> tuple[BCConfig, OfflineConfig]:
-        candidates, training = self.config.policies, self.config.training
-        if len(candidates) == 1:
-            return candidates[0], training
-        seed = self.seeds("network")[0]
-        network, training, _ = search(
-            lambda config: BehaviorCloning(interface, config, seed),
-            candidates,
-            transitions(base),
-            training,
-            seed,
-        )
-        return network, training
 
     def scores(self) -> Scores:
         """Read what ``calibrate`` found: per operator and demonstration, all statistics."""
@@ -200,9 +207,7 @@ class Replicate:
 
     def _clone(self, data: list[Demonstration], env: Environment) -> BehaviorCloning:
         """Train the chosen network on demonstrations; the seed is that of all conditions."""
-        chosen = json.loads(self.path("network.json").read_text())
-        network = BCConfig(**chosen["network"] | {"widths": tuple(chosen["network"]["widths"])})
-        training = replace(self.config.training, epochs=chosen["epochs"])
+        network, training = self._chosen_network()
         seed = self.seeds("train")[0]
         policy = BehaviorCloning(env.interface, network, seed)
         offline(policy, transitions(data), training, seed)

@@ -7,9 +7,9 @@ they run on several processes and a stopped study goes on where it was:
 
 1. ``demonstrate``: every operator fills a dataset; the base operator fills two, one to train and
    calibrate on and one *held out*, which measures the false-rejection rate.
-2. ``calibrate``: the base operator's validation error chooses the network; a Judge is calibrated on
-   the base demonstrations, and every demonstration is scored with every statistic. As the choice
-   of the network has seen the calibration demonstrations too, the held out ones have the last word.
+2. ``choose_network`` by the base operator's validation error; ``calibrate`` a Judge on the base
+   demonstrations, and score every demonstration with every statistic. As the choice of the network
+   has seen the calibration demonstrations too, the held out ones have the last word.
 3. The statistic is chosen on the *tuning* operators, who are not reported.
 4. ``condition``: train and evaluate the base, and for each operator
    naive        base + all of the operator's demonstrations,
@@ -36,21 +36,21 @@ from robolearn.run import Run
 def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
     """Run every stage, draw ``report.png``, record some demonstrations; return the summary."""
     replicates = [Replicate(config, run.directory, run.seed, i) for i in range(config.replicates)]
+    conditions = [(o, c) for c in config.conditions for o in config.operators]
+    unjudged = [("base", "base"), *((o, c) for o, c in conditions if c == "naive")]
+    judged = [(o, c) for o, c in conditions if c != "naive"]
     with Pool(config.workers, run) as pool:
         pool.stage("demonstrations", [(r.demonstrate, n) for r in replicates for n in r.datasets])
-        pool.stage("calibration", [(r.calibrate,) for r in replicates])
+        pool.stage("networks", [(r.choose_network,) for r in replicates])
+        jobs: list[tuple[Any, ...]] = [(r.calibrate,) for r in replicates]
+        jobs += [(r.condition, *job, "") for job in unjudged for r in replicates]
+        pool.stage("judges, naive policies", jobs)
         statistic = choose_statistic(config, [r.scores() for r in replicates])
-        jobs = [(r.condition, "base", "base", statistic) for r in replicates]
-        jobs += [
-            (r.condition, operator, condition, statistic)
-            for operator in config.operators
-            for condition in config.conditions
-            for r in replicates
-        ]
-        pool.stage("policies", jobs)
+        jobs = [(r.condition, *job, statistic) for job in judged for r in replicates]
+        pool.stage("filtered and informed policies", jobs)
     for r in replicates:
-        results = {f"{o}/{c}": r.evaluation(o, c)["success"] for _, o, c, _ in jobs}
-        run.log(r.index, **results)
+        success = {f"{o}/{c}": r.evaluation(o, c)["success"] for o, c in unjudged + judged}
+        run.log(r.index, **success)
     summary = summarise(config, replicates, statistic)
     draw_report(summary, [r.scores() for r in replicates], run.path("report.png"))
     if run.viewer is not None:
