@@ -78,14 +78,16 @@ def one_step_differences(
         after = theirs.get_state()
         reached = ours.step(action)
         batched = batch.step(action[None])
-        for new in (ours.get_state(), batch.get_state()[0]):
+        news = [ours.get_state()]
+        if "error" not in batched[4]:  # a batch ends an episode that diverges
+            news.append(batch.get_state()[0])
+        for new in news:
             difference = np.abs(new - after)
             worst["qpos_qvel"] = max(worst["qpos_qvel"], difference[:size].max())
             worst["state"] = max(worst["state"], difference.max())
-        got = [
-            (reached[0]["state"], reached[1], reached[4]["success"]),
-            (batched[0]["state"][0], batched[1][0], batched[4]["success"][0]),
-        ]
+        got = [(reached[0]["state"], reached[1], reached[4]["success"])]
+        if len(news) > 1:
+            got.append((batched[0]["state"][0], batched[1][0], batched[4]["success"][0]))
         for observation, reward, success in got:
             gap = np.abs(observation - expected[0]["state"]).max()
             worst["observation"] = max(worst["observation"], float(gap))

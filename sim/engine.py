@@ -54,6 +54,7 @@ class Stepper:
             self.memory.arms,
             self.memory.openings,
             self.goals,
+            np.zeros(len(grippers)),  # the gripper actuators' controls
             lapack_workspace(),
         )
 

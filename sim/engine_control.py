@@ -66,6 +66,7 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
         memories: np.ndarray,
         openings: np.ndarray,
         goals: np.ndarray,
+        controls: np.ndarray,
         lapack: Lapack,
         action: np.ndarray,
         substeps: int,
@@ -78,7 +79,9 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
             if substep == 0:
                 for p in range(len(arms)):
                     _set_goal(sim, arms[p], action[arms[p].command :], goals[p], lapack)
-                _move_grippers(sim, grippers, openings, action)
+                _move_grippers(grippers, openings, action, controls)
+            for g in range(len(grippers)):
+                sim.ctrl[grippers[g].actuator] = controls[g]
             for p in range(len(arms)):
                 _run_arm(sim, arms[p], memories[p], goals[p], lapack)
             mj_step2(sim.model, sim.data)
@@ -169,9 +172,9 @@ def _site_pose(sim: Simulation, site: int) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(error_model="numpy")
 def _move_grippers(
-    sim: Simulation, grippers: np.ndarray, openings: np.ndarray, action: np.ndarray
+    grippers: np.ndarray, openings: np.ndarray, action: np.ndarray, controls: np.ndarray
 ) -> None:
-    """Format the action as the gripper does, scale it to the actuators and write their controls."""
+    """Format the action as the gripper does and scale it to the actuators' controls [G]."""
     for g in range(len(grippers)):
         gripper = grippers[g]
         value = gripper.gain
@@ -186,7 +189,7 @@ def _move_grippers(
             value = _clip(value, gripper.input_low, gripper.input_high)
             value = (value - gripper.input_middle) * gripper.output_scale + gripper.output_middle
             value = gripper.bias + gripper.weight * value
-        sim.ctrl[gripper.actuator] = _clip(value, gripper.ctrl_low, gripper.ctrl_high)
+        controls[g] = _clip(value, gripper.ctrl_low, gripper.ctrl_high)
 
 
 # ----------------------------------------------------------------------------------------- torques
@@ -249,14 +252,14 @@ def _run_osc(
 def _goal_in_world(
     sim: Simulation, arm: np.record, goal: np.record, lapack: Lapack
 ) -> tuple[np.ndarray, np.ndarray]:
+    base_pos, base_rotation = _site_pose(sim, arm.base_site)
     position, rotation = np.empty(3), np.empty((3, 3))
     for i in range(3):
-        position[i] = goal.position[i]
+        goal.base_pos[i], position[i] = base_pos[i], goal.position[i]
         for j in range(3):
-            rotation[i, j] = goal.rotation[i, j]
+            goal.base_rotation[i, j], rotation[i, j] = base_rotation[i, j], goal.rotation[i, j]
     if not arm.base_frame:
         return position, rotation
-    base_pos, base_rotation = _site_pose(sim, arm.base_site)
     outside, turned = np.empty(3), np.empty((3, 3))
     apply(base_rotation, False, position, outside, lapack)
     multiply(base_rotation, False, rotation, False, turned, lapack)

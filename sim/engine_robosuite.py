@@ -120,8 +120,6 @@ def load_memory(env: Any, memory: Memory) -> None:
 
 def store_memory(env: Any, memory: Memory, goals: np.ndarray) -> None:
     """Copy memory and goals back: all that robosuite remembers is as after its own control step."""
-    for robot in env.robots:
-        robot.composite_controller.update_state()
     for row, goal, (robot, arm, _) in zip(memory.arms, goals, _arms(env), strict=True):
         controller = robot.part_controllers[arm]
         size = len(controller.qpos_index)
@@ -129,6 +127,7 @@ def store_memory(env: Any, memory: Memory, goals: np.ndarray) -> None:
         if KINDS[type(controller).__name__] == OSC:
             controller.goal_pos = goal["position"].copy()
             controller.goal_ori = goal["rotation"].copy()
+            controller.update_origin(goal["base_pos"].copy(), goal["base_rotation"].copy())
         elif KINDS[type(controller).__name__] == JOINT_VELOCITY:
             controller.last_err = row["last_error"][:size].copy()
             controller.summed_err = row["summed_error"][:size].copy()

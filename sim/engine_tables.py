@@ -92,6 +92,8 @@ ARM_MEMORY = np.dtype(
 
 GOAL = np.dtype(
     [
+        ("base_pos", np.float64, (3,)),  # of the arm (m), as the goal was last looked at from there
+        ("base_rotation", np.float64, (3, 3)),
         ("position", np.float64, (3,)),  # of the hand (m)
         ("rotation", np.float64, (3, 3)),
         ("joint", *_entries),  # joint positions, velocities or torques; for OSC the scaled command

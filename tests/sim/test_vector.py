@@ -47,9 +47,9 @@ def _assert_alike(batch, single, action: np.ndarray, i: int) -> dict:
     return info
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_batch_does_what_single_environments_do(task):
-    batch, single = _pair(f"robosuite/{task}", horizon=HORIZON)
+@pytest.mark.parametrize(("task", "robot"), [*((t, "Panda") for t in TASKS), ("Lift", "IIWA")])
+def test_a_batch_does_what_single_environments_do(task, robot):
+    batch, single = _pair(f"robosuite/{task}", horizon=HORIZON, robot=robot)
     assert isinstance(batch, RobosuiteVectorEnv)
     rng = np.random.default_rng(0)
     observations, _ = batch.reset(seed=4)
