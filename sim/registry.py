@@ -5,6 +5,7 @@ from typing import Any
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import Environment
+from sim.load_order import load_triton_before_gl
 
 ADAPTERS = {
     "robosuite": "sim.robosuite_env",
@@ -37,4 +38,5 @@ def _adapter(name: str) -> tuple[Any, str]:
             f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml or "
             f"gym/ID{nearest(prefix, ADAPTERS) if prefix not in ADAPTERS else ''}"
         )
+    load_triton_before_gl()
     return importlib.import_module(ADAPTERS[prefix]), rest
