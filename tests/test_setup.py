@@ -93,18 +93,6 @@ def test_the_first_time_installs_the_pins_with_torch_first(machine):
     assert f"-c {machine.project}/constraints.txt -e {machine.project}[dev]" in rest
 
 
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
-def test_without_a_gpu_torch_alone_may_come_from_the_index_of_its_cpu_builds(machine, tmp_path):
-    machine("run")
-    torch, rest = machine.installs
-    assert "--extra-index-url https://download.pytorch.org/whl/cpu torch==2." in torch
-    assert "index" not in rest
-    (tmp_path / "bin" / "nvidia-smi").symlink_to(tmp_path / "bin" / "cc")
-    shutil.rmtree(machine.project / ".venv")
-    machine("run")
-    assert "index" not in machine.installs[0]
-
-
 def test_the_second_time_installs_nothing(machine):
     machine("run", "list")
     assert machine("run", "list").stdout == "robolearn list\n"

@@ -76,8 +76,8 @@ make_environment() {
   [[ -x $venv/bin/python ]] || new_environment
   touch "$unfinished"
   rm -f "$stamp"
-  # torch first, exactly and by itself: other indices than PyPI are for nothing else.
-  pip_install $(torch_builds) "$(grep '^torch==' "$root/constraints.txt")"
+  # torch first and exactly: asked for as a range, pip takes gigabytes of CUDA packages.
+  pip_install "$(grep '^torch==' "$root/constraints.txt")"
   pip_install -c "$root/constraints.txt" -e "$root[dev]"
   wanted >"$stamp"
   rm "$unfinished"
@@ -93,13 +93,6 @@ new_environment() {
     "$python" -m venv --without-pip "$venv"
     "$python" -m pip --python "$venv/bin/python" install -q pip
   fi
-}
-
-# Without an NVIDIA GPU take torch's CPU build, which its own index has: PyPI's brings gigabytes of CUDA.
-# Where the index cannot be reached, that is what one gets.
-torch_builds() {
-  command -v nvidia-smi >/dev/null || [[ -e /dev/nvidiactl ]] ||
-    echo --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu
 }
 
 pip_install() { "$venv/bin/python" -m pip install -q --disable-pip-version-check "$@" >&2; }
