@@ -18,6 +18,7 @@ LAUNCH is a path, or a name in ./launch or among the launch files that come with
 have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=DIRECTORY, threads=1,
 view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
 """
+RESULTS = ("summary.json", "report.png")  # of a run, if it has them
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -31,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"robolearn: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("robolearn: interrupted; what was finished is kept", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        how_to_go_on = "".join(f"; {hint}" for hint in interruption.args)
+        print(f"robolearn: interrupted; what was finished is kept{how_to_go_on}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -41,8 +43,9 @@ def _run(name: str, overrides: Sequence[str]) -> int:
         raise UserError(f"unknown option '{name}'{nearest(name, COMMANDS)}")
     from robolearn import launch
 
-    directory = launch.execute(launch.read(launch.find(name), overrides))
-    print(directory / "summary.json")
+    words = [command for command in COMMANDS if not command.startswith("-")]
+    directory = launch.execute(launch.read(launch.find(name, words), overrides))
+    print(*(path for path in map(directory.joinpath, RESULTS) if path.exists()), sep="\n")
     return 0
 
 

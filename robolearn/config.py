@@ -53,6 +53,9 @@ class Source:
             if keys[:end] in self.overrides:
                 return f"'{self.overrides[keys[:end]]}'"
         line = self.document.line(keys)
+        inside = (o for k, o in self.overrides.items() if k[: len(keys)] == keys)
+        if not line and (override := next(inside, None)):  # it made the section that it is in
+            return f"'{override}'"
         return f"{self.path}:{line}" if line else str(self.path)
 
 

@@ -8,7 +8,7 @@ any run is a launch file too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -71,13 +71,17 @@ def launch_files() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def find(name: str) -> Path:
-    """Find a launch file by path or name, with or without ``.yaml``; UserError if there is none."""
+def find(name: str, also_known: Iterable[str] = ()) -> Path:
+    """Find a launch file by path or name, with or without ``.yaml``; UserError if there is none.
+
+    ``also_known`` are names that are offered beside those of launch files when one is misspelt.
+    """
     for folder in (Path(), *folders()):
         for path in (folder / name, folder / f"{name}.yaml"):
             if path.is_file():
                 return path
-    raise UserError(f"no launch file '{name}'{nearest(Path(name).stem, launch_files())}")
+    known = [*launch_files(), *also_known]
+    raise UserError(f"no launch file '{name}'{nearest(Path(name).stem, known)}")
 
 
 def description(path: Path) -> str:
@@ -104,7 +108,10 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
 
 
 def execute(launch: Launch) -> Path:
-    """Run a launch file's verb in a run directory, which is returned."""
+    """Run a launch file's verb in a run directory, which is returned.
+
+    A KeyboardInterrupt that comes out says how to go on, if the verb can.
+    """
     import torch
 
     from robolearn import run as runs
@@ -124,6 +131,9 @@ def execute(launch: Launch) -> Path:
     except UserError:
         runs.discard_if_empty(directory)
         raise
+    except KeyboardInterrupt:
+        hints = [runs.how_to_go_on(directory)] if registry.VERBS[common.verb].resumable else []
+        raise KeyboardInterrupt(*hints) from None
     return directory
 
 

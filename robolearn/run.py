@@ -151,6 +151,11 @@ def old_directory(resume: str) -> Path:
     return Path(resume)
 
 
+def how_to_go_on(directory: Path) -> str:
+    """Give the command that resumes a run, whatever it was started with."""
+    return f"go on with: robolearn {directory}/config.yaml resume={directory}"
+
+
 def discard_if_empty(directory: Path) -> None:
     """Remove the directory of a run that ended before it did anything."""
     left = {path.name for path in directory.iterdir()}

@@ -7,11 +7,13 @@ import os
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
 
-from robolearn.run import Run
+from robolearn.errors import UserError
+from robolearn.run import Run, how_to_go_on
 
 
 class Pool:
@@ -37,12 +39,21 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
     def stage(self, label: str, jobs: list[tuple[Any, ...]]) -> None:
-        """Run all jobs, (function, *arguments) each; the first error comes out."""
+        """Run all jobs, (function, *arguments) each; the first error comes out.
+
+        Raises UserError if a process dies, which is mostly for want of memory.
+        """
         futures = [self._executor.submit(*job) for job in jobs]
-        with self._run.counter(len(jobs), label) as counter:
-            for future in as_completed(futures):
-                future.result()
-                counter.update()
+        try:
+            with self._run.counter(len(jobs), label) as counter:
+                for future in as_completed(futures):
+                    future.result()
+                    counter.update()
+        except BrokenProcessPool:
+            hint = how_to_go_on(self._run.directory)
+            raise UserError(
+                f"{label}: a worker process died (out of memory, killed or crashed); {hint}"
+            ) from None
 
 
 def _prepare_worker() -> None:

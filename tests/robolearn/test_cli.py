@@ -12,11 +12,13 @@ from robolearn import __main__ as cli
 BAD = [
     ("nowhere", "no launch file 'nowhere'"),
     ("toi", "no launch file 'toi'; did you mean 'toy'?"),
+    ("shwo toy", "no launch file 'shwo'; did you mean 'show'?"),
     ("empty", "launch/empty.yaml: expected 'key: value' lines"),
     ("list", "launch/list.yaml: expected 'key: value' lines"),
     ("twice", "launch/twice.yaml:2: key 'verb' stands twice"),
     ("unknown", "launch/unknown.yaml:1: unknown verb 'tow'; did you mean 'toy'?"),
     ("toy cuont=3", "'cuont=3': unknown key 'cuont'; did you mean 'count'?"),
+    ("toy other.count=3", "'other.count=3': unknown key 'other'"),
     ("toy count=many", "'count=many': count should be a valid integer, not 'many'"),
     ("toy count.more=3", "'count.more=3': count has no keys of its own"),
     ("toy seed", "'seed': expected key=value"),
@@ -83,7 +85,11 @@ def test_version(capsys):
 
 def test_ctrl_c_is_a_message_and_exit_code_130(project, capsys):
     assert cli.main(["toy", "end=interrupted", "out=here"]) == 130
-    assert capsys.readouterr().err == "robolearn: interrupted; what was finished is kept\n"
+    assert capsys.readouterr().err == (
+        "robolearn: interrupted; what was finished is kept; "
+        "go on with: robolearn here/config.yaml resume=here\n"
+    )
+    assert cli.main(["here/config.yaml", "resume=here"]) == 130
 
 
 def test_a_bug_is_loud(project):
