@@ -64,13 +64,20 @@ def test_view_serves_until_it_is_told_to_end(recording, end):
     command = f"from robolearn.viz import view; view({str(recording.parent)!r})"
     environ = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     process = subprocess.Popen(
-        [sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, env=environ
+        [sys.executable, "-c", command],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
     )
-    address = re.search(r"http://127.0.0.1:(\d+)/\S+", process.stdout.readline())
-    assert urllib.request.urlopen(address[0], timeout=10).status == 200
-    process.send_signal(end)
-    assert process.wait(timeout=30) == 0
-    assert not answers(int(address[1]))
+    try:
+        address = re.search(r"http://127.0.0.1:(\d+)/\S+", process.stdout.readline())
+        assert urllib.request.urlopen(address[0], timeout=10).status == 200
+        process.send_signal(end)
+        assert process.wait(timeout=30) == 0
+        assert not answers(int(address[1]))
+    finally:
+        process.terminate()
 
 
 def test_a_live_viewer_without_a_screen_prints_where_to_look(monkeypatch, capsys, tmp_path):
