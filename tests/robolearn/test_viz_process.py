@@ -64,11 +64,7 @@ def test_view_serves_until_it_is_told_to_end(recording, end):
     command = f"from robolearn.viz import view; view({str(recording.parent)!r})"
     environ = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     process = subprocess.Popen(
-        [sys.executable, "-c", command],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environ,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, env=environ
     )
     try:
         address = re.search(r"http://127.0.0.1:(\d+)/\S+", process.stdout.readline())
