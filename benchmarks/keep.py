@@ -40,7 +40,8 @@ def _commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.check_output(["git", *arguments], text=True).strip()
 
-    return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else "")
+    changes = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    return git("rev-parse", "HEAD") + (" with changes" if changes else "")
 
 
 def _machine() -> str:
