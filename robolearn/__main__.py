@@ -1,7 +1,10 @@
 """The command line; its own words come without importing any simulator or learner."""
 
+import contextlib
+import json
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from robolearn.errors import UserError, nearest
@@ -19,6 +22,7 @@ have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=D
 view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
 """
 RESULTS = ("summary.json", "report.png")  # of a run, if it has them
+SHORT_SUMMARY = 600  # characters
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -26,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line; give its exit code: 2 for what the user can put right."""
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        if command in COMMANDS:
-            return COMMANDS[command](rest)
-        return _run(command, rest)
+        with _one_line_warnings():
+            return COMMANDS[command](rest) if command in COMMANDS else _run(command, rest)
     except UserError as error:
         print(f"robolearn: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -38,6 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Print warnings without the lines of code that they come from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"robolearn: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
 def _run(name: str, overrides: Sequence[str]) -> int:
     if name.startswith("-"):
         raise UserError(f"unknown option '{name}'{nearest(name, COMMANDS)}")
@@ -45,8 +59,17 @@ def _run(name: str, overrides: Sequence[str]) -> int:
 
     words = [command for command in COMMANDS if not command.startswith("-")]
     directory = launch.execute(launch.read(launch.find(name, words), overrides))
+    _say_summary(directory / "summary.json")
     print(*(path for path in map(directory.joinpath, RESULTS) if path.exists()), sep="\n")
     return 0
+
+
+def _say_summary(path: Path) -> None:
+    """Print a short summary, a line for each key; a long one is left to be read."""
+    text = path.read_text()
+    if len(text) <= SHORT_SUMMARY:
+        for key, value in json.loads(text).items():
+            print(f"{key}: {json.dumps(value)}", file=sys.stderr)
 
 
 def _help(rest: Sequence[str]) -> int:

@@ -25,11 +25,17 @@ def paired(
 
 
 def plain_interface(observations: np.ndarray, actions: np.ndarray) -> Spec:
-    """Describe arrays [T, O] and [T, A] that come without an environment; entries are numbered."""
-    sizes = [np.shape(array)[-1] if np.ndim(array) == 2 else 0 for array in (observations, actions)]
+    """Describe a first demonstration without an environment; its entries are numbered.
+
+    Raises SpecError for what is not [T, O] and [T, A].
+    """
+    for name, array, axes in (("observations", observations, "O"), ("actions", actions, "A")):
+        if np.ndim(array) != 2:
+            shape = np.shape(array)
+            raise SpecError(f"demonstration 0: {name} have shape {shape} instead of [T, {axes}]")
     state, action = (
         ArraySpec((size,), names=tuple(f"{name}_{i}" for i in range(size)))
-        for name, size in zip(("state", "action"), sizes, strict=True)
+        for name, size in (("state", np.shape(observations)[1]), ("action", np.shape(actions)[1]))
     )
     return Spec("arrays", {"state": state}, action, period_s=0.0)
 

@@ -112,9 +112,11 @@ class MujocoTask:
 
 
 def task_from(values: MujocoTask | Mapping[str, Any], where: str) -> MujocoTask:
-    """Make a task from what YAML gives; raise UserError for unknown keys."""
+    """Make a task from what YAML gives; raise UserError for unknown keys and what is no mapping."""
     if isinstance(values, MujocoTask):
         return values
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: task={values!r} must be a mapping of its keys, not a file")
     values = dict(values)
     for name, kind in {"success": Goal, "failure": Goal, "reset": Draw}.items():
         if isinstance(values.get(name), list | tuple):

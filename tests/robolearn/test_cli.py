@@ -2,6 +2,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ def test_bad_input_is_one_line_and_exit_code_2(project, capsys, line, said):
 
 def test_a_launch_file_is_run_and_its_summary_named(project, capsys):
     assert cli.main(["toy", "count=2"]) == 0
-    summary = Path(capsys.readouterr().out.strip())
+    output = capsys.readouterr()
+    summary = Path(output.out.strip())
+    assert output.err == "counted: 2\n"
     assert summary.read_text() == '{\n  "counted": 2\n}\n'
 
 
@@ -90,6 +93,19 @@ def test_ctrl_c_is_a_message_and_exit_code_130(project, capsys):
         "go on with: robolearn here/config.yaml resume=here\n"
     )
     assert cli.main(["here/config.yaml", "resume=here"]) == 130
+
+
+def test_warnings_are_one_line(monkeypatch, capsys):
+    def warn(rest):
+        warnings.warn("mind this", stacklevel=1)
+        return 0
+
+    monkeypatch.setitem(cli.COMMANDS, "list", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *of: sys.stderr.write(warnings.formatwarning(*of[:4]))
+        assert cli.main(["list"]) == 0
+    assert capsys.readouterr().err == "robolearn: warning: mind this\n"
 
 
 def test_a_bug_is_loud(project):

@@ -34,6 +34,13 @@ def test_unsound_arrays_are_one_line_errors(demonstration, error, words):
     assert "\n" not in str(caught.value)
 
 
+def test_the_first_arrays_must_be_two_dimensional():
+    with pytest.raises(SpecError, match=r"observations have shape \(3,\) instead of \[T, O\]"):
+        plain_interface(np.zeros(3), np.zeros((3, 2)))
+    with pytest.raises(SpecError, match=r"actions have shape \(3,\) instead of \[T, A\]"):
+        plain_interface(np.zeros((3, 4)), np.zeros(3))
+
+
 def test_lists_must_match():
     with pytest.raises(DataError, match="observations of 2 demonstrations, but actions of 1"):
         paired([np.zeros((1, 3))] * 2, [np.zeros((1, 2))])

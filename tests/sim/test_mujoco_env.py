@@ -118,6 +118,7 @@ def test_reset_may_be_a_function():
 @pytest.mark.parametrize(
     ("task", "message"),
     [
+        ("task.yaml", "task='task.yaml' must be a mapping of its keys, not a file"),
         ({"rewards": {}}, "task: unknown option 'rewards'; did you mean 'reward'"),
         ({"observation": ["joint_pos:hing"]}, "no joint 'hing' in the model; did you mean 'hinge'"),
         ({"observation": ["joint_position:hinge"]}, "unknown quantity 'joint_position:hinge'"),
