@@ -142,6 +142,7 @@ def _explain(
         return f"{source.where(keys)}: unknown key '{name}'{nearest(str(keys[-1]), known)}"
     said = "Input should be 'key: value' lines" if "dataclass" in fault["type"] else fault["msg"]
     said = said.removeprefix("Input ").removeprefix("Value error, ")
+    said = said.replace("a valid array", "a list, [a, b]")  # as YAML calls it
     return f"{source.where(keys)}: {name} {said}, not {reprlib.repr(fault['input'])}"
 
 
