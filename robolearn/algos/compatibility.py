@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TIE = 1e-9  # so little that it decides between equals only
 FULL_SWING = 4.0  # squared difference between an open and a closed gripper, 1 and -1
 
 
@@ -195,8 +196,13 @@ def _relative(s: Scores, scale: Scale, window: int) -> np.ndarray:
 
 
 def _share(s: Scores, scale: Scale, window: int) -> np.ndarray:
-    """Let a step count for one at most, so that a lasting disagreement outweighs a brief jerk."""
-    return np.minimum(np.maximum(s.L / scale.lam, s.gripper / scale.gripper), 1.0)
+    """Let a step count for one at most, so that a lasting disagreement outweighs a brief jerk.
+
+    Among windows full of such steps, how large they are decides: without that, one full window in
+    the base's own demonstrations would tie with every stranger and none could be rejected.
+    """
+    disagreement = np.maximum(s.L / scale.lam, s.gripper / scale.gripper)
+    return np.minimum(disagreement, 1.0) + TIE * disagreement
 
 
 def _familiar(s: Scores, scale: Scale, window: int) -> np.ndarray:

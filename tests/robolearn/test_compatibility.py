@@ -114,6 +114,12 @@ def statistic(name, *args, window=2, **kwargs):
     return STATISTICS[name](scores(*args, **kwargs), SCALE, window)
 
 
+def test_between_two_full_windows_the_larger_error_is_stranger():
+    full, fuller = statistic("worst_share", [1.0, 1.0]), statistic("worst_share", [9.0, 9.0])
+    assert full < fuller == pytest.approx(full)
+    assert statistic("worst_share", [9.0, 0.4]) < full  # and otherwise it does not matter
+
+
 def test_statistics_by_hand():
     L, N = [1.0, 0.0, 1.0, 2.0], [0.0, 0.0, 0.1, 0.3]
     assert statistic("count", L, N) == 2  # the last step is novel
