@@ -1,5 +1,6 @@
 """What differs from task to task in robosuite: start states, choice of object, reward terms."""
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,28 @@ def name_object(env: Any) -> None:
     if env.chooses_object:
         attribute, objects = CHOICES[type(env).__name__]
         env.obj_to_use = getattr(env, objects)[getattr(env, attribute)].name
+
+
+def put_away(env: Any) -> list[str]:
+    """List the bodies of the objects that this task takes out of the scene at every reset."""
+    if getattr(env, "single_object_mode", 0) != 2 or env.chooses_object:
+        return []
+    nuts = hasattr(env, "nuts")
+    objects, used = (env.nuts, env.nut_id) if nuts else (env.objects, env.object_id)
+    return [one.root_body for i, one in enumerate(objects) if i != used]
+
+
+def held_still(xml: str, bodies: list[str]) -> str:
+    """Edit a model so that these bodies stay where they are put: no weight, no contacts."""
+    root = ElementTree.fromstring(xml)
+    for body in root.iter("body"):
+        if body.get("name") in bodies:
+            for part in body.iter("body"):
+                part.set("gravcomp", "1")
+            for geom in body.iter("geom"):
+                geom.set("contype", "0")
+                geom.set("conaffinity", "0")
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 class RewardTerms:

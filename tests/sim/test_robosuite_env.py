@@ -6,6 +6,7 @@ import pytest
 import sim
 from robolearn.errors import UserError
 from sim.robosuite_observation import StateReader
+from sim.robosuite_tasks import put_away
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +271,27 @@ def test_robots_that_mujoco_refuses_are_repaired_only_while_they_are_built():
     assert before == REGISTERED_ROBOTS
     assert "robot0_right_j0" in [env.model.joint(i).name for i in range(env.model.njnt)]
     env.close()
+
+
+@pytest.mark.parametrize("task", ["NutAssemblyRound", "PickPlaceCan"])
+def test_the_fast_engine_holds_what_is_put_away_and_changes_nothing_else(task):
+    exact, fast = (sim.make(f"robosuite/{task}", engine=e) for e in ("compiled", "fast"))
+    rng = np.random.default_rng(0)
+    for env in (exact, fast):
+        env.reset(seed=1)
+    away = put_away(fast._env)
+    assert len(away) == {"NutAssemblyRound": 1, "PickPlaceCan": 3}[task]
+    for _ in range(20):
+        action = rng.uniform(-1, 1, 7).astype(np.float32)
+        seen, expected = fast.step(action), exact.step(action)
+        np.testing.assert_allclose(seen[0]["state"], expected[0]["state"], atol=1e-6)
+        assert seen[1] == pytest.approx(expected[1], abs=1e-6)
+    for body in away:
+        np.testing.assert_array_equal(fast.data.body(body).xpos, [10, 10, 10])
+        assert exact.data.body(body).xpos[2] < 9
+
+
+def test_a_choice_of_objects_is_not_held():
+    env = sim.make("robosuite/NutAssemblySingle", engine="fast")
+    assert put_away(env._env) == []
+    assert env.model.ngravcomp == 0
