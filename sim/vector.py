@@ -7,9 +7,11 @@ episode; ``info["final_obs"]`` and ``info["final_info"]`` hold the last of the e
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -17,14 +19,16 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from robolearn.errors import SpecError, UserError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.types import Environment, Observation, Spec
 from sim.registry import make
-from sim.spaces import checked_action
 
 
 class Moves(NamedTuple):
-    """What one step of a batch of N environments gave, before any of them is reset."""
+    """What one step of a batch of N environments gave, before any of them is reset.
+
+    Only the rows that were moved count.
+    """
 
     observations: Observation  # name -> [N, ...]
     reward: np.ndarray  # [N] float64
@@ -40,12 +44,15 @@ class WorkerError(Exception):
 
 
 class VectorEnv(gymnasium.vector.VectorEnv):
-    """N environments with one interface; subclasses say how one is reset and how all are moved.
+    """N environments with one interface; subclasses say how one is reset and how some are moved.
 
     ``info["success"]`` [N], ``info["is_success"]`` [N] and ``info["reward_terms"]`` (name -> [N])
     describe the step also where the episode ended with it. An environment that cannot go on, for
     instance because its simulation diverged, ends its episode as truncated with the reason in
     ``info["error"]`` [N].
+
+    A batch belongs to the process that made it: threads do not survive a fork. One thread may use
+    it at a time; others, also one that closes it, wait. Raises UserError where it is closed.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
@@ -59,6 +66,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self.action_space = batch_space(template.action_space, n)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sim")
+        self._process, self._lock = os.getpid(), threading.RLock()
 
     def reset(
         self,
@@ -66,59 +74,78 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode everywhere.
+        """Begin an episode everywhere, or where ``options={"reset_mask": mask}`` [N] bool says.
 
         An integer ``seed`` gives environment i the seed ``seed + i``; a sequence gives one each.
-        ``options={"state": states}`` begins in stored states [N, S].
+        ``options={"state": states}`` begins in stored states [N, S]. Rows that are not reset stay
+        as they are, and their seeds and states are not looked at. Gives the observations of all.
         """
+        options = options or {}
+        rows = self._rows(options.get("reset_mask"), "reset_mask")
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
         seeds = [None] * self.num_envs if seeds is None else list(seeds)
         if len(seeds) != self.num_envs:
             raise SpecError(f"{len(seeds)} seeds for {self.num_envs} environments")
-        for i, one in enumerate(seeds):
-            self._seed(i, one)
-        if options and "state" in options:
-            return self.set_state(options["state"]), {}
-        self._each(self._reset)
-        return self._observe(), {}
+        with self._in_use():
+            for i in rows:
+                self._seed(i, seeds[i])
+            if "state" in options:
+                self._set_states(options["state"], rows)
+            else:
+                for i in rows:
+                    self._guarded(self._reset, i)
+            return self._observe(), {}
 
     def step(
-        self, actions: np.ndarray
+        self, actions: np.ndarray, active: np.ndarray | None = None
     ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply actions float32 [N, A] for one control period, each in its environment.
 
-        Raises SpecError or DataError, before anything moves, for actions of another shape or that
-        are not finite.
+        Where ``active`` [N] bool is False an environment stays exactly as it is: its action is not
+        looked at, its reward is 0, its episode does not end. Raises SpecError or DataError, before
+        anything moves, for actions of another shape or that are not finite.
         """
-        if len(actions) != self.num_envs:
-            raise SpecError(f"{len(actions)} actions for {self.num_envs} environments")
-        moves = self._move(np.stack([checked_action(a, self.interface) for a in actions]))
-        truncated = moves.truncated.copy()
-        truncated[list(moves.errors)] = True
-        ended = np.flatnonzero(moves.terminated | truncated)
-        info = self._info(moves, range(self.num_envs))
-        observations = moves.observations
-        if ended.size:
-            info |= self._final(moves, ended)
-            for i in ended:
-                self._guarded(self._reset, int(i))
-            observations = self._observe()
-        return observations, moves.reward, moves.terminated, truncated, info
+        rows = self._rows(active, "active")
+        actions = self._checked(actions, rows)
+        with self._in_use():
+            moves = self._move(actions, rows)
+            moved = np.zeros(self.num_envs, bool)
+            moved[rows] = True
+            terminated, truncated = moves.terminated & moved, moves.truncated & moved
+            truncated[list(moves.errors)] = True
+            ended = np.flatnonzero(terminated | truncated).tolist()
+            info = self._info(moves, rows)
+            observations = moves.observations
+            if ended:
+                info |= self._final(moves, ended)
+                for i in ended:
+                    self._guarded(self._reset, i)
+                observations = self._observe()
+            reward = np.where(moved, moves.reward, 0.0)
+            return observations, reward, terminated, truncated, info
 
     def get_state(self) -> np.ndarray:
         """Give the states float64 [N, S], the same as the single environment's."""
-        return np.stack([self._get_state(i) for i in range(self.num_envs)])
+        with self._in_use():
+            return np.stack([self._get_state(i) for i in range(self.num_envs)])
 
     def set_state(self, states: np.ndarray) -> Observation:
         """Restore what ``get_state`` gave, bit for bit; return the observations there."""
-        if len(states) != self.num_envs:
-            raise SpecError(f"{len(states)} states for {self.num_envs} environments")
-        for i, state in enumerate(states):
-            self._set_state(i, state)
-        return self._observe()
+        with self._in_use():
+            self._set_states(states, range(self.num_envs))
+            return self._observe()
+
+    def close(self, **kwargs: Any) -> None:
+        """Stop the threads, after a step that is under way, and free the simulators.
+
+        Closing again does nothing, nor does closing in a process that has not made the batch.
+        """
+        if os.getpid() == self._process:
+            with self._lock:
+                super().close(**kwargs)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Stop the threads, after a step that is under way, and free the simulators."""
+        """Stop the threads."""
         self._pool.shutdown(wait=True)
 
     def _seed(self, i: int, seed: int | None) -> None:
@@ -127,7 +154,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def _reset(self, i: int) -> None:
         raise NotImplementedError
 
-    def _move(self, actions: np.ndarray) -> Moves:
+    def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
+        """Move some environments under float64 actions [N, A] in [-1, 1], and leave the others."""
         raise NotImplementedError
 
     def _observe(self) -> Observation:
@@ -139,9 +167,53 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def _set_state(self, i: int, state: np.ndarray) -> None:
         raise NotImplementedError
 
-    def _each(self, function: Callable[[int], None]) -> None:
-        for i in range(self.num_envs):
-            self._guarded(function, i)
+    def _set_states(self, states: np.ndarray, rows: Iterable[int]) -> None:
+        if len(states) != self.num_envs:
+            raise SpecError(f"{len(states)} states for {self.num_envs} environments")
+        for i in rows:
+            self._set_state(i, states[i])
+
+    def _rows(self, mask: np.ndarray | None, name: str) -> list[int]:
+        """Give the indices of the environments that a mask [N] bool lets through; all for None."""
+        if mask is None:
+            return list(range(self.num_envs))
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise SpecError(
+                f"{name}: {mask.dtype} {mask.shape} instead of bool ({self.num_envs},), "
+                "one for each environment"
+            )
+        return np.flatnonzero(mask).tolist()
+
+    def _checked(self, actions: np.ndarray, rows: list[int]) -> np.ndarray:
+        """Give actions as float64 [N, A] within [-1, 1]; those of other rows are zeros."""
+        actions, right = (
+            np.asarray(actions, np.float64),
+            (self.num_envs, *self.interface.action.shape),
+        )
+        where = self.interface.environment
+        if actions.shape != right:
+            raise SpecError(f"{where}: actions have shape {actions.shape} instead of {right}")
+        checked = np.zeros(right)
+        checked[rows] = actions[rows]
+        if not np.isfinite(checked).all():
+            i, entry = np.argwhere(~np.isfinite(checked))[0]
+            bad = checked[i, entry]
+            raise DataError(f"{where}: action[{i}, {entry}] is {bad}, not a finite number")
+        return np.clip(checked, -1, 1)
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep other threads out."""
+        where = f"{self.interface.environment}: this batch of {self.num_envs} environments"
+        if os.getpid() != self._process:
+            raise UserError(
+                f"{where} belongs to the process that made it; make one in this process"
+            )
+        with self._lock:
+            if self.closed:
+                raise UserError(f"{where} is closed; make another")
+            yield
 
     def _guarded(self, function: Callable[..., Any], i: int, *arguments: Any) -> Any:
         try:
@@ -151,20 +223,25 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         except Exception as error:
             raise WorkerError(f"environment {i}: {error!r}") from error
 
-    def _in_parallel(self, function: Callable[[int], None]) -> None:
-        """Call a function for every environment, environment i on thread i modulo threads."""
+    def _in_parallel(self, function: Callable[[int], None], rows: Iterable[int]) -> None:
+        """Call a function for every row, each thread taking the next as soon as it is free."""
+        left = iter(rows)  # a list's: taking from it is atomic
 
-        def run(thread: int) -> None:
-            for i in range(thread, self.num_envs, self._threads):
+        def run() -> None:
+            for i in left:
                 self._guarded(function, i)
 
-        for future in [self._pool.submit(run, t) for t in range(self._threads)]:
-            future.result()
+        futures = [self._pool.submit(run) for _ in range(self._threads)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            wait(futures)  # after an error or Ctrl-C too: no thread works on behind our back
 
-    def _info(self, moves: Moves, rows: Any) -> dict[str, Any]:
+    def _info(self, moves: Moves, rows: list[int]) -> dict[str, Any]:
         """Lay infos out as gymnasium does: arrays [N], and under ``_key`` where they count."""
         mask = np.zeros(self.num_envs, bool)
-        mask[list(rows)] = True
+        mask[rows] = True
         terms = {name: np.where(mask, value, 0.0) for name, value in moves.terms.items()}
         terms |= {f"_{name}": mask for name in moves.terms}
         success = moves.success & mask
@@ -178,7 +255,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
                 info["error"][i], info["_error"][i] = why, True
         return info
 
-    def _final(self, moves: Moves, ended: np.ndarray) -> dict[str, Any]:
+    def _final(self, moves: Moves, ended: list[int]) -> dict[str, Any]:
         mask = np.zeros(self.num_envs, bool)
         mask[ended] = True
         last = np.full(self.num_envs, None, object)
@@ -210,19 +287,21 @@ class ManyEnvs(VectorEnv):
         self._latest[i], _ = self.envs[i].reset(seed=self._seeds[i])
         self._seeds[i] = None
 
-    def _move(self, actions: np.ndarray) -> Moves:
-        results: list[Any] = [None] * self.num_envs
+    def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
+        nothing = {"success": False, "reward_terms": {}}
+        results: list[Any] = [(one, 0.0, False, False, nothing) for one in self._latest]
 
         def step(i: int) -> None:
             results[i] = self.envs[i].step(actions[i])
 
-        self._in_parallel(step)
+        self._in_parallel(step, rows)
         self._latest, reward, terminated, truncated, infos = map(list, zip(*results, strict=True))
-        names = infos[0]["reward_terms"]
+        terms = [info["reward_terms"] for info in infos]
+        names = dict.fromkeys(name for one in terms for name in one)
         return Moves(
             self._observe(), np.array(reward, float), np.array(terminated), np.array(truncated),
             np.array([info["success"] for info in infos]),
-            {name: np.array([info["reward_terms"][name] for info in infos]) for name in names},
+            {name: np.array([one.get(name, 0.0) for one in terms]) for name in names},
             {i: info["error"] for i, info in enumerate(infos) if "error" in info},
         )  # fmt: skip
 

@@ -62,10 +62,9 @@ class RobosuiteVectorEnv(VectorEnv):
         self._template, self._robosuite = template, template._env
         arms, grippers, self._task, self._reader = _parts(template)
         varying = template._physics._varying
-        self._models = _models(template, threads)
+        self._models = _models(template, n)
         self._slots = [
-            Slot(self._models[i % threads], template.model, varying, arms, grippers)
-            for i in range(n)
+            Slot(self._models[i], template.model, varying, arms, grippers) for i in range(n)
         ]
         self._frame = Frame(template.model, n, self._task.pairs)
         self._generators = [seeding.np_random()[0] for _ in range(n)]
@@ -98,7 +97,7 @@ class RobosuiteVectorEnv(VectorEnv):
         load_memory(self._robosuite, slot.stepper.memory)
         self._frame.read(i, slot.model, slot.data)
 
-    def _move(self, actions: np.ndarray) -> Moves:
+    def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
         actions = self._template._action(actions)
         errors: dict[int, str] = {}
 
@@ -109,7 +108,7 @@ class RobosuiteVectorEnv(VectorEnv):
             if failure:
                 errors[i] = failure
 
-        self._in_parallel(step)
+        self._in_parallel(step, rows)
         result = self._task(self._frame)
         steps = np.array([slot.steps for slot in self._slots])
         return Moves(
@@ -196,11 +195,11 @@ class Slot:
             flat[index] = values
 
 
-def _models(template: RobosuiteEnv, threads: int) -> list[mujoco.MjModel]:
-    """Give every thread its model: the same one unless resets write into it."""
+def _models(template: RobosuiteEnv, n: int) -> list[mujoco.MjModel]:
+    """Give every environment its model: the same one unless resets write into it."""
     if not template._physics._varying:
-        return [template.model] * threads
-    return [copy.copy(template.model) for _ in range(threads)]
+        return [template.model] * n
+    return [copy.copy(template.model) for _ in range(n)]
 
 
 def _same_array(model: mujoco.MjModel, original: mujoco.MjModel, flat: np.ndarray) -> np.ndarray:

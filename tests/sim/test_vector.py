@@ -143,6 +143,64 @@ def test_seeds_are_those_of_single_environments():
         batch.reset(seed=[1, 2, 3])
 
 
+@pytest.mark.parametrize("name", ["robosuite/Lift", "dmc/cartpole-swingup"])
+def test_a_mask_says_who_is_reset(name):
+    batch, other = _pair(name), _pair(name)[0]
+    batch, single = batch
+    batch.reset(seed=0)
+    before = batch.get_state()
+    mask = np.array([False, True, False])
+    seeds = [None, 9, "not looked at"]
+    observations, _ = batch.reset(seed=seeds, options={"reset_mask": mask})
+    single.reset(seed=9)
+    np.testing.assert_array_equal(batch.get_state()[1], single.get_state())
+    np.testing.assert_array_equal(batch.get_state()[~mask], before[~mask])
+    other.reset(seed=3)
+    into, _ = other.reset(options={"reset_mask": mask, "state": batch.get_state()})
+    np.testing.assert_array_equal(into["state"][1], observations["state"][1])
+    assert not np.array_equal(other.get_state()[0], batch.get_state()[0])
+    for wrong in ([0, 1, 0], [True, False]):
+        with pytest.raises(SpecError, match="reset_mask"):
+            batch.reset(options={"reset_mask": np.array(wrong)})
+
+
+@pytest.mark.parametrize("name", ["robosuite/Lift", "gym/Pendulum-v1"])
+def test_environments_that_are_not_active_stay_as_they_are(name):
+    batch, all_active = sim.make_vec(name, 3, threads=2), sim.make_vec(name, 3, threads=1)
+    actions = np.full((3, *batch.single_action_space.shape), 0.3)
+    for envs in (batch, all_active):
+        before, _ = envs.reset(seed=0)
+    start = batch.get_state()
+    active = np.array([True, False, True])
+    bad = actions.copy()
+    bad[1] = np.nan  # nobody looks at it
+    observations, reward, terminated, truncated, info = batch.step(bad, active=active)
+    expected = all_active.step(actions)
+    np.testing.assert_array_equal(batch.get_state()[1], start[1])
+    np.testing.assert_array_equal(observations["state"][1], before["state"][1])
+    assert (reward[1], terminated[1], truncated[1], info["success"][1]) == (0, False, False, False)
+    assert list(info["_success"]) == list(active)
+    np.testing.assert_array_equal(batch.get_state()[active], all_active.get_state()[active])
+    np.testing.assert_array_equal(reward[active], expected[1][active])
+    batch.step(actions, active=~active)
+    np.testing.assert_array_equal(batch.get_state(), all_active.get_state())
+    batch.step(np.full_like(actions, np.nan), active=np.zeros(3, bool))
+    np.testing.assert_array_equal(batch.get_state(), all_active.get_state())
+
+
+def test_only_active_environments_end_their_episodes():
+    batch, _ = _pair("robosuite/Lift", horizon=2)
+    batch.reset(seed=0)
+    actions = np.zeros((3, 7))
+    batch.step(actions)
+    *_, truncated, info = batch.step(actions, active=np.array([True, False, False]))
+    assert list(truncated) == list(info["_final_obs"]) == [True, False, False]
+    *_, truncated, _ = batch.step(actions, active=np.array([False, True, False]))
+    assert list(truncated) == [False, True, False]
+    *_, truncated, _ = batch.step(actions)
+    assert list(truncated) == [False, False, True]  # the other two have begun anew
+
+
 def test_a_diverging_simulation_ends_its_episode_and_no_other():
     batch, _ = _pair("robosuite/Lift")
     batch.reset(seed=0)
