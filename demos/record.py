@@ -15,8 +15,8 @@ import numpy as np
 from demos.dataset import Dataset
 from demos.dataset_index import installed_version, operator_mask
 from robolearn.errors import DataError
-from robolearn.rollout import rollout
-from robolearn.types import Environment, Episode, Policy, Step
+from robolearn.rollout import Job, rollouts
+from robolearn.types import Environment, Episode, Policy, Step, VectorEnvironment
 
 PACKAGES = ("robolearn", "mujoco", "robosuite", "dm-control", "gymnasium", "numpy")
 
@@ -31,7 +31,7 @@ class Collected:
 
 
 def collect(
-    make_env: Callable[[], Environment],
+    make_env: Callable[[], VectorEnvironment | Environment],
     make_operator: Callable[[np.random.Generator], Policy],
     dataset: Dataset,
     *,
@@ -48,10 +48,14 @@ def collect(
 ) -> Collected:
     """Record until ``episodes`` demonstrations of ``operator`` succeeded; failures are kept too.
 
+    In a batch of environments as many attempts run at a time, but none that is not needed; they
+    are kept in order, and one that ends before an earlier one waits for it in memory.
+
     Run it again with the same ``operator`` and ``seed`` and it goes on where it stopped: after
     Ctrl-C (KeyboardInterrupt comes out once the environment is closed), a kill or a full disk; no
-    finished episode is lost. ``count_failures`` counts every attempt; ``details`` (JSON-able) go
-    into each episode's metadata; ``progress`` hears of every attempt. Each gets a fresh operator.
+    episode that was kept is lost. ``count_failures`` counts every attempt; ``details`` (JSON-able)
+    go into each episode's metadata; ``progress`` hears of every attempt. Each gets a fresh
+    operator.
 
     Raises SpecError if the environment does not fit the dataset, and DataError if the disk is full
     or ``max_attempts`` (default 5 x episodes + 20) were not enough.
@@ -62,32 +66,28 @@ def collect(
     try:
         dataset.require_environment(env.interface)
         about = {**circumstances(env), **(details or {}), "operator": operator}
-        while (done.attempts if count_failures else done.successes) < episodes:
-            if done.attempts >= limit:
-                raise DataError(_too_few(dataset, operator, done, episodes))
-            env_seed, rng = _seeds(seed, done.attempts)
-            episode = rollout(
-                env,
-                make_operator(rng),
-                horizon=horizon,
-                seed=env_seed,
-                settle_steps=settle_steps,
-                on_step=on_step,
-            )
+        last = min(limit, episodes) if count_failures else limit
+        jobs = (_job(make_operator, seed, attempt) for attempt in range(done.attempts, last))
+        wanted = None if count_failures else episodes - done.successes
+        for episode, _ in rollouts(
+            env, jobs, horizon=horizon, settle_steps=settle_steps, wanted=wanted, on_step=on_step
+        ):
             attempt = {"collection": {"seed": seed, "attempt": done.attempts}}
             done = _keep(dataset, _marked(episode, about | attempt), done)
             if progress:
                 progress(done)
+        if (done.attempts if count_failures else done.successes) < episodes:
+            raise DataError(_too_few(dataset, operator, done, episodes))
         dataset.flush()
     finally:
         env.close()
     return done
 
 
-def _seeds(seed: int, attempt: int) -> tuple[int, np.random.Generator]:
-    """Give the environment's seed and the operator's generator of one attempt."""
+def _job(make_operator: Callable[[np.random.Generator], Policy], seed: int, attempt: int) -> Job:
+    """Give one attempt its operator and the seed of its start."""
     start, moods = np.random.SeedSequence([seed, attempt]).spawn(2)
-    return int(start.generate_state(1)[0]), np.random.default_rng(moods)
+    return Job(make_operator(np.random.default_rng(moods)), int(start.generate_state(1)[0]))
 
 
 def _earlier(dataset: Dataset, operator: str, seed: int) -> Collected:
@@ -106,7 +106,7 @@ def _earlier(dataset: Dataset, operator: str, seed: int) -> Collected:
     )
 
 
-def circumstances(env: Environment) -> dict[str, Any]:
+def circumstances(env: VectorEnvironment | Environment) -> dict[str, Any]:
     """Give metadata that says how episodes come about, so that they can be replayed."""
     about = {
         "robot": env.interface.robot,

@@ -14,8 +14,8 @@ from scipy.stats import binomtest
 
 from robolearn.errors import DataError
 from robolearn.files import make_folder, write_atomically
-from robolearn.rollout import rollout
-from robolearn.types import Environment, Episode, Policy
+from robolearn.rollout import Job, rollouts
+from robolearn.types import Environment, Episode, Policy, VectorEnvironment
 
 
 @dataclass(frozen=True)
@@ -67,35 +67,37 @@ def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> 
 
 
 def evaluate(
-    env: Environment,
+    env: VectorEnvironment | Environment,
     policy: Policy,
     seeds: Sequence[int],
     horizon: int,
     *,
     initial_states: Sequence[np.ndarray] | None = None,
+    keep_states: bool = False,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> Evaluation:
     """Run the policy once for each seed, at most ``horizon`` steps; an episode ends at success.
 
-    ``initial_states`` (one [S] for each seed), if given, are where the episodes start: with those
-    of an earlier Evaluation, two policies meet exactly the same situations. ``on_episode`` sees
-    every finished Episode. Raises DataError for no seeds, or states that do not match them.
+    In a batch of environments many episodes run at a time, if the policy is ``memoryless``; the
+    result does not depend on how many. ``initial_states`` (one [S] for each seed), if given, are
+    where the episodes start: with those of an earlier Evaluation, two policies meet exactly the
+    same situations. ``on_episode`` sees every finished Episode, in the order of the seeds, with
+    the states of a batch only if ``keep_states``. Raises DataError for no seeds, or states that do
+    not match them.
     """
     if not seeds:
         raise DataError("an evaluation needs at least one seed")
-    if initial_states is not None and len(initial_states) != len(seeds):
-        raise DataError(f"{len(initial_states)} initial states for {len(seeds)} seeds")
+    states = [None] * len(seeds) if initial_states is None else initial_states
+    if len(states) != len(seeds):
+        raise DataError(f"{len(states)} initial states for {len(seeds)} seeds")
+    jobs = [Job(policy, int(seed), state) for seed, state in zip(seeds, states, strict=True)]
     rows = []
-    for i, seed in enumerate(seeds):
-        state = None if initial_states is None else initial_states[i]
-        episode = rollout(env, policy, horizon=horizon, seed=seed, state=state)
+    for episode, start in rollouts(env, jobs, horizon=horizon, keep_states=keep_states):
         if on_episode is not None:
             on_episode(episode)
-        rows.append(_outcome(seed, episode))
-    seeds, successes, lengths, returns, states = zip(*rows, strict=True)
-    return Evaluation(seeds, successes, lengths, returns, np.stack(states))
-
-
-def _outcome(seed: int, episode: Episode) -> tuple[int, bool, int, float, np.ndarray]:
-    total = float(episode.rewards.sum())
-    return int(seed), bool(episode.success), len(episode), total, episode.states[0]
+        total = float(episode.rewards.sum())
+        rows.append((bool(episode.success), len(episode), total, start))
+    successes, lengths, returns, starts = zip(*rows, strict=True)
+    return Evaluation(
+        tuple(job.seed for job in jobs), successes, lengths, returns, np.stack(starts)
+    )

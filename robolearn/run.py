@@ -16,6 +16,7 @@ import functools
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -30,10 +31,11 @@ from robolearn.config import EnvConfig
 from robolearn.errors import UserError
 from robolearn.files import cannot_write, make_folder, write_atomically
 from robolearn.registry import load
-from robolearn.types import Environment, Step
+from robolearn.types import Environment, Step, VectorEnvironment
 
 PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "rerun-sdk")
 PLAIN_PERIOD_S = 10.0
+ENVS_PER_PROCESSOR = 4
 
 
 class Run:
@@ -92,6 +94,13 @@ class Run:
         env = load("sim:make")(config.name, **config.options)
         self._closing.callback(env.close)
         return env
+
+    def make_envs(self, config: EnvConfig, episodes: int) -> VectorEnvironment:
+        """Make a batch of environments, on all processors, in which to run so many episodes."""
+        n = min(episodes, ENVS_PER_PROCESSOR * len(os.sched_getaffinity(0)))
+        envs = load("sim:make_vec")(config.name, n, **config.options)
+        self._closing.callback(envs.close)
+        return envs
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``, all at once."""

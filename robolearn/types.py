@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -221,8 +221,47 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class VectorEnvironment(Protocol):
+    """N environments that step together: a ``gymnasium.vector.VectorEnv``, as from ``make_vec``.
+
+    ``step`` gives ``info["success"]`` [N] and ``info["reward_terms"]`` (name -> [N]).
+    """
+
+    interface: Spec
+    num_envs: int
+
+    def reset(
+        self, *, seed: Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes in the rows of ``options["reset_mask"]`` [N] bool, else in all.
+
+        ``options["state"]`` [N, S] begins them in stored states. Gives all observations [N, ...].
+        """
+
+    def step(
+        self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Apply actions float32 [N, A]; rows that are not ``active`` [N] bool stay as they are.
+
+        A row whose episode ends is reset at once, and the observation is then the next episode's;
+        without ``autoreset`` it stays where it ended.
+        """
+
+    def get_state(self) -> np.ndarray:
+        """Give the states float64 [N, S], each that of the single environment."""
+
+    def close(self) -> None:
+        """Free the simulators; calling it again does nothing."""
+
+
+@runtime_checkable
 class Policy(Protocol):
-    """Whatever chooses actions: a learner, a scripted operator, a teleoperation device."""
+    """Whatever chooses actions: a learner, a scripted operator, a teleoperation device.
+
+    One whose actions depend on the present observation alone says so with ``memoryless = True``:
+    it may then act in many episodes that begin and end at different times. Of any other, episodes
+    that run at the same time need one each.
+    """
 
     def reset(self, n: int) -> None:
         """Begin n episodes at once; forget all memory of earlier ones."""

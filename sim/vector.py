@@ -97,12 +97,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             return self._observe(), {}
 
     def step(
-        self, actions: np.ndarray, active: np.ndarray | None = None
+        self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
     ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply actions float32 [N, A] for one control period, each in its environment.
 
         Where ``active`` [N] bool is False an environment stays exactly as it is: its action is not
-        looked at, its reward is 0, its episode does not end. Raises SpecError or DataError, before
+        looked at, its reward is 0, its episode does not end. Without ``autoreset`` an environment
+        whose episode ends stays there, until ``reset``. Raises SpecError or DataError, before
         anything moves, for actions of another shape or that are not finite.
         """
         rows = self._rows(active, "active")
@@ -116,7 +117,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             ended = np.flatnonzero(terminated | truncated).tolist()
             info = self._info(moves, rows)
             observations = moves.observations
-            if ended:
+            if ended and autoreset:
                 info |= self._final(moves, ended)
                 for i in ended:
                     self._guarded(self._reset, i)
@@ -273,6 +274,8 @@ class ManyEnvs(VectorEnv):
         self.envs = envs
         self._seeds: list[int | None] = [None] * len(envs)
         self._latest: list[Observation] = [{}] * len(envs)
+        if hasattr(envs[0], "mujoco_state_size"):  # what gymnasium wraps has none
+            self.mujoco_state_size = envs[0].mujoco_state_size
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads and close the environments."""

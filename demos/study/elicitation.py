@@ -16,15 +16,15 @@ from demos.dataset import Dataset
 from demos.operators import Style, changed, make_operator, pointed_trait
 from demos.record import circumstances
 from robolearn.judge import Judge, Verdict
-from robolearn.rollout import rollout
-from robolearn.types import Environment, Episode
+from robolearn.rollout import Job, rollouts
+from robolearn.types import Episode, VectorEnvironment
 
 
 @dataclass(frozen=True)
 class Elicitation:
     """A teaching session with one judge; every attempt is kept in ``dataset``, verdict included."""
 
-    env: Environment
+    envs: VectorEnvironment  # one of them is used: each attempt depends on the last verdict
     judge: Judge
     dataset: Dataset
     task: str
@@ -44,7 +44,7 @@ class Elicitation:
             verdict = self.judge.score(episode.observations["state"][:-1], episode.actions)
             trait = self._pointed_trait(episode, verdict)
             keep = episode.success and verdict.accepted
-            about = circumstances(self.env) | {
+            about = circumstances(self.envs) | {
                 "operator": operator,
                 "outcome": "success" if episode.success else "failure",
                 "attempt": attempt,
@@ -63,21 +63,18 @@ class Elicitation:
         return accepted
 
     def _demonstrate(self, style: Style, rng: np.random.Generator) -> Episode:
-        operator = make_operator(self.task, style, self.env.interface, rng)
-        return rollout(
-            self.env,
-            operator,
-            horizon=self.horizon,
-            seed=int(rng.integers(2**31)),
-            settle_steps=self.settle_steps,
-        )
+        operator = make_operator(self.task, style, self.envs.interface, rng)
+        jobs = [Job(operator, seed=int(rng.integers(2**31)))]
+        ended = rollouts(self.envs, jobs, horizon=self.horizon, settle_steps=self.settle_steps)
+        episode, _ = next(ended)
+        return episode
 
     def _pointed_trait(self, episode: Episode, verdict: Verdict) -> str:
         window = slice(*verdict.worst_window)
         actions = episode.actions[window]  # [W, A]
         return pointed_trait(
             self.task,
-            self.env.interface,
+            self.envs.interface,
             episode.observations["state"][:-1][window],
             actions,
             actions - verdict.scores.difference[window],

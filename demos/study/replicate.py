@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zlib
@@ -27,8 +28,9 @@ from robolearn.judge_files import load_judge, save_judge
 from robolearn.registry import load
 from robolearn.run import Run, jsonable, replace_text
 from robolearn.train import OfflineConfig, offline, search
-from robolearn.types import Environment, Episode, Spec
+from robolearn.types import Episode, Spec, VectorEnvironment
 
+ENVS = 8  # episodes that a job runs at a time
 BASE, HELD_OUT = "base", "base_held_out"
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
 
@@ -50,6 +52,23 @@ def drop_runs(
         gone = slice(start, start + length)
         left[row] = np.delete(states, gone, axis=0), np.delete(actions, gone, axis=0)
     return [(s, a) for s, a in left if len(a)]
+
+
+def _fingerprint(data: Sequence[Demonstration]) -> str:
+    """Give what training data [T, O], [T, A] can be recognised by."""
+    digest = hashlib.sha256()
+    for array in (array for demonstration in data for array in demonstration):
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _ignore_result(folder: str, names: list[str]) -> list[str]:
+    return ["evaluation.json"]  # it says that all the rest is there, so it comes last
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 @dataclass(frozen=True)
@@ -79,9 +98,11 @@ class Replicate:
         key = [self.seed, self.index, zlib.crc32(purpose.encode())]
         return [int(s) for s in np.random.SeedSequence(key).generate_state(count)]
 
-    def make_env(self) -> Environment:
-        """Make the study's environment."""
-        return load("sim:make")(self.config.env.name, **self.config.env.options)
+    def make_envs(self) -> VectorEnvironment:
+        """Make a batch of the study's environment, on one thread: jobs share the processors."""
+        return load("sim:make_vec")(
+            self.config.env.name, ENVS, threads=1, **self.config.env.options
+        )
 
     # -- stage 1 --------------------------------------------------------------------------------
 
@@ -89,13 +110,13 @@ class Replicate:
         """Fill one operator's dataset, or go on filling it."""
         config = self.config
         style, count = self._operator(name)
-        env = self.make_env()
+        envs = self.make_envs()
         dataset = Dataset.ensure(
-            self.path("demonstrations", name), env.interface, config.env.options
+            self.path("demonstrations", name), envs.interface, config.env.options
         )
         collect(
-            lambda: env,
-            lambda rng: make_operator(config.env.name, style, env.interface, rng),
+            lambda: envs,
+            lambda rng: make_operator(config.env.name, style, envs.interface, rng),
             dataset,
             operator=name,
             episodes=count,
@@ -190,38 +211,54 @@ class Replicate:
         folder = self.path("conditions", f"{operator}-{condition}")
         if (folder / "evaluation.json").exists():
             return
-        env = self.make_env()
-        data = self._data(operator, condition, statistic, env)
-        policy = self._clone(data, env)
+        envs = self.make_envs()
+        data = self._data(operator, condition, statistic, envs)
+        fingerprint = _fingerprint(data)
+        same = self._condition_with(fingerprint)
+        if same is None:
+            result = self._train_and_evaluate(folder, data, envs)
+        else:
+            shutil.copytree(same, folder, dirs_exist_ok=True, ignore=_ignore_result)
+            result = _read(same / "evaluation.json") | {"same_data_as": same.name}
+        envs.close()
+        replace_text(folder / "evaluation.json", json.dumps(result | {"data": fingerprint}))
+
+    def _condition_with(self, fingerprint: str) -> Path | None:
+        """Find a finished condition that trained on the same data: seeds are the same as well."""
+        finished = sorted(self.path("conditions").glob("*/evaluation.json"))
+        return next((f.parent for f in finished if _read(f).get("data") == fingerprint), None)
+
+    def _train_and_evaluate(
+        self, folder: Path, data: list[Demonstration], envs: VectorEnvironment
+    ) -> dict[str, Any]:
+        policy = self._clone(data, envs.interface)
         save(folder / "checkpoint", policy)
         seeds = self.seeds("evaluate", self.config.episodes)
-        evaluation = evaluate(env, policy, seeds, self.config.horizon)
-        env.close()
+        evaluation = evaluate(envs, policy, seeds, self.config.horizon)
         evaluation.save(folder)
-        summary = evaluation.summary() | {
+        return evaluation.summary() | {
             "demonstrations": len(data),
             "pairs": sum(len(actions) for _, actions in data),
             "length": float(np.mean(evaluation.lengths)),
         }
-        replace_text(folder / "evaluation.json", json.dumps(summary))
 
-    def _clone(self, data: list[Demonstration], env: Environment) -> BehaviorCloning:
+    def _clone(self, data: list[Demonstration], interface: Spec) -> BehaviorCloning:
         """Train the chosen network on demonstrations; the seed is that of all conditions."""
         network, training = self._chosen_network()
         seed = self.seeds("train")[0]
-        policy = BehaviorCloning(env.interface, network, seed)
+        policy = BehaviorCloning(interface, network, seed)
         offline(policy, transitions(data), training, seed)
         return policy
 
     def _data(
-        self, operator: str, condition: str, statistic: str, env: Environment
+        self, operator: str, condition: str, statistic: str, envs: VectorEnvironment
     ) -> list[Demonstration]:
         """Give the demonstrations that a condition trains on."""
         base = self.demonstrations(BASE)
         if condition == "base":
             return base
         if condition == "informed":
-            return base + self._elicit(operator, statistic, env)
+            return base + self._elicit(operator, statistic, envs)
         new = self.demonstrations(operator)
         if condition == "naive":
             return base + new
@@ -241,15 +278,17 @@ class Replicate:
         states, actions = filtering([s for s, _ in new], [a for _, a in new])
         return list(zip(states, actions, strict=True))
 
-    def _elicit(self, operator: str, statistic: str, env: Environment) -> list[Demonstration]:
+    def _elicit(
+        self, operator: str, statistic: str, envs: VectorEnvironment
+    ) -> list[Demonstration]:
         """Let the operator demonstrate anew under the judge's verdicts; keep what is accepted."""
         folder = self.path("demonstrations", f"{operator}_informed")
         shutil.rmtree(folder, ignore_errors=True)  # half of an elicitation, if it was stopped
         config = self.config
         elicitation = Elicitation(
-            env,
+            envs,
             self.judge(statistic),
-            Dataset.create(folder, env.interface, config.env.options),
+            Dataset.create(folder, envs.interface, config.env.options),
             task=config.env.name,
             base=named_style(config.base),
             heed=config.heed,
@@ -270,7 +309,7 @@ class Replicate:
     def evaluation(self, operator: str, condition: str) -> dict[str, Any]:
         """Read the result of ``condition``."""
         folder = self.path("conditions", f"{operator}-{condition}")
-        return json.loads((folder / "evaluation.json").read_text())
+        return _read(folder / "evaluation.json")
 
     def record(self, operators: Sequence[str], statistic: str, run: Run) -> None:
         """Replay the operators' first demonstrations in the viewer, with the judge's scores."""

@@ -64,6 +64,7 @@ class BehaviorCloning:
 
     name = "bc"
     eats = "transitions"
+    memoryless = True
 
     def __init__(self, interface: Spec, config: BCConfig, seed: int = 0, device: str = "cpu"):
         """Draw the initial weights; SpecError if the interface has more than a "state"."""

@@ -56,9 +56,10 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
         "validation_loss": min(losses),
     }
     if config.evaluation is not None:
-        env = run.make_env(EnvConfig(dataset.interface.environment, dataset.env_options))
-        learner.interface.require(env.interface, "the policy", "the environment")
-        summary["evaluation"] = measure(learner, env, config.evaluation, run)
+        env = EnvConfig(dataset.interface.environment, dataset.env_options)
+        envs = run.make_envs(env, config.evaluation.episodes)
+        learner.interface.require(envs.interface, "the policy", "the environment")
+        summary["evaluation"] = measure(learner, envs, env, config.evaluation, run)
     checkpoint.save(run.path("checkpoint"), learner)  # good for acting, a quarter of the size
     return summary
 

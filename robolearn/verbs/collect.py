@@ -42,7 +42,8 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
 
 
 def _demonstrate(config: CollectConfig, run: Run, style: str) -> dict[str, int]:
-    env = run.make_env(config.env)
+    watched = run.viewer is not None  # the viewer follows a single environment
+    env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
     dataset = load("demos.dataset:Dataset").ensure(
         config.dataset, env.interface, config.env.options
     )
@@ -67,6 +68,6 @@ def _demonstrate(config: CollectConfig, run: Run, style: str) -> dict[str, int]:
             horizon=config.horizon,
             settle_steps=config.settle_steps,
             progress=progress,
-            on_step=run.on_step(env),
+            on_step=run.on_step(env) if watched else None,
         )
     return {"attempts": done.attempts, "successes": done.successes}

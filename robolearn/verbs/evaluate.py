@@ -14,7 +14,7 @@ from robolearn.config import EnvConfig
 from robolearn.evaluate import evaluate
 from robolearn.registry import load
 from robolearn.run import Run
-from robolearn.types import Environment, Episode, Policy
+from robolearn.types import Episode, Policy, VectorEnvironment
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class EvaluateConfig:
 
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
     """Load the policy and evaluate it; see ``measure`` for the summary."""
-    env = run.make_env(config.env)
-    policy = checkpoint.load_policy(_folder(Path(config.checkpoint)), env.interface)
-    return measure(policy, env, config.evaluation, run)
+    envs = run.make_envs(config.env, config.evaluation.episodes)
+    policy = checkpoint.load_policy(_folder(Path(config.checkpoint)), envs.interface)
+    return measure(policy, envs, config.env, config.evaluation, run)
 
 
 def _folder(path: Path) -> Path:
@@ -54,12 +54,16 @@ def _folder(path: Path) -> Path:
     return next((folder for folder in inside if folder.is_dir()), path)
 
 
-def measure(policy: Policy, env: Environment, config: EvaluationConfig, run: Run) -> dict[str, Any]:
+def measure(
+    policy: Policy, envs: VectorEnvironment, env: EnvConfig, config: EvaluationConfig, run: Run
+) -> dict[str, Any]:
     """Run the episodes, and write ``evaluation/`` with the seed and start state of each.
 
-    Summary: ``success``, its 95% Wilson ``interval``, ``episodes``.
+    The viewer, if there is one, replays episodes in an environment of its own, ``env``. Summary:
+    ``success``, its 95% Wilson ``interval``, ``episodes``.
     """
     shown = 0
+    stage = run.make_env(env) if run.viewer is not None and config.recorded else None
     seeds = np.random.SeedSequence(run.seed).generate_state(config.episodes).tolist()
     with run.counter(config.episodes, "evaluation") as counter:
 
@@ -68,10 +72,13 @@ def measure(policy: Policy, env: Environment, config: EvaluationConfig, run: Run
             counter.update()
             result = {"success": float(episode.success), "length": len(episode)}
             run.log(counter.n, **{f"evaluation/{name}": value for name, value in result.items()})
-            if run.viewer is not None and shown < config.recorded:
-                load("robolearn.viz:replay_episode")(run.viewer, env, episode)
+            if stage is not None and shown < config.recorded:
+                load("robolearn.viz:replay_episode")(run.viewer, stage, episode)
                 shown += 1
 
-        evaluation = evaluate(env, policy, seeds, config.horizon, on_episode=on_episode)
+        evaluation = evaluate(
+            envs, policy, seeds, config.horizon,
+            keep_states=stage is not None, on_episode=on_episode,
+        )  # fmt: skip
     evaluation.save(run.path("evaluation"))
     return evaluation.summary()
