@@ -9,11 +9,13 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from robolearn.errors import UserError, nearest
+from robolearn.errors import UserError
 from robolearn.types import ArraySpec, Observation, Spec
-from sim.mujoco_task import MujocoTask, Quantity, apply_draw, sensed, task_from, value
+from sim.mujoco_arrays import TaskArrays
+from sim.mujoco_start import EpisodeStart
+from sim.mujoco_task import MujocoTask, Quantity, task_from
 from sim.options import parse, require_positive
-from sim.physics import Physics, refresh
+from sim.physics import Physics, divergence, refresh
 from sim.rendering import Cameras
 from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
 
@@ -70,31 +72,34 @@ class MujocoEnv(gymnasium.Env):
     ) -> None:
         require_positive(where, control_hz=task.control_hz, horizon=task.horizon)
         self.model, self.data = model, mujoco.MjData(model)
-        self._task, self._where = task, where
-        self._substeps = _substeps(model, task.control_hz, where)
-        self._keyframe = _keyframe(model, task.keyframe, where)
+        self.task, self.substeps = task, _substeps(model, task.control_hz, where)
+        self.begin_episode = EpisodeStart(task, model, self.data, where)
+        self.physics = Physics(self.model, self.data)
+        self.physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
+        self.arrays = TaskArrays(task, model, self.data, where)
+        self._readings = np.zeros((1, self.arrays.layout.width))
         self._steps = 0
-        self._observed = [self._sensed(quantity) for quantity in task.observation]
-        self._rewards = {name: self._rule(goal) for name, goal in task.reward.items()}
-        self._success, self._failure = self._all_of(task.success), self._all_of(task.failure)
-        self._physics = Physics(self.model, self.data)
-        self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
         self._cameras = Cameras(
             model, self.data, options.cameras, options.image_size, where, options.fast_render
         )
-        self._action_range, action = _action_spec(model)
+        self.action_range, action = _action_spec(model)
         self.interface = Spec(
             environment=where,
-            observations={"state": self._state_spec(), **self._cameras.specs},
+            observations={"state": _state_spec(task, self.arrays), **self._cameras.specs},
             action=action,
-            period_s=self._substeps * model.opt.timestep,
+            period_s=self.substeps * model.opt.timestep,
         )
         self.observation_space, self.action_space = interface_spaces(self.interface)
 
     @property
     def mujoco_state_size(self) -> int:
         """How many leading entries of a state are time, qpos and qvel."""
-        return self._physics.mujoco_state_size
+        return self.physics.mujoco_state_size
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras that are observed."""
+        return self._cameras.names
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -112,25 +117,31 @@ class MujocoEnv(gymnasium.Env):
         ``info`` has "success", "is_success" (the same) and "reward_terms". Raises SpecError for an
         action of another shape and DataError for one that is not finite.
         """
-        self.data.ctrl[:] = self._action_range(checked_action(action, self.interface))
-        mujoco.mj_step(self.model, self.data, self._substeps)
+        self.data.ctrl[:] = self.action_range(checked_action(action, self.interface))
+        mujoco.mj_step(self.model, self.data, self.substeps)
+        error = self._divergence()
         refresh(self.model, self.data)
         self._steps += 1
-        terms = {name: rule(self.model, self.data) for name, rule in self._rewards.items()}
-        success = bool(self._success(self.model, self.data))
-        info = {"success": success, "is_success": success, "reward_terms": terms or {"task": 0.0}}
-        terminated = bool(self._failure(self.model, self.data))
-        truncated = self._steps >= self._task.horizon
-        return self._observe(), float(sum(terms.values())), terminated, truncated, info
+        outcome = self.arrays.evaluate(self._read())
+        success = bool(outcome.success[0])
+        terms = {name: float(term[0]) for name, term in self.arrays.named(outcome.terms).items()}
+        info = {"success": success, "is_success": success, "reward_terms": terms}
+        if error:
+            info["error"] = error
+        truncated = self._steps >= self.task.horizon or bool(error)
+        observation = self._with_images(outcome.observation)
+        reward, terminated = float(outcome.reward[0]), bool(outcome.failure[0])
+        return observation, reward, terminated, truncated, info
 
     def get_state(self) -> np.ndarray:
         """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
-        return np.append(self._physics.get_state(), self._steps)
+        return np.append(self.physics.get_state(), self._steps)
 
     def set_state(self, state: np.ndarray) -> Observation:
         """Restore what ``get_state`` of an environment with the same options gave."""
-        state = self._physics.checked(state, self._physics.size + 1)
-        self._physics.set_state(state[:-1])
+        state = self.physics.checked(state, self.physics.size + 1)
+        self.physics.set_state(state[:-1])
+        self.data.warning.number[:] = 0
         self._steps = int(state[-1])
         return self._observe()
 
@@ -139,62 +150,48 @@ class MujocoEnv(gymnasium.Env):
         self._cameras.close()
 
     def _observe(self) -> Observation:
-        values = [np.zeros(0), *(sense(self.model, self.data) for sense in self._observed)]
-        return {"state": np.concatenate(values, dtype=np.float32), **self._cameras.render()}
+        return self._with_images(self.arrays.evaluate(self._read()).observation)
+
+    def _with_images(self, observation: np.ndarray) -> Observation:
+        return {"state": observation[0], **self._cameras.render()}
+
+    def _read(self) -> np.ndarray:
+        """Give what the task looks at, [1, Q]."""
+        self.arrays.read(self.data, self._readings[0])
+        self.arrays.call(self.model, self.data, self._readings[0])
+        return self._readings
+
+    def _divergence(self) -> str | None:
+        """Look at the new state as MuJoCo would at the beginning of the next step."""
+        mujoco.mj_checkPos(self.model, self.data)
+        mujoco.mj_checkVel(self.model, self.data)
+        return divergence(self.data.warning.number)
 
     def _restart(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        if self._keyframe is None:
-            mujoco.mj_resetData(self.model, self.data)
-        else:
-            mujoco.mj_resetDataKeyframe(self.model, self.data, self._keyframe)
-        if callable(self._task.reset):
-            self._task.reset(self.model, self.data, rng)
-        else:
-            for draw in self._task.reset:
-                apply_draw(self.model, self.data, draw, rng, self._where)
+        self.begin_episode(self.model, self.data, np.random.default_rng(seed))
         refresh(self.model, self.data)
         self._steps = 0
 
-    def _sensed(self, quantity: Quantity):
-        return sensed(self.model, self.data, quantity, self._where)
 
-    def _rule(self, goal: Any):
-        """Turn a goal or a function into a function (model, data) -> weighted value."""
-        if callable(goal):
-            return lambda model, data: float(goal(model, data))
-        sense = self._sensed(goal.quantity)
-        return lambda model, data: goal.weight * value(goal, sense(model, data))
-
-    def _all_of(self, goals: Any):
-        """Turn goals or a function into a function (model, data) -> bool."""
-        if callable(goals):
-            return goals
-        sharp = [(goal, self._sensed(goal.quantity)) for goal in goals]
-        return lambda model, data: (
-            bool(sharp) and all(value(goal, sense(model, data)) == 1 for goal, sense in sharp)
-        )
-
-    def _state_spec(self) -> ArraySpec:
-        names: list[str] = []
-        for i, (quantity, sense) in enumerate(
-            zip(self._task.observation, self._observed, strict=True)
-        ):
-            entry = sense(self.model, self.data)
-            names += _entry_names(quantity if isinstance(quantity, str) else f"term{i}", entry)
-        return ArraySpec((len(names),), "float32", tuple(names))
+def _state_spec(task: MujocoTask, arrays: TaskArrays) -> ArraySpec:
+    names: list[str] = []
+    for i, (quantity, size) in enumerate(zip(task.observation, arrays.sizes, strict=True)):
+        names += _entry_names(quantity, i, size)
+    return ArraySpec((len(names),), "float32", tuple(names))
 
 
-def _entry_names(quantity: str, entry: np.ndarray) -> list[str]:
+def _entry_names(quantity: Quantity, i: int, size: int) -> list[str]:
     """Name a quantity's entries: ``site_pos:tip`` becomes ``tip_pos_x`` ... ."""
+    if not isinstance(quantity, str):
+        return flat_names(f"term{i}", np.zeros(size))
     parts = (part.strip().rpartition(":") for part in quantity.split(" - "))
     labels = [f"{name}_{kind.rpartition('_')[2]}" if kind else name for kind, _, name in parts]
     label = "_minus_".join(labels)
-    if entry.size == 3 and "_pos" in label:
+    if size == 3 and "_pos" in label:
         return [f"{label}_{axis}" for axis in AXES]
-    if entry.size == 4 and "_quat" in label:
+    if size == 4 and "_quat" in label:
         return [f"{label}_{axis}" for axis in "wxyz"]
-    return flat_names(label, entry)
+    return flat_names(label, np.zeros(size))
 
 
 def _substeps(model: mujoco.MjModel, control_hz: float, where: str) -> int:
@@ -205,13 +202,6 @@ def _substeps(model: mujoco.MjModel, control_hz: float, where: str) -> int:
             f"{model.opt.timestep} s per action; it must be a whole number"
         )
     return round(exact)
-
-
-def _keyframe(model: mujoco.MjModel, name: str, where: str) -> int | None:
-    known = [model.key(i).name for i in range(model.nkey)]
-    if name and name not in known:
-        raise UserError(f"{where}: no keyframe '{name}' in the model{nearest(name, known)}")
-    return known.index(name) if name else None
 
 
 def _action_spec(model: mujoco.MjModel) -> tuple[ActionRange, ArraySpec]:

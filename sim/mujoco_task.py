@@ -4,7 +4,7 @@ A task names physical quantities and says what is seen, what is rewarded, when i
 failed and what a reset draws. Everything can be written in YAML; where that is not enough, a plain
 function takes the place of a string or a rule.
 
-A **quantity** is a string, or a function ``(model, data) -> array``:
+A **quantity** is a string:
 
 - ``time``, ``qpos``, ``qvel``, ``act``, ``ctrl``: that array of MuJoCo's data
 - ``joint_pos:NAME``, ``joint_vel:NAME``: position and velocity of a joint (rad or m, per second)
@@ -12,6 +12,11 @@ A **quantity** is a string, or a function ``(model, data) -> array``:
 - ``body_quat:NAME``: orientation in the world, wxyz, [4]
 - ``sensor:NAME``: reading of a sensor
 - ``A - B``: the difference of two of these
+
+or a ``Formula`` of such strings, or a plain function ``(model, data) -> array``. In a batch
+(``sim.make_vec``) strings and formulas are evaluated for all environments at once. A plain function
+is called for each, holds the interpreter's lock, and has MuJoCo compute accelerations and forces a
+second time, since it may read them: use one where nothing else will do.
 
 Example, in YAML::
 
@@ -33,23 +38,37 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from sim.options import parse
+from sim.segments import Segment, part
 
 Sensed = Callable[[mujoco.MjModel, mujoco.MjData], Any]
-Quantity = str | Sensed
 
 ARRAYS = ("time", "qpos", "qvel", "act", "ctrl")
-# kind -> (what mujoco calls the element, attribute of its view of the data)
+# kind -> (what mujoco calls the element, attribute of its view of the data, array of the data)
 NAMED = {
-    "joint_pos": ("joint", "qpos"),
-    "joint_vel": ("joint", "qvel"),
-    "body_pos": ("body", "xpos"),
-    "body_quat": ("body", "xquat"),
-    "geom_pos": ("geom", "xpos"),
-    "site_pos": ("site", "xpos"),
-    "sensor": ("sensor", "data"),
+    "joint_pos": ("joint", "qpos", "qpos"),
+    "joint_vel": ("joint", "qvel", "qvel"),
+    "body_pos": ("body", "xpos", "xpos"),
+    "body_quat": ("body", "xquat", "xquat"),
+    "geom_pos": ("geom", "xpos", "geom_xpos"),
+    "site_pos": ("site", "xpos", "site_xpos"),
+    "sensor": ("sensor", "data", "sensordata"),
 }
-SETTABLE = ("joint_pos", "joint_vel", "body_pos")
-VALUE_AT_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A quantity computed from others, for N environments at once.
+
+    ``Formula(("joint_pos:hinge",), np.cos)`` is the cosine of an angle.
+    """
+
+    inputs: tuple[str, ...]
+    """Quantities that the function is given, in order."""
+    function: Callable[..., np.ndarray]
+    """Takes one array [N, k] for each input; gives [N], or [N, m] for m entries."""
+
+
+Quantity = str | Formula | Sensed
 
 
 @dataclass(frozen=True)
@@ -97,11 +116,11 @@ class MujocoTask:
     """Control steps after which an episode is truncated."""
     observation: tuple[Quantity, ...] = ("qpos", "qvel")
     """Quantities that make up ``"state"``, in order."""
-    reward: Mapping[str, Goal | Sensed] = field(default_factory=dict)
-    """Named terms; the reward is their sum."""
-    success: tuple[Goal, ...] | Sensed = ()
+    reward: Mapping[str, Goal | Formula | Sensed] = field(default_factory=dict)
+    """Named terms; the reward is their sum. A formula or a function gives the term's value."""
+    success: tuple[Goal, ...] | Formula | Sensed = ()
     """The task has succeeded while all of these hold; never, if there are none."""
-    failure: tuple[Goal, ...] | Sensed = ()
+    failure: tuple[Goal, ...] | Formula | Sensed = ()
     """The episode ends (``terminated``) as soon as all of these hold."""
     keyframe: str = ""
     """Keyframe of the model that an episode starts from; none for the model's own pose."""
@@ -127,81 +146,19 @@ def task_from(values: MujocoTask | Mapping[str, Any], where: str) -> MujocoTask:
     return parse(MujocoTask, values, f"{where}: task")
 
 
-def sensed(model: mujoco.MjModel, data: mujoco.MjData, quantity: Quantity, where: str) -> Sensed:
-    """Turn a quantity into a function that gives a copy of its value, float64 [n].
-
-    Names are looked up now: raises UserError for an unknown kind or name.
-    """
-    if callable(quantity):
-        return lambda model, data: np.array(quantity(model, data), np.float64).ravel()
-    first, minus, second = quantity.partition(" - ")
-    if minus:
-        a, b = (sensed(model, data, part.strip(), where) for part in (first, second))
-        return lambda model, data: a(model, data) - b(model, data)
-    if quantity in ARRAYS:
-        return lambda model, data: np.array(getattr(data, quantity), np.float64).ravel()
-    view, attribute = _view(model, data, quantity, where)
-    return lambda model, data: np.array(getattr(view, attribute), np.float64).ravel()
-
-
-def value(goal: Goal, quantity: np.ndarray) -> float:
-    """Say how well a goal is met: 1 within its bounds, falling to 0 outside as a Gaussian."""
-    size = float(quantity[0]) if quantity.size == 1 else float(np.linalg.norm(quantity))
-    outside = max(goal.low - size, size - goal.high, 0.0)
-    if goal.margin == 0 or outside == 0:
-        return float(outside == 0)
-    return float(VALUE_AT_MARGIN ** ((outside / goal.margin) ** 2))
-
-
-def apply_draw(
-    model: mujoco.MjModel, data: mujoco.MjData, draw: Draw, rng: np.random.Generator, where: str
-) -> None:
-    """Draw a quantity and write it into the state, or a fixed body's place into the model."""
-    kind, _, name = draw.quantity.partition(":")
-    if kind not in SETTABLE:
-        raise UserError(f"{where}: reset can set {', '.join(SETTABLE)}, not '{draw.quantity}'")
-    view, attribute = _view(model, data, draw.quantity, where)
-    target = _body_place(model, data, name) if kind == "body_pos" else getattr(view, attribute)
-    try:
-        low, high = (
-            np.broadcast_to(draw.low, target.shape),
-            np.broadcast_to(draw.high, target.shape),
-        )
-    except ValueError:
-        raise UserError(
-            f"{where}: reset {draw.quantity} has {target.size} entries; low={draw.low!r} and "
-            f"high={draw.high!r} do not fit"
-        ) from None
-    if (low > high).any():
-        raise UserError(
-            f"{where}: reset {draw.quantity}: low={draw.low!r} above high={draw.high!r}"
-        )
-    target[:] = rng.uniform(low, high)
-
-
-def _body_place(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
-    """Give the array [3] that says where a body is: free joint, mocap body or model."""
-    body = model.body(name)
-    joint = body.jntadr[0]
-    if joint >= 0 and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
-        start = model.jnt_qposadr[joint]
-        return data.qpos[start : start + 3]
-    mocap = body.mocapid[0]
-    return data.mocap_pos[mocap] if mocap >= 0 else body.pos
-
-
-def _view(model: mujoco.MjModel, data: mujoco.MjData, quantity: str, where: str) -> tuple[Any, str]:
+def named_segment(model: mujoco.MjModel, data: mujoco.MjData, quantity: str, where: str) -> Segment:
+    """Find ``KIND:NAME`` in the data; raise UserError for an unknown kind or name."""
     kind, _, name = quantity.partition(":")
     if kind not in NAMED:
         raise UserError(f"{where}: unknown quantity '{quantity}'{nearest(kind, [*ARRAYS, *NAMED])}")
-    element, attribute = NAMED[kind]
+    element, attribute, array = NAMED[kind]
     count = {"joint": model.njnt, "body": model.nbody, "geom": model.ngeom}.get(
         element, model.nsite if element == "site" else model.nsensor
     )
     known = [getattr(model, element)(i).name for i in range(count)]
     if name not in known:
         raise UserError(f"{where}: no {element} '{name}' in the model{nearest(name, known)}")
-    return getattr(data, element)(name), attribute
+    return part(data, array, getattr(getattr(data, element)(name), attribute))
 
 
 def _rule(kind: type, values: Any, where: str) -> Any:

@@ -1,5 +1,7 @@
 """A MuJoCo state as one vector, and derived quantities that describe it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 
 import mujoco
@@ -10,6 +12,10 @@ from robolearn.errors import SpecError
 # mj_getState writes its parts in the order of their bits: time, qpos, qvel, then activations, warm
 # start, controls, applied forces, equality flags, mocap poses, user data and plugin state.
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
+DIVERGED = tuple(
+    int(getattr(mujoco.mjtWarning, f"mjWARN_{name}"))
+    for name in ("BADQPOS", "BADQVEL", "BADQACC", "BADCTRL")
+)
 
 
 def refresh(model: mujoco.MjModel, data: mujoco.MjData) -> None:
@@ -22,6 +28,12 @@ def refresh(model: mujoco.MjModel, data: mujoco.MjData) -> None:
     warm_start = data.qacc_warmstart.copy()
     mujoco.mj_forward(model, data)
     data.qacc_warmstart[:] = warm_start
+
+
+def divergence(warnings: np.ndarray) -> str | None:
+    """Say what MuJoCo found wrong, from its counts of warnings [kinds] since the last reset."""
+    found = [mujoco.mjtWarning(kind).name for kind in DIVERGED if warnings[kind]]
+    return f"the simulation diverged ({', '.join(found)})" if found else None
 
 
 class Physics:
@@ -37,11 +49,17 @@ class Physics:
         self.mujoco_state_size = 1 + model.nq + model.nv  # time, qpos, qvel
         self._integration_size = mujoco.mj_stateSize(model, INTEGRATION)
         self._varying: list[tuple[np.ndarray, np.ndarray]] = []  # flat view, indices into it
+        self._names: list[str] = []  # of the arrays in ``_varying``
 
     @property
     def size(self) -> int:
         """Number of entries of the state."""
         return self._integration_size + sum(len(indices) for _, indices in self._varying)
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether resets write into the model, so that a model belongs to one simulation."""
+        return bool(self._varying)
 
     def watch(self, resets: Iterable[Callable[[], object]]) -> None:
         """Call every reset, and make the model entries in which they differ part of the state."""
@@ -56,6 +74,15 @@ class Physics:
                 differs |= other[name] != first[name]
             if differs.any():
                 self._varying.append((flat, np.flatnonzero(differs)))
+                self._names.append(name)
+
+    def like(self, model: mujoco.MjModel, data: mujoco.MjData) -> Physics:
+        """Give the same for another data, and for the same model or a copy of it."""
+        other = Physics(model, data)
+        other._names = self._names
+        for name, (_, indices) in zip(self._names, self._varying, strict=True):
+            other._varying.append((getattr(model, name).reshape(-1), indices))
+        return other
 
     def get_state(self) -> np.ndarray:
         """Give the state [S]: mjSTATE_INTEGRATION, then the model entries that resets change."""

@@ -337,4 +337,8 @@ def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> V
 
         if why_not(template) is None:
             return RobosuiteVectorEnv(template, n, threads)
+    if name.startswith("mujoco/") and not template.cameras:
+        from sim.vector_mujoco import MujocoVectorEnv
+
+        return MujocoVectorEnv(template, n, threads)
     return ManyEnvs([template, *(make(name, **options) for _ in range(n - 1))], threads)

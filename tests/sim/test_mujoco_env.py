@@ -8,26 +8,27 @@ import pytest
 
 import sim
 from robolearn.errors import UserError
-from sim.mujoco_task import Draw, Goal, MujocoTask, value
+from sim.mujoco_arrays import goal_value
+from sim.mujoco_task import Draw, Goal, MujocoTask
 
 ARM = f"mujoco/{Path(__file__).parent / 'models' / 'arm.xml'}"
 TO_TARGET = "site_pos:tip - site_pos:target"
 
 
 @pytest.mark.parametrize(
-    ("goal", "quantity", "expected"),
+    ("goal", "size", "expected"),
     [
-        (Goal("q"), [0.0], 1.0),
-        (Goal("q"), [0.1], 0.0),
-        (Goal("q", high=0.5), [0.3, 0.4], 1.0),
-        (Goal("q", margin=2.0), [2.0], 0.1),
-        (Goal("q", margin=2.0), [1.0], 0.1**0.25),
-        (Goal("q", low=1.0, high=2.0, margin=1.0), [0.0], 0.1),
-        (Goal("q", low=-2.0, high=-1.0), [-1.5], 1.0),
+        (Goal("q"), 0.0, 1.0),
+        (Goal("q"), 0.1, 0.0),
+        (Goal("q", high=0.5), 0.5, 1.0),
+        (Goal("q", margin=2.0), 2.0, 0.1),
+        (Goal("q", margin=2.0), 1.0, 0.1**0.25),
+        (Goal("q", low=1.0, high=2.0, margin=1.0), 0.0, 0.1),
+        (Goal("q", low=-2.0, high=-1.0), -1.5, 1.0),
     ],
 )
-def test_value_of_a_goal(goal, quantity, expected):
-    assert value(goal, np.array(quantity)) == pytest.approx(expected)
+def test_value_of_a_goal(goal, size, expected):
+    assert goal_value(size, goal.low, goal.high, goal.margin) == pytest.approx(expected)
 
 
 def test_quantities_and_their_names():

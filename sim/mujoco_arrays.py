@@ -1,0 +1,277 @@
+"""A ``MujocoTask`` bound to a model: observations, rewards and success of N environments at once.
+
+Everything that the task names becomes columns of ``readings`` [N, Q]: entries of MuJoCo's arrays,
+which the engine copies, and what functions give. A quantity is then the difference of two lists of
+columns, of which the second may be a column of zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import mujoco
+import numpy as np
+from numba import njit
+
+from robolearn.errors import UserError
+from sim.mujoco_task import ARRAYS, Formula, Goal, MujocoTask, Quantity, named_segment
+from sim.segments import Layout, Segment, whole
+
+VALUE_AT_MARGIN = 0.1
+
+
+class Columns(NamedTuple):
+    """A quantity: the entries ``plus`` of a row less the entries ``minus``, [k] each."""
+
+    plus: np.ndarray
+    minus: np.ndarray
+
+
+class Rules(NamedTuple):
+    """Goals, and functions in their place, as arrays over R rules."""
+
+    columns: Columns
+    starts: np.ndarray  # [R + 1] where each rule's entries begin among the columns
+    plain: np.ndarray  # [R] bool: a function, whose value is taken as it is
+    low: np.ndarray  # [R], as are the next three
+    high: np.ndarray
+    margin: np.ndarray
+    weight: np.ndarray
+    ends: np.ndarray  # [3] behind the last rule of the reward, of the success, of the failure
+
+
+class Outcome(NamedTuple):
+    """What N environments show after a step."""
+
+    observation: np.ndarray  # [N, O] float32
+    terms: np.ndarray  # [R, N] weighted terms of the reward
+    reward: np.ndarray  # [N]
+    success: np.ndarray  # [N] bool
+    failure: np.ndarray  # [N] bool
+
+
+class TaskArrays:
+    """Evaluates a task on readings [N, Q] that are laid out by ``layout``.
+
+    ``forward`` says that accelerations and forces must be up to date in what is read. Raises
+    UserError for unknown names and for functions whose result has another size than it must.
+    """
+
+    def __init__(
+        self, task: MujocoTask, model: mujoco.MjModel, data: mujoco.MjData, where: str
+    ) -> None:
+        self._model, self._data, self._where = model, data, where
+        self.layout = Layout()
+        self._nothing = self.layout.reserve(1).start  # a column of zeros
+        self._functions: list[tuple[Callable[..., Any], slice]] = []
+        self._formulas: list[tuple[Formula, list[Columns], slice]] = []
+        self.forward = False
+        observed = [self._columns(quantity) for quantity in task.observation]
+        self.sizes = [len(columns.plus) for columns in observed]
+        self._observed = _joined(observed)
+        self._terms = tuple(task.reward)
+        self._rules = self._bound(
+            task.reward, _numbered("success", task.success), _numbered("failure", task.failure)
+        )
+
+    @property
+    def calls_python(self) -> bool:
+        """Whether ``call`` does anything: the task has functions ``(model, data) -> value``."""
+        return bool(self._functions)
+
+    def read(self, data: mujoco.MjData, row: np.ndarray) -> None:
+        """Copy MuJoCo's entries into a row [Q], as the compiled engine does."""
+        row[Layout.TIME] = data.time
+        for segment, columns in self.layout.segments.items():
+            row[columns] = segment.view(data)
+
+    def call(self, model: mujoco.MjModel, data: mujoco.MjData, row: np.ndarray) -> None:
+        """Call the functions ``(model, data) -> value`` for one environment's row [Q]."""
+        for function, columns in self._functions:
+            row[columns] = np.ravel(function(model, data))
+
+    def evaluate(self, readings: np.ndarray) -> Outcome:
+        """Give all that the task says of N environments."""
+        for formula, inputs, columns in self._formulas:
+            values = formula.function(*(_values(one, readings) for one in inputs))
+            readings[:, columns] = np.reshape(values, (len(readings), -1))
+        n = len(readings)
+        outcome = Outcome(
+            observation=np.empty((n, len(self._observed.plus)), np.float32),
+            terms=np.empty((len(self._terms), n)),
+            reward=np.zeros(n),
+            success=np.empty(n, bool),
+            failure=np.empty(n, bool),
+        )
+        _evaluate(readings, self._observed, self._rules, outcome)
+        return outcome
+
+    def named(self, terms: np.ndarray) -> dict[str, np.ndarray]:
+        """Give the reward's terms [R, N] by name; "task", which is 0, if the task has none."""
+        if not self._terms:
+            return {"task": np.zeros(terms.shape[1])}
+        return dict(zip(self._terms, terms, strict=True))
+
+    # ------------------------------------------------------------------------------- construction
+
+    def _columns(self, quantity: Quantity) -> Columns:
+        if isinstance(quantity, Formula):
+            return self._formula(quantity)
+        if callable(quantity):
+            return self._function(quantity)
+        first, minus, second = quantity.partition(" - ")
+        plus = self._place(first.strip())
+        if not minus:
+            return self._alone(plus)
+        less = self._place(second.strip())
+        if len(plus) != len(less) and 1 not in (len(plus), len(less)):
+            raise UserError(
+                f"{self._where}: '{quantity}': {len(plus)} entries less {len(less)} entries"
+            )
+        return Columns(*np.broadcast_arrays(plus, less))
+
+    def _place(self, name: str) -> np.ndarray:
+        if name == "time":
+            return np.array([Layout.TIME])
+        segment = self._segment(name)
+        self.forward |= segment.array == "sensordata" and self._is_of_acceleration(segment)
+        return _range(self.layout.add(segment))
+
+    def _segment(self, quantity: str) -> Segment:
+        if quantity in ARRAYS:
+            return whole(self._data, quantity)
+        return named_segment(self._model, self._data, quantity, self._where)
+
+    def _is_of_acceleration(self, segment: Segment) -> bool:
+        sensor = int(np.flatnonzero(self._model.sensor_adr == segment.start)[-1])
+        return self._model.sensor_needstage[sensor] == mujoco.mjtStage.mjSTAGE_ACC
+
+    def _function(self, function: Callable[..., Any]) -> Columns:
+        self.forward = True  # who knows what it reads
+        columns = self.layout.reserve(np.size(function(self._model, self._data)))
+        self._functions.append((function, columns))
+        return self._alone(_range(columns))
+
+    def _formula(self, formula: Formula) -> Columns:
+        inputs = [self._columns(quantity) for quantity in formula.inputs]
+        two = np.zeros((2, self.layout.width))  # would show a result that is not one for each
+        for row in two:
+            self.read(self._data, row)
+            self.call(self._model, self._data, row)
+        values = np.asarray(formula.function(*(_values(one, two) for one in inputs)))
+        if values.ndim not in (1, 2) or len(values) != 2:
+            raise UserError(
+                f"{self._where}: the formula of {', '.join(formula.inputs)} gives shape "
+                f"{values.shape} for 2 environments instead of (2,) or (2, entries)"
+            )
+        columns = self.layout.reserve(values.size // 2)
+        self._formulas.append((formula, inputs, columns))
+        return self._alone(_range(columns))
+
+    def _alone(self, plus: np.ndarray) -> Columns:
+        return Columns(plus, np.full_like(plus, self._nothing))
+
+    def _bound(self, *kinds: Mapping[str, Any]) -> Rules:
+        rules = [rule for kind in kinds for rule in kind.items()]
+        columns = [self._rule_columns(name, rule) for name, rule in rules]
+        goals = [rule if isinstance(rule, Goal) else Goal("") for _, rule in rules]
+        return Rules(
+            columns=_joined(columns),
+            starts=np.cumsum([0, *(len(one.plus) for one in columns)]),
+            plain=np.array([not isinstance(rule, Goal) for _, rule in rules], bool),
+            low=np.array([goal.low for goal in goals], float),
+            high=np.array([goal.high for goal in goals], float),
+            margin=np.array([goal.margin for goal in goals], float),
+            weight=np.array([goal.weight for goal in goals], float),
+            ends=np.cumsum([len(kind) for kind in kinds]),
+        )
+
+    def _rule_columns(self, name: str, rule: Any) -> Columns:
+        columns = self._columns(rule.quantity if isinstance(rule, Goal) else rule)
+        if not len(columns.plus):
+            raise UserError(f"{self._where}: {name}: the quantity has no entries")
+        if not isinstance(rule, Goal) and len(columns.plus) != 1:
+            raise UserError(f"{self._where}: {name}: {len(columns.plus)} values instead of one")
+        return columns
+
+
+def _numbered(name: str, rules: Any) -> dict[str, Any]:
+    """Name goals, or the one function that takes their place, for messages."""
+    if callable(rules) or isinstance(rules, Formula):
+        return {name: rules}
+    return {f"{name}[{i}]": goal for i, goal in enumerate(rules)}
+
+
+def _joined(columns: list[Columns]) -> Columns:
+    nothing = [np.zeros(0, int)]
+    plus, minus = [one.plus for one in columns], [one.minus for one in columns]
+    return Columns(np.concatenate(nothing + plus), np.concatenate(nothing + minus))
+
+
+def _values(quantity: Columns, readings: np.ndarray) -> np.ndarray:
+    """Give a quantity [N, k]."""
+    return readings[:, quantity.plus] - readings[:, quantity.minus]
+
+
+def _range(columns: slice) -> np.ndarray:
+    return np.arange(columns.start, columns.stop)
+
+
+# ------------------------------------------------------------------------------------ compiled code
+
+
+@njit(cache=True, error_model="numpy")
+def goal_value(size: float, low: float, high: float, margin: float) -> float:
+    """Say how well a goal is met: 1 within the bounds, falling to 0 outside as a Gaussian.
+
+    At the margin's distance it is VALUE_AT_MARGIN; without a margin it is 0 everywhere outside.
+    """
+    outside = max(low - size, size - high, 0.0)
+    if margin == 0 or outside == 0:
+        return 1.0 if outside == 0 else 0.0
+    return VALUE_AT_MARGIN ** ((outside / margin) ** 2)
+
+
+@njit(error_model="numpy")
+def _size(row: np.ndarray, columns: Columns, start: int, stop: int) -> float:
+    """Give the only entry of a quantity with its sign, or the norm of several."""
+    if stop - start == 1:
+        return row[columns.plus[start]] - row[columns.minus[start]]
+    total = 0.0
+    for k in range(start, stop):
+        total += (row[columns.plus[k]] - row[columns.minus[k]]) ** 2
+    return math.sqrt(total)
+
+
+@njit(error_model="numpy")
+def _rule_value(row: np.ndarray, rules: Rules, r: int) -> float:
+    size = _size(row, rules.columns, rules.starts[r], rules.starts[r + 1])
+    if rules.plain[r]:
+        return size
+    return goal_value(size, rules.low[r], rules.high[r], rules.margin[r])
+
+
+@njit(error_model="numpy")
+def _all_met(row: np.ndarray, rules: Rules, first: int, end: int) -> bool:
+    """Say whether rules hold: goals wholly, functions if not zero; none do not."""
+    for r in range(first, end):
+        value = _rule_value(row, rules, r)
+        if value == 0 or (value != 1 and not rules.plain[r]):
+            return False
+    return end > first
+
+
+@njit(cache=True, error_model="numpy")
+def _evaluate(readings: np.ndarray, observed: Columns, rules: Rules, outcome: Outcome) -> None:
+    of_reward, of_success, of_failure = rules.ends
+    for n in range(len(readings)):
+        row = readings[n]
+        for o in range(len(observed.plus)):
+            outcome.observation[n, o] = row[observed.plus[o]] - row[observed.minus[o]]
+        for r in range(of_reward):
+            outcome.terms[r, n] = rules.weight[r] * _rule_value(row, rules, r)
+            outcome.reward[n] += outcome.terms[r, n]
+        outcome.success[n] = _all_met(row, rules, of_reward, of_success)
+        outcome.failure[n] = _all_met(row, rules, of_success, of_failure)

@@ -1,0 +1,94 @@
+"""Tasks on somebody's own MuJoCo model in batches: N simulations, and the task as arrays."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from gymnasium.utils import seeding
+
+from robolearn.types import Observation
+from sim.engine_batch import BatchPhysics
+from sim.mujoco_env import MujocoEnv
+from sim.vector import Moves, VectorEnv
+
+
+class MujocoVectorEnv(VectorEnv):
+    """N episodes of one ``MujocoTask``; takes over ``template``, which must have no cameras.
+
+    The environments share a model unless resets write into it (a fixed body that is moved; a mocap
+    body does not need it): then each has a copy. ``physics`` holds the simulations.
+    """
+
+    def __init__(self, template: MujocoEnv, n: int, threads: int) -> None:
+        super().__init__(template.interface, template, n, threads)
+        self._template, self._task = template, template.arrays
+        model, own = template.model, template.physics.changes_model
+        models = [copy.copy(model) if own else model for _ in range(n)]
+        self.physics = BatchPhysics(
+            models, template.substeps, self._task.layout, self._task.forward
+        )
+        self._states = [
+            template.physics.like(one, data)
+            for one, data in zip(models, self.physics.data, strict=True)
+        ]
+        self._steps = np.zeros(n, int)
+        self._generators = [seeding.np_random()[0] for _ in range(n)]
+
+    @property
+    def mujoco_state_size(self) -> int:
+        """How many leading entries of a state are time, qpos and qvel."""
+        return self._template.mujoco_state_size
+
+    def close_extras(self, **kwargs: object) -> None:
+        """Stop the threads."""
+        super().close_extras(**kwargs)
+        self._template.close()
+
+    def _seed(self, i: int, seed: int | None) -> None:
+        if seed is not None:
+            self._generators[i] = seeding.np_random(seed)[0]
+
+    def _reset(self, i: int) -> None:
+        rng = np.random.default_rng(int(self._generators[i].integers(2**32)))
+        self._template.begin_episode(self.physics.models[i], self.physics.data[i], rng)
+        self._steps[i] = 0
+        self._look(i)
+
+    def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
+        self.physics.ctrl[:] = self._template.action_range(actions)
+        self.physics.step(np.array(rows, np.int64), self._pool, self._threads)
+        self._steps[rows] += 1
+        if self._task.calls_python:
+            for i in rows:
+                self._guarded(self._call, i)
+        outcome = self._task.evaluate(self.physics.readings)
+        return Moves(
+            observations={"state": outcome.observation},
+            reward=outcome.reward,
+            terminated=outcome.failure,
+            truncated=self._steps >= self._template.task.horizon,
+            success=outcome.success,
+            terms=self._task.named(outcome.terms),
+            errors=self.physics.failures(rows),
+        )
+
+    def _observe(self) -> Observation:
+        return {"state": self._task.evaluate(self.physics.readings).observation}
+
+    def _get_state(self, i: int) -> np.ndarray:
+        return np.append(self._states[i].get_state(), self._steps[i])
+
+    def _set_state(self, i: int, state: np.ndarray) -> None:
+        state = self._states[i].checked(state, self._states[i].size + 1)
+        self._states[i].set_state(state[:-1])
+        self._steps[i] = int(state[-1])
+        self._look(i)
+
+    def _look(self, i: int) -> None:
+        self.physics.look(i)
+        self._call(i)
+
+    def _call(self, i: int) -> None:
+        """Call the task's own functions for environment i."""
+        self._task.call(self.physics.models[i], self.physics.data[i], self.physics.readings[i])
