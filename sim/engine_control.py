@@ -39,6 +39,8 @@ from sim.osc import (
 )
 from sim.osc_fast import fast_joint_torque
 
+SOURCES = ("engine_control", "engine_lapack", "engine_mujoco", "engine_tables", "osc", "osc_fast")
+
 
 @functools.cache
 def control_step() -> Callable[..., None]:
@@ -47,9 +49,8 @@ def control_step() -> Callable[..., None]:
     numba compares this file with the cache but not those that it calls: the digest of all of them
     becomes part of the key.
     """
-    here = Path(__file__).parent
-    paths = sorted([*here.glob("engine*.py"), *here.glob("osc*.py")])
-    return _compile_control_step(source_digest([path.read_bytes() for path in paths]))
+    paths = [Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+    return _compile_control_step(source_digest(path.read_bytes() for path in paths))
 
 
 def source_digest(sources: Iterable[bytes]) -> str:
@@ -83,6 +84,8 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
             for g in range(len(grippers)):
                 sim.ctrl[grippers[g].actuator] = controls[g]
             for p in range(len(arms)):
+                if arms[p].kind == OSC and (substep == 0 or arms[p].base_moves):
+                    _set_world_goal(sim, arms[p], goals[p], lapack)
                 _run_arm(sim, arms[p], memories[p], goals[p], lapack)
             mj_step2(sim.model, sim.data)
 
@@ -161,6 +164,28 @@ def _set_hand_goal(
 
 
 @njit(error_model="numpy")
+def _set_world_goal(sim: Simulation, arm: np.record, goal: np.record, lapack: Lapack) -> None:
+    """Set the hand's goal pose in the world; it moves within a control step if the base does."""
+    base_pos, base_rotation = _site_pose(sim, arm.base_site)
+    position, rotation = np.empty(3), np.empty((3, 3))
+    for i in range(3):
+        goal.base_pos[i], position[i] = base_pos[i], goal.position[i]
+        for j in range(3):
+            goal.base_rotation[i, j], rotation[i, j] = base_rotation[i, j], goal.rotation[i, j]
+    if arm.base_frame:
+        outside, turned = np.empty(3), np.empty((3, 3))
+        apply(base_rotation, False, position, outside, lapack)
+        multiply(base_rotation, False, rotation, False, turned, lapack)
+        for i in range(3):
+            position[i] = base_pos[i] + outside[i]
+        rotation = turned
+    for i in range(3):
+        goal.world_position[i] = position[i]
+        for j in range(3):
+            goal.world_rotation[i, j] = rotation[i, j]
+
+
+@njit(error_model="numpy")
 def _site_pose(sim: Simulation, site: int) -> tuple[np.ndarray, np.ndarray]:
     position, rotation = np.empty(3), np.empty((3, 3))
     for i in range(3):
@@ -227,14 +252,13 @@ def _run_osc(
     goal: np.record,
     lapack: Lapack,
 ) -> np.ndarray:
-    goal_pos, goal_rotation = _goal_in_world(sim, arm, goal, lapack)
     position, rotation = _site_pose(sim, arm.site)
     base_site = arm.base_site if arm.base_moves else -1
     jacobian, linear, angular = hand_motion(sim, arm.site, base_site, dofs, lapack)
-    turn = orientation_error(goal_rotation, rotation)
+    turn = orientation_error(goal.world_rotation, rotation)
     wish = np.empty(6)
     for i in range(3):
-        wish[i] = (goal_pos[i] - position[i]) * goal.kp[i] + -linear[i] * goal.kd[i]
+        wish[i] = (goal.world_position[i] - position[i]) * goal.kp[i] + -linear[i] * goal.kd[i]
         wish[3 + i] = turn[i] * goal.kp[3 + i] + -angular[i] * goal.kd[3 + i]
     pull = np.empty(len(dofs))
     for i in range(len(dofs)):
@@ -246,26 +270,6 @@ def _run_osc(
         if fast_joint_torque(mass, jacobian, wish, pull, bias, uncouple, torque):
             return torque
     return joint_torque(mass, jacobian, wish, pull, bias, uncouple, lapack)
-
-
-@njit(error_model="numpy")
-def _goal_in_world(
-    sim: Simulation, arm: np.record, goal: np.record, lapack: Lapack
-) -> tuple[np.ndarray, np.ndarray]:
-    base_pos, base_rotation = _site_pose(sim, arm.base_site)
-    position, rotation = np.empty(3), np.empty((3, 3))
-    for i in range(3):
-        goal.base_pos[i], position[i] = base_pos[i], goal.position[i]
-        for j in range(3):
-            goal.base_rotation[i, j], rotation[i, j] = base_rotation[i, j], goal.rotation[i, j]
-    if not arm.base_frame:
-        return position, rotation
-    outside, turned = np.empty(3), np.empty((3, 3))
-    apply(base_rotation, False, position, outside, lapack)
-    multiply(base_rotation, False, rotation, False, turned, lapack)
-    for i in range(3):
-        outside[i] = base_pos[i] + outside[i]
-    return outside, turned
 
 
 @njit(error_model="numpy")

@@ -96,6 +96,8 @@ GOAL = np.dtype(
         ("base_rotation", np.float64, (3, 3)),
         ("position", np.float64, (3,)),  # of the hand (m)
         ("rotation", np.float64, (3, 3)),
+        ("world_position", np.float64, (3,)),  # the same in the world's frame
+        ("world_rotation", np.float64, (3, 3)),
         ("joint", *_entries),  # joint positions, velocities or torques; for OSC the scaled command
         ("kp", *_entries),
         ("kd", *_entries),

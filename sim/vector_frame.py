@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import mujoco
 import numpy as np
+from numba import njit
 
 
 class Frame:
@@ -39,7 +40,17 @@ class Frame:
         mujoco.mj_step1(model, data)
         self.qpos[i], self.body_pos[i], self.body_quat[i] = data.qpos, data.xpos, data.xquat
         self.site_pos[i] = data.site_xpos
-        one, other = data.contact.geom.T  # [contacts] each
-        touches = self._first[:, one] & self._second[:, other]
-        touches |= self._first[:, other] & self._second[:, one]
-        self.touching[i] = touches.any(axis=1)
+        contacts = np.ascontiguousarray(data.contact.geom)  # [contacts, 2]
+        _find_touching(contacts, self._first, self._second, self.touching[i])
+
+
+@njit(cache=True)
+def _find_touching(
+    contacts: np.ndarray, first: np.ndarray, second: np.ndarray, touching: np.ndarray
+) -> None:
+    """Say for every pair of sets of geoms, bool [G, geoms] each, whether there is a contact [G]."""
+    for g in range(len(touching)):
+        touching[g] = False
+        for one, other in contacts:
+            if first[g, one] and second[g, other] or first[g, other] and second[g, one]:
+                touching[g] = True

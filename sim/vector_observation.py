@@ -141,8 +141,8 @@ def _relative_position(body: int, origin: Quantity, orientation: Quantity) -> Qu
     def relative(frame: Frame) -> np.ndarray:
         offset = frame.body_pos[:, body] - origin(frame)
         w, v = orientation(frame)[:, :1], -orientation(frame)[:, 1:]  # the inverse rotation
-        turn = 2 * np.cross(v, offset)
-        return offset + w * turn + np.cross(v, turn)
+        turn = 2 * _cross(v, offset)
+        return offset + w * turn + _cross(v, turn)
 
     return relative
 
@@ -152,8 +152,15 @@ def _relative_quaternion(body: int, orientation: Quantity) -> Quantity:
         q, p = orientation(frame), frame.body_quat[:, body]
         w, v = q[:, :1], -q[:, 1:]
         scalar = w * p[:, :1] - (v * p[:, 1:]).sum(axis=1, keepdims=True)
-        vector = w * p[:, 1:] + p[:, :1] * v + np.cross(v, p[:, 1:])
+        vector = w * p[:, 1:] + p[:, :1] * v + _cross(v, p[:, 1:])
         product = np.concatenate([scalar, vector], axis=1)
         return np.where(product[:, :1] < 0, -product, product)
 
     return relative
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Give the cross products of vectors [N, 3]; numpy's own takes four times as long for few."""
+    a, b = a.T, b.T
+    product = a[[1, 2, 0]] * b[[2, 0, 1]] - a[[2, 0, 1]] * b[[1, 2, 0]]
+    return product.T

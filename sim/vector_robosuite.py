@@ -6,7 +6,9 @@ its own, which costs a megabyte, and is stepped, observed and rewarded without r
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 
 import mujoco
 import numpy as np
@@ -61,11 +63,10 @@ class RobosuiteVectorEnv(VectorEnv):
         super().__init__(template.interface, template, n, threads)
         self._template, self._robosuite = template, template._env
         arms, grippers, self._task, self._reader = _parts(template)
-        varying = template._physics._varying
-        self._models = _models(template, n)
-        self._slots = [
-            Slot(self._models[i], template.model, varying, arms, grippers) for i in range(n)
-        ]
+        # Nobody looks at the sensors; without them the physics is the same, and a little faster.
+        template.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
+        self._models = _shared_models(template, threads)
+        self._slots = [Slot(template.model, arms, grippers) for _ in range(n)]
         self._frame = Frame(template.model, n, self._task.pairs)
         self._generators = [seeding.np_random()[0] for _ in range(n)]
 
@@ -91,20 +92,36 @@ class RobosuiteVectorEnv(VectorEnv):
     def _take_over(self, i: int) -> None:
         """Give slot i the state that the template is in."""
         slot = self._slots[i]
-        slot.set_physics(self._template._physics.get_state())
         slot.memory, slot.steps = self._template._memory.get(), self._robosuite.timestep
         slot.stepped = False
         load_memory(self._robosuite, slot.stepper.memory)
-        self._frame.read(i, slot.model, slot.data)
+        state = self._template._physics.get_state()
+        size = mujoco.mj_stateSize(self._template.model, INTEGRATION)
+        slot.entries = state[size:]
+        with self._model_for(slot) as model:
+            slot.set_physics(model, state[:size])
+            self._frame.read(i, model, slot.data)
+
+    @contextlib.contextmanager
+    def _model_for(self, slot: Slot) -> Iterator[mujoco.MjModel]:
+        """Lend a model that looks as the slot's last reset left it."""
+        shared = self._models.pop()  # there is one for every thread
+        try:
+            shared.write(slot.entries)
+            yield shared.model
+        finally:
+            self._models.append(shared)
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
         actions = self._template._action(actions)
         errors: dict[int, str] = {}
 
         def step(i: int) -> None:
-            self._slots[i].step(actions[i], self._template._loop.substeps)
-            self._frame.read(i, self._slots[i].model, self._slots[i].data)
-            failure = self._slots[i].failure()
+            slot = self._slots[i]
+            with self._model_for(slot) as model:
+                slot.step(model, actions[i], self._template._loop.substeps)
+                self._frame.read(i, model, slot.data)
+            failure = slot.failure()
             if failure:
                 errors[i] = failure
 
@@ -131,7 +148,7 @@ class RobosuiteVectorEnv(VectorEnv):
             store_memory(self._robosuite, slot.stepper.memory, slot.stepper.goals)
             self._robosuite.timestep = slot.steps
             slot.memory, slot.stepped = self._template._memory.get(), False
-        return np.concatenate([slot.get_physics(), slot.memory])
+        return np.concatenate([slot.get_physics(self._template.model), slot.memory])
 
     def _set_state(self, i: int, state: np.ndarray) -> None:
         self._template.set_state(state)
@@ -141,30 +158,20 @@ class RobosuiteVectorEnv(VectorEnv):
 class Slot:
     """One episode: MuJoCo data, what the controllers remember, and the model entries of its reset.
 
-    Several slots may share a model if one thread steps them: each writes its entries first.
+    ``model`` is any copy of the model with those entries written into it.
     """
 
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        original: mujoco.MjModel,
-        varying: list[tuple[np.ndarray, np.ndarray]],
-        arms: np.ndarray,
-        grippers: np.ndarray,
-    ) -> None:
-        self.model, self.data = model, mujoco.MjData(model)
+    def __init__(self, model: mujoco.MjModel, arms: np.ndarray, grippers: np.ndarray) -> None:
+        self.data = mujoco.MjData(model)
         self.stepper = Stepper(model, self.data, arms, grippers)
         self.memory = np.zeros(0)  # robosuite's, as of the last reset or ``get_state``
+        self.entries = np.zeros(0)
         self.stepped = False
         self.steps = 0
-        self._entries = [(_same_array(model, original, flat), index) for flat, index in varying]
-        self._values = [flat[index] for flat, index in self._entries]
-        self._size = mujoco.mj_stateSize(model, INTEGRATION)
 
-    def step(self, action: np.ndarray, substeps: int) -> None:
+    def step(self, model: mujoco.MjModel, action: np.ndarray, substeps: int) -> None:
         """Advance by one control period under robosuite's action [A], after ``Frame.read``."""
-        self._write_entries()
-        self.stepper.step(action, substeps, begun=True)
+        self.stepper.step(action, substeps, begun=True, model=model)
         self.steps += 1
         self.stepped = True
 
@@ -174,32 +181,41 @@ class Slot:
         found = [kind.name for kind in DIVERGED if counts[kind]]
         return f"the simulation diverged ({', '.join(found)})" if found else None
 
-    def get_physics(self) -> np.ndarray:
+    def get_physics(self, model: mujoco.MjModel) -> np.ndarray:
         """Give the physics' part of the state."""
-        state = np.empty(self._size)
-        mujoco.mj_getState(self.model, self.data, state, INTEGRATION)
-        return np.concatenate([state, *self._values])
+        state = np.empty(mujoco.mj_stateSize(model, INTEGRATION))
+        mujoco.mj_getState(model, self.data, state, INTEGRATION)
+        return np.concatenate([state, self.entries])
 
-    def set_physics(self, state: np.ndarray) -> None:
-        """Restore the physics' part of a state."""
-        start = self._size
-        for k, (_, index) in enumerate(self._entries):
-            self._values[k] = state[start : start + len(index)].copy()
+    def set_physics(self, model: mujoco.MjModel, state: np.ndarray) -> None:
+        """Restore MuJoCo's part of a state."""
+        mujoco.mj_resetData(model, self.data)
+        mujoco.mj_setState(model, self.data, state, INTEGRATION)
+
+
+class SharedModel:
+    """A model that one simulation after the other uses, and its entries that resets change."""
+
+    def __init__(self, model: mujoco.MjModel, template: RobosuiteEnv) -> None:
+        self.model = model
+        self._entries = [
+            (_same_array(model, template.model, flat), index)
+            for flat, index in template._physics._varying
+        ]
+
+    def write(self, entries: np.ndarray) -> None:
+        """Write the values of all entries, one after the other."""
+        start = 0
+        for flat, index in self._entries:
+            flat[index] = entries[start : start + len(index)]
             start += len(index)
-        self._write_entries()
-        mujoco.mj_resetData(self.model, self.data)
-        mujoco.mj_setState(self.model, self.data, state[: self._size], INTEGRATION)
-
-    def _write_entries(self) -> None:
-        for (flat, index), values in zip(self._entries, self._values, strict=True):
-            flat[index] = values
 
 
-def _models(template: RobosuiteEnv, n: int) -> list[mujoco.MjModel]:
-    """Give every environment its model: the same one unless resets write into it."""
+def _shared_models(template: RobosuiteEnv, threads: int) -> list[SharedModel]:
+    """Give every thread its model: the same one unless resets write into it."""
     if not template._physics._varying:
-        return [template.model] * n
-    return [copy.copy(template.model) for _ in range(n)]
+        return [SharedModel(template.model, template)] * threads
+    return [SharedModel(copy.copy(template.model), template) for _ in range(threads)]
 
 
 def _same_array(model: mujoco.MjModel, original: mujoco.MjModel, flat: np.ndarray) -> np.ndarray:

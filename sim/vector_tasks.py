@@ -188,14 +188,12 @@ class Sorting:
         object is above its place already, so that lifting no longer counts.
         """
         centre = frame.body_pos[:, self._bodies]  # [N, K, 3]
-        hand = np.stack([_distance(frame, self._hands, c) for c in centre.swapaxes(0, 1)], axis=1)
-        done = placed & (closeness(hand) < 0.6)  # [N, K]
+        done = placed & (closeness(_distances(frame, self._hands, centre)) < 0.6)  # [N, K]
         success = done.any(axis=1) if self._env.single_object_mode else done.all(axis=1)
         active, some = ~done, ~done.all(axis=1)
-        near = np.stack([_distance(frame, self._hands, g) for g in grip.swapaxes(0, 1)], axis=1)
-        reach = np.where(some, 0.1 * closeness(_least(near, active)), 0.0)
-        holds = np.stack([self._holds(frame, active, pad) for pad in range(2)]).all(axis=0)
-        grasp = GRASPED * holds
+        near = _least(_distances(frame, self._hands, grip), active)
+        reach = np.where(some, 0.1 * closeness(near), 0.0)
+        grasp = GRASPED * (self._holds(frame, active, 0) & self._holds(frame, active, 1))
         missing = _least(np.maximum(height - centre[:, :, 2], 0.0), active)
         lift = GRASPED + (1 - np.tanh(15.0 * missing)) * (LIFTED - GRASPED)
         lift = np.where(some & (grasp > 0), lift, 0.0)
@@ -295,7 +293,13 @@ def task_of(env: Any) -> Any:
 
 def _distance(frame: Frame, sites: list[int], point: np.ndarray) -> np.ndarray:
     """Give the distance [N] (m) from a point [N, 3] to the nearest of some sites."""
-    return np.linalg.norm(frame.site_pos[:, sites] - point[:, None], axis=2).min(axis=1)
+    return _distances(frame, sites, point[:, None])[:, 0]
+
+
+def _distances(frame: Frame, sites: list[int], points: np.ndarray) -> np.ndarray:
+    """Give the distances [N, K] (m) from points [N, K, 3] to the nearest of some sites."""
+    offsets = points[:, :, None] - frame.site_pos[:, None, sites]  # [N, K, sites, 3]
+    return np.linalg.norm(offsets, axis=3).min(axis=2)
 
 
 def _least(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The compiled control loop against robosuite's own, on the same robosuite environment."""
 
+import re
 import warnings
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -153,9 +155,13 @@ def test_a_diverging_simulation_diverges_as_with_robosuite():
 
 def test_compiled_code_follows_all_its_sources():
     """The key of numba's cache changes with every module that the control step calls."""
-    from sim.engine_control import source_digest
+    from sim import engine_control
+    from sim.engine_control import SOURCES, source_digest
 
     assert control_step() is control_step()
+    for name in SOURCES:
+        text = Path(engine_control.__file__).with_name(f"{name}.py").read_text()
+        assert set(re.findall(r"^from sim\.(\w+)", text, re.MULTILINE)) <= set(SOURCES)
     digests = {source_digest([b"a", b"b"]), source_digest([b"a", b"c"])}
     assert len(digests) == 2
 

@@ -222,7 +222,7 @@ def test_an_exception_says_in_which_environment(monkeypatch):
     batch, _ = _pair("robosuite/Lift")
     batch.reset(seed=0)
 
-    def fail(action, substeps):
+    def fail(model, action, substeps):
         raise RuntimeError("no power")
 
     monkeypatch.setattr(batch._slots[2], "step", fail)
