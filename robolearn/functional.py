@@ -1,0 +1,72 @@
+"""Formulas that methods share, as functions of tensors: Gaussian policies, advantage estimates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def gaussian_log_probability(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Give log N(x; mean, diag(std)^2), [..., A] -> [...].
+
+    = sum_j [ -((x_j - mean_j) / std_j)^2 / 2 - log std_j - log(2 pi) / 2 ]
+    """
+    deviation = (x - mean) * torch.exp(-log_std)
+    return (-0.5 * deviation.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """Give the entropy of N(., diag(std)^2) in nats, [..., A] -> [...].
+
+    = sum_j [ log std_j + (1 + log(2 pi)) / 2 ]
+    """
+    return (log_std + 0.5 * (1 + math.log(2 * math.pi))).sum(dim=-1)
+
+
+def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor) -> Tensor:
+    """Give KL(p || q) of two diagonal Gaussians in nats, [..., A] -> [...].
+
+    = sum_j [ log(std_q / std_p) + (std_p^2 + (mean_p - mean_q)^2) / (2 std_q^2) - 1/2 ]
+    """
+    spread = p_log_std.mul(2).exp() + (p_mean - q_mean).square()
+    return (q_log_std - p_log_std + 0.5 * spread * torch.exp(-2 * q_log_std) - 0.5).sum(dim=-1)
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    ended: Tensor,
+    gamma: float,
+    lam: float,
+) -> Tensor:
+    """Estimate the advantage of every action of a rollout, [T, N] or, for K rewards, [T, N, K].
+
+        delta_t = r_t + gamma (1 - terminated_t) V(s_(t+1)) - V(s_t)
+        A_t     = delta_t + gamma lam (1 - ended_t) A_(t+1),    A_T = 0
+
+    Rewards, values V(s_t) and ``next_values`` V(s_(t+1)) have the shape of the result;
+    ``terminated`` and ``ended`` (terminated or truncated) are bool [T, N]. Where an episode ended,
+    s_(t+1) is its own last observation, not the first of the next one: truncation is bootstrapped,
+    termination is not. Schulman et al., "High-Dimensional Continuous Control Using Generalized
+    Advantage Estimation" (ICLR 2016), Eq. (12) and (16); A + V is the TD(lam) return.
+    """
+    per_reward = (..., *[None] * (rewards.ndim - terminated.ndim))
+    bootstrapped = (~terminated)[per_reward].to(rewards.dtype)
+    continued = (~ended)[per_reward].to(rewards.dtype)
+    delta = rewards + gamma * bootstrapped * next_values - values
+    advantages = torch.empty_like(delta)
+    following = torch.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        following = delta[t] + gamma * lam * continued[t] * following
+        advantages[t] = following
+    return advantages
+
+
+def standardise(x: Tensor, dim: int | tuple[int, ...], epsilon: float = 1e-8) -> Tensor:
+    """Bring x to zero mean and unit spread over ``dim``; what does not vary there becomes 0."""
+    centred = x - x.mean(dim=dim, keepdim=True)
+    return centred / (centred.square().mean(dim=dim, keepdim=True).sqrt() + epsilon)
