@@ -30,6 +30,7 @@ from robolearn.types import Learner, Spec
 
 LEARNERS = {  # name -> (class, its configuration)
     "bc": ("robolearn.algos.bc", "BehaviorCloning", "BCConfig"),
+    "ppo": ("robolearn.algos.ppo", "PPO", "PPOConfig"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,95 @@ class Normaliser(nn.Module):
         return (x - self.mean) / self.std
 
 
+class RunningNormaliser(nn.Module):
+    """Shift and scale by the mean and spread of all that was seen; part of the weights.
+
+    ``least_share`` is the least weight that a new batch gets against what came before it: 0 weighs
+    all entries ever seen alike, more follows what drifts. The first batch is taken over whole.
+    """
+
+    def __init__(self, size: int, least_share: float = 0.0, smallest_std: float = 1e-4):
+        super().__init__()
+        self.least_share, self.smallest_std = least_share, smallest_std
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    @property
+    def std(self) -> Tensor:
+        """Give the spread [I]; 1 for an entry that hardly varies, as in ``Normaliser``."""
+        std = self.variance.sqrt()
+        return torch.where(std > self.smallest_std, std, 1.0)
+
+    def update(self, x: Tensor) -> None:
+        """Take x [..., I] into account (Chan et al. 1979: moments of two samples put together)."""
+        rows = x.detach().flatten(0, -2).double()
+        self.count += len(rows)
+        share = max(len(rows) / self.count.item(), self.least_share)
+        shift = rows.mean(dim=0) - self.mean
+        spread = rows.var(dim=0, correction=0) - self.variance
+        self.variance.copy_(self.variance + share * spread + share * (1 - share) * shift.square())
+        self.mean.copy_(self.mean + share * shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [..., I]."""
+        return (x - self.mean) / self.std
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Undo ``forward``."""
+        return x * self.std + self.mean
+
+
+class ValueHead(nn.Module):
+    """K linear value estimates that learn in units of their own returns (PopArt).
+
+    ``forward`` gives normalised values; ``values`` gives them in units of the rewards. They start
+    at zero, so that nothing but a factor changes if a reward is given in other units. Van Hasselt
+    et al., "Learning values across many orders of magnitude" (NeurIPS 2016).
+    """
+
+    def __init__(self, inputs: int, critics: int, generator: torch.Generator):
+        super().__init__()
+        self.linear = linear(inputs, critics, 0.0, generator)
+        self.scale = RunningNormaliser(critics, least_share=0.05, smallest_std=1e-8)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Give normalised values [..., K] for features [..., I]."""
+        return self.linear(features)
+
+    def values(self, features: Tensor) -> Tensor:
+        """Give values [..., K] in units of the rewards."""
+        return self.scale.inverse(self(features))
+
+    def follow(self, returns: Tensor) -> Tensor:
+        """Take the scale of returns [..., K] into account and give them normalised.
+
+        What ``values`` gives stays the same: the weights make up for the new scale.
+        """
+        mean, std = self.scale.mean.clone(), self.scale.std
+        self.scale.update(returns)
+        with torch.no_grad():
+            self.linear.weight.mul_((std / self.scale.std)[:, None])
+            self.linear.bias.mul_(std).add_(mean - self.scale.mean).div_(self.scale.std)
+        return self.scale(returns)
+
+
+def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -> nn.Linear:
+    """Make an affine map with orthogonal weights times ``gain`` (Saxe et al. 2014), no shift."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def elu_mlp(inputs: int, widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """Make (linear, ELU)*: features [..., widths[-1]] of [..., inputs]."""
+    layers: list[nn.Module] = []
+    for below, above in zip([inputs, *widths], widths, strict=False):
+        layers += [linear(below, above, math.sqrt(2), generator), nn.ELU()]
+    return nn.Sequential(*layers)
+
+
 def clip_gradients(module: nn.Module, largest_norm: float) -> Tensor:
     """Limit the gradient norm of every ensemble member by itself; return the norms [K] before.
 
@@ -142,3 +231,18 @@ def clip_gradients(module: nn.Module, largest_norm: float) -> Tensor:
     for gradient in gradients:
         gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
     return norms
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Give an optimiser's memory by name, ``optimiser/0/exp_avg``, for a checkpoint."""
+    memory = optimiser.state_dict()["state"]
+    return {f"optimiser/{i}/{k}": v for i, entries in memory.items() for k, v in entries.items()}
+
+
+def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Take over what ``optimiser_tensors`` gave; other names are not looked at."""
+    whole = optimiser.state_dict()
+    for key in (key for key in tensors if key.startswith("optimiser/")):
+        _, index, name = key.split("/")
+        whole["state"].setdefault(int(index), {})[name] = tensors[key]
+    optimiser.load_state_dict(whole)

@@ -2,7 +2,18 @@ import pytest
 import torch
 from torch import nn
 
-from robolearn.nets import Dropout, EnsembleMLP, Normaliser, clip_gradients
+from robolearn.nets import (
+    Dropout,
+    EnsembleMLP,
+    Normaliser,
+    RunningNormaliser,
+    ValueHead,
+    clip_gradients,
+    elu_mlp,
+    linear,
+    load_optimiser_tensors,
+    optimiser_tensors,
+)
 
 
 def generators(n, first=0):
@@ -107,3 +118,73 @@ def test_normaliser_does_not_blow_up_an_entry_that_never_moved():
     normaliser.fit(x)
     later = normaliser(torch.tensor([[0.0, 0.75]]))
     assert later[0, 1].item() == pytest.approx(0.05, abs=1e-6)
+
+
+def test_the_running_normaliser_has_the_moments_of_all_that_it_saw():
+    generator = torch.Generator().manual_seed(0)
+    x = 3.0 * torch.randn(50, 4, 2, generator=generator) + torch.tensor([1.0, -7.0])
+    normaliser = RunningNormaliser(2)
+    for part in x.split([5, 15, 30]):
+        normaliser.update(part)
+    rows = x.flatten(0, 1)
+    torch.testing.assert_close(normaliser.mean, rows.mean(0))
+    torch.testing.assert_close(normaliser.variance, rows.var(0, correction=0))
+    torch.testing.assert_close(normaliser(x).flatten(0, 1).std(0, correction=0), torch.ones(2))
+    torch.testing.assert_close(normaliser.inverse(normaliser(x)), x)
+
+
+def test_a_running_normaliser_with_a_least_share_follows_what_drifts():
+    follows, remembers = RunningNormaliser(1, least_share=0.5), RunningNormaliser(1)
+    for mean in (0.0, 0.0, 0.0, 8.0):
+        for normaliser in (follows, remembers):
+            normaliser.update(torch.full((10, 1), mean))
+    assert (follows.mean.item(), remembers.mean.item()) == (4.0, 2.0)
+    assert follows.variance.item() == 16.0  # half at 0, half at 8
+
+
+def test_what_hardly_varies_is_not_scaled_up():
+    normaliser = RunningNormaliser(2)
+    normaliser.update(torch.tensor([[3.0, 0.0], [3.0, 2.0]]))
+    torch.testing.assert_close(normaliser(torch.tensor([3.5, 2.0])), torch.tensor([0.5, 1.0]))
+
+
+def test_the_value_head_keeps_its_values_when_its_scale_moves():
+    generator = torch.Generator().manual_seed(0)
+    head = ValueHead(5, 2, generator)
+    features = torch.randn(7, 5, generator=generator)
+    assert torch.equal(head.values(features), torch.zeros(7, 2))
+    nn.init.normal_(head.linear.weight, generator=generator)
+    before = head.values(features)
+    returns = torch.randn(100, 2, generator=generator) * torch.tensor([0.1, 50.0]) + 20.0
+    normal = head.follow(returns)
+    torch.testing.assert_close(head.values(features), before, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(normal.std(0, correction=0), torch.ones(2))
+    head.follow(returns + 5.0)
+    torch.testing.assert_close(head.values(features), before, rtol=1e-4, atol=1e-4)
+    assert 20.0 < head.scale.mean[0] < 25.0
+
+
+def test_orthogonal_layers_follow_from_the_generator():
+    layer = linear(6, 4, 2.0, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(layer.weight @ layer.weight.T, 4.0 * torch.eye(4))
+    again = linear(6, 4, 2.0, torch.Generator().manual_seed(3))
+    assert torch.equal(layer.weight, again.weight) and not layer.bias.any()
+    mlp = elu_mlp(6, (5, 4), torch.Generator().manual_seed(3))
+    assert mlp(torch.ones(2, 3, 6)).shape == (2, 3, 4)
+
+
+def test_an_optimiser_goes_on_from_its_tensors():
+    def trained(split):
+        layer = linear(3, 2, 1.0, torch.Generator().manual_seed(0))
+        optimiser = torch.optim.Adam(layer.parameters(), fused=True)
+        for step in range(4):
+            if step == split:
+                kept = {k: v.clone() for k, v in optimiser_tensors(optimiser).items()}
+                optimiser = torch.optim.Adam(layer.parameters(), fused=True)
+                load_optimiser_tensors(optimiser, kept | {"noise": torch.zeros(1)})
+            optimiser.zero_grad()
+            layer(torch.ones(1, 3)).square().sum().backward()
+            optimiser.step()
+        return layer.weight
+
+    assert torch.equal(trained(split=2), trained(split=None))

@@ -1,0 +1,326 @@
+"""Proximal policy optimisation: Schulman, Wolski, Dhariwal, Radford, Klimov (2017).
+
+N environments are run for T steps; then the surrogate objective of the paper's Eq. (9)
+
+    L = E_t [ L^CLIP_t - c1 L^VF_t + c2 S[pi](s_t) ],    r_t = pi(a_t | s_t) / pi_old(a_t | s_t)
+    L^CLIP_t = min( r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t )              Eq. (7)
+    L^VF_t   = ( V(s_t) - V^target_t )^2
+
+is maximised by Adam, on minibatches, for some epochs; A_t is the generalised advantage estimate,
+Eq. (11). "Proximal Policy Optimization Algorithms", arXiv:1707.06347. What the paper leaves open is
+done as follows. Policy and values share a trunk; weights begin orthogonal; observations are
+normalised by all that was seen; advantages are standardised over the rollout; values are learnt in
+units of their returns (``ValueHead``); the step size may follow the divergence from the old policy,
+as in Rudin et al., "Learning to Walk in Minutes Using Massively Parallel Deep Reinforcement
+Learning" (CoRL 2021). Actions beyond [-1, 1] are clipped by whoever sends them, not in pi.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robolearn.errors import DataError, SpecError, require_in_range
+from robolearn.functional import (
+    gae,
+    gaussian_entropy,
+    gaussian_kl,
+    gaussian_log_probability,
+    standardise,
+)
+from robolearn.nets import (
+    RunningNormaliser,
+    ValueHead,
+    elu_mlp,
+    linear,
+    load_optimiser_tensors,
+    optimiser_tensors,
+)
+from robolearn.types import Observation, Spec
+
+Info = dict[str, Tensor]
+Rows = dict[str, Tensor]
+FURTHEST_OBSERVATION = 10.0  # standard deviations
+LEARNING_RATES = (1e-5, 1e-2)  # between which the step size may follow the divergence
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Network and objective of ``PPO``. Raises UserError for a value out of range."""
+
+    widths: tuple[int, ...] = (128, 128)
+    """Hidden units of each layer."""
+    initial_std: float = 1.0
+    """Spread of the first actions, of which [-1, 1] are possible."""
+    gamma: float = 0.99
+    """Discount of a reward one step later."""
+    lam: float = 0.95
+    """Lambda of the advantage estimate: 0 trusts the value function, 1 the rewards."""
+    clip: float = 0.2
+    """How far the probability ratio may pay, epsilon."""
+    epochs: int = 10
+    """Passes over a rollout."""
+    minibatch: int = 256
+    """Steps in a minibatch."""
+    learning_rate: float = 3e-4
+    """Step size of Adam; the first one, if it follows the divergence."""
+    target_kl: float | None = None
+    """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
+    value_weight: float = 0.5
+    """Weight of the value loss, c1."""
+    entropy_weight: float = 0.0
+    """Weight of the entropy bonus, c2."""
+    gradient_clip: float = 0.5
+    """Largest norm of a gradient."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self,
+            widths=bool(self.widths) and all(width >= 1 for width in self.widths),
+            initial_std=self.initial_std > 0.0,
+            gamma=0.0 <= self.gamma <= 1.0,
+            lam=0.0 <= self.lam <= 1.0,
+            clip=self.clip > 0.0,
+            epochs=self.epochs >= 1,
+            minibatch=self.minibatch >= 1,
+            learning_rate=self.learning_rate > 0.0,
+            target_kl=self.target_kl is None or self.target_kl > 0.0,
+            value_weight=self.value_weight >= 0.0,
+            entropy_weight=self.entropy_weight >= 0.0,
+            gradient_clip=self.gradient_clip > 0.0,
+        )
+
+
+class ActorCritic(nn.Module):
+    """A Gaussian policy and K value estimates on one trunk, for observations of any scale."""
+
+    def __init__(
+        self, inputs: int, actions: int, critics: int, config: PPOConfig, generator: torch.Generator
+    ):
+        super().__init__()
+        self.normaliser = RunningNormaliser(inputs)
+        self.trunk = elu_mlp(inputs, config.widths, generator)
+        self.mean = linear(config.widths[-1], actions, 0.01, generator)
+        self.log_std = nn.Parameter(torch.full((actions,), math.log(config.initial_std)))
+        self.value = ValueHead(config.widths[-1], critics, generator)
+
+    def features(self, state: Tensor) -> Tensor:
+        """Give the trunk's features [..., F] of s [..., O]."""
+        normal = self.normaliser(state)
+        return self.trunk(normal.clamp(-FURTHEST_OBSERVATION, FURTHEST_OBSERVATION))
+
+    def forward(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give mean and log std [..., A] of pi(a | s), and normalised values [..., K]."""
+        features = self.features(state)
+        mean = self.mean(features)
+        return mean, self.log_std.expand_as(mean), self.value(features)
+
+    def values(self, state: Tensor) -> Tensor:
+        """Give V(s) [..., K] in units of the rewards."""
+        return self.value.values(self.features(state))
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Give L^CLIP, the mean of min(r A, clip(r, 1 - epsilon, 1 + epsilon) A)."""
+    clipped = ratio.clamp(1 - clip, 1 + clip)
+    return torch.minimum(ratio * advantage, clipped * advantage).mean()  # Eq. (7)
+
+
+def learning_rate_for(kl: float, target: float, learning_rate: float) -> float:
+    """Give a smaller step size where the policy moved too far, a larger one where not far enough.
+
+    The factors are those of Rudin et al. (2021).
+    """
+    if kl > 2 * target:
+        learning_rate /= 1.5
+    elif kl < target / 2:
+        learning_rate *= 1.5
+    return min(max(learning_rate, LEARNING_RATES[0]), LEARNING_RATES[1])
+
+
+class PPO:
+    """A Gaussian policy improved on its own rollouts: a Policy, and a Learner that eats rollouts.
+
+    A rollout is a mapping of tensors: "observations" and "next_observations", themselves mappings
+    with "state" [T, N, O]; "actions" [T, N, A], as ``sample`` gave them; "rewards" [T, N];
+    "terminated" and "ended" bool [T, N]. A next observation is the one that its action led to, also
+    where the episode ended there.
+    """
+
+    name = "ppo"
+    eats = "rollouts"
+    memoryless = True
+
+    def __init__(self, interface: Spec, config: PPOConfig, seed: int = 0, device: str = "cpu"):
+        """Draw the initial weights; SpecError if the interface has more than a "state"."""
+        inputs, actions = _sizes(interface)
+        self.interface, self.config, self.device = interface, config, torch.device(device)
+        weight_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
+        self.noise = torch.Generator(self.device).manual_seed(noise_seed)
+        weights = torch.Generator().manual_seed(weight_seed)
+        self.network = ActorCritic(inputs, actions, 1, config, weights).to(self.device)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
+        )
+
+    # acting
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes; there is no memory to forget."""
+
+    @torch.inference_mode()
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Give the policy's mean, or a sample when exploring, float32 [N, A] in [-1, 1]."""
+        if explore:
+            return self.sample(observation).clip(-1.0, 1.0)
+        return self._policy(observation)[0].clamp(-1.0, 1.0).cpu().numpy()
+
+    @torch.inference_mode()
+    def sample(self, observation: Observation) -> np.ndarray:
+        """Draw actions float32 [N, A] of pi(a | s), which may lie beyond [-1, 1]."""
+        mean, log_std = self._policy(observation)
+        noise = torch.randn(mean.shape, generator=self.noise, device=self.device)
+        return (mean + log_std.exp() * noise).cpu().numpy()
+
+    def _policy(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        state = torch.as_tensor(observation["state"], dtype=torch.float32, device=self.device)
+        mean, log_std, _ = self.network(state)
+        return mean, log_std
+
+    # learning
+
+    def update(self, rollout: Mapping[str, Any]) -> dict[str, float]:
+        """Improve policy and values on one rollout; return the means of what was seen on the way.
+
+        The observations' scale moves last, so that the policy that acted is the one that is
+        improved.
+        """
+        rows, info = self.prepare(rollout)
+        infos = [self._step(minibatch) for minibatch in self._minibatches(rows)]
+        info |= {name: torch.stack([i[name] for i in infos]).mean() for name in infos[0]}
+        info["kl"] = self.divergence(rows)
+        scalars = {name: value.item() for name, value in info.items()}
+        scalars["learning_rate"] = self._learning_rate
+        if self.config.target_kl is not None:
+            self._learning_rate = learning_rate_for(
+                scalars["kl"], self.config.target_kl, self._learning_rate
+            )
+        self.network.normaliser.update(rollout["observations"]["state"])
+        return scalars
+
+    @torch.no_grad()
+    def prepare(self, rollout: Mapping[str, Any]) -> tuple[Rows, Info]:
+        """Give what the losses need, as rows [T * N, ...]: the old policy, A and V^target."""
+        state, actions = rollout["observations"]["state"], rollout["actions"]
+        mean, log_std, _ = self.network(state)
+        values = self.network.values(state).squeeze(-1)  # [T, N]
+        next_values = self.network.values(rollout["next_observations"]["state"]).squeeze(-1)
+        advantages = gae(
+            rollout["rewards"], values, next_values, rollout["terminated"], rollout["ended"],
+            self.config.gamma, self.config.lam,
+        )  # fmt: skip
+        returns = advantages + values
+        rows = {
+            "state": state,
+            "action": actions,
+            "log_probability": gaussian_log_probability(actions, mean, log_std),
+            "mean": mean,
+            "log_std": log_std,
+            "advantage": standardise(advantages, dim=(0, 1)),
+            "target": self.network.value.follow(returns[..., None]),
+        }
+        unexplained = advantages.var() / returns.var().clamp(min=1e-12)
+        info = {"value": values.mean(), "explained_variance": 1 - unexplained}
+        return {name: array.flatten(0, 1) for name, array in rows.items()}, info
+
+    def _minibatches(self, rows: Rows) -> Iterator[Rows]:
+        """Show all rows once in each epoch, in a new order; an odd rest waits for the next one."""
+        size = len(rows["action"])
+        count = min(self.config.minibatch, size)
+        for _ in range(self.config.epochs):
+            order = torch.randperm(size, generator=self.noise, device=self.device)
+            for start in range(0, size - count + 1, count):
+                index = order[start : start + count]
+                yield {name: array[index] for name, array in rows.items()}
+
+    def loss(self, rows: Rows) -> tuple[Tensor, Info]:
+        """Give the negative of the objective, Eq. (9), on rows [B, ...]."""
+        mean, log_std, value = self.network(rows["state"])
+        log_ratio = gaussian_log_probability(rows["action"], mean, log_std)
+        log_ratio = log_ratio - rows["log_probability"]
+        surrogate = clipped_surrogate(log_ratio.exp(), rows["advantage"], self.config.clip)
+        value_loss = (value - rows["target"]).square().mean()
+        entropy = gaussian_entropy(log_std).mean()
+        objective = (
+            surrogate - self.config.value_weight * value_loss + self.config.entropy_weight * entropy
+        )
+        info = {
+            "surrogate": surrogate,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "clipped": (log_ratio.exp() - 1).abs().gt(self.config.clip).float().mean(),
+            "std": log_std.exp().mean(),
+        }
+        return -objective, {name: scalar.detach() for name, scalar in info.items()}
+
+    def _step(self, rows: Rows) -> Info:
+        """Take one Adam step."""
+        loss, info = self.loss(rows)
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_clip)
+        self.optimiser.step()
+        return info | {"gradient_norm": norm}
+
+    @torch.no_grad()
+    def divergence(self, rows: Rows) -> Tensor:
+        """Give the mean KL(pi_old || pi) over the states of a rollout."""
+        mean, log_std, _ = self.network(rows["state"])
+        return gaussian_kl(rows["mean"], rows["log_std"], mean, log_std).mean()
+
+    @property
+    def _learning_rate(self) -> float:
+        return self.optimiser.param_groups[0]["lr"]
+
+    @_learning_rate.setter
+    def _learning_rate(self, learning_rate: float) -> None:
+        self.optimiser.param_groups[0]["lr"] = learning_rate
+
+    # persistence
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give weights and normalisers as tensors."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; DataError if it is of another network."""
+        try:
+            self.network.load_state_dict(dict(state))
+        except RuntimeError as error:
+            fault = str(error).splitlines()[-1].strip()
+            raise DataError(f"these weights are of another network: {fault}") from error
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside ``state_dict``: Adam, its step size, the noise."""
+        rate = torch.tensor(self._learning_rate, dtype=torch.float64)
+        adam = optimiser_tensors(self.optimiser)
+        return {"noise": self.noise.get_state(), "learning_rate": rate, **adam}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave; training then goes on as if never interrupted."""
+        self.noise.set_state(state["noise"].cpu())
+        load_optimiser_tensors(self.optimiser, state)
+        self._learning_rate = state["learning_rate"].item()
+
+
+def _sizes(interface: Spec) -> tuple[int, int]:
+    if set(interface.observations) != {"state"}:
+        seen = ", ".join(sorted(interface.observations)) or "nothing"
+        raise SpecError(f"PPO sees the 'state' only; this environment shows {seen}")
+    return interface.observations["state"].shape[0], interface.action.shape[0]

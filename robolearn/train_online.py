@@ -1,0 +1,205 @@
+"""The loop of on-policy learning, as functions that know the protocols, never a method's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from robolearn.errors import DataError, require_in_range
+from robolearn.types import Learner, Observation, Spec, VectorEnvironment
+
+Rollout = dict[str, Any]
+
+
+class OnPolicyLearner(Learner, Protocol):
+    """A Learner that eats rollouts of its own making."""
+
+    device: torch.device
+
+    def sample(self, observation: Observation) -> np.ndarray:
+        """Draw actions float32 [N, A], which may lie beyond [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """Length of ``online`` and of its parts. Raises UserError for a value out of range."""
+
+    steps: int = 1_000_000
+    """Control steps to learn from, of all environments together."""
+    horizon: int = 128
+    """Control steps of each environment between two updates."""
+    checkpoint_updates: int = 20
+    """Updates between two points from which a stopped training can go on."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self,
+            steps=self.steps >= 1,
+            horizon=self.horizon >= 1,
+            checkpoint_updates=self.checkpoint_updates >= 1,
+        )
+
+    def updates(self, environments: int) -> int:
+        """Count the updates that ``steps`` are enough for, at least one."""
+        return max(1, self.steps // (self.horizon * environments))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands after some updates, as JSON-able values."""
+
+    updates: int
+    states: list[list[float]]  # [N, S], of the environments
+    returns: list[float]  # [N], of the episodes under way
+    lengths: list[int]  # [N]
+
+
+class Tally:
+    """Returns and lengths of the episodes under way, and of those that ended since it was read."""
+
+    def __init__(self, returns: np.ndarray, lengths: np.ndarray):
+        self.returns, self.lengths = returns, lengths  # [N], [N]
+        self._ended: list[tuple[float, int]] = []
+
+    def add(self, rewards: np.ndarray, ended: np.ndarray) -> None:
+        """Count a step with rewards [N], after which some episodes ended, bool [N]."""
+        self.returns, self.lengths = self.returns + rewards, self.lengths + 1
+        self._ended += zip(self.returns[ended], self.lengths[ended], strict=True)
+        self.returns, self.lengths = self.returns * ~ended, self.lengths * ~ended
+
+    def read(self) -> dict[str, float]:
+        """Give ``return`` and ``length``, means over the ended episodes; nothing if none ended."""
+        if not self._ended:
+            return {}
+        returns, lengths = np.mean(self._ended, axis=0)
+        self._ended = []
+        return {"return": float(returns), "length": float(lengths)}
+
+
+def online(
+    learner: OnPolicyLearner,
+    env: VectorEnvironment,
+    config: OnlineConfig,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    on_update: Callable[[int, dict[str, float]], None] | None = None,
+    on_checkpoint: Callable[[Progress], None] | None = None,
+) -> None:
+    """Let a learner act and improve by turns.
+
+    ``on_update(updates, scalars)`` is called after each update, ``on_checkpoint(progress)`` after
+    every ``checkpoint_updates`` of them and after the last. There the environments are given new
+    seeds, which follow from ``seed`` and the number of updates, so that a learner restored with its
+    ``progress`` goes on exactly as if never interrupted. Raises DataError for an observation or
+    reward that is not finite.
+    """
+    total = config.updates(env.num_envs)
+    tally = _tally(env, progress)
+    observation = _begin(env, seed, progress)
+    for update in range(progress.updates if progress else 0, total):
+        first_step = update * config.horizon
+        rollout, observation = collect(env, learner, observation, config.horizon, tally, first_step)
+        info = learner.update(_on_device(rollout, learner.device))
+        if on_update is not None:
+            on_update(update + 1, tally.read() | info)
+        if (update + 1) % config.checkpoint_updates == 0 or update + 1 == total:
+            progress = Progress(
+                update + 1, env.get_state().tolist(), tally.returns.tolist(), tally.lengths.tolist()
+            )
+            observation = _begin(env, seed, progress)
+            if on_checkpoint is not None:
+                on_checkpoint(progress)
+
+
+def collect(
+    env: VectorEnvironment,
+    learner: OnPolicyLearner,
+    observation: Observation,
+    horizon: int,
+    tally: Tally,
+    first_step: int = 0,
+) -> tuple[Rollout, Observation]:
+    """Act for T = ``horizon`` steps; give what happened, arrays [T, N, ...], and where it stopped.
+
+    Keys: "observations" and "next_observations" (name -> array), "actions" as they were drawn,
+    "rewards", "terminated", "ended". Environments get the actions clipped to [-1, 1].
+    """
+    steps = []
+    for t in range(horizon):
+        actions = learner.sample(observation)
+        following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
+        following = {name: array.copy() for name, array in following.items()}
+        ended = terminated | truncated
+        reached = _reached(following, ended, info)
+        _require_finite({"reward": rewards, **reached}, env.interface, first_step + t)
+        tally.add(rewards, ended)
+        steps.append(
+            {
+                "observations": observation,
+                "next_observations": reached,
+                "actions": actions,
+                "rewards": rewards.astype(np.float32),
+                "terminated": terminated,
+                "ended": ended,
+            }
+        )
+        observation = following
+    return _stack(steps), observation
+
+
+def _reached(following: Observation, ended: np.ndarray, info: Mapping[str, Any]) -> Observation:
+    """Give the observations that the actions led to: the last of an episode, not the next first."""
+    if not ended.any():
+        return following
+    reached = {name: array.copy() for name, array in following.items()}
+    for i in np.flatnonzero(ended):
+        for name, array in reached.items():
+            array[i] = info["final_obs"][i][name]
+    return reached
+
+
+def _require_finite(arrays: Mapping[str, np.ndarray], interface: Spec, step: int) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            rows = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)  # [N]
+            raise DataError(
+                f"{interface.environment}: {name} is not finite in environment "
+                f"{int(rows.argmax())} at its step {step}"
+            )
+
+
+def _begin(env: VectorEnvironment, seed: int, progress: Progress | None) -> Observation:
+    """Begin, or go on where progress says; what is drawn from here on follows from the seed."""
+    updates = progress.updates if progress else 0
+    seeds = np.random.SeedSequence([seed, updates]).generate_state(env.num_envs).tolist()
+    options = {"state": np.array(progress.states)} if progress else None
+    return env.reset(seed=seeds, options=options)[0]
+
+
+def _tally(env: VectorEnvironment, progress: Progress | None) -> Tally:
+    if progress is None:
+        return Tally(np.zeros(env.num_envs), np.zeros(env.num_envs, int))
+    return Tally(np.array(progress.returns), np.array(progress.lengths))
+
+
+def _stack(steps: list[dict[str, Any]]) -> Rollout:
+    return {
+        key: _stack([step[key] for step in steps])
+        if isinstance(value, dict)
+        else np.stack([step[key] for step in steps])
+        for key, value in steps[0].items()
+    }
+
+
+def _on_device(rollout: Rollout, device: torch.device) -> Rollout:
+    return {
+        key: _on_device(value, device)
+        if isinstance(value, dict)
+        else torch.as_tensor(value, device=device)
+        for key, value in rollout.items()
+    }
