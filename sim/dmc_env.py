@@ -105,12 +105,13 @@ class DmcEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [A] in [-1, 1] for one control period.
 
-        ``info`` has "success", "is_success" (the same) and "reward_terms". Raises SpecError for an
-        action of another shape and DataError for one that is not finite.
+        ``info`` has "success", "is_success" (the same) and "reward_terms"; where the simulation
+        diverges, MuJoCo begins anew, and "error" says why the episode is truncated. Raises
+        SpecError for an action of another shape and DataError for one that is not finite.
         """
         scaled = self._action_range(checked_action(action, self.interface))
         self._task.before_step(scaled, self.dm_physics)
-        self.dm_physics.step(self._substeps)
+        error = self._advance()
         self._task.after_step(self.dm_physics)
         refresh(self.model, self.data)
         self._steps += 1
@@ -120,6 +121,8 @@ class DmcEnv(gymnasium.Env):
         info = {"success": success, "is_success": success, "reward_terms": {"task": reward}}
         terminated = discount is not None and discount == 0
         truncated = self._steps >= self._horizon or (discount is not None and not terminated)
+        if error is not None:
+            terminated, truncated, info["error"] = False, True, error
         return self._observe(), reward, terminated, truncated, info
 
     def get_state(self) -> np.ndarray:
@@ -137,6 +140,16 @@ class DmcEnv(gymnasium.Env):
         """Free the simulator and the renderer; calling it again does nothing."""
         self._cameras.close()
         self.dm_physics.free()
+
+    def _advance(self) -> str | None:
+        """Run the physics steps of a control period; say what went wrong."""
+        from dm_control.rl.control import PhysicsError
+
+        try:
+            self.dm_physics.step(self._substeps)
+        except PhysicsError as error:
+            return str(error)
+        return None
 
     def _observe(self) -> Observation:
         observations = self._observations()

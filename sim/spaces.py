@@ -53,4 +53,6 @@ def checked_action(action: np.ndarray, interface: Spec) -> np.ndarray:
 def _box(spec: ArraySpec) -> gymnasium.spaces.Box:
     if spec.dtype == "uint8":
         return gymnasium.spaces.Box(0, 255, spec.shape, np.uint8)
+    if spec.dtype == "int32":  # segmentation: -1 is the background
+        return gymnasium.spaces.Box(-1, np.iinfo(np.int32).max, spec.shape, np.int32)
     return gymnasium.spaces.Box(-np.inf, np.inf, spec.shape, np.dtype(spec.dtype))

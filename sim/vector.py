@@ -92,8 +92,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             if "state" in options:
                 self._set_states(options["state"], rows)
             else:
-                for i in rows:
-                    self._guarded(self._reset, i)
+                self._reset_rows(rows)
             return self._observe(), {}
 
     def step(
@@ -119,8 +118,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             observations = moves.observations
             if ended and autoreset:
                 info |= self._final(moves, ended)
-                for i in ended:
-                    self._guarded(self._reset, i)
+                self._reset_rows(ended)
                 observations = self._observe()
             reward = np.where(moved, moves.reward, 0.0)
             return observations, reward, terminated, truncated, info
@@ -154,6 +152,10 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def _reset(self, i: int) -> None:
         raise NotImplementedError
+
+    def _reset_rows(self, rows: list[int]) -> None:
+        for i in rows:
+            self._guarded(self._reset, i)
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
         """Move some environments under float64 actions [N, A] in [-1, 1], and leave the others."""
@@ -266,79 +268,41 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask}
 
 
-class ManyEnvs(VectorEnv):
-    """N environments of any kind, each a whole ``sim.make``, on threads."""
-
-    def __init__(self, envs: list[Environment], threads: int) -> None:
-        super().__init__(envs[0].interface, envs[0], len(envs), threads)
-        self.envs = envs
-        self._seeds: list[int | None] = [None] * len(envs)
-        self._latest: list[Observation] = [{}] * len(envs)
-        if hasattr(envs[0], "mujoco_state_size"):  # what gymnasium wraps has none
-            self.mujoco_state_size = envs[0].mujoco_state_size
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Stop the threads and close the environments."""
-        super().close_extras(**kwargs)
-        for env in self.envs:
-            env.close()
-
-    def _seed(self, i: int, seed: int | None) -> None:
-        self._seeds[i] = seed
-
-    def _reset(self, i: int) -> None:
-        self._latest[i], _ = self.envs[i].reset(seed=self._seeds[i])
-        self._seeds[i] = None
-
-    def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
-        nothing = {"success": False, "reward_terms": {}}
-        results: list[Any] = [(one, 0.0, False, False, nothing) for one in self._latest]
-
-        def step(i: int) -> None:
-            results[i] = self.envs[i].step(actions[i])
-
-        self._in_parallel(step, rows)
-        self._latest, reward, terminated, truncated, infos = map(list, zip(*results, strict=True))
-        terms = [info["reward_terms"] for info in infos]
-        names = dict.fromkeys(name for one in terms for name in one)
-        return Moves(
-            self._observe(), np.array(reward, float), np.array(terminated), np.array(truncated),
-            np.array([info["success"] for info in infos]),
-            {name: np.array([one.get(name, 0.0) for one in terms]) for name in names},
-            {i: info["error"] for i, info in enumerate(infos) if "error" in info},
-        )  # fmt: skip
-
-    def _observe(self) -> Observation:
-        names = self.single_observation_space.keys()
-        return {name: np.stack([one[name] for one in self._latest]) for name in names}
-
-    def _get_state(self, i: int) -> np.ndarray:
-        return self.envs[i].get_state()
-
-    def _set_state(self, i: int, state: np.ndarray) -> None:
-        self._latest[i] = self.envs[i].set_state(state)
-
-
 def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> VectorEnv:
     """Make n environments called ``name`` that step together; options as for ``make``.
 
-    ``threads`` run them, one per processor by default. robosuite's common tasks share one model and
-    are evaluated as arrays; any other environment is made n times. Raises UserError for what
-    ``make`` does not take and for a count below 1.
+    ``threads`` run them, one per processor by default. robosuite's common tasks and tasks on one's
+    own models are evaluated as arrays; environments with cameras and all others are each made in
+    one of as many processes. Raises UserError for what ``make`` does not take and for a count
+    below 1.
     """
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     for what, count in (("n", n), ("threads", threads)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise UserError(f"{name}: {what}={count!r} must be a whole number above 0")
     threads = min(threads, n)
-    template = make(name, **options)
-    if name.startswith("robosuite/"):
-        from sim.vector_robosuite import RobosuiteVectorEnv, why_not
+    if not options.get("cameras") and name.startswith(("robosuite/", "mujoco/", "tabletop/")):
+        batch = _make_arrays(make(name, **options), name, n, threads)
+        if batch is not None:
+            return batch
+    from sim.vector_processes import ProcessVectorEnv, Workers
 
-        if why_not(template) is None:
-            return RobosuiteVectorEnv(template, n, threads)
-    if name.startswith("mujoco/") and not template.cameras:
+    return ProcessVectorEnv(Workers(name, n, threads, options))
+
+
+def _make_arrays(template: Environment, name: str, n: int, threads: int) -> VectorEnv | None:
+    """Make a batch that takes over ``template`` and is evaluated as arrays; None if none can."""
+    if name.startswith("mujoco/"):
         from sim.vector_mujoco import MujocoVectorEnv
 
         return MujocoVectorEnv(template, n, threads)
-    return ManyEnvs([template, *(make(name, **options) for _ in range(n - 1))], threads)
+    if name.startswith("tabletop/"):
+        from sim.vector_tabletop import TabletopVectorEnv
+
+        return TabletopVectorEnv(template, n, threads)
+    from sim.vector_robosuite import RobosuiteVectorEnv, why_not
+
+    if why_not(template) is None:
+        return RobosuiteVectorEnv(template, n, threads)
+    template.close()
+    return None

@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
+import sim
 import sim.rendering as rendering
 from robolearn.errors import UserError
 from sim.rendering import Cameras, backend_name, gl_context, gl_environment
@@ -82,9 +83,55 @@ def test_ground_that_is_shaped_anew_is_seen():
     cameras.close()
 
 
+@needs_gl
+@pytest.mark.parametrize("fast", [True, False])
+def test_segmentation_says_what_each_pixel_shows(fast):
+    env = sim.make("dmc/cartpole-swingup")  # dm_control's own rendering is the reference
+    env.reset(seed=0)
+    names = ("fixed_segmentation", "fixed")
+    cameras = Cameras(env.model, env.data, names, (30, 40), "here", fast=fast)
+    images = cameras.render()
+    objects = images["fixed_segmentation"]
+    expected = env.dm_physics.render(30, 40, camera_id="fixed", segmentation=True)
+    assert cameras.specs["fixed_segmentation"].shape == objects.shape
+    assert cameras.specs["fixed_segmentation"].dtype == objects.dtype == np.int32
+    np.testing.assert_array_equal(objects, expected)
+    cart = (env.model.geom("cart").id, mujoco.mjtObj.mjOBJ_GEOM)
+    assert (objects == cart).all(axis=-1).any() and (objects == -1).any()
+    assert images["fixed"].dtype == np.uint8 and images["fixed"].std() > 0
+    cameras.close()
+    env.close()
+
+
+@needs_gl
+def test_equal_models_share_a_context_and_keep_their_own_looks():
+    ground = """<mujoco><asset><hfield name="ground" nrow="4" ncol="4" size="1 1 .5 .1"/></asset>
+        <worldbody><light pos="0 -1 3"/><geom type="hfield" hfield="ground"/>
+        <camera name="above" pos="0 -1 2" xyaxes="1 0 0 0 .9 .5"/></worldbody></mujoco>"""
+    models = [mujoco.MjModel.from_xml_string(ground) for _ in range(2)]
+    pairs = [(model, mujoco.MjData(model)) for model in models]
+    for pair in pairs:
+        mujoco.mj_forward(*pair)
+    one, two = (Cameras(*pair, "above", (30, 30), "here") for pair in pairs)
+    flat = one.render()["above"]
+    models[1].hfield_data[5] = 1.0
+    hilly = two.render()["above"]
+    assert two._canvas is one._canvas and (hilly != flat).any()
+    np.testing.assert_array_equal(one.render()["above"], flat)
+    one.close()
+    np.testing.assert_array_equal(two.render()["above"], hilly)
+    other = Cameras(*pairs[0], "above", (30, 30), "here", fast=False)
+    other.render()
+    assert other._canvas is not two._canvas
+    two.close()
+    other.close()
+    assert not rendering._CANVASES
+
+
 def test_unknown_cameras_and_sizes_are_refused(arm):
-    with pytest.raises(UserError, match="unknown camera 'fornt'; did you mean 'front'"):
-        Cameras(*arm, ("fornt",), (8, 8), "here")
+    for name in ("fornt", "fornt_segmentation"):
+        with pytest.raises(UserError, match="unknown camera 'fornt'; did you mean 'front'"):
+            Cameras(*arm, (name,), (8, 8), "here")
     for size in ((8,), (0, 8), (8.0, 8)):
         with pytest.raises(UserError, match="must be \\(height, width\\) in pixels"):
             Cameras(*arm, ("front",), size, "here")
