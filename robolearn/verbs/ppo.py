@@ -1,0 +1,120 @@
+"""``verb: ppo``: improve a policy by proximal policy optimisation, and evaluate it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from robolearn import checkpoint
+from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.config import EnvConfig
+from robolearn.curves import draw_curve, read_curve
+from robolearn.registry import load
+from robolearn.rollout import Job, rollouts
+from robolearn.run import Run
+from robolearn.train_online import OnlineConfig, Progress, online
+from robolearn.types import Policy, VectorEnvironment
+from robolearn.verbs.evaluate import EvaluationConfig
+
+
+@dataclass(frozen=True)
+class ImproveConfig:
+    """Where a policy is improved, how, and how it is evaluated."""
+
+    env: EnvConfig
+    """The environment."""
+    environments: pydantic.PositiveInt = 16
+    """How many of them step together."""
+    ppo: PPOConfig = PPOConfig()
+    """Network and objective."""
+    training: OnlineConfig = OnlineConfig()
+    """Length, and how often the policy is improved."""
+    evaluation: EvaluationConfig | None = EvaluationConfig(episodes=10, horizon=1000)
+    """How many episodes, and how long; None for no evaluation."""
+
+
+def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
+    """Train, with checkpoints on the way, evaluate, draw ``report.png``, keep ``checkpoint/``.
+
+    Summary: ``steps``, and under ``evaluation`` what ``measure_return`` gives.
+    """
+    make = load("sim:make_vec")
+    with contextlib.closing(
+        make(config.env.name, config.environments, **config.env.options)
+    ) as env:
+        learner = _train(config, env, run)
+        updates = config.training.updates(env.num_envs)
+        summary = {"steps": updates * config.training.horizon * env.num_envs}
+        if config.evaluation is not None:
+            summary["evaluation"] = measure_return(learner, env, config, run)
+    steps, returns = read_curve(run.path("metrics.jsonl"), "return")
+    if len(steps):  # else no episode ended
+        title = f"PPO on {config.env.name}, seed {run.seed}"
+        draw_curve(steps, returns, "return of an episode", title, run.path("report.png"))
+    checkpoint.save(run.path("checkpoint"), learner)
+    return summary
+
+
+def _train(config: ImproveConfig, env: VectorEnvironment, run: Run) -> PPO:
+    """Train, or go on training; log every update under the number of steps taken by then."""
+    folder = run.path("checkpoint")
+    learner, progress = PPO(env.interface, config.ppo, run.seed), None
+    if checkpoint.exists(folder):  # a resumed run
+        restored = checkpoint.load_learner(folder, env.interface)
+        learner, progress = restored.learner, Progress(**restored.counters)
+    steps = config.training.horizon * env.num_envs  # in an update
+    with run.counter(config.training.updates(env.num_envs) * steps, "training") as counter:
+        counter.update(progress.updates * steps if progress else 0)
+        begun = time.monotonic()
+
+        def on_update(updates: int, info: dict[str, float]) -> None:
+            nonlocal begun
+            counter.update(steps)
+            now = time.monotonic()
+            run.log(updates * steps, **info, steps_per_s=round(steps / (now - begun), 1))
+            begun = now
+
+        def on_checkpoint(progress: Progress) -> None:
+            checkpoint.save(folder, learner, dataclasses.asdict(progress))
+
+        online(
+            learner, env, config.training, run.seed,
+            progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
+        )  # fmt: skip
+    return learner
+
+
+def measure_return(
+    policy: Policy, env: VectorEnvironment, config: ImproveConfig, run: Run
+) -> dict[str, Any]:
+    """Run whole episodes, without exploring; the viewer, if there is one, replays the first ones.
+
+    Summary: ``return``, its standard deviation ``return_std``, the share of episodes with a
+    ``success`` at any time, ``episodes``.
+    """
+    settings = config.evaluation
+    recorded = settings.recorded if run.viewer is not None else 0
+    stage = run.make_env(config.env) if recorded else None
+    seeds = np.random.SeedSequence(run.seed).generate_state(settings.episodes).tolist()
+    whole = {"horizon": settings.horizon, "settle_steps": settings.horizon}
+    returns, successes = [], []
+    with run.counter(settings.episodes, "evaluation") as counter:
+        jobs = [Job(policy, seed) for seed in seeds]
+        for episode, _ in rollouts(env, jobs, **whole, keep_states=stage is not None):
+            returns.append(float(episode.rewards.sum()))
+            successes.append(episode.success)
+            if counter.n < recorded:
+                load("robolearn.viz:replay_episode")(run.viewer, stage, episode)
+            counter.update()
+    return {
+        "return": float(np.mean(returns)),
+        "return_std": float(np.std(returns)),
+        "success": float(np.mean(successes)),
+        "episodes": settings.episodes,
+    }
