@@ -181,8 +181,9 @@ class RobosuiteEnv(gymnasium.Env):
     def close(self) -> None:
         """Free the simulator and the renderer; calling it again does nothing."""
         self._cameras.close()
-        if self._env.sim is not None:
+        if vars(self._env):
             self._env.close()
+            vars(self._env).clear()  # it refers to itself: only so is its model freed at once
 
     def _observe(self) -> Observation:
         return {"state": self._reader.read(), **self._cameras.render()}

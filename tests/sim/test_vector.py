@@ -1,5 +1,6 @@
 """Batches of environments against single ones, and what a batch promises when things go wrong."""
 
+import multiprocessing
 import threading
 
 import numpy as np
@@ -8,7 +9,8 @@ from gymnasium.vector import AutoresetMode
 
 import sim
 from robolearn.errors import DataError, SpecError, UserError
-from sim.vector import ManyEnvs, WorkerError
+from sim.vector import WorkerError
+from sim.vector_processes import ProcessVectorEnv
 from sim.vector_robosuite import RobosuiteVectorEnv
 
 TASKS = (
@@ -201,33 +203,52 @@ def test_only_active_environments_end_their_episodes():
     assert list(truncated) == [False, False, True]  # the other two have begun anew
 
 
-def test_a_diverging_simulation_ends_its_episode_and_no_other():
-    batch, _ = _pair("robosuite/Lift")
+@pytest.mark.parametrize("what", ["not a number", "too fast", "a huge contact"])
+def test_a_diverging_simulation_ends_its_episode_and_no_other(what):
+    batch, single = _pair("robosuite/Lift")
     batch.reset(seed=0)
     untouched = sim.make_vec("robosuite/Lift", 3, threads=1)
     untouched.reset(seed=0)
-    batch._slots[1].data.qvel[:] = np.nan
+    states = batch.get_state()
+    velocity = states[1, 1 + single.model.nq :]
+    cube = single.model.joint("cube_joint0").dofadr[0]
+    if what == "a huge contact":
+        velocity[cube + 2] = -1e7  # m/s, into the table
+    else:
+        velocity[0] = np.nan if what == "not a number" else 1e9
+    batch.set_state(states)
     actions = np.zeros((3, 7))
-    observations, _, _, truncated, info = batch.step(actions)
+    observations, reward, _, truncated, info = batch.step(actions)
     untouched.step(actions)
     assert list(truncated) == [False, True, False]
     assert "diverged" in info["error"][1]
-    assert list(info["_error"]) == list(truncated)
+    assert list(info["_error"]) == list(info["_final_obs"]) == list(truncated)
     assert np.isfinite(observations["state"]).all()
+    assert np.isfinite(reward).all()
     for i in (0, 2):
         np.testing.assert_array_equal(batch.get_state()[i], untouched.get_state()[i])
+    *_, truncated, info = batch.step(actions)  # the next episode is sound
+    assert not truncated.any()
+    assert "error" not in info
 
 
-def test_an_exception_says_in_which_environment(monkeypatch):
+def test_an_exception_says_in_which_environment_and_the_others_have_moved(monkeypatch):
     batch, _ = _pair("robosuite/Lift")
-    batch.reset(seed=0)
+    untouched, _ = _pair("robosuite/Lift")
+    for envs in (batch, untouched):
+        envs.reset(seed=0)
 
     def fail(model, action, substeps):
         raise RuntimeError("no power")
 
-    monkeypatch.setattr(batch._slots[2], "step", fail)
-    with pytest.raises(WorkerError, match="environment 2.*no power"):
-        batch.step(np.zeros((3, 7)))
+    actions = np.zeros((3, 7))
+    with monkeypatch.context() as patch:
+        patch.setattr(batch._slots[0], "step", fail)
+        with pytest.raises(WorkerError, match="environment 0.*no power"):
+            batch.step(actions)
+    untouched.step(actions)
+    np.testing.assert_array_equal(batch.get_state()[1:], untouched.get_state()[1:])
+    batch.step(actions)
 
 
 def test_bad_actions_move_nothing():
@@ -242,13 +263,57 @@ def test_bad_actions_move_nothing():
     np.testing.assert_array_equal(batch.get_state(), before)
 
 
-def test_closing_waits_for_a_step_and_may_be_repeated():
+def test_closing_during_steps_waits_and_later_uses_are_refused():
     batch, _ = _pair("robosuite/Lift")
     batch.reset(seed=0)
-    stepping = threading.Thread(target=batch.step, args=(np.zeros((3, 7)),))
+    refusals, began = [], threading.Event()
+
+    def step_until_refused() -> None:
+        try:
+            while True:
+                batch.step(np.zeros((3, 7)))
+                began.set()
+        except UserError as error:
+            refusals.append(str(error))
+
+    stepping = threading.Thread(target=step_until_refused)
     stepping.start()
-    stepping.join()
+    assert began.wait(60)
     batch.close()
+    batch.close()
+    stepping.join(60)
+    assert refusals == ["robosuite/Lift: this batch of 3 environments is closed; make another"]
+    for use in (batch.reset, batch.get_state, lambda: batch.set_state(np.zeros((3, 1)))):
+        with pytest.raises(UserError, match="closed"):
+            use()
+
+
+def _use_in_child(batch, states) -> None:
+    """Check in another process that a parent's batch is refused, and that a batch can be made."""
+    if batch is not None:
+        with pytest.raises(UserError, match="belongs to the process that made it"):
+            batch.step(np.zeros((3, 7)))
+        batch.close()
+    own = sim.make_vec("robosuite/Lift", 3, threads=2)
+    own.reset(seed=0)
+    own.step(np.zeros((3, 7)))
+    np.testing.assert_array_equal(own.get_state(), states)
+    own.close()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_batch_stays_with_its_process_and_a_child_makes_its_own(method):
+    batch, _ = _pair("robosuite/Lift")
+    batch.reset(seed=0)
+    batch.step(np.zeros((3, 7)))
+    states = batch.get_state()
+    inherited = batch if method == "fork" else None
+    context = multiprocessing.get_context(method)
+    child = context.Process(target=_use_in_child, args=(inherited, states))
+    child.start()
+    child.join(120)
+    assert child.exitcode == 0
+    batch.step(np.zeros((3, 7)))  # the parent's goes on
     batch.close()
 
 
@@ -256,7 +321,7 @@ def test_closing_waits_for_a_step_and_may_be_repeated():
 def test_any_environment_can_be_batched(name):
     batch = sim.make_vec(name, 2)
     single = sim.make(name)
-    assert isinstance(batch, ManyEnvs)
+    assert isinstance(batch, ProcessVectorEnv)
     assert batch.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
     batch.reset(seed=1)
     single.reset(seed=2)
