@@ -35,7 +35,7 @@ from sim.segments import Layout
 
 _ADDRESS = types.intp
 _OF_MODEL_AND_DATA = signature(types.void, _ADDRESS, _ADDRESS)
-_mj_step = types.ExternalFunction("mj_step", _OF_MODEL_AND_DATA)
+mj_step = types.ExternalFunction("mj_step", _OF_MODEL_AND_DATA)
 _mj_forward = types.ExternalFunction("mj_forward", _OF_MODEL_AND_DATA)
 _mj_check_pos = types.ExternalFunction("mj_checkPos", _OF_MODEL_AND_DATA)
 _mj_check_vel = types.ExternalFunction("mj_checkVel", _OF_MODEL_AND_DATA)
@@ -112,17 +112,18 @@ class BatchPhysics:
     def step(self, rows: np.ndarray, pool: Executor, threads: int) -> None:
         """Move the environments ``rows`` int64 [R] by one control period under ``ctrl``.
 
-        The calling thread works too; the pool gives the others.
+        The calling thread works too, and waits for no helper from the pool that has not begun.
         """
         self._next[0] = 0
-        work = (step_batch, self._batch, rows, self._next)
-        helpers = [pool.submit(*work) for _ in range(min(threads, len(rows)) - 1)]
+        work = (self._batch, rows, self._next)
+        helpers = [pool.submit(step_batch, *work) for _ in range(min(threads, len(rows)) - 1)]
         try:
-            step_batch(*work[1:])
-            for helper in helpers:
-                helper.result()
+            step_batch(*work)
         finally:
-            wait(helpers)  # after Ctrl-C too: no thread works on behind our back
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)  # after Ctrl-C too: no thread works on behind our back
+        for helper in begun:
+            helper.result()
 
     def look(self, i: int) -> None:
         """Bring what follows from the state of environment i up to date, and its readings."""
@@ -178,7 +179,7 @@ def advance(batch: Batch, i: int) -> None:
     model, data = batch.models[i], batch.data[i]
     for substep in range(batch.substeps):
         if not batch.split:
-            _mj_step(model, data)
+            mj_step(model, data)
             continue
         if substep > 0:  # the first was done when the state was looked at
             mj_step1(model, data)

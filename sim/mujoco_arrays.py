@@ -1,14 +1,14 @@
 """A ``MujocoTask`` bound to a model: observations, rewards and success of N environments at once.
 
 Everything that the task names becomes columns of ``readings`` [N, Q]: entries of MuJoCo's arrays,
-which the engine copies, and what functions give. A quantity is then the difference of two lists of
-columns, of which the second may be a column of zeros.
+which the engine copies, and what functions give. A quantity of k entries is then an array [k, 2] of
+column numbers: each entry is the first column less the second, which may be a column of zeros.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import mujoco
@@ -22,24 +22,18 @@ from sim.segments import Layout, Segment, whole
 VALUE_AT_MARGIN = 0.1
 
 
-class Columns(NamedTuple):
-    """A quantity: the entries ``plus`` of a row less the entries ``minus``, [k] each."""
-
-    plus: np.ndarray
-    minus: np.ndarray
-
-
-class Rules(NamedTuple):
-    """Goals, and functions in their place, as arrays over R rules."""
-
-    columns: Columns
-    starts: np.ndarray  # [R + 1] where each rule's entries begin among the columns
-    plain: np.ndarray  # [R] bool: a function, whose value is taken as it is
-    low: np.ndarray  # [R], as are the next three
-    high: np.ndarray
-    margin: np.ndarray
-    weight: np.ndarray
-    ends: np.ndarray  # [3] behind the last rule of the reward, of the success, of the failure
+# A goal, or a function in its place. Its quantity are the columns ``start`` to ``stop``.
+RULE = np.dtype(
+    [
+        ("start", np.int64),
+        ("stop", np.int64),
+        ("plain", np.bool_),  # a function, whose value is taken as it is
+        ("low", np.float64),
+        ("high", np.float64),
+        ("margin", np.float64),
+        ("weight", np.float64),
+    ]
+)
 
 
 class Outcome(NamedTuple):
@@ -66,15 +60,15 @@ class TaskArrays:
         self.layout = Layout()
         self._nothing = self.layout.reserve(1).start  # a column of zeros
         self._functions: list[tuple[Callable[..., Any], slice]] = []
-        self._formulas: list[tuple[Formula, list[Columns], slice]] = []
+        self._formulas: list[tuple[Formula, list[np.ndarray], slice]] = []
         self.forward = False
-        observed = [self._columns(quantity) for quantity in task.observation]
-        self.sizes = [len(columns.plus) for columns in observed]
+        observed = [self._quantity(quantity) for quantity in task.observation]
+        self.sizes = [len(columns) for columns in observed]
         self._observed = _joined(observed)
         self._terms = tuple(task.reward)
-        self._rules = self._bound(
-            task.reward, _numbered("success", task.success), _numbered("failure", task.failure)
-        )
+        kinds = task.reward, _numbered("success", task.success), _numbered("failure", task.failure)
+        self._ends = np.cumsum([len(rules) for rules in kinds])  # behind each kind's last rule
+        self._columns, self._rules = self._bound([rule for kind in kinds for rule in kind.items()])
 
     @property
     def calls_python(self) -> bool:
@@ -99,13 +93,14 @@ class TaskArrays:
             readings[:, columns] = np.reshape(values, (len(readings), -1))
         n = len(readings)
         outcome = Outcome(
-            observation=np.empty((n, len(self._observed.plus)), np.float32),
+            observation=np.empty((n, len(self._observed)), np.float32),
             terms=np.empty((len(self._terms), n)),
             reward=np.zeros(n),
             success=np.empty(n, bool),
             failure=np.empty(n, bool),
         )
-        _evaluate(readings, self._observed, self._rules, outcome)
+        rules = self._columns, self._rules, self._ends
+        _evaluate(readings, self._observed, *rules, *outcome)
         return outcome
 
     def named(self, terms: np.ndarray) -> dict[str, np.ndarray]:
@@ -116,7 +111,7 @@ class TaskArrays:
 
     # ------------------------------------------------------------------------------- construction
 
-    def _columns(self, quantity: Quantity) -> Columns:
+    def _quantity(self, quantity: Quantity) -> np.ndarray:
         if isinstance(quantity, Formula):
             return self._formula(quantity)
         if callable(quantity):
@@ -130,7 +125,7 @@ class TaskArrays:
             raise UserError(
                 f"{self._where}: '{quantity}': {len(plus)} entries less {len(less)} entries"
             )
-        return Columns(*np.broadcast_arrays(plus, less))
+        return np.stack(np.broadcast_arrays(plus, less), axis=1)
 
     def _place(self, name: str) -> np.ndarray:
         if name == "time":
@@ -148,14 +143,14 @@ class TaskArrays:
         sensor = int(np.flatnonzero(self._model.sensor_adr == segment.start)[-1])
         return self._model.sensor_needstage[sensor] == mujoco.mjtStage.mjSTAGE_ACC
 
-    def _function(self, function: Callable[..., Any]) -> Columns:
+    def _function(self, function: Callable[..., Any]) -> np.ndarray:
         self.forward = True  # who knows what it reads
         columns = self.layout.reserve(np.size(function(self._model, self._data)))
         self._functions.append((function, columns))
         return self._alone(_range(columns))
 
-    def _formula(self, formula: Formula) -> Columns:
-        inputs = [self._columns(quantity) for quantity in formula.inputs]
+    def _formula(self, formula: Formula) -> np.ndarray:
+        inputs = [self._quantity(quantity) for quantity in formula.inputs]
         two = np.zeros((2, self.layout.width))  # would show a result that is not one for each
         for row in two:
             self.read(self._data, row)
@@ -170,30 +165,28 @@ class TaskArrays:
         self._formulas.append((formula, inputs, columns))
         return self._alone(_range(columns))
 
-    def _alone(self, plus: np.ndarray) -> Columns:
-        return Columns(plus, np.full_like(plus, self._nothing))
+    def _alone(self, plus: np.ndarray) -> np.ndarray:
+        return np.stack([plus, np.full_like(plus, self._nothing)], axis=1)
 
-    def _bound(self, *kinds: Mapping[str, Any]) -> Rules:
-        rules = [rule for kind in kinds for rule in kind.items()]
-        columns = [self._rule_columns(name, rule) for name, rule in rules]
-        goals = [rule if isinstance(rule, Goal) else Goal("") for _, rule in rules]
-        return Rules(
-            columns=_joined(columns),
-            starts=np.cumsum([0, *(len(one.plus) for one in columns)]),
-            plain=np.array([not isinstance(rule, Goal) for _, rule in rules], bool),
-            low=np.array([goal.low for goal in goals], float),
-            high=np.array([goal.high for goal in goals], float),
-            margin=np.array([goal.margin for goal in goals], float),
-            weight=np.array([goal.weight for goal in goals], float),
-            ends=np.cumsum([len(kind) for kind in kinds]),
-        )
+    def _bound(self, rules: list[tuple[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        """Give the columns of all rules [k, 2], and the rules RULE [R]."""
+        columns, table = [], np.zeros(len(rules), RULE)
+        for row, (name, rule) in zip(table, rules, strict=True):
+            row["start"] = sum(map(len, columns))
+            columns.append(self._rule_columns(name, rule))
+            row["stop"] = row["start"] + len(columns[-1])
+            row["plain"] = not isinstance(rule, Goal)
+            goal = Goal("") if row["plain"] else rule
+            for field in ("low", "high", "margin", "weight"):
+                row[field] = getattr(goal, field)
+        return _joined(columns), table
 
-    def _rule_columns(self, name: str, rule: Any) -> Columns:
-        columns = self._columns(rule.quantity if isinstance(rule, Goal) else rule)
-        if not len(columns.plus):
+    def _rule_columns(self, name: str, rule: Any) -> np.ndarray:
+        columns = self._quantity(rule.quantity if isinstance(rule, Goal) else rule)
+        if not len(columns):
             raise UserError(f"{self._where}: {name}: the quantity has no entries")
-        if not isinstance(rule, Goal) and len(columns.plus) != 1:
-            raise UserError(f"{self._where}: {name}: {len(columns.plus)} values instead of one")
+        if not isinstance(rule, Goal) and len(columns) != 1:
+            raise UserError(f"{self._where}: {name}: {len(columns)} values instead of one")
         return columns
 
 
@@ -204,15 +197,13 @@ def _numbered(name: str, rules: Any) -> dict[str, Any]:
     return {f"{name}[{i}]": goal for i, goal in enumerate(rules)}
 
 
-def _joined(columns: list[Columns]) -> Columns:
-    nothing = [np.zeros(0, int)]
-    plus, minus = [one.plus for one in columns], [one.minus for one in columns]
-    return Columns(np.concatenate(nothing + plus), np.concatenate(nothing + minus))
+def _joined(columns: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros((0, 2), np.int64), *columns])
 
 
-def _values(quantity: Columns, readings: np.ndarray) -> np.ndarray:
+def _values(columns: np.ndarray, readings: np.ndarray) -> np.ndarray:
     """Give a quantity [N, k]."""
-    return readings[:, quantity.plus] - readings[:, quantity.minus]
+    return readings[:, columns[:, 0]] - readings[:, columns[:, 1]]
 
 
 def _range(columns: slice) -> np.ndarray:
@@ -235,43 +226,54 @@ def goal_value(size: float, low: float, high: float, margin: float) -> float:
 
 
 @njit(error_model="numpy")
-def _size(row: np.ndarray, columns: Columns, start: int, stop: int) -> float:
+def _size(row: np.ndarray, columns: np.ndarray, start: int, stop: int) -> float:
     """Give the only entry of a quantity with its sign, or the norm of several."""
     if stop - start == 1:
-        return row[columns.plus[start]] - row[columns.minus[start]]
+        return row[columns[start, 0]] - row[columns[start, 1]]
     total = 0.0
     for k in range(start, stop):
-        total += (row[columns.plus[k]] - row[columns.minus[k]]) ** 2
+        total += (row[columns[k, 0]] - row[columns[k, 1]]) ** 2
     return math.sqrt(total)
 
 
 @njit(error_model="numpy")
-def _rule_value(row: np.ndarray, rules: Rules, r: int) -> float:
-    size = _size(row, rules.columns, rules.starts[r], rules.starts[r + 1])
-    if rules.plain[r]:
+def _rule_value(row: np.ndarray, columns: np.ndarray, rule: np.record) -> float:
+    size = _size(row, columns, rule.start, rule.stop)
+    if rule.plain:
         return size
-    return goal_value(size, rules.low[r], rules.high[r], rules.margin[r])
+    return goal_value(size, rule.low, rule.high, rule.margin)
 
 
 @njit(error_model="numpy")
-def _all_met(row: np.ndarray, rules: Rules, first: int, end: int) -> bool:
+def _all_met(row: np.ndarray, columns: np.ndarray, rules: np.ndarray) -> bool:
     """Say whether rules hold: goals wholly, functions if not zero; none do not."""
-    for r in range(first, end):
-        value = _rule_value(row, rules, r)
-        if value == 0 or (value != 1 and not rules.plain[r]):
+    for r in range(len(rules)):
+        value = _rule_value(row, columns, rules[r])
+        if value == 0 or (value != 1 and not rules[r].plain):
             return False
-    return end > first
+    return len(rules) > 0
 
 
 @njit(cache=True, error_model="numpy")
-def _evaluate(readings: np.ndarray, observed: Columns, rules: Rules, outcome: Outcome) -> None:
-    of_reward, of_success, of_failure = rules.ends
+def _evaluate(
+    readings: np.ndarray,
+    observed: np.ndarray,
+    columns: np.ndarray,
+    rules: np.ndarray,
+    ends: np.ndarray,
+    observation: np.ndarray,
+    terms: np.ndarray,
+    reward: np.ndarray,
+    success: np.ndarray,
+    failure: np.ndarray,
+) -> None:
+    """Fill an ``Outcome``."""
     for n in range(len(readings)):
         row = readings[n]
-        for o in range(len(observed.plus)):
-            outcome.observation[n, o] = row[observed.plus[o]] - row[observed.minus[o]]
-        for r in range(of_reward):
-            outcome.terms[r, n] = rules.weight[r] * _rule_value(row, rules, r)
-            outcome.reward[n] += outcome.terms[r, n]
-        outcome.success[n] = _all_met(row, rules, of_reward, of_success)
-        outcome.failure[n] = _all_met(row, rules, of_success, of_failure)
+        for o in range(len(observed)):
+            observation[n, o] = row[observed[o, 0]] - row[observed[o, 1]]
+        for r in range(ends[0]):
+            terms[r, n] = rules[r].weight * _rule_value(row, columns, rules[r])
+            reward[n] += terms[r, n]
+        success[n] = _all_met(row, columns, rules[ends[0] : ends[1]])
+        failure[n] = _all_met(row, columns, rules[ends[1] :])

@@ -96,11 +96,6 @@ class MujocoEnv(gymnasium.Env):
         """How many leading entries of a state are time, qpos and qvel."""
         return self.physics.mujoco_state_size
 
-    @property
-    def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras that are observed."""
-        return self._cameras.names
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
