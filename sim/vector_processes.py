@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from pickle import PicklingError
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,7 +175,7 @@ class Workers:
     def _make(self, options: dict[str, Any]) -> tuple[Spec, int]:
         try:
             ForkingPickler.dumps(options)
-        except (PicklingError, AttributeError, TypeError) as error:
+        except Exception as error:
             raise UserError(
                 f"{self._name}: options cannot be given to other processes: {error}"
             ) from None
