@@ -1,0 +1,177 @@
+"""Environment steps per second of dm_control's tasks: batches over processes against plain loops.
+
+All play the same actions, resets, observations, rewards and success counted, in turn within one
+run; the medians over the rounds are printed as one JSON line each, and then what the batch makes of
+the plain loops' rate:
+
+    python benchmarks/simulation_dmc.py [--rounds 9] [--seconds 2] [--batch 32] [--tasks T,...]
+
+``plain`` is one process per processor that steps a ``sim.make`` environment in a loop,
+``dm_control`` the same with dm_control's own environment, and ``processes`` is ``sim.make_vec``
+with as many workers. All plain processes run at once; their rates are summed.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from dm_control import suite
+
+import sim
+
+TASKS = ("walker-walk", "cheetah-run")
+ACTIONS = 1000  # different actions, played again and again
+
+
+def main() -> None:
+    """Measure every task."""
+    arguments = _arguments()
+    for task in arguments.tasks:
+        for row in measure(task, arguments.rounds, arguments.seconds, arguments.batch):
+            print(json.dumps(row), flush=True)
+
+
+def measure(task: str, rounds: int, seconds: float, n: int) -> list[dict[str, Any]]:
+    """Give the rates of all engines on one task, measured in turn, and the batch's share."""
+    cores = len(os.sched_getaffinity(0))
+    engines = {
+        (name, count): engine
+        for count in sorted({1, cores})
+        for name, engine in (
+            ("dm_control", Plain(own_loop, task, count)),
+            ("plain", Plain(our_loop, task, count)),
+            ("processes", Batch(task, n, count)),
+        )
+    }
+    rates: dict[tuple[str, int], list[float]] = {key: [] for key in engines}
+    for _ in range(rounds):
+        for key, engine in engines.items():
+            rates[key].append(engine(seconds))
+    for engine in engines.values():
+        engine.close()
+    medians = {key: statistics.median(values) for key, values in rates.items()}
+    rows = [
+        {"env": task, "robot": "", "engine": engine, "threads": threads,
+         "steps_per_s": round(rate)}
+        for (engine, threads), rate in medians.items()
+    ]  # fmt: skip
+    ratios = np.divide(rates["processes", cores], rates["plain", cores])
+    share = {"env": task, "threads": cores, "batch": n, "rounds": rounds}
+    return [*rows, share | {"processes_over_plain": round(float(np.median(ratios)), 3)}]
+
+
+class Plain:
+    """Processes that step one environment each in a loop, all at once."""
+
+    def __init__(self, loop: Callable[[str, Connection], None], task: str, count: int) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for _ in range(count):
+            ours, theirs = spawn.Pipe()
+            self._pipes.append(ours)
+            self._processes.append(spawn.Process(target=loop, args=(task, theirs), daemon=True))
+            self._processes[-1].start()
+        for pipe in self._pipes:
+            pipe.recv()
+
+    def __call__(self, seconds: float) -> float:
+        """Give environment steps per second of all processes together."""
+        for pipe in self._pipes:
+            pipe.send(seconds)
+        return sum(pipe.recv() for pipe in self._pipes)
+
+    def close(self) -> None:
+        """End the processes."""
+        for pipe, process in zip(self._pipes, self._processes, strict=True):
+            pipe.send(None)
+            process.join()
+
+
+class Batch:
+    """``sim.make_vec``."""
+
+    def __init__(self, task: str, n: int, workers: int) -> None:
+        self._envs = sim.make_vec(f"dmc/{task}", n, threads=workers)
+        self._envs.reset(seed=0)
+        shape = self._envs.single_action_space.shape
+        actions = np.random.default_rng(0).uniform(-1, 1, (ACTIONS, 1, *shape))
+        self._actions = np.repeat(actions, n, axis=1)
+        self._at = 0
+
+    def __call__(self, seconds: float) -> float:
+        """Give environment steps per second."""
+        return rate(self._step, seconds) * self._envs.num_envs
+
+    def close(self) -> None:
+        """End the workers."""
+        self._envs.close()
+
+    def _step(self) -> None:
+        self._envs.step(self._actions[self._at % ACTIONS])
+        self._at += 1
+
+
+def our_loop(task: str, pipe: Connection) -> None:
+    """Step a ``sim.make`` environment whenever asked."""
+    env = sim.make(f"dmc/{task}")
+    env.reset(seed=0)
+
+    def step(action: np.ndarray) -> None:
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            env.reset()
+
+    serve(step, env.action_space.shape, pipe)
+
+
+def own_loop(task: str, pipe: Connection) -> None:
+    """Step dm_control's own environment whenever asked; it resets itself."""
+    env = suite.load(*task.split("-"), task_kwargs={"random": 0})
+    env.reset()
+    serve(env.step, env.action_spec().shape, pipe)
+
+
+def serve(step: Callable[[np.ndarray], object], shape: tuple[int, ...], pipe: Connection) -> None:
+    """Answer a number of seconds with the steps per second in them, until asked no more."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (ACTIONS, *shape))
+    pipe.send("ready")
+    at = 0
+
+    def advance() -> None:
+        nonlocal at
+        step(actions[at % ACTIONS])
+        at += 1
+
+    while (seconds := pipe.recv()) is not None:
+        pipe.send(rate(advance, seconds))
+
+
+def rate(step: Callable[[], object], seconds: float) -> float:
+    """Call a function for so long; give the calls per second."""
+    begin = now = time.perf_counter()
+    count = 0
+    while now - begin < seconds:
+        step()
+        count += 1
+        now = time.perf_counter()
+    return count / (now - begin)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--tasks", type=lambda text: text.split(","), default=list(TASKS))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
