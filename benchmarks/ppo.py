@@ -1,12 +1,12 @@
 """What PPO learns on three tasks of dm_control, beside published returns.
 
-    python benchmarks/ppo.py [seeds] [task ...]
+    python benchmarks/ppo.py [seeds] [steps] [task ...]
 
 Prints JSON lines: ``return`` is the mean over 10 whole episodes without exploring, from the weights
 at the end; ``training_return`` the mean over the last tenth of the training's episodes, exploring,
-as published figures have it; ``published`` that of CleanRL's ``ppo_continuous_action`` after as
-many steps, mean over 3 seeds (docs.cleanrl.dev/rl-algorithms/ppo, table "dm_control"). One setting
-for all tasks: that of ``launch/ppo_walker.yaml``.
+as published figures have it; ``published`` that of CleanRL's ``ppo_continuous_action`` after a
+million steps, mean over 3 seeds (docs.cleanrl.dev/rl-algorithms/ppo, table "dm_control"). One
+setting for all tasks: that of ``launch/ppo_walker.yaml``.
 """
 
 import json
@@ -21,10 +21,10 @@ from robolearn.curves import read_curve
 PUBLISHED = {"cartpole-swingup": 640.86, "walker-walk": 392.51, "cheetah-run": 432.56}
 
 
-def measure(task: str, seed: int, directory: str) -> dict:
+def measure(task: str, seed: int, steps: int, directory: str) -> dict:
     """Run the launch file on a task and give a row."""
     out = f"{directory}/{task}-{seed}"
-    overrides = [f"env.name=dmc/{task}", f"seed={seed}", f"out={out}"]
+    overrides = [f"env.name=dmc/{task}", f"training.steps={steps}", f"seed={seed}", f"out={out}"]
     begin = time.monotonic()
     launch.execute(launch.read(launch.find("ppo_walker"), overrides))
     wall_s = time.monotonic() - begin
@@ -41,13 +41,14 @@ def measure(task: str, seed: int, directory: str) -> dict:
     }
 
 
-def main(seeds: int, tasks: list[str]) -> None:
+def main(seeds: int, steps: int, tasks: list[str]) -> None:
     """Train on every task with every seed, one after the other."""
     with tempfile.TemporaryDirectory() as directory:
         for seed in range(seeds):
             for task in tasks:
-                print(json.dumps(measure(task, seed, directory)), flush=True)
+                print(json.dumps(measure(task, seed, steps, directory)), flush=True)
 
 
 if __name__ == "__main__":
-    main(int((sys.argv[1:] or [3])[0]), sys.argv[2:] or list(PUBLISHED))
+    seeds, steps, *tasks = [*sys.argv[1:], *["3", "1000000"][len(sys.argv) - 1 :]]
+    main(int(seeds), int(steps), tasks or list(PUBLISHED))

@@ -67,13 +67,19 @@ class Run:
         except OSError as error:
             raise cannot_write(self.path("metrics.jsonl"), error) from None
 
-    def counter(self, total: int | None = None, label: str = "") -> Any:
-        """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal or lines."""
+    def counter(
+        self, total: int | None = None, label: str = "", unit: str = "", done: int = 0
+    ) -> Any:
+        """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal or lines.
+
+        It begins at ``done``. Lines say how many a second there were since the last one, if they
+        have a ``unit``.
+        """
         if not sys.stderr.isatty():
-            return _PlainLines(total, label)
+            return _PlainLines(total, label, unit, done)
         from tqdm import tqdm
 
-        return tqdm(total=total, desc=label)
+        return tqdm(total=total, desc=label, unit=unit or "it", initial=done)
 
     @functools.cached_property
     def viewer(self) -> Any:
@@ -111,10 +117,11 @@ class Run:
 class _PlainLines:
     """A line now and then: how many of how many."""
 
-    def __init__(self, total: int | None, label: str):
+    def __init__(self, total: int | None, label: str, unit: str, done: int):
         self.label, self.of = label or "progress", "" if total is None else f" of {total}"
-        self.n = self.shown = 0
-        self.next_s = time.monotonic() + PLAIN_PERIOD_S
+        self.unit = unit
+        self.n = self.shown = done
+        self.last_s = time.monotonic()
 
     def __enter__(self) -> _PlainLines:
         return self
@@ -126,12 +133,15 @@ class _PlainLines:
     def update(self, n: int = 1) -> None:
         """Count n more."""
         self.n += n
-        if time.monotonic() >= self.next_s:
+        if time.monotonic() >= self.last_s + PLAIN_PERIOD_S:
             self._show()
 
     def _show(self) -> None:
-        print(f"{self.label}: {self.n}{self.of}", file=sys.stderr, flush=True)
-        self.shown, self.next_s = self.n, time.monotonic() + PLAIN_PERIOD_S
+        now = time.monotonic()
+        rate = f", {(self.n - self.shown) / (now - self.last_s):.0f} {self.unit}/s"
+        line = f"{self.label}: {self.n}{self.of}{rate if self.unit else ''}"
+        print(line, file=sys.stderr, flush=True)
+        self.shown, self.last_s = self.n, now
 
 
 def new_directory(name: str, seed: int, out: str | None) -> Path:

@@ -219,11 +219,11 @@ class PPO:
         """Give what the losses need, as rows [T * N, ...]: the old policy, A and V^target."""
         state, actions = rollout["observations"]["state"], rollout["actions"]
         mean, log_std, _ = self.network(state)
-        values = self.network.values(state).squeeze(-1)  # [T, N]
-        next_values = self.network.values(rollout["next_observations"]["state"]).squeeze(-1)
+        values = self.network.values(state)  # [T, N, K], K = 1
         advantages = gae(
-            rollout["rewards"], values, next_values, rollout["terminated"], rollout["ended"],
-            self.config.gamma, self.config.lam,
+            rollout["rewards"][..., None], values,
+            self.network.values(rollout["next_observations"]["state"]),
+            rollout["terminated"], rollout["ended"], self.config.gamma, self.config.lam,
         )  # fmt: skip
         returns = advantages + values
         rows = {
@@ -232,8 +232,8 @@ class PPO:
             "log_probability": gaussian_log_probability(actions, mean, log_std),
             "mean": mean,
             "log_std": log_std,
-            "advantage": standardise(advantages, dim=(0, 1)),
-            "target": self.network.value.follow(returns[..., None]),
+            "advantage": standardise(advantages, dim=(0, 1)).squeeze(-1),
+            "target": self.network.value.follow(returns),
         }
         unexplained = advantages.var() / returns.var().clamp(min=1e-12)
         info = {"value": values.mean(), "explained_variance": 1 - unexplained}

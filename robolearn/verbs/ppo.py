@@ -69,8 +69,8 @@ def _train(config: ImproveConfig, env: VectorEnvironment, run: Run) -> PPO:
         restored = checkpoint.load_learner(folder, env.interface)
         learner, progress = restored.learner, Progress(**restored.counters)
     steps = config.training.horizon * env.num_envs  # in an update
-    with run.counter(config.training.updates(env.num_envs) * steps, "training") as counter:
-        counter.update(progress.updates * steps if progress else 0)
+    total, done = config.training.updates(env.num_envs), progress.updates if progress else 0
+    with run.counter(total * steps, "training", "steps", done * steps) as counter:
         begun = time.monotonic()
 
         def on_update(updates: int, info: dict[str, float]) -> None:

@@ -152,7 +152,7 @@ def test_the_step_size_follows_the_divergence():
     assert learning_rate_for(9.0, 0.01, 1e-5) == 1e-5 and learning_rate_for(0, 0.01, 1e-2) == 1e-2
     _, infos = trained(config=PPOConfig(widths=(16,), target_kl=1e-7))
     assert infos[1]["learning_rate"] == pytest.approx(infos[0]["learning_rate"] / 1.5)
-    _, infos = trained()
+    _, infos = trained(config=PPOConfig(widths=(16,), target_kl=None))
     assert infos[1]["learning_rate"] == infos[0]["learning_rate"] == SMALL.learning_rate
 
 
