@@ -8,8 +8,10 @@ printed as one JSON line each:
 
 ``robosuite`` is robosuite's own environment in one process, ``robosuite-processes`` gymnasium's
 AsyncVectorEnv of one such environment per processor, ``ours`` is ``sim.make_vec`` with the exact
-engine and ``ours-fast`` with the fast one, and ``physics`` the bare physics steps of the same
-states, with no controller, observation or reward.
+engine and ``ours-fast`` with the fast one (which holds objects that a task has put away still, and
+so can beat the bare physics of the others), and ``physics`` the bare physics steps of the same
+states, with no controller, observation or reward. ``n`` environments step at a time; ``of_physics``
+is the median of the ratios to the physics of the same round with as many threads.
 """
 
 import argparse
@@ -18,12 +20,12 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
+import mujoco
 import numpy as np
 from trajectories import Trajectory, random_trajectory, scripted_trajectory
 
@@ -32,7 +34,7 @@ from sim.engine_mujoco import load_libmujoco, physics_steps, simulation
 from sim.physics import INTEGRATION
 
 TASKS = ("Lift", "PickPlaceCan", "NutAssemblySquare", "Stack", "Door", "TwoArmLift")
-BATCH = 8
+BATCH = 16
 RECORDED = 240  # states of episodes from which the engines begin
 
 
@@ -51,11 +53,11 @@ def measure(task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
     trajectory = scripted_trajectory(single, RECORDED, seed=0)
     trajectory = trajectory or random_trajectory(single, RECORDED, seed=0)
     cores = len(os.sched_getaffinity(0))
-    engines: dict[tuple[str, int], Callable[[int], float]] = {
+    engines: dict[tuple[str, int], Engine] = {
         ("robosuite", 1): Robosuite(name, trajectory),
         ("robosuite-processes", cores): Processes(name, trajectory, cores),
     }
-    for threads in (1, 2)[:cores]:
+    for threads in sorted({1, 2, cores}):
         engines[("ours", threads)] = Ours(name, trajectory, threads, "compiled")
         engines[("ours-fast", threads)] = Ours(name, trajectory, threads, "fast")
         engines[("physics", threads)] = Physics(name, trajectory, threads)
@@ -66,11 +68,27 @@ def measure(task: str, rounds: int, steps: int) -> list[dict[str, Any]]:
     for engine in engines.values():
         engine.close()
     robot = single.interface.robot
-    return [
-        {"env": task, "robot": robot, "engine": engine, "threads": threads,
-         "steps_per_s": round(statistics.median(values), 1)}
-        for (engine, threads), values in rates.items()
-    ]  # fmt: skip
+    rows = []
+    for (engine, threads), values in rates.items():
+        of_physics = [v / p for v, p in zip(values, rates["physics", threads], strict=True)]
+        rows.append(
+            {"env": task, "robot": robot, "engine": engine, "threads": threads,
+             "steps_per_s": round(statistics.median(values), 1), "n": engines[engine, threads].n,
+             "of_physics": round(statistics.median(of_physics), 3)}
+        )  # fmt: skip
+    return rows
+
+
+class Engine(Protocol):
+    """A way to step ``n`` environments at a time."""
+
+    n: int
+
+    def __call__(self, steps: int) -> float:
+        """Give steps per second of all environments together."""
+
+    def close(self) -> None:
+        """Free everything."""
 
 
 class OwnLoop(gymnasium.Env):
@@ -104,7 +122,7 @@ class Robosuite:
     """One of robosuite's own environments."""
 
     def __init__(self, name: str, trajectory: Trajectory) -> None:
-        self._env = OwnLoop(name, trajectory)
+        self._env, self.n = OwnLoop(name, trajectory), 1
         self._turn = 0
 
     def __call__(self, steps: int) -> float:
@@ -126,7 +144,7 @@ class Processes:
     def __init__(self, name: str, trajectory: Trajectory, cores: int) -> None:
         makers = [lambda: OwnLoop(name, trajectory)] * cores
         self._envs = gymnasium.vector.AsyncVectorEnv(makers, context="spawn")
-        self._turn, self._cores = 0, cores
+        self._turn, self.n = 0, cores
 
     def __call__(self, steps: int) -> float:
         """Give steps per second of all processes together."""
@@ -136,7 +154,7 @@ class Processes:
         begin = time.perf_counter()
         for _ in range(steps):
             self._envs.step(actions)
-        return self._cores * steps / (time.perf_counter() - begin)
+        return self.n * steps / (time.perf_counter() - begin)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -148,7 +166,7 @@ class Ours:
 
     def __init__(self, name: str, trajectory: Trajectory, threads: int, engine: str) -> None:
         options = {"horizon": 10**6, "engine": engine}
-        self._envs = sim.make_vec(name, BATCH, threads=threads, **options)
+        self._envs, self.n = sim.make_vec(name, BATCH, threads=threads, **options), BATCH
         self._trajectory, self._turn = trajectory, 0
 
     def __call__(self, steps: int) -> float:
@@ -171,30 +189,26 @@ class Physics:
 
     def __init__(self, name: str, trajectory: Trajectory, threads: int) -> None:
         load_libmujoco()
-        import mujoco
-
-        self._env = sim.make(name, horizon=10**6)
-        model = self._env.model
-        self._set = mujoco.mj_setState
-        self._model, self._substeps = model, self._env._loop.substeps
-        self._data = [mujoco.MjData(model) for _ in range(threads)]
+        env = sim.make(name, horizon=10**6)
+        self.n, self._model, self._substeps = BATCH, env.model, env._loop.substeps
+        self._data = [mujoco.MjData(env.model) for _ in range(BATCH)]
         self._pool = ThreadPoolExecutor(threads)
-        self._states = trajectory.states[:, : mujoco.mj_stateSize(model, INTEGRATION)].copy()
+        self._states = trajectory.states[:, : mujoco.mj_stateSize(env.model, INTEGRATION)].copy()
         self._turn = 0
-        physics_steps(simulation(model, self._data[0]), 1)
+        physics_steps(simulation(env.model, self._data[0]), 1)
 
     def __call__(self, steps: int) -> float:
-        """Give steps per second of all threads together."""
+        """Give steps per second of all environments together."""
         start = _start(self._turn, steps)
         self._turn += 1
         begin = time.perf_counter()
         list(self._pool.map(lambda data: self._run(data, start, steps), self._data))
-        return len(self._data) * steps / (time.perf_counter() - begin)
+        return BATCH * steps / (time.perf_counter() - begin)
 
     def _run(self, data: Any, start: int, steps: int) -> None:
         arrays = simulation(self._model, data)
         for t in range(start, start + steps):
-            self._set(self._model, data, self._states[t % RECORDED], INTEGRATION)
+            mujoco.mj_setState(self._model, data, self._states[t % RECORDED], INTEGRATION)
             physics_steps(arrays, self._substeps)
 
     def close(self) -> None:
