@@ -2,7 +2,62 @@
 
 import signal
 
+import numpy as np
+import pytest
+
 
 def pytest_configure() -> None:
     """Have Ctrl-C interrupt also where the tests run in the background, which ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Together:
+    """A batch of single environments in this process; ``moved`` counts their steps."""
+
+    def __init__(self, envs):
+        self.envs, self.interface, self.num_envs = envs, envs[0].interface, len(envs)
+        self.latest, self.moved, self.closed = [None] * len(envs), 0, False
+        if hasattr(envs[0], "mujoco_state_size"):
+            self.mujoco_state_size = envs[0].mujoco_state_size
+
+    def reset(self, *, seed=None, options=None):
+        options = options or {}
+        for i in np.flatnonzero(options.get("reset_mask", np.ones(self.num_envs, bool))):
+            start = {"state": options["state"][i]} if "state" in options else None
+            own = None if seed is None else seed[i]
+            self.latest[i], _ = self.envs[i].reset(seed=own, options=start)
+        return self._observe(), {}
+
+    def step(self, actions, active=None, *, autoreset=True):
+        assert not autoreset
+        result = [(0.0, False, False, {"success": False, "reward_terms": {}})] * self.num_envs
+        for i in np.flatnonzero(active):
+            self.latest[i], *result[i] = self.envs[i].step(actions[i])
+            self.moved += 1
+        rewards, terminated, truncated, infos = map(list, zip(*result, strict=True))
+        terms = [info["reward_terms"] for info in infos]
+        info = {
+            "success": np.array([info["success"] for info in infos]),
+            "reward_terms": {
+                name: np.array([one.get(name, 0.0) for one in terms])
+                for name in {name for one in terms for name in one}
+            },
+        }
+        return self._observe(), np.array(rewards), np.array(terminated), np.array(truncated), info
+
+    def get_state(self):
+        return np.stack([env.get_state() for env in self.envs])
+
+    def close(self):
+        self.closed = True
+        for env in self.envs:
+            env.close()
+
+    def _observe(self):
+        return {name: np.stack([one[name] for one in self.latest]) for name in self.latest[0]}
+
+
+@pytest.fixture
+def together():
+    """Give what makes a batch of single environments."""
+    return Together

@@ -91,7 +91,8 @@ class BehaviorCloning:
 
     def predict(self, state: np.ndarray) -> np.ndarray:
         """Give every member's action f_k(s), float32 [K, N, A], for states [N, O]."""
-        self.network.eval()  # dropout off
+        if self.network.training:  # to ask is cheap, to tell every module again is not
+            self.network.eval()  # dropout off
         with torch.inference_mode():
             return (
                 self(torch.as_tensor(state, dtype=torch.float32, device=self.device)).cpu().numpy()

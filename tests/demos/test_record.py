@@ -84,6 +84,35 @@ def test_it_goes_on_where_it_stopped(dataset, undisturbed):
     assert_all_same(recorded(dataset), undisturbed)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_batch_records_the_same_however_many_run_at_a_time(dataset, undisturbed, together, n):
+    batches = []
+
+    def make_env():
+        batches.append(together([Line() for _ in range(n)]))
+        return batches[-1]
+
+    for episodes in (3, 8):  # the second goes on
+        collect(**collection(Dataset.open(dataset.path), episodes, make_env=make_env))
+    assert_all_same(recorded(dataset), undisturbed)
+    assert sum(b.moved for b in batches) == sum(len(e) for e in undisturbed)  # none in vain
+    assert all(batch.closed for batch in batches)
+
+
+def test_a_batch_that_is_interrupted_leaves_the_first_attempts(dataset, undisturbed, together):
+    def interrupt(done):
+        if done.attempts == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    envs = together([Line() for _ in range(4)])
+    with pytest.raises(KeyboardInterrupt):
+        collect(**collection(dataset, 8, make_env=lambda: envs, progress=interrupt))
+    assert envs.closed
+    assert_all_same(recorded(dataset), undisturbed[:3])
+    collect(**collection(dataset, 8))
+    assert_all_same(recorded(dataset), undisturbed)
+
+
 def test_progress_and_steps_are_heard_of(dataset):
     steps, progress = [], []
     collect(**collection(dataset, 3, on_step=steps.append, progress=progress.append))

@@ -1,8 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+import sim
+from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import DataError
 from robolearn.evaluate import evaluate, wilson_interval
 from robolearn.types import ArraySpec, Spec
@@ -58,6 +61,32 @@ def test_success_lengths_and_start_states():
     np.testing.assert_array_equal(result.lengths, steps)
     assert result.success == np.mean(starts > 0.25)
     assert result.returns == tuple(float(s) for s in result.successes)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_batch_gives_the_same_evaluation(together, n):
+    alone = evaluate(Corridor(), Walker(0.25), seeds=range(9), horizon=30)
+    envs, heard = together([Corridor() for _ in range(n)]), []
+    result = evaluate(envs, Walker(0.25), seeds=range(9), horizon=30, on_episode=heard.append)
+    assert dataclasses.replace(result, initial_states=0) == dataclasses.replace(
+        alone, initial_states=0
+    )
+    np.testing.assert_array_equal(result.initial_states, alone.initial_states)
+    assert [episode.metadata["seed"] for episode in heard] == list(range(9))
+
+
+def test_the_size_of_a_batch_and_its_threads_do_not_matter_to_a_network():
+    """On the real thing: robosuite, a network, many episodes at a time."""
+    results = []
+    for n, threads in ((1, 1), (4, 2)):
+        envs = sim.make_vec("robosuite/Lift", n, threads=threads, robot="Panda", horizon=25)
+        policy = BehaviorCloning(envs.interface, BCConfig(members=2, widths=(64, 64)), seed=0)
+        results.append(evaluate(envs, policy, range(6), 30, keep_states=True))
+        envs.close()
+    one, four = results
+    assert one.lengths == four.lengths == (25,) * 6
+    assert one.returns == four.returns and len(set(one.returns)) == 6
+    np.testing.assert_array_equal(one.initial_states, four.initial_states)
 
 
 def test_the_same_start_states_meet_another_policy():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,34 @@ def test_a_stopped_study_goes_on_where_it_was(finished):
     assert after == before
     assert kept.stat().st_mtime_ns == untouched
     assert again == summary
+
+
+def test_the_same_training_data_are_not_trained_on_twice(finished, monkeypatch):
+    folder, _ = finished
+    replicate = Replicate(SMALL, folder, 0, 0)
+    base = replicate.demonstrations("base")
+    trained = []
+
+    def train(self, folder, data, envs):
+        folder.mkdir()
+        trained.append(data)
+        return {"success": 1.0}
+
+    monkeypatch.setattr(Replicate, "make_envs", lambda _: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(Replicate, "_train_and_evaluate", train)
+    monkeypatch.setattr(Replicate, "_data", lambda *_: base)
+    replicate.condition("other", "copied", "")
+    copied, original = (replicate.evaluation(*c) for c in (("other", "copied"), ("base", "base")))
+    assert not trained and copied == original | {"same_data_as": "base-base"}
+    conditions = folder / "replicate_0" / "conditions"
+    weights = [
+        (conditions / name / "checkpoint" / "weights.safetensors").read_bytes()
+        for name in ("other-copied", "base-base")
+    ]
+    assert weights[0] == weights[1]
+    monkeypatch.setattr(Replicate, "_data", lambda *_: base[:-1])
+    replicate.condition("other", "shorter", "")
+    assert len(trained) == 1 and "same_data_as" not in replicate.evaluation("other", "shorter")
 
 
 def test_replicates_and_purposes_do_not_share_seeds(tmp_path):
