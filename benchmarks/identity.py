@@ -14,7 +14,7 @@ in both.
 
 import argparse
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from trajectories import Trajectory, random_trajectory, scripted_trajectory
@@ -28,6 +28,8 @@ TASK_NAMES = (
 )  # fmt: skip
 ROBOTS = ("Panda", "Sawyer", "UR5e", "IIWA")
 CONTROLLERS = ("OSC_POSE", "OSC_POSITION", "JOINT_POSITION", "JOINT_VELOCITY", "JOINT_TORQUE")
+COMPARED = ("qpos_qvel", "state", "observation", "reward", "success")
+BATCH = 20
 OPEN_LOOP_STEPS = 100
 SCRIPTED_EPISODES = 3
 
@@ -46,7 +48,7 @@ def compare(task: str, robot: str, controller: str, count: int) -> dict[str, Any
     options = {"robot": robot, "controller": controller, "horizon": 10**6}
     theirs = sim.make(f"robosuite/{task}", engine="robosuite", **options)
     ours = sim.make(f"robosuite/{task}", engine="compiled", **options)
-    batch = sim.make_vec(f"robosuite/{task}", 1, **options)
+    batch = sim.make_vec(f"robosuite/{task}", BATCH, threads=1, **options)
     scripted = scripted_trajectory(ours, count // 2, seed=1)
     random = random_trajectory(ours, count - (0 if scripted is None else count // 2), seed=0)
     both = [random] if scripted is None else [random, scripted]
@@ -68,32 +70,62 @@ def one_step_differences(
     theirs: Any, ours: Any, batch: Any, trajectory: Trajectory
 ) -> dict[str, float]:
     """Give the largest differences after one control step from the same state."""
-    size = ours.mujoco_state_size
-    worst = dict.fromkeys(("qpos_qvel", "state", "observation", "reward", "success"), 0.0)
-    for state, action in zip(*trajectory, strict=True):
-        theirs.set_state(state)
-        ours.set_state(state)
-        batch.set_state(state[None])
-        expected = theirs.step(action)
-        after = theirs.get_state()
-        reached = ours.step(action)
-        batched = batch.step(action[None])
-        news = [ours.get_state()]
-        if "error" not in batched[4]:  # a batch ends an episode that diverges
-            news.append(batch.get_state()[0])
-        for new in news:
-            difference = np.abs(new - after)
-            worst["qpos_qvel"] = max(worst["qpos_qvel"], difference[:size].max())
-            worst["state"] = max(worst["state"], difference.max())
-        got = [(reached[0]["state"], reached[1], reached[4]["success"])]
-        if len(news) > 1:
-            got.append((batched[0]["state"][0], batched[1][0], batched[4]["success"][0]))
-        for observation, reward, success in got:
-            gap = np.abs(observation - expected[0]["state"]).max()
-            worst["observation"] = max(worst["observation"], float(gap))
-            worst["reward"] = max(worst["reward"], abs(reward - expected[1]))
-            worst["success"] = max(worst["success"], float(success != expected[4]["success"]))
+    size, worst = ours.mujoco_state_size, dict.fromkeys(COMPARED, 0.0)
+    for start in range(0, len(trajectory.states), BATCH):
+        chunk = Trajectory(*(part[start : start + BATCH] for part in trajectory))
+        batched = _batch_steps(batch, chunk)
+        for i, (state, action) in enumerate(zip(*chunk, strict=True)):
+            expected = _step(theirs, state, action)
+            for reached in (_step(ours, state, action), batched[i]):
+                if reached is not None:
+                    _widen(worst, _differences(reached, expected, size))
     return {f"{name}_difference": float(value) for name, value in worst.items()}
+
+
+class Reached(NamedTuple):
+    """Where one control step has led."""
+
+    state: np.ndarray
+    observation: np.ndarray
+    reward: float
+    success: bool
+
+
+def _step(env: Any, state: np.ndarray, action: np.ndarray) -> Reached:
+    env.set_state(state)
+    observation, reward, _, _, info = env.step(action)
+    return Reached(env.get_state(), observation["state"], reward, info["success"])
+
+
+def _batch_steps(batch: Any, chunk: Trajectory) -> list[Reached | None]:
+    """Step from every state of a chunk; None where the simulation diverges: a batch ends that."""
+    missing = BATCH - len(chunk.states)
+    states, actions = (np.pad(part, [(0, missing), (0, 0)], mode="edge") for part in chunk)
+    batch.set_state(states)
+    observations, rewards, _, _, info = batch.step(actions)
+    failed, after = info.get("_error", np.zeros(BATCH, bool)), batch.get_state()
+    return [
+        None
+        if failed[i]
+        else Reached(after[i], observations["state"][i], rewards[i], info["success"][i])
+        for i in range(BATCH)
+    ]
+
+
+def _differences(one: Reached, other: Reached, size: int) -> dict[str, float]:
+    difference = np.abs(one.state - other.state)
+    return {
+        "qpos_qvel": difference[:size].max(),
+        "state": difference.max(),
+        "observation": np.abs(one.observation - other.observation).max(),
+        "reward": abs(one.reward - other.reward),
+        "success": one.success != other.success,
+    }
+
+
+def _widen(worst: dict[str, float], found: dict[str, float]) -> None:
+    for name, value in found.items():
+        worst[name] = float(np.maximum(worst[name], value))  # NaN stays
 
 
 def open_loop(theirs: Any, ours: Any, trajectory: Trajectory) -> int:
