@@ -1,7 +1,8 @@
 """The contracts: every room speaks in these types, and every MDP convention is said here, once.
 
 Conventions
-- Shape letters: B batch, T time, N environments, O observation, A action, S state, K members.
+- Shape letters: B batch, T time, N environments, O observation, A action, S state, Z skill, K
+  members.
 - An observation is a dict of named arrays. ``"state"`` is float32 [O], every low-dimensional value
   in a fixed, named order; a camera is uint8 [H, W, 3] under its own name.
 - An action is float32 [A] in [-1, 1]; the Spec says what one unit of each entry means.
@@ -281,6 +282,30 @@ class Learner(Policy, Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Give everything that ``load_state_dict`` needs, normalisers included, as tensors."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave."""
+
+
+@runtime_checkable
+class RewardStream(Protocol):
+    """One of the rewards that a policy earns at once; a multi-critic method values each by itself.
+
+    A batch is a mapping of tensors, their leading axes [...] those of the transitions in it:
+    "observations" and "next_observations", themselves mappings with "state" [..., O]; "skills"
+    [..., Z], if there are any; "reward_terms", a mapping of names to [...].
+    """
+
+    name: str
+
+    def reward(self, batch: Mapping[str, Any]) -> Any:
+        """Give the reward of every transition, a tensor [...]."""
+
+    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Learn from a batch, if there is anything to learn; return named scalars to log."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give everything that going on depends on, as tensors."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave."""
