@@ -96,11 +96,12 @@ def online(
     every ``checkpoint_updates`` of them and after the last. There the environments are given new
     seeds, which follow from ``seed`` and the number of updates, so that a learner restored with its
     ``progress`` goes on exactly as if never interrupted. Raises DataError for an observation or
-    reward that is not finite.
+    reward that is not finite, UserError for environments whose state cannot be read.
     """
     total = config.updates(env.num_envs)
     tally = _tally(env, progress)
     observation = _begin(env, seed, progress)
+    env.get_state()  # an environment that cannot give its state says so now, not after 20 updates
     for update in range(progress.updates if progress else 0, total):
         first_step = update * config.horizon
         rollout, observation = collect(env, learner, observation, config.horizon, tally, first_step)
