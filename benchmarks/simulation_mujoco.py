@@ -180,7 +180,6 @@ class Processes:
 
     def __init__(self, name: str, count: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._count = count
         self._pools = [
             ProcessPoolExecutor(1, context, initializer=_open, initargs=(name,))
             for _ in range(count)
@@ -189,8 +188,9 @@ class Processes:
 
     def __call__(self, actions: np.ndarray) -> float:
         """Give steps per second of all processes together under actions [T, N, A]."""
-        runs = [pool.submit(_run, actions[:, i]) for i, pool in enumerate(self._pools)]
-        return sum(len(actions) / run.result() for run in runs)
+        shares = np.array_split(actions.reshape(-1, actions.shape[-1]), len(self._pools))
+        runs = [p.submit(_run, share) for p, share in zip(self._pools, shares, strict=True)]
+        return sum(len(share) / run.result() for share, run in zip(shares, runs, strict=True))
 
     def close(self) -> None:
         """Stop the processes."""

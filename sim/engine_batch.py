@@ -121,7 +121,8 @@ class BatchPhysics:
             step_batch(*work)
         finally:
             begun = [helper for helper in helpers if not helper.cancel()]
-            wait(begun)  # after Ctrl-C too: no thread works on behind our back
+            if begun:
+                wait(begun)  # after Ctrl-C too: no thread works on behind our back
         for helper in begun:
             helper.result()
 

@@ -21,7 +21,6 @@ from sim.segments import Layout, Segment, whole
 
 VALUE_AT_MARGIN = 0.1
 
-
 # A goal, or a function in its place. Its quantity are the columns ``start`` to ``stop``.
 RULE = np.dtype(
     [
@@ -222,7 +221,7 @@ def goal_value(size: float, low: float, high: float, margin: float) -> float:
     outside = max(low - size, size - high, 0.0)
     if margin == 0 or outside == 0:
         return 1.0 if outside == 0 else 0.0
-    return VALUE_AT_MARGIN ** ((outside / margin) ** 2)
+    return math.exp(math.log(VALUE_AT_MARGIN) * (outside / margin) ** 2)
 
 
 @njit(error_model="numpy")

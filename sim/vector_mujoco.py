@@ -57,8 +57,9 @@ class MujocoVectorEnv(VectorEnv):
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
         self.physics.ctrl[:] = self._template.action_range(actions)
-        self.physics.step(np.array(rows, np.int64), self._pool, self._threads)
-        self._steps[rows] += 1
+        moved = np.array(rows, np.int64)
+        self.physics.step(moved, self._pool, self._threads)
+        self._steps[moved] += 1
         if self._task.calls_python:
             for i in rows:
                 self._guarded(self._call, i)
