@@ -56,7 +56,7 @@ class PPOConfig:
 
     widths: tuple[int, ...] = (128, 128)
     """Hidden units of each layer."""
-    initial_std: float = 0.6
+    initial_std: float = 1.0
     """Spread of the first actions, of which [-1, 1] are possible."""
     gamma: float = 0.99
     """Discount of a reward one step later."""
@@ -70,7 +70,7 @@ class PPOConfig:
     """Steps in a minibatch."""
     learning_rate: float = 3e-4
     """Step size of Adam; the first one, if it follows the divergence."""
-    target_kl: float | None = 0.02
+    target_kl: float | None = 0.01
     """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
     value_weight: float = 0.5
     """Weight of the value loss, c1."""
