@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 
 from robolearn.errors import UserError, nearest
@@ -20,6 +21,7 @@ from sim.physics import Physics, refresh
 from sim.rendering import Cameras, gl_environment
 from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
 
+POSES_AND_VELOCITIES = mujoco.mjtStage.mjSTAGE_VEL  # dm_control's step leaves them up to date
 MODEL_SEED = 0  # tasks that draw their model (lqr) draw the same in every environment
 
 
@@ -113,7 +115,7 @@ class DmcEnv(gymnasium.Env):
         self._task.before_step(scaled, self.dm_physics)
         error = self._advance()
         self._task.after_step(self.dm_physics)
-        refresh(self.model, self.data)
+        refresh(self.model, self.data, done=POSES_AND_VELOCITIES)
         self._steps += 1
         reward = float(self._task.get_reward(self.dm_physics))
         discount = self._task.get_termination(self.dm_physics)

@@ -18,15 +18,19 @@ DIVERGED = tuple(
 )
 
 
-def refresh(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+def refresh(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    done: mujoco.mjtStage = mujoco.mjtStage.mjSTAGE_NONE,
+) -> None:
     """Recompute all that follows from the state (poses, contacts, sensors); leave the state alone.
 
     After a step MuJoCo's derived quantities still belong to the moment before the last
     integration. ``mj_forward`` also overwrites the solver's warm start, which is state: it is put
-    back, so that looking changes nothing.
+    back, so that looking changes nothing. What belongs to stages up to ``done`` is left as it is.
     """
     warm_start = data.qacc_warmstart.copy()
-    mujoco.mj_forward(model, data)
+    mujoco.mj_forwardSkip(model, data, done, False)
     data.qacc_warmstart[:] = warm_start
 
 

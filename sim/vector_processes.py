@@ -33,8 +33,8 @@ from sim.vector_worker import Failure, Shared
 WORK = "from sim.vector_worker import main; main()"
 PATIENCE_S = 10.0  # how long a worker may take to end by itself
 ENDING_S = 0.2  # how long one that has closed its pipe may
-# The workers fill the processors by themselves: one thread each for linear algebra and Mesa.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
+# The workers fill the processors by themselves: linear algebra and Mesa need no further threads.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LP_NUM_THREADS": "0"}
 
 
 class ProcessVectorEnv(VectorEnv):
@@ -69,16 +69,22 @@ class ProcessVectorEnv(VectorEnv):
             self._seeds[i] = None
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
+        self._workers.settle()
         shared = self._workers.shared
-        answers = self._ask("step", [(own, actions[own]) for own in self._split(rows)])
-        results = [result for answer in answers for result in answer]
+        shared.actions[:] = actions
+        parts = self._split(rows)
         terms: dict[str, np.ndarray] = {}
-        for i, (own, _) in zip(rows, results, strict=True):
-            for name, value in own.items():
-                terms.setdefault(name, np.zeros(self.num_envs))[i] = value
+        errors: dict[int, str] = {}
+        answers = self._ask("step", [(own,) for own in parts])
+        for own, (own_terms, own_errors) in zip(parts, answers, strict=True):
+            for name, values in own_terms.items():
+                if name not in terms:
+                    terms[name] = np.zeros(self.num_envs)
+                terms[name][own] = values
+            errors |= own_errors
         return Moves(
             self._observe(), shared.reward, shared.terminated, shared.truncated, shared.success,
-            terms, {i: error for i, (_, error) in zip(rows, results, strict=True) if error},
+            terms, errors,
         )  # fmt: skip
 
     def _observe(self) -> Observation:
@@ -110,7 +116,8 @@ class Workers:
     """W processes that have made N environments; ``rows[w]`` are those of worker w."""
 
     def __init__(self, name: str, n: int, count: int, options: dict[str, Any]) -> None:
-        self.n, self._name, self._number = n, name, 0
+        self.n, self._name = n, name
+        self._number, self._asking = 0, False
         self._memory = os.memfd_create("environments")
         bounds = [n * w // count for w in range(count + 1)]
         self.rows = [range(*pair) for pair in itertools.pairwise(bounds)]
@@ -131,19 +138,25 @@ class Workers:
         Raises the UserError or, as WorkerError, any other exception of the first that has failed;
         WorkerDied if one is no more.
         """
-        self._number += 1
+        self._number, self._asking = self._number + 1, True
         try:
             for pipe, own in zip(self._pipes, arguments, strict=True):
                 pipe.send((self._number, command, own))
             answers = [self._answer(pipe) for pipe in self._pipes]
         except (EOFError, ConnectionError):
             raise WorkerDied(f"{self._name}: {self._fates()}; the batch is closed") from None
+        self._asking = False
         for answer in answers:
             if isinstance(answer, UserError):
                 raise answer
             if isinstance(answer, Failure):
                 raise WorkerError(f"environment {answer.row}: {answer.error}\n{answer.traceback}")
         return answers
+
+    def settle(self) -> None:
+        """Wait for the end of a request that Ctrl-C has broken off: its workers go on with it."""
+        if self._asking:
+            self.ask("rest", [()] * len(self.rows))
 
     def close(self) -> None:
         """End the processes, at once if they do not by themselves; free the memory."""

@@ -1,8 +1,8 @@
 """The process behind some rows of a ``ProcessVectorEnv``.
 
 It makes its environments and does what its batch asks: a request (number, command, argument) comes
-through a pipe and is answered with (number, result). Observations, rewards and flags go through
-memory that the batch sees too.
+through a pipe and is answered with (number, result). Actions, observations, rewards and flags go
+through memory that the batch sees too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Shared:
         shapes = {name: ((n, *spec.shape), spec.dtype) for name, spec in specs.items()}
         self._memory, self._size = memory, 0
         places = {name: self._place(*shape) for name, shape in shapes.items()}
+        actions = self._place((n, *interface.action.shape), "float64")
         reward = self._place((n,), "float64")
         flags = [self._place((n,), "bool") for _ in range(3)]
         os.ftruncate(memory, self._size)
@@ -42,6 +43,7 @@ class Shared:
         self.observations = {
             name: np.ndarray(*shapes[name], self._map, place) for name, place in places.items()
         }
+        self.actions = np.ndarray((n, *interface.action.shape), "float64", self._map, actions)
         self.reward = np.ndarray((n,), "float64", self._map, reward)
         self.terminated, self.truncated, self.success = (
             np.ndarray((n,), "bool", self._map, flag) for flag in flags
@@ -87,22 +89,32 @@ class Share:
         for self.row, seed in seeds.items():
             self._show(self._envs[self.row].reset(seed=seed)[0])
 
-    def step(self, rows: list[int], actions: np.ndarray) -> list[tuple[dict[str, float], str]]:
-        """Move some rows by actions [rows, A]; give reward terms and what keeps each from going on.
+    def step(self, rows: list[int]) -> tuple[dict[str, list[float]], dict[int, str]]:
+        """Move some rows by the shared actions.
 
-        The reason is empty where an episode can go on.
+        Gives their reward terms, name -> [rows], and why some of them cannot go on.
         """
-        shared, results = self._shared, []
-        for self.row, action in zip(rows, actions, strict=True):
-            row, warnings = self.row, self._warnings[self.row]
+        shared = self._shared
+        terms: dict[str, list[float]] = {}
+        errors: dict[int, str] = {}
+        for k, row in enumerate(rows):
+            self.row, warnings = row, self._warnings[row]
             warnings[:] = 0
-            observation, reward, terminated, truncated, info = self._envs[row].step(action)
+            observation, reward, terminated, truncated, info = self._envs[row].step(
+                shared.actions[row]
+            )
             self._show(observation)
             shared.reward[row], shared.success[row] = reward, info["success"]
             shared.terminated[row], shared.truncated[row] = terminated, truncated
-            error = info.get("error") or divergence(warnings) or ""
-            results.append((info["reward_terms"], error))
-        return results
+            for name, value in info["reward_terms"].items():
+                terms.setdefault(name, [0.0] * len(rows))[k] = value
+            error = info.get("error") or divergence(warnings)
+            if error:
+                errors[row] = error
+        return terms, errors
+
+    def rest(self) -> None:
+        """Do nothing: who has the answer knows that all earlier requests are done."""
 
     def get_state(self) -> list[np.ndarray]:
         """Give the states [S] of all rows."""
