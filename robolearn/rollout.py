@@ -82,8 +82,9 @@ def rollouts(
     """Run every job and give its episode and start state [S], in the order of the jobs.
 
     As soon as an environment of the batch is free it takes the next job; an episode that ends
-    before an earlier one waits for it. Each is the same as from ``rollout`` (whose arguments these
-    are), whatever the size of the batch. ``wanted`` ends it after that many successes; no job is
+    before an earlier one waits for it. Each is the same whatever the size of the batch, and as from
+    ``rollout``, whose arguments these are, if batch and environment observe the same bits (robosuite
+    rounds some relative poses on the way). ``wanted`` ends it after that many successes; no job is
     begun that is not needed for them. Without ``keep_states`` the episodes of a batch have none,
     which saves time. In a single environment the jobs run one after the other.
     """
