@@ -170,7 +170,7 @@ def _read_metadata(demo: h5py.Group) -> dict[str, Any]:
 
 def _compression(array: np.ndarray) -> dict[str, Any]:
     """Compress camera images frame by frame, so that one frame can be read alone."""
-    if array.dtype == np.uint8 and array.ndim >= 3:
+    if array.dtype.kind in "iu" and array.ndim >= 3:
         return {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
     return {}
 

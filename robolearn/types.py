@@ -4,7 +4,8 @@ Conventions
 - Shape letters: B batch, T time, N environments, O observation, A action, S state, Z skill, K
   members.
 - An observation is a dict of named arrays. ``"state"`` is float32 [O], every low-dimensional value
-  in a fixed, named order; a camera is uint8 [H, W, 3] under its own name.
+  in a fixed, named order; a camera is uint8 [H, W, 3] under its own name, its
+  segmentation int32 [H, W, 2] (MuJoCo's id and type of the object) under ``NAME_segmentation``.
 - An action is float32 [A] in [-1, 1]; the Spec says what one unit of each entry means.
 - SI units, seconds, radians; quaternions are wxyz.
 - An episode has T actions and T + 1 observations. ``terminated`` (the task ended) is not

@@ -16,6 +16,8 @@ import numpy as np
 from robolearn.types import Episode, Observation, Step
 
 JPEG_QUALITY = 80
+HUES = 180  # OpenCV's
+HUE_STEP, TYPE_STEP = 67, 7  # from one object's hue to the next one's, from type to type
 EntityPath = tuple[str, ...]
 
 
@@ -81,16 +83,28 @@ def groups(names: Sequence[str]) -> list[Group]:
 
 
 def seen(observation: Observation, grouped: Mapping[str, list[Group]]) -> list[Entry]:
-    """Give cameras [H, W, 3] and vectors; those not in ``grouped`` go into one plot each."""
+    """Give cameras, segmentations in colours, and vectors.
+
+    Vectors that are not in ``grouped`` go into one plot each.
+    """
     entries = []
     for key, array in observation.items():
         if array.ndim == 3:
-            entries.append(Entry("image", ("camera", key), array))
+            image = array if array.shape[-1] == 3 else coloured(array)
+            entries.append(Entry("image", ("camera", key), image))
         elif grouped.get(key):
             entries += [Entry("scalars", g.path, array[g.where]) for g in grouped[key]]
         else:
             entries.append(Entry("scalars", ("observation", key), array.reshape(-1)))
     return entries
+
+
+def coloured(objects: np.ndarray) -> np.ndarray:
+    """Give each object of a segmentation int32 [H, W, 2] a colour: uint8 [H, W, 3]."""
+    number, kind = np.moveaxis(objects, -1, 0)  # [H, W] each
+    hue = (HUE_STEP * (number + TYPE_STEP * kind) % HUES).astype(np.uint8)
+    value = np.where(number >= 0, 255, 0).astype(np.uint8)  # the background is black
+    return cv2.cvtColor(np.stack([hue, value, value], axis=-1), cv2.COLOR_HSV2RGB)
 
 
 def poses(data: Any, bodies: Mapping[int, str]) -> list[Entry]:

@@ -30,7 +30,8 @@ class DmcOptions:
     """Options of ``make("dmc/DOMAIN-TASK", ...)``."""
 
     cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations; "free" looks at the whole model."""
+    """Names of cameras that become observations; "free" looks at the whole model, and
+    "NAME_segmentation" says what camera NAME shows in each pixel (see ``Cameras``)."""
     image_size: tuple[int, int] = (84, 84)
     """Height and width of the images, pixels."""
     fast_render: bool = True

@@ -38,7 +38,8 @@ class GymOptions:
     horizon: int | None = None
     """Steps after which an episode is truncated; None for what the environment registered."""
     cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations; only for environments with a MuJoCo model."""
+    """Names of cameras that become observations, or "NAME_segmentation" (see ``Cameras``); only
+    for environments with a MuJoCo model."""
     image_size: tuple[int, int] = (84, 84)
     """Height and width of the images, pixels."""
     fast_render: bool = True

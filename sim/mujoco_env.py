@@ -29,7 +29,8 @@ class MujocoOptions:
     task: MujocoTask | Mapping[str, Any] = field(default_factory=MujocoTask)
     """What is seen, rewarded, reached and drawn; a mapping (YAML) of its fields will do."""
     cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations; "free" looks at the whole model."""
+    """Names of cameras that become observations; "free" looks at the whole model, and
+    "NAME_segmentation" says what camera NAME shows in each pixel (see ``Cameras``)."""
     image_size: tuple[int, int] = (84, 84)
     """Height and width of the images, pixels."""
     fast_render: bool = True

@@ -57,7 +57,7 @@ class RobosuiteOptions:
     """Name of a part controller for the arms, settings that differ from its default
     (``{"type": "OSC_POSE", "kp": 300}``), or a composite configuration with ``body_parts``."""
     cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations."""
+    """Names of cameras that become observations, or "NAME_segmentation" (see ``Cameras``)."""
     image_size: tuple[int, int] = (84, 84)
     """Height and width of the images, pixels."""
     fast_render: bool = True
