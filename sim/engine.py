@@ -47,8 +47,8 @@ class Stepper:
         self.goals = np.zeros(len(arms), GOAL)
         self._owners = (model, data)  # the addresses below are theirs
         self._control_step = control_step()
-        self._simulation = simulation(model, data)
         self._arguments = (
+            simulation(model, data),
             arms,
             grippers,
             self.memory.arms,
@@ -58,22 +58,12 @@ class Stepper:
             lapack_workspace(),
         )
 
-    def step(
-        self,
-        action: np.ndarray,
-        substeps: int,
-        begun: bool = False,
-        model: mujoco.MjModel | None = None,
-    ) -> None:
+    def step(self, action: np.ndarray, substeps: int, begun: bool = False) -> None:
         """Advance by ``substeps`` physics steps under the action float64 [A], without the lock.
 
-        ``begun`` says that ``mj_step1`` has been called since the state last changed; ``model`` is
-        a copy of the model to be used instead of it.
+        ``begun`` says that ``mj_step1`` has been called since the state last changed.
         """
-        simulation = self._simulation
-        if model is not None:
-            simulation = simulation._replace(model=model._address)
-        self._control_step(simulation, *self._arguments, action, substeps, begun)
+        self._control_step(*self._arguments, action, substeps, begun)
 
 
 ENGINES = ("compiled", "fast", "robosuite")

@@ -8,23 +8,26 @@ import mujoco
 import numpy as np
 from numba import njit
 
+from sim.vector_model import LeanModel
+
+GeomSets = tuple[list[int], list[int]]
+
 
 class Frame:
     """Poses, joint positions and chosen contacts of N simulations of one model.
 
     ``qpos`` [N, nq]; ``body_pos`` [N, bodies, 3] and ``site_pos`` [N, sites, 3] in metres;
     ``body_quat`` [N, bodies, 4] wxyz; ``touching`` [N, G] bool: whether any geom of the first set
-    of a pair of sets touches any of the second.
+    of a pair of sets touches any of the second. The sets have the original model's indices.
     """
 
-    def __init__(
-        self, model: mujoco.MjModel, count: int, pairs: Iterable[tuple[list[int], list[int]]]
-    ) -> None:
-        pairs = list(pairs)
+    def __init__(self, lean: LeanModel, count: int, pairs: Iterable[GeomSets]) -> None:
+        model, pairs = lean.model, list(pairs)
         self._first = np.zeros((len(pairs), model.ngeom), bool)
         self._second = np.zeros((len(pairs), model.ngeom), bool)
         for g, (first, second) in enumerate(pairs):
-            self._first[g, first], self._second[g, second] = True, True
+            self._first[g] = np.isin(lean.geoms, first)
+            self._second[g] = np.isin(lean.geoms, second)
         self.qpos = np.zeros((count, model.nq))
         self.body_pos = np.zeros((count, model.nbody, 3))
         self.body_quat = np.zeros((count, model.nbody, 4))

@@ -6,9 +6,7 @@ its own, which costs a megabyte, and is stepped, observed and rewarded without r
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator
 
 import mujoco
 import numpy as np
@@ -17,19 +15,13 @@ from gymnasium.utils import seeding
 from robolearn.types import Observation
 from sim.engine import Stepper
 from sim.engine_robosuite import NotCovered, load_memory, read_arms, read_grippers, store_memory
-from sim.physics import INTEGRATION
+from sim.physics import Physics, divergence
 from sim.robosuite_env import RobosuiteEnv
 from sim.vector import Moves, VectorEnv
 from sim.vector_frame import Frame
+from sim.vector_model import lean_model
 from sim.vector_observation import BatchReader
 from sim.vector_tasks import task_of
-
-DIVERGED = (
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-    mujoco.mjtWarning.mjWARN_BADCTRL,
-)
 
 
 def why_not(template: RobosuiteEnv) -> str | None:
@@ -48,6 +40,8 @@ def _parts(template: RobosuiteEnv) -> tuple:
         raise NotCovered(template._loop.fallback)
     if len(template.interface.observations) > 1:
         raise NotCovered("cameras")
+    if any(name.startswith("geom_") for name in template._physics._names):
+        raise NotCovered("resets that change geoms")
     return (
         read_arms(robosuite, template._loop.engine == "fast"),
         read_grippers(robosuite),
@@ -63,11 +57,10 @@ class RobosuiteVectorEnv(VectorEnv):
         super().__init__(template.interface, template, n, threads)
         self._template, self._robosuite = template, template._env
         arms, grippers, self._task, self._reader = _parts(template)
-        # Nobody looks at the sensors; without them the physics is the same, and a little faster.
-        template.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
-        self._models = _shared_models(template, threads)
-        self._slots = [Slot(template.model, arms, grippers) for _ in range(n)]
-        self._frame = Frame(template.model, n, self._task.pairs)
+        lean, own = lean_model(self._robosuite), template._physics.changes_model
+        models = [copy.copy(lean.model) if own else lean.model for _ in range(n)]
+        self._slots = [Slot(template._physics, one, arms, grippers) for one in models]
+        self._frame = Frame(lean, n, self._task.pairs)
         self._generators = [seeding.np_random()[0] for _ in range(n)]
 
     @property
@@ -95,22 +88,9 @@ class RobosuiteVectorEnv(VectorEnv):
         slot.memory, slot.steps = self._template._memory.get(), self._robosuite.timestep
         slot.stepped = False
         load_memory(self._robosuite, slot.stepper.memory)
-        state = self._template._physics.get_state()
-        size = mujoco.mj_stateSize(self._template.model, INTEGRATION)
-        slot.entries = state[size:]
-        with self._model_for(slot) as model:
-            slot.set_physics(model, state[:size])
-            self._frame.read(i, model, slot.data)
-
-    @contextlib.contextmanager
-    def _model_for(self, slot: Slot) -> Iterator[mujoco.MjModel]:
-        """Lend a model that looks as the slot's last reset left it."""
-        shared = self._models.pop()  # there is one for every thread
-        try:
-            shared.write(slot.entries)
-            yield shared.model
-        finally:
-            self._models.append(shared)
+        mujoco.mj_resetData(slot.physics.model, slot.physics.data)
+        slot.physics.set_state(self._template._physics.get_state())
+        self._frame.read(i, slot.physics.model, slot.physics.data)
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
         actions = self._template._action(actions)
@@ -118,10 +98,9 @@ class RobosuiteVectorEnv(VectorEnv):
 
         def step(i: int) -> None:
             slot = self._slots[i]
-            with self._model_for(slot) as model:
-                slot.step(model, actions[i], self._template._loop.substeps)
-                self._frame.read(i, model, slot.data)
-            failure = slot.failure()
+            slot.step(actions[i], self._template._loop.substeps)
+            self._frame.read(i, slot.physics.model, slot.physics.data)
+            failure = divergence(slot.warnings)
             if failure:
                 errors[i] = failure
 
@@ -148,7 +127,7 @@ class RobosuiteVectorEnv(VectorEnv):
             store_memory(self._robosuite, slot.stepper.memory, slot.stepper.goals)
             self._robosuite.timestep = slot.steps
             slot.memory, slot.stepped = self._template._memory.get(), False
-        return np.concatenate([slot.get_physics(self._template.model), slot.memory])
+        return np.concatenate([slot.physics.get_state(), slot.memory])
 
     def _set_state(self, i: int, state: np.ndarray) -> None:
         self._template.set_state(state)
@@ -156,73 +135,20 @@ class RobosuiteVectorEnv(VectorEnv):
 
 
 class Slot:
-    """One episode: MuJoCo data, what the controllers remember, and the model entries of its reset.
+    """One episode: its simulation and what robosuite's controllers remember of it."""
 
-    ``model`` is any copy of the model with those entries written into it.
-    """
-
-    def __init__(self, model: mujoco.MjModel, arms: np.ndarray, grippers: np.ndarray) -> None:
-        self.data = mujoco.MjData(model)
-        self.stepper = Stepper(model, self.data, arms, grippers)
+    def __init__(
+        self, like: Physics, model: mujoco.MjModel, arms: np.ndarray, grippers: np.ndarray
+    ) -> None:
+        self.physics = like.like(model, mujoco.MjData(model))
+        self.warnings = self.physics.data.warning.number  # counts, since the last reset
+        self.stepper = Stepper(model, self.physics.data, arms, grippers)
         self.memory = np.zeros(0)  # robosuite's, as of the last reset or ``get_state``
-        self.entries = np.zeros(0)
         self.stepped = False
         self.steps = 0
 
-    def step(self, model: mujoco.MjModel, action: np.ndarray, substeps: int) -> None:
+    def step(self, action: np.ndarray, substeps: int) -> None:
         """Advance by one control period under robosuite's action [A], after ``Frame.read``."""
-        self.stepper.step(action, substeps, begun=True, model=model)
+        self.stepper.step(action, substeps, begun=True)
         self.steps += 1
         self.stepped = True
-
-    def failure(self) -> str | None:
-        """Say what MuJoCo found wrong with the simulation since its last reset."""
-        counts = self.data.warning.number
-        found = [kind.name for kind in DIVERGED if counts[kind]]
-        return f"the simulation diverged ({', '.join(found)})" if found else None
-
-    def get_physics(self, model: mujoco.MjModel) -> np.ndarray:
-        """Give the physics' part of the state."""
-        state = np.empty(mujoco.mj_stateSize(model, INTEGRATION))
-        mujoco.mj_getState(model, self.data, state, INTEGRATION)
-        return np.concatenate([state, self.entries])
-
-    def set_physics(self, model: mujoco.MjModel, state: np.ndarray) -> None:
-        """Restore MuJoCo's part of a state."""
-        mujoco.mj_resetData(model, self.data)
-        mujoco.mj_setState(model, self.data, state, INTEGRATION)
-
-
-class SharedModel:
-    """A model that one simulation after the other uses, and its entries that resets change."""
-
-    def __init__(self, model: mujoco.MjModel, template: RobosuiteEnv) -> None:
-        self.model = model
-        self._entries = [
-            (_same_array(model, template.model, flat), index)
-            for flat, index in template._physics._varying
-        ]
-
-    def write(self, entries: np.ndarray) -> None:
-        """Write the values of all entries, one after the other."""
-        start = 0
-        for flat, index in self._entries:
-            flat[index] = entries[start : start + len(index)]
-            start += len(index)
-
-
-def _shared_models(template: RobosuiteEnv, threads: int) -> list[SharedModel]:
-    """Give every thread its model: the same one unless resets write into it."""
-    if not template._physics._varying:
-        return [SharedModel(template.model, template)] * threads
-    return [SharedModel(copy.copy(template.model), template) for _ in range(threads)]
-
-
-def _same_array(model: mujoco.MjModel, original: mujoco.MjModel, flat: np.ndarray) -> np.ndarray:
-    """Find, in a copy of a model, the array of which ``flat`` is a view in the original."""
-    address = flat.ctypes.data
-    for name in dir(original):
-        array = getattr(original, name) if not name.startswith("_") else None
-        if isinstance(array, np.ndarray) and array.size and array.ctypes.data == address:
-            return getattr(model, name).reshape(-1)
-    raise AssertionError("a view of no array of its model")

@@ -238,7 +238,7 @@ def test_an_exception_says_in_which_environment_and_the_others_have_moved(monkey
     for envs in (batch, untouched):
         envs.reset(seed=0)
 
-    def fail(model, action, substeps):
+    def fail(action, substeps):
         raise RuntimeError("no power")
 
     actions = np.zeros((3, 7))
