@@ -31,6 +31,7 @@ from robolearn.types import Learner, Spec
 LEARNERS = {  # name -> (class, its configuration)
     "bc": ("robolearn.algos.bc", "BehaviorCloning", "BCConfig"),
     "ppo": ("robolearn.algos.ppo", "PPO", "PPOConfig"),
+    "slim": ("robolearn.algos.slim", "SLIM", "SLIMConfig"),
 }
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "collect": Verb("robolearn.verbs.collect:CollectConfig", "robolearn.verbs.collect:collect"),
     "bc": Verb("robolearn.verbs.bc:CloneConfig", "robolearn.verbs.bc:clone", resumable=True),
     "ppo": Verb("robolearn.verbs.ppo:ImproveConfig", "robolearn.verbs.ppo:improve", resumable=True),
+    "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),

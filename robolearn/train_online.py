@@ -128,7 +128,8 @@ def collect(
     """Act for T = ``horizon`` steps; give what happened, arrays [T, N, ...], and where it stopped.
 
     Keys: "observations" and "next_observations" (name -> array), "actions" as they were drawn,
-    "rewards", "terminated", "ended". Environments get the actions clipped to [-1, 1].
+    "rewards", "reward_terms" (name -> array), "terminated", "ended". Environments get the actions
+    clipped to [-1, 1].
     """
     steps = []
     for t in range(horizon):
@@ -145,6 +146,7 @@ def collect(
                 "next_observations": reached,
                 "actions": actions,
                 "rewards": rewards.astype(np.float32),
+                "reward_terms": _terms(info),
                 "terminated": terminated,
                 "ended": ended,
             }
@@ -162,6 +164,12 @@ def _reached(following: Observation, ended: np.ndarray, info: Mapping[str, Any])
         for name, array in reached.items():
             array[i] = info["final_obs"][i][name]
     return reached
+
+
+def _terms(info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Give the reward terms as float32 [N]; names with "_" in front are masks."""
+    terms = info.get("reward_terms", {})
+    return {k: v.astype(np.float32) for k, v in terms.items() if not k.startswith("_")}
 
 
 def _require_finite(arrays: Mapping[str, np.ndarray], interface: Spec, step: int) -> None:

@@ -157,14 +157,21 @@ class PPO:
     eats = "rollouts"
     memoryless = True
 
-    def __init__(self, interface: Spec, config: PPOConfig, seed: int = 0, device: str = "cpu"):
+    def __init__(
+        self,
+        interface: Spec,
+        config: PPOConfig,
+        seed: int = 0,
+        device: str = "cpu",
+        critics: int = 1,
+    ):
         """Draw the initial weights; SpecError if the interface has more than a "state"."""
         inputs, actions = _sizes(interface)
         self.interface, self.config, self.device = interface, config, torch.device(device)
         weight_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
         self.noise = torch.Generator(self.device).manual_seed(noise_seed)
         weights = torch.Generator().manual_seed(weight_seed)
-        self.network = ActorCritic(inputs, actions, 1, config, weights).to(self.device)
+        self.network = ActorCritic(inputs, actions, critics, config, weights).to(self.device)
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
         )

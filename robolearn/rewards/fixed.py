@@ -57,6 +57,11 @@ class MetricConfig:
     def __post_init__(self) -> None:
         require_in_range(self, entries=bool(self.entries), weights=bool(self.weights))
 
+    @property
+    def skills(self) -> int:
+        """Count the entries of z, Z."""
+        return len(self.weights)
+
 
 class Metric(Directed, Fixed):
     """Skill discovery without learning: r = (phi(o') - phi(o)) . z with phi(o) = w o."""

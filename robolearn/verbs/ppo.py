@@ -18,7 +18,7 @@ from robolearn.curves import draw_curve, read_curve
 from robolearn.registry import load
 from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
-from robolearn.train_online import OnlineConfig, Progress, online
+from robolearn.train_online import OnlineConfig, OnPolicyLearner, Progress, online
 from robolearn.types import Policy, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 
@@ -48,7 +48,7 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     with contextlib.closing(
         make(config.env.name, config.environments, **config.env.options)
     ) as env:
-        learner = _train(config, env, run)
+        learner = train(PPO(env.interface, config.ppo, run.seed), env, config.training, run)
         updates = config.training.updates(env.num_envs)
         summary = {"steps": updates * config.training.horizon * env.num_envs}
         if config.evaluation is not None:
@@ -61,15 +61,19 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     return summary
 
 
-def _train(config: ImproveConfig, env: VectorEnvironment, run: Run) -> PPO:
-    """Train, or go on training; log every update under the number of steps taken by then."""
-    folder = run.path("checkpoint")
-    learner, progress = PPO(env.interface, config.ppo, run.seed), None
+def train(
+    learner: OnPolicyLearner, env: VectorEnvironment, config: OnlineConfig, run: Run
+) -> OnPolicyLearner:
+    """Train a fresh learner, or go on with the one that a stopped run left; give it trained.
+
+    Every update is logged under the number of steps taken by then.
+    """
+    folder, progress = run.path("checkpoint"), None
     if checkpoint.exists(folder):  # a resumed run
         restored = checkpoint.load_learner(folder, env.interface)
         learner, progress = restored.learner, Progress(**restored.counters)
-    steps = config.training.horizon * env.num_envs  # in an update
-    total, done = config.training.updates(env.num_envs), progress.updates if progress else 0
+    steps = config.horizon * env.num_envs  # in an update
+    total, done = config.updates(env.num_envs), progress.updates if progress else 0
     with run.counter(total * steps, "training", "steps", done * steps) as counter:
         begun = time.monotonic()
 
@@ -84,7 +88,7 @@ def _train(config: ImproveConfig, env: VectorEnvironment, run: Run) -> PPO:
             checkpoint.save(folder, learner, dataclasses.asdict(progress))
 
         online(
-            learner, env, config.training, run.seed,
+            learner, env, config, run.seed,
             progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
         )  # fmt: skip
     return learner
