@@ -12,14 +12,16 @@ ADAPTERS = {
     "dmc": "sim.dmc_env",
     "mujoco": "sim.mujoco_env",
     "gym": "sim.gym_env",
+    "tabletop": "sim.tabletop_env",
 }
 
 
 def make(name: str, **options: Any) -> Environment:
     """Make the environment called ``name``, a ``gymnasium.Env`` with the project's contracts.
 
-    ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml`` or ``gym/ID``; the options are
-    those of the adapter (``RobosuiteOptions``, ``DmcOptions``, ``MujocoOptions``, ``GymOptions``).
+    ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml``, ``gym/ID`` or
+    ``tabletop/OBJECTS``; the options are those of the adapter (``RobosuiteOptions``,
+    ``DmcOptions``, ``MujocoOptions``, ``GymOptions``, ``TabletopOptions``).
     Raises UserError for an unknown name or option.
     """
     adapter, rest = _adapter(name)
@@ -34,9 +36,10 @@ def available(adapter: str) -> list[str]:
 def _adapter(name: str) -> tuple[Any, str]:
     prefix, slash, rest = name.partition("/")
     if prefix not in ADAPTERS or not slash or not rest:
+        meant = nearest(prefix, ADAPTERS) if prefix not in ADAPTERS else ""
         raise UserError(
-            f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml or "
-            f"gym/ID{nearest(prefix, ADAPTERS) if prefix not in ADAPTERS else ''}"
+            f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, "
+            f"gym/ID or tabletop/OBJECTS{meant}"
         )
     load_triton_before_gl()
     return importlib.import_module(ADAPTERS[prefix]), rest

@@ -2,10 +2,11 @@
 
 Inverse kinematics is damped least squares (Nakamura and Hanafusa 1986; Wampler 1986),
 
-    dq = J^T (J J^T + lambda^2 I)^-1 (e - J n) + n,    n = k (q_home - q),
+    dq = J^T (J J^T + lambda^2 I)^-1 (e - J n) + n,    n = (0, 0, -k q_3, 0, 0, 0, 0),
 
-with the six errors e of the hand's position and rotation. The pull n towards the home posture acts
-where the hand does not feel it: it decides the seventh joint, so that the elbow does not wander.
+with the six errors e of the hand's position and rotation. The pull n acts where the hand does not
+feel it: with its third joint at zero the arm stays in a vertical plane, so that every place of a
+hand that points down has one posture and the elbow does not wander.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import mujoco
 import numpy as np
 from numba import njit
 
-from sim.tabletop_model import ARM_JOINTS, HAND_SITE, HOME_RAD
+from sim.tabletop_model import ARM_JOINTS, HAND_SITE
 
 ITERATIONS = 3
 LAMBDA = 0.01  # the smaller the more exact, the larger the calmer where the arm is stretched
-HOME_PULL = 0.1  # k
+ELBOW_PULL = 0.3  # k
+ELBOW = 2  # index of the third joint
 
 
 class Arm(NamedTuple):
@@ -34,7 +36,6 @@ class Arm(NamedTuple):
     hand_turn: np.ndarray  # [3, 3]
     low: np.ndarray  # [7] joint limits, rad
     high: np.ndarray  # [7]
-    home: np.ndarray  # [7]
 
 
 class Pose(NamedTuple):
@@ -63,7 +64,6 @@ def arm_of(model: mujoco.MjModel) -> Arm:
         hand_turn=np.ascontiguousarray(last_rot.T @ hand.xmat.reshape(3, 3)),
         low=limits[:, 0].copy(),
         high=limits[:, 1].copy(),
-        home=np.array(HOME_RAD),
     )
 
 
@@ -76,13 +76,13 @@ def _matrix(quat: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------ compiled code
 
 
-@njit(error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def empty_pose() -> Pose:
     """Allocate what ``forward`` fills."""
     return Pose(np.empty((ARM_JOINTS, 3)), np.empty((ARM_JOINTS, 3)), np.empty(3), np.empty((3, 3)))
 
 
-@njit(error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def forward(arm: Arm, q: np.ndarray, pose: Pose) -> None:
     """Write where joints and hand are at joint positions ``q`` [7]."""
     pos, rot, turned = pose.pos, pose.rot, np.empty((3, 3))
@@ -100,13 +100,13 @@ def forward(arm: Arm, q: np.ndarray, pose: Pose) -> None:
     rot[:] = turned
 
 
-@njit(error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def yaw_of(rot: np.ndarray) -> float:
     """Give the yaw of a hand that points down: 0 where the fingers close along the world's y."""
     return np.arctan2(rot[1, 1], rot[0, 1])
 
 
-@njit(error_model="numpy")
+@njit(cache=True, error_model="numpy")
 def inverse(arm: Arm, q: np.ndarray, target: np.ndarray, yaw: float, pose: Pose) -> None:
     """Move joint positions ``q`` [7] so that the hand comes to ``target`` [3], pointing down."""
     cos, sin = np.cos(yaw), np.sin(yaw)
@@ -116,7 +116,7 @@ def inverse(arm: Arm, q: np.ndarray, target: np.ndarray, yaw: float, pose: Pose)
         forward(arm, q, pose)
         _error(pose, target, wanted, error)
         _jacobian(pose, jacobian)
-        _damped_step(arm, q, jacobian, square, error)
+        _damped_step(q, jacobian, square, error)
     for j in range(ARM_JOINTS):
         q[j] = min(max(q[j], arm.low[j]), arm.high[j])
 
@@ -159,19 +159,19 @@ def _jacobian(pose: Pose, jacobian: np.ndarray) -> None:
 
 @njit(error_model="numpy")
 def _damped_step(
-    arm: Arm, q: np.ndarray, jacobian: np.ndarray, square: np.ndarray, error: np.ndarray
+    q: np.ndarray, jacobian: np.ndarray, square: np.ndarray, error: np.ndarray
 ) -> None:
     """Add dq to ``q``; uses up ``error`` and ``square``."""
+    pull = -ELBOW_PULL * q[ELBOW]
     for r in range(6):
-        for j in range(ARM_JOINTS):
-            error[r] -= jacobian[r, j] * HOME_PULL * (arm.home[j] - q[j])
+        error[r] -= jacobian[r, ELBOW] * pull
         for c in range(r + 1):
             square[r, c] = LAMBDA * LAMBDA if r == c else 0.0
             for j in range(ARM_JOINTS):
                 square[r, c] += jacobian[r, j] * jacobian[c, j]
     _solve(square, error)
+    q[ELBOW] += pull
     for j in range(ARM_JOINTS):
-        q[j] += HOME_PULL * (arm.home[j] - q[j])
         for r in range(6):
             q[j] += jacobian[r, j] * error[r]
 

@@ -8,7 +8,7 @@ from robolearn.types import Observation, Spec
 from sim.tabletop_model import KINDS
 
 HOVER_M = 0.1  # above the grasp
-BELOW_TOP_M = 0.025  # of the hand when it grasps; the palm is 32 mm above the hand
+BELOW_TOP_M = 0.033  # of the hand when it grasps; the palm is 39 mm above it
 CLOSING_STEPS = 5
 NEAR_M, NEAR_RAD = 0.008, 0.05
 HOVER, DESCEND, CLOSE, LIFT = range(4)
@@ -27,7 +27,7 @@ class ScriptedGrasp:
         self._columns = [state.index(part) for part in parts]
         self._scale, self._lift_m = np.array(scale[:4]), lift_m
         self._folds = 2 * kind.symmetry if kind.symmetry % 2 else kind.symmetry  # of the grasp
-        self._height = kind.half_height_m - BELOW_TOP_M
+        self._height = max(kind.half_height_m - BELOW_TOP_M, 0.0)
         self.reset(0)
 
     def reset(self, n: int) -> None:
@@ -42,8 +42,8 @@ class ScriptedGrasp:
         before = self._phase < CLOSE
         grasp = np.column_stack([thing + (0, 0, self._height), self._turn(axis)])
         self._grasp[before] = grasp[before]
-        above = np.choose(self._phase, [HOVER_M, 0.0, 0.0, self._lift_m])
-        wanted = self._grasp + np.column_stack([np.zeros((len(hand), 2)), above, np.zeros(len(hand))])
+        wanted = self._grasp.copy()
+        wanted[:, 2] += np.choose(self._phase, [HOVER_M, 0.0, 0.0, self._lift_m])
         here = np.column_stack([hand, np.arctan2(yaw[:, 1], yaw[:, 0])])
         self._advance(np.abs(wanted - here))
         move = wanted - here

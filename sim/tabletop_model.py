@@ -39,9 +39,8 @@ TIMESTEP_S = 0.01
 HAND_SITE = "grip_site"  # between the fingers; their tips are 13 mm farther
 TIP_BELOW_HAND_M = 0.013
 
-# Of the joints, in Nm/rad and Nms/rad: those of libfranka's example of joint impedance control.
-STIFFNESS = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
-DAMPING = (50.0, 50.0, 50.0, 50.0, 30.0, 25.0, 15.0)
+STIFFNESS = (2000.0,) * 4 + (1000.0,) * 3  # Nm/rad of the joints
+DAMPING = (150.0,) * 4 + (75.0,) * 3  # Nms/rad: about critical
 TORQUE_NM = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)  # Franka's data sheet
 FINGER_STIFFNESS, FINGER_FORCE_N = 500.0, 20.0
 ROLLING_DAMPING = 3e-4  # Nms/rad, of an object's rotation
@@ -75,6 +74,7 @@ KINDS = {
 }
 OBJECT_MASS_KG = 0.2
 FRICTION = (0.6, 0.005, 0.0)  # of objects and table: sliding, torsional, rolling
+PRISM_SIDES = 24
 CAN_RADIUS_M, CAN_HALF_HEIGHT_M = 0.025, 0.04  # of robosuite's mesh
 RED, BLUE, WHITE = (0.8, 0.25, 0.2, 1.0), (0.2, 0.45, 0.8, 1.0), (0.9, 0.9, 0.85, 1.0)
 
@@ -127,6 +127,7 @@ def _robot(seen: bool) -> mujoco.MjSpec:
     used = {geom.meshname for geom in arm.geoms}
     for mesh in [mesh for mesh in arm.meshes if mesh.name not in used]:
         arm.delete(mesh)
+    arm.site(HAND_SITE).rgba = (0, 0, 0, 0)
     for joint in arm.joints:
         joint.frictionloss = 0.0
     return arm
@@ -145,7 +146,7 @@ def _collide_robot(spec: mujoco.MjSpec) -> None:
     capsule, box = mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_BOX
     hand = {"contype": HAND, "conaffinity": TABLE | OBJECT, "group": COLLISION_GROUP}
     spec.body("right_gripper").add_geom(
-        name="palm", type=box, pos=(0, 0, 0.035), size=(0.1, 0.03, 0.03), **hand
+        name="palm", type=box, pos=(0, 0, 0.03), size=(0.1, 0.03, 0.028), **hand
     )
     for side, name in ((1, "leftfinger"), (-1, "rightfinger")):
         spec.body(name).add_geom(
@@ -180,11 +181,13 @@ def _table(spec: mujoco.MjSpec, seen: bool) -> None:
     )  # fmt: skip
     if not seen:
         return
-    light = {"type": mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, "castshadow": False}
-    spec.worldbody.add_light(pos=(0.5, 0.5, 2), dir=(-0.3, -0.2, -1), **light)
-    for name, pos in (("front", (1.0, 0.0, 0.6)), ("side", (0.1, -1.1, 0.5))):
+    spec.worldbody.add_light(
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=(0.5, 0.5, 2), dir=(-0.3, -0.2, -1),
+        diffuse=(0.4, 0.4, 0.4), specular=(0.1, 0.1, 0.1),
+    )  # fmt: skip
+    for name, pos in (("front", (1.15, 0.0, 0.75)), ("side", (0.15, -1.25, 0.6))):
         camera = spec.worldbody.add_camera(name=name, pos=pos, fovy=45)
-        camera.quat = _looking(np.array(pos), np.array([-0.1, 0.0, 0.15]))
+        camera.quat = _looking(np.array(pos), np.array([-0.15, 0.0, 0.2]))
     spec.worldbody.add_camera(name="top", pos=(0.0, 0.0, 1.3), fovy=45)
 
 
@@ -209,7 +212,7 @@ def _object(spec: mujoco.MjSpec, name: str, kind: str, seen: bool) -> None:
             rgba=RED, contype=OBJECT, conaffinity=TABLE | OBJECT | HAND, friction=FRICTION,
         )  # fmt: skip
         return
-    _round(body, name, shape, BLUE)
+    _round(spec, body, kind, BLUE)
     if kind == "mug":
         body.add_geom(
             name=f"{name}_handle", type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.012, 0.005, 0.022),
@@ -221,18 +224,29 @@ def _object(spec: mujoco.MjSpec, name: str, kind: str, seen: bool) -> None:
             _dress_mug(spec, body, shape)
 
 
-def _round(body: mujoco.MjsBody, name: str, shape: Kind, rgba: tuple[float, ...]) -> None:
-    """Add a cylinder that the table feels, and in it a capsule that all others feel."""
+def _round(spec: mujoco.MjSpec, body: mujoco.MjsBody, kind: str, rgba: tuple[float, ...]) -> None:
+    """Add a prism that the table feels, and in it three spheres that all others feel.
+
+    MuJoCo's closed forms for cylinder and plane and for capsule and box lose contacts where the
+    two are exactly parallel, as they are for what stands and for what is grasped: directions are
+    then made of rounding errors. A cylinder so falls through the table now and then.
+    """
+    shape = KINDS[kind]
     radius, half = shape.radius_m, shape.half_height_m
+    if spec.mesh(f"{kind}_prism") is None:
+        angles = 2 * np.pi * np.arange(PRISM_SIDES) / PRISM_SIDES
+        ring = np.column_stack([radius * np.cos(angles), radius * np.sin(angles)])
+        corners = [np.column_stack([ring, np.full(PRISM_SIDES, z)]) for z in (-half, half)]
+        spec.add_mesh(name=f"{kind}_prism", uservert=np.concatenate(corners).ravel())
     body.add_geom(
-        name=name, type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(radius, half, 0), mass=OBJECT_MASS_KG,
-        rgba=rgba, contype=0, conaffinity=TABLE, friction=FRICTION,
+        name=body.name, type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{kind}_prism",
+        mass=OBJECT_MASS_KG, rgba=rgba, contype=0, conaffinity=TABLE, friction=FRICTION,
     )  # fmt: skip
-    body.add_geom(
-        name=f"{name}_body", type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=(radius, half - radius, 0),
-        mass=0.0, contype=OBJECT, conaffinity=OBJECT | HAND, friction=FRICTION,
-        group=COLLISION_GROUP,
-    )  # fmt: skip
+    for z in (radius - half, 0.0, half - radius):
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=(0, 0, z), size=(radius, 0, 0), mass=0.0,
+            contype=OBJECT, conaffinity=OBJECT | HAND, friction=FRICTION, group=COLLISION_GROUP,
+        )  # fmt: skip
 
 
 def _dress_mug(spec: mujoco.MjSpec, body: mujoco.MjsBody, shape: Kind) -> None:

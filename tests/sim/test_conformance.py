@@ -44,6 +44,8 @@ CASES = [
     ("gym/CartPole-v1", {}),
     ("gym/MountainCarContinuous-v0", {}),
     ("gym/HalfCheetah-v5", {}),
+    ("tabletop/cube", {"cameras": ("front",), **SMALL}),
+    ("tabletop/cylinder+mug", {"goal": "pose"}),
 ]
 if os.environ.get("SIM_TESTS") == "all":
     from robosuite.robots import ROBOT_CLASS_MAPPING
@@ -254,6 +256,7 @@ def test_closing_twice_does_nothing():
         ("dmc/pendulum-swingup", {"horizon": 2}),
         (f"mujoco/{ARM}", {"task": {"horizon": 2}}),
         ("gym/Pendulum-v1", {"horizon": 2}),
+        ("tabletop/cube", {"horizon": 2}),
     ],
 )
 def test_an_episode_is_truncated_at_its_horizon_also_after_a_restart(name, options):

@@ -20,12 +20,17 @@ class Options:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Lift", "must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml or gym/ID"),
+        (
+            "Lift",
+            "must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, gym/ID or tab",
+        ),
         ("robosute/Lift", "did you mean 'robosuite'"),
         ("robosuite/", "must be robosuite/TASK"),
         ("robosuite/Lfit", "robosuite/Lfit: unknown task 'Lfit'; did you mean 'Lift'?"),
         ("dmc/walker-wlak", "did you mean 'walker-walk'"),
         ("gym/CartPole-v9", "did you mean 'CartPole-v1'"),
+        ("tabletop/cbue", "did you mean 'cube'"),
+        ("tabletop/cube+cube+mug+mug", "4 objects; 3 at most"),
         ("mujoco/nowhere.xml", "mujoco/nowhere.xml: no such file"),
     ],
 )
@@ -35,7 +40,9 @@ def test_unknown_names_are_told_the_nearest(name, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["robosuite/Lift", "dmc/walker-walk", "gym/CartPole-v1"])
+@pytest.mark.parametrize(
+    "name", ["robosuite/Lift", "dmc/walker-walk", "gym/CartPole-v1", "tabletop/cube"]
+)
 def test_unknown_options_are_told_the_nearest(name):
     with pytest.raises(UserError, match="unknown option 'horizn'; did you mean 'horizon'"):
         sim.make(name, horizn=3)
@@ -45,6 +52,7 @@ def test_available_lists_full_names():
     assert {"robosuite/Lift", "robosuite/TwoArmTransport"} <= set(sim.available("robosuite"))
     assert "dmc/walker-walk" in sim.available("dmc")
     assert "gym/CartPole-v1" in sim.available("gym")
+    assert {"tabletop/mug", "tabletop/cube+cube+mug"} <= set(sim.available("tabletop"))
     assert sim.available("mujoco") == []
 
 
