@@ -1,7 +1,7 @@
 """A robosuite environment's model without what does not move anything: its dynamics, sooner.
 
-Three quarters of the geoms of a robosuite model are only looked at. MuJoCo moves them at every
-physics step all the same, evaluates force sensors, and keeps tens of megabytes of their meshes.
+Most geoms of a robosuite model are only looked at. MuJoCo moves them at every physics step all the
+same, evaluates force sensors, and keeps tens of megabytes of their meshes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
+
+# What MuJoCo decides, when it compiles a model, about shorter ways to compute.
+SHORTCUTS = ("body_simple", "body_sameframe", "dof_simplenum")
 
 
 class LeanModel(NamedTuple):
@@ -28,14 +31,48 @@ def lean_model(env: Any) -> LeanModel:
     original = env.sim.model._model
     spec = mujoco.MjSpec.from_string(_xml(env))
     spec.compiler.discardvisual = True
+    geoms = _geoms_to_keep(original)
+    for i in geoms:
+        if not original.geom_contype[i] | original.geom_conaffinity[i]:
+            _keep_as_sphere(spec, spec.geoms[i], f"kept_{i}")
     model = spec.compile()
-    geoms = np.flatnonzero(original.geom_contype | original.geom_conaffinity)
-    if not np.array_equal(model.geom_bodyid, original.geom_bodyid[geoms]):
-        spec.compiler.discardvisual = False
+    if not _is_built_alike(model, original, geoms):
+        spec = mujoco.MjSpec.from_string(_xml(env))
         model, geoms = spec.compile(), np.arange(original.ngeom)
     _copy_numbers(original, model, geoms)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
     return LeanModel(model, geoms)
+
+
+def _geoms_to_keep(model: mujoco.MjModel) -> np.ndarray:
+    """List the geoms that can touch, and one more of a body that would be left with a single one.
+
+    MuJoCo compares two bodies of one geom each directly, and others by their bounding boxes first:
+    geoms that just touch, with no more than rounding between them, may fare differently.
+    """
+    keep = (model.geom_contype | model.geom_conaffinity) != 0
+    geoms_per_body = np.bincount(model.geom_bodyid, minlength=model.nbody)
+    kept_per_body = np.bincount(model.geom_bodyid[keep], minlength=model.nbody)
+    for body in np.flatnonzero((kept_per_body == 1) & (geoms_per_body > 1)):
+        keep[np.flatnonzero((model.geom_bodyid == body) & ~keep)[0]] = True
+    return np.flatnonzero(keep)
+
+
+def _keep_as_sphere(spec: mujoco.MjSpec, geom: mujoco.MjsGeom, name: str) -> None:
+    """Make a geom small, and something that MuJoCo does not discard since a sensor refers to it."""
+    geom.type, geom.meshname, geom.size = mujoco.mjtGeom.mjGEOM_SPHERE, "", [1e-3] * 3
+    geom.name = geom.name or name
+    spec.add_sensor(
+        name=name, type=mujoco.mjtSensor.mjSENS_FRAMEPOS, objtype=mujoco.mjtObj.mjOBJ_GEOM,
+        objname=geom.name,
+    )  # fmt: skip
+
+
+def _is_built_alike(model: mujoco.MjModel, original: mujoco.MjModel, geoms: np.ndarray) -> bool:
+    """Say whether a model has these geoms of the original and treats its bodies in the same way."""
+    pairs = [(getattr(model, name), getattr(original, name)) for name in SHORTCUTS]
+    pairs.append((model.geom_bodyid, original.geom_bodyid[geoms]))
+    return all(np.array_equal(one, other) for one, other in pairs)
 
 
 def _xml(env: Any) -> str:

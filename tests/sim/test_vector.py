@@ -145,10 +145,9 @@ def test_seeds_are_those_of_single_environments():
         batch.reset(seed=[1, 2, 3])
 
 
-@pytest.mark.parametrize("name", ["robosuite/Lift", "dmc/cartpole-swingup"])
-def test_a_mask_says_who_is_reset(name):
-    batch, other = _pair(name), _pair(name)[0]
-    batch, single = batch
+def test_a_mask_says_who_is_reset():
+    batch, single = _pair("robosuite/Lift")
+    other = sim.make_vec("robosuite/Lift", 3, threads=1)
     batch.reset(seed=0)
     before = batch.get_state()
     mask = np.array([False, True, False])
@@ -166,9 +165,8 @@ def test_a_mask_says_who_is_reset(name):
             batch.reset(options={"reset_mask": np.array(wrong)})
 
 
-@pytest.mark.parametrize("name", ["robosuite/Lift", "gym/Pendulum-v1"])
-def test_environments_that_are_not_active_stay_as_they_are(name):
-    batch, all_active = sim.make_vec(name, 3, threads=2), sim.make_vec(name, 3, threads=1)
+def test_environments_that_are_not_active_stay_as_they_are():
+    batch, all_active = (sim.make_vec("robosuite/Lift", 3, threads=t) for t in (2, 1))
     actions = np.full((3, *batch.single_action_space.shape), 0.3)
     for envs in (batch, all_active):
         before, _ = envs.reset(seed=0)
@@ -317,7 +315,7 @@ def test_a_batch_stays_with_its_process_and_a_child_makes_its_own(method):
     batch.close()
 
 
-@pytest.mark.parametrize("name", ["dmc/cartpole-swingup", "gym/Pendulum-v1", "robosuite/ToolHang"])
+@pytest.mark.parametrize("name", ["gym/Pendulum-v1", "robosuite/ToolHang"])
 def test_any_environment_can_be_batched(name):
     batch = sim.make_vec(name, 2)
     single = sim.make(name)
