@@ -4,10 +4,10 @@
 
 Speeds are control steps per second of 128 environments under random actions, observations, rewards,
 violations and autoreset included (``ours``); under actions that chase an object, rich in contacts
-(``ours-chasing``); and the ten physics steps of a control step alone, of the same states
-(``physics``). Rates are measured in turn; the medians over the rounds are printed. ``per_cpu_s``
-counts this process's own seconds of processor time, which other programs on the machine disturb
-less than they disturb the clock.
+(``ours-chasing``); and the ten physics steps of a control step alone, from the same starts with the
+arm at rest (``physics``). Rates are measured in turn; the medians over the rounds are printed.
+``per_cpu_s`` counts this process's own seconds of processor time, which other programs on the
+machine disturb less than they disturb the clock.
 """
 
 import argparse
