@@ -1,0 +1,81 @@
+"""SLIM end to end on a tabletop, through the command line and its launch file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robolearn import checkpoint
+from robolearn.__main__ import main
+from robolearn.curves import read_curve
+from robolearn.run import Run
+
+STEPS = 4 * 6  # of an update
+LINE = (
+    "slim_tabletop", "env.options={horizon: 8, threads: 1}", "environments=4",
+    "slim.widths=[16]", "slim.minibatch=8", "slim.skill.widths=[8]", "slim.skill.steps=2",
+    f"training={{steps: {7 * STEPS}, horizon: 6, checkpoint_updates: 2}}",
+    "measure.episodes=5", "measure.horizon=8",
+)  # fmt: skip
+HEADS = ("reach", "discovery", "safety")
+
+
+def summary(directory: Path) -> dict:
+    return json.loads((directory / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("slim") / "whole"
+    assert main([*LINE, f"out={directory}"]) == 0
+    return directory
+
+
+def test_a_run_leaves_its_results(whole):
+    found = summary(whole)
+    assert found["steps"] == 7 * STEPS and found["episodes"] == 5
+    assert 0 < found["start_coverage"] <= found["coverage"] <= 1
+    assert set(found["violations_per_episode"]) == {
+        "table_force", "joint_limits", "workspace", "thrown", "self_collision",
+    }  # fmt: skip
+    for what in ("reward", "value", "advantage_scale", "gradient_share"):
+        curves = [read_curve(whole / "metrics.jsonl", f"{what}/{head}")[1] for head in HEADS]
+        assert np.shape(curves) == (3, 7)
+    np.testing.assert_allclose(np.sum(curves, axis=0), 1.0, rtol=1e-5)  # shares
+    for picture in ("report.png", "critics.png"):
+        assert (whole / picture).stat().st_size > 1000
+
+
+def test_an_interrupted_run_goes_on_with_the_same_curve(whole, tmp_path, monkeypatch):
+    log = Run.log
+
+    def log_until_update_5(self, step, **scalars):
+        log(self, step, **scalars)
+        if step == 5 * STEPS:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", log_until_update_5)
+        assert main([*LINE, f"out={tmp_path}/stopped"]) == 130
+    assert checkpoint.exists(tmp_path / "stopped" / "checkpoint")
+    assert main([*LINE, f"resume={tmp_path}/stopped"]) == 0
+    assert summary(tmp_path / "stopped") == summary(whole)
+    names = [f"{what}/{head}" for what in ("reward", "value") for head in HEADS]
+    for name in ("return", "kl", "gradient_norm", "discovery/change", *names):
+        curves = [read_curve(d / "metrics.jsonl", name) for d in (whole, tmp_path / "stopped")]
+        np.testing.assert_array_equal(*curves, err_msg=name)
+    weights = [d / "checkpoint/weights.safetensors" for d in (whole, tmp_path / "stopped")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_stream_that_has_no_weight_has_no_critic(tmp_path):
+    line = (*LINE, "slim.weights={discovery: 1.0, reach: 0.5}", f"out={tmp_path}/two")
+    assert main(line) == 0
+    assert len(read_curve(tmp_path / "two" / "metrics.jsonl", "value/reach")[0]) == 7
+    assert not len(read_curve(tmp_path / "two" / "metrics.jsonl", "value/safety")[0])
+
+
+def test_a_misspelt_stream_is_one_line(tmp_path, capsys):
+    assert main([*LINE, "slim.weights={discovry: 1.0}", f"out={tmp_path}/no"]) == 2
+    assert "no stream 'discovry'; did you mean 'discovery'?" in capsys.readouterr().err
