@@ -67,11 +67,17 @@ DISCOVERIES = {
 class SLIMConfig(PPOConfig):
     """Rewards of ``SLIM``, and PPO's settings. Raises UserError for a value out of range."""
 
+    initial_std: float = 0.4
+    """Spread of the first actions, of which [-1, 1] are possible."""
     gamma: float = 0.97
     """Discount of a reward one step later."""
     epochs: int = 5
     """Passes over a rollout."""
-    target_kl: float | None = 0.008
+    minibatch: int = 800
+    """Steps in a minibatch."""
+    learning_rate: float = 1e-3
+    """Step size of Adam; the first one, if it follows the divergence."""
+    target_kl: float | None = 0.02
     """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
     entropy_weight: float = 0.006
     """Weight of the entropy bonus, c2."""

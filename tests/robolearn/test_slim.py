@@ -16,7 +16,10 @@ from robolearn.types import ArraySpec, Learner, Spec
 T, N = 12, 6  # steps, environments
 NAMES = ("point_x", "point_y", "skill_1", "skill_2")
 INTERFACE = Spec("test/Point", {"state": ArraySpec((4,), names=NAMES)}, ArraySpec((2,)), 0.1)
-NETWORK = {"widths": (16,), "minibatch": 24, "epochs": 3, "target_kl": None}
+NETWORK = {
+    "widths": (16,), "initial_std": 0.5, "gamma": 0.97, "entropy_weight": 0.006, "minibatch": 24,
+    "epochs": 3, "learning_rate": 3e-4, "target_kl": None,
+}  # fmt: skip
 METRIC = {"discovery": "metric", "skill": {"entries": ["point"], "weights": [1.0, 1.0]}}
 TERMS = {"near": {"near": 1.0}, "safety": {"fast": -1.0, "far": -0.5}}
 THREE = {"near": 1.0, "discovery": 2.0, "safety": 0.5}
@@ -82,7 +85,7 @@ def difference(ours, theirs) -> float:
 
 def test_with_one_reward_it_is_ppo():
     one = slim(weights={"near": 1.0})
-    ppo = PPO(INTERFACE, PPOConfig(**NETWORK, gamma=0.97, entropy_weight=0.006), seed=1)
+    ppo = PPO(INTERFACE, PPOConfig(**NETWORK), seed=1)
     (ours, our_infos), (theirs, their_infos) = trained(one), trained(ppo)
     assert difference(ours, theirs) < 1e-6
     for name in ("surrogate", "value_loss", "kl", "gradient_norm"):
@@ -255,15 +258,19 @@ class Points:
 
 @pytest.mark.parametrize("discovery", ["metric", "lsd"])
 def test_skills_spread(discovery):
-    skill = METRIC["skill"] if discovery == "metric" else {"entries": ["point"], "skills": 2}
+    skill = (
+        METRIC["skill"]
+        if discovery == "metric"
+        else {"entries": ["point"], "skills": 2, "steps": 8}
+    )
     settings = config(
         discovery=discovery, skill=skill, weights={"near": 0.3, "discovery": 1.0},
-        target_kl=0.01, widths=(32,), minibatch=128, learning_rate=3e-3,
+        target_kl=0.02, widths=(32,), minibatch=160, learning_rate=3e-3,
     )  # fmt: skip
     draw = prior(settings)
     env = SkillEnv(Points(32), draw.size, draw.draw)
     learner = SLIM(env.interface, settings, seed=0)
-    online(learner, env, OnlineConfig(32 * 20 * 25, 20), seed=0)
+    online(learner, env, OnlineConfig(32 * 20 * 20, 20), seed=0)
     angles = 2 * np.pi * np.arange(24) / 24
     skills = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     at, path = np.zeros((24, 2), np.float32), []
