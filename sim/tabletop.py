@@ -10,12 +10,13 @@ from concurrent.futures import Executor
 import mujoco
 import numpy as np
 
-from robolearn.errors import SpecError
+from robolearn.errors import SpecError, UserError
 from robolearn.types import ArraySpec, Spec
 from sim.options import choose, require_positive
 from sim.physics import INTEGRATION
-from sim.tabletop_model import ARM_JOINTS, build, home_qpos
+from sim.tabletop_model import ARM_JOINTS, KINDS, build, home_qpos
 from sim.tabletop_physics import MOVE_M, PERIOD_S, ROBOT_JOINTS, TURN_RAD, TabletopPhysics
+from sim.tabletop_start import closed_hand_with, open_hand_at
 from sim.tabletop_state import Objects, observe, read_objects, state_spec
 from sim.tabletop_task import GOALS, Outcome, TabletopOptions, Task
 
@@ -72,8 +73,21 @@ class Tabletop:
         data.ctrl[:] = data.qpos[:ROBOT_JOINTS]
         if self.options.goal:
             self.goals[i] = self.task.draw_goals(rng)
+        self._approach(i, rng)
         self.steps[i] = 0
         self.physics.refresh(i)
+
+    def _approach(self, i: int, rng: np.random.Generator) -> None:
+        """Let a share of the episodes begin at an object."""
+        near, held = self.options.near_share, self.options.held_share
+        if not near + held:
+            return  # and draw nothing
+        share, k = rng.random(), rng.integers(len(self.kinds))
+        data = self.physics.data[i]
+        pose = data.qpos[ROBOT_JOINTS:].reshape(-1, _POSE)[k]  # a view
+        begin = closed_hand_with if share < held else open_hand_at
+        if share < near + held:
+            begin(data, self.physics.arm, pose, KINDS[self.kinds[k]], rng)
 
     def step(self, actions: np.ndarray, rows: list[int], pool: Executor, threads: int) -> Outcome:
         """Move the episodes ``rows`` by one control period under actions float64 [N, 5]."""
@@ -119,6 +133,9 @@ class Tabletop:
 
 def _checked(options: TabletopOptions, where: str) -> TabletopOptions:
     require_positive(where, horizon=options.horizon, force_limit_n=options.force_limit_n)
+    shares = options.near_share, options.held_share
+    if min(shares) < 0 or sum(shares) > 1:
+        raise UserError(f"{where}: near_share, held_share = {shares}: must be shares of all")
     if options.goal is not None:
         choose(options.goal, GOALS, where, "goal")
     return options

@@ -68,7 +68,7 @@ class TabletopPhysics(BatchPhysics):
         own = self.readings[:, added]
         self.hand_pos, self.target_pos = own[:, HAND:TARGET], own[:, TARGET:YAW]
         self.hand_yaw, self.force, self.touch = own[:, YAW], own[:, FORCE], own[:, TOUCH]
-        self._arm, self._added = arm_of(model), added.start
+        self.arm, self._added = arm_of(model), added.start
         self._move, self._see = compiled()
 
     def move(self, actions: np.ndarray, rows: list[int], pool: Executor, threads: int) -> None:
@@ -78,7 +78,7 @@ class TabletopPhysics(BatchPhysics):
         """
         self._next[0] = 0
         taken = np.array(rows, np.int64), self._next
-        work = (self._batch, self._arm, self._added, actions, *taken)
+        work = (self._batch, self.arm, self._added, actions, *taken)
         helpers = [pool.submit(self._move, *work) for _ in range(min(threads, len(rows)) - 1)]
         try:
             self._move(*work)
@@ -91,7 +91,7 @@ class TabletopPhysics(BatchPhysics):
         """Bring all that follows from a new state of environment i up to date."""
         self.look(i)
         self.ctrl[i] = self.data[i].ctrl
-        self._see(self._batch, self._arm, self._added, i)
+        self._see(self._batch, self.arm, self._added, i)
         self.force[i] = self.touch[i] = 0.0
 
 

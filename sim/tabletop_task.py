@@ -47,6 +47,10 @@ class TabletopOptions:
     """Force on the table above which a step violates ``table_force``."""
     horizon: int = 50
     """Control steps of 0.1 s after which an episode is truncated."""
+    near_share: float = 0.0
+    """Share of the episodes that begin with the open hand around an object, or right above it."""
+    held_share: float = 0.0
+    """Share of the episodes that begin with an object in the hand, on the table or above."""
     cameras: tuple[str, ...] = ()
     """Names of cameras that become observations: front, side, top, eye_in_hand, robotview, free."""
     image_size: tuple[int, int] = (84, 84)

@@ -37,6 +37,8 @@ class SkillsConfig:
     """Length, and how often the policy is improved."""
     measure: MeasureConfig = MeasureConfig()
     """How many skills, and what of them."""
+    measured_in: EnvConfig | None = None
+    """Where they are measured, if episodes begin elsewhere than in ``env``."""
 
 
 def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
@@ -44,11 +46,10 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``steps`` and what ``skill_metrics`` gives.
     """
-    make, skills = load("sim:make_vec"), prior(config.slim)
-    batch = make(config.env.name, config.environments, **config.env.options)
-    with contextlib.closing(SkillEnv(batch, skills.size, skills.draw)) as env:
+    with contextlib.closing(_make(config.env, config)) as env:
         learner = train(SLIM(env.interface, config.slim, run.seed), env, config.training, run)
-        episodes = run_skills(learner, env, config, run)
+    with contextlib.closing(_make(config.measured_in or config.env, config)) as stage:
+        episodes = run_skills(learner, stage, config, run)
     title = f"SLIM on {config.env.name}, seed {run.seed}"
     draw_skill_map(episodes, env.interface, config.measure, title, run.path("report.png"))
     draw_critics(run.path("metrics.jsonl"), learner.heads, title, run.path("critics.png"))
@@ -57,10 +58,17 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
     return {"steps": steps, **skill_metrics(episodes, env.interface, config.measure)}
 
 
+def _make(env: EnvConfig, config: SkillsConfig) -> SkillEnv:
+    batch = load("sim:make_vec")(env.name, config.environments, **env.options)
+    skills = prior(config.slim)
+    return SkillEnv(batch, skills.size, skills.draw)
+
+
 def run_skills(policy: Policy, env: SkillEnv, config: SkillsConfig, run: Run) -> list[Episode]:
     """Run whole episodes without exploring; the viewer, if there is one, replays the first ones."""
     settings, episodes = config.measure, []
-    stage = run.make_env(config.env) if run.viewer is not None and settings.recorded else None
+    shown_in = config.measured_in or config.env
+    stage = run.make_env(shown_in) if run.viewer is not None and settings.recorded else None
     seeds = np.random.SeedSequence(run.seed).generate_state(settings.episodes).tolist()
     whole = {"horizon": settings.horizon, "settle_steps": settings.horizon}
     jobs = [Job(policy, seed) for seed in seeds]
