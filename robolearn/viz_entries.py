@@ -90,7 +90,7 @@ def seen(observation: Observation, grouped: Mapping[str, list[Group]]) -> list[E
     entries = []
     for key, array in observation.items():
         if array.ndim == 3:
-            image = array if array.shape[-1] == 3 else coloured(array)
+            image = coloured(array) if array.shape[-1] == 2 else array
             entries.append(Entry("image", ("camera", key), image))
         elif grouped.get(key):
             entries += [Entry("scalars", g.path, array[g.where]) for g in grouped[key]]
