@@ -89,7 +89,7 @@ class ControlLoop:
         self._env = env
         self.engine = engine
         self.substeps = int(env.control_timestep / env.model_timestep)
-        self.fallback: str | None = "asked for" if engine == "robosuite" else None
+        self.fallback: str | None = "engine='robosuite'" if engine == "robosuite" else None
         if self.fallback is None:
             self._compile()
 

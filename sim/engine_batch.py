@@ -30,7 +30,7 @@ from numba.core.typing import signature
 from numba.extending import intrinsic
 
 from sim.engine_mujoco import load_libmujoco, mj_step1, mj_step2
-from sim.physics import divergence
+from sim.physics import divergence, log_warnings
 from sim.segments import Layout
 
 _ADDRESS = types.intp
@@ -84,6 +84,7 @@ class BatchPhysics:
         forward: bool = False,
     ) -> None:
         load_libmujoco()
+        log_warnings()
         self.models, self.data = list(models), [mujoco.MjData(model) for model in models]
         n, model = len(self.models), self.models[0]
         self.readings = np.zeros((n, layout.width))

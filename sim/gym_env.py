@@ -21,7 +21,7 @@ from robolearn.errors import SpecError, UserError, nearest
 from robolearn.types import Observation, Spec
 from sim.gym_spaces import ObservationReader, action_decoder
 from sim.options import parse, require_positive
-from sim.physics import Physics, refresh
+from sim.physics import Physics, divergence, refresh
 from sim.rendering import Cameras
 from sim.spaces import checked_action, interface_spaces
 
@@ -82,6 +82,7 @@ class GymEnv(gymnasium.Env):
         self._horizon = wanted
         self._steps = 0
         self._access = _access(env, where)
+        self._warnings = _warnings(env.unwrapped)
         self._read = ObservationReader(env.observation_space, where)
         action, self._decode = action_decoder(env.action_space, where)
         self._cameras = _cameras(self._access, options, where)
@@ -124,10 +125,11 @@ class GymEnv(gymnasium.Env):
         """Apply an action float32 [A] in [-1, 1] for one step.
 
         ``info`` has "success", "is_success" (the same), "reward_terms" and what the environment
-        itself reports. Raises SpecError for an action of another shape and DataError for one that
-        is not finite.
+        itself reports, and "error" where the simulation diverged, which truncates the episode.
+        Raises SpecError for an action of another shape and DataError for one that is not finite.
         """
         decoded = self._decode(checked_action(action, self.interface))
+        self._warnings[:] = 0
         observation, reward, terminated, truncated, info = self._env.step(decoded)
         self._steps += 1
         terms = {k: float(v) for k, v in info.items() if k.startswith("reward_")}
@@ -138,7 +140,10 @@ class GymEnv(gymnasium.Env):
             "is_success": success,
             "reward_terms": terms or {"task": float(reward)},
         }
-        truncated = bool(truncated) or self._steps >= self._horizon
+        error = divergence(self._warnings)
+        if error:
+            info["error"] = error
+        truncated = bool(truncated or error) or self._steps >= self._horizon
         return self._observe(observation), float(reward), bool(terminated), truncated, info
 
     def get_state(self) -> np.ndarray:
@@ -238,6 +243,14 @@ def _access(env: gymnasium.Env, where: str) -> _MujocoAccess | _ClassicAccess | 
     if type(unwrapped).__module__.startswith(CLASSIC_CONTROL):
         return _ClassicAccess(env)
     return _NoAccess(where)
+
+
+def _warnings(unwrapped: gymnasium.Env) -> np.ndarray:
+    """Give a view of MuJoCo's counts of warnings [kinds]; zeros without MuJoCo."""
+    data = getattr(unwrapped, "data", None)
+    if isinstance(data, mujoco.MjData):
+        return data.warning.number
+    return np.zeros(mujoco.mjtWarning.mjNWARNING, np.int32)
 
 
 def _has(owner: Any, name: str) -> bool:

@@ -15,7 +15,7 @@ from sim.mujoco_arrays import TaskArrays
 from sim.mujoco_start import EpisodeStart
 from sim.mujoco_task import MujocoTask, Quantity, task_from
 from sim.options import parse, require_positive
-from sim.physics import Physics, divergence, refresh
+from sim.physics import Physics, refresh
 from sim.rendering import Cameras
 from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
 
@@ -110,12 +110,13 @@ class MujocoEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [A] in [-1, 1] for one control period.
 
-        ``info`` has "success", "is_success" (the same) and "reward_terms". Raises SpecError for an
-        action of another shape and DataError for one that is not finite.
+        ``info`` has "success", "is_success" (the same) and "reward_terms", and "error" where the
+        simulation diverged, which truncates the episode. Raises SpecError for an action of another
+        shape and DataError for one that is not finite.
         """
         self.data.ctrl[:] = self.action_range(checked_action(action, self.interface))
         mujoco.mj_step(self.model, self.data, self.substeps)
-        error = self._divergence()
+        error = self.physics.divergence()
         refresh(self.model, self.data)
         self._steps += 1
         outcome = self.arrays.evaluate(self._read())
@@ -137,7 +138,6 @@ class MujocoEnv(gymnasium.Env):
         """Restore what ``get_state`` of an environment with the same options gave."""
         state = self.physics.checked(state, self.physics.size + 1)
         self.physics.set_state(state[:-1])
-        self.data.warning.number[:] = 0
         self._steps = int(state[-1])
         return self._observe()
 
@@ -156,12 +156,6 @@ class MujocoEnv(gymnasium.Env):
         self.arrays.read(self.data, self._readings[0])
         self.arrays.call(self.model, self.data, self._readings[0])
         return self._readings
-
-    def _divergence(self) -> str | None:
-        """Look at the new state as MuJoCo would at the beginning of the next step."""
-        mujoco.mj_checkPos(self.model, self.data)
-        mujoco.mj_checkVel(self.model, self.data)
-        return divergence(self.data.warning.number)
 
     def _restart(self, seed: int) -> None:
         self.begin_episode(self.model, self.data, np.random.default_rng(seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 import mujoco
@@ -40,6 +41,15 @@ def divergence(warnings: np.ndarray) -> str | None:
     return f"the simulation diverged ({', '.join(found)})" if found else None
 
 
+def log_warnings() -> None:
+    """Have MuJoCo's warnings logged by Python, unless somebody takes care of them already.
+
+    By itself MuJoCo also writes them to MUJOCO_LOG.TXT in the working directory, whatever that is.
+    """
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(logging.getLogger(__name__).warning)
+
+
 class Physics:
     """Reads and writes the state float64 [S] of one model and data, model fields included.
 
@@ -49,6 +59,7 @@ class Physics:
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        log_warnings()
         self.model, self.data = model, data
         self.mujoco_state_size = 1 + model.nq + model.nv  # time, qpos, qvel
         self._integration_size = mujoco.mj_stateSize(model, INTEGRATION)
@@ -109,13 +120,26 @@ class Physics:
         return state
 
     def set_state(self, state: np.ndarray) -> None:
-        """Restore what ``get_state`` gave and recompute everything that follows from it."""
+        """Restore what ``get_state`` gave and recompute everything that follows from it.
+
+        What went wrong before is forgotten (``divergence``).
+        """
         start = self._integration_size
         for flat, indices in self._varying:
             flat[indices] = state[start : start + len(indices)]
             start += len(indices)
         mujoco.mj_setState(self.model, self.data, state[: self._integration_size], INTEGRATION)
+        self.data.warning.number[:] = 0
         refresh(self.model, self.data)
+
+    def divergence(self) -> str | None:
+        """Say what has gone wrong since the last reset or ``set_state``, None if nothing has.
+
+        Looks at the state as MuJoCo will at the next step; one that has diverged is reset by that.
+        """
+        mujoco.mj_checkPos(self.model, self.data)
+        mujoco.mj_checkVel(self.model, self.data)
+        return divergence(self.data.warning.number)
 
 
 def _arrays(model: mujoco.MjModel) -> Iterator[tuple[str, np.ndarray]]:

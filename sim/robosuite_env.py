@@ -151,18 +151,22 @@ class RobosuiteEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [A] in [-1, 1] for one control period.
 
-        ``info`` has "success", "is_success" (the same) and "reward_terms". Raises SpecError for an
-        action of another shape and DataError for one that is not finite.
+        ``info`` has "success", "is_success" (the same) and "reward_terms", and "error" where the
+        simulation diverged, which truncates the episode. Raises SpecError for an action of another
+        shape and DataError for one that is not finite.
         """
         robosuite_action = self._action(checked_action(action, self.interface))
         self._loop.step(robosuite_action)
+        error = self._physics.divergence()
         refresh(self.model, self.data)
         self._env.timestep += 1
         reward, _, _ = self._env._post_action(robosuite_action)
         success = bool(self._env._check_success())
         terms = self._terms(float(reward), success)
         info = {"success": success, "is_success": success, "reward_terms": terms}
-        truncated = self._env.timestep >= self._options.horizon
+        if error:
+            info["error"] = error
+        truncated = self._env.timestep >= self._options.horizon or bool(error)
         return self._observe(), float(reward), False, truncated, info
 
     def get_state(self) -> np.ndarray:

@@ -9,11 +9,13 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec
+from sim.poses import orientation_from, position_from
 
 AXES = ("x", "y", "z")
 QUATERNION = ("w", "x", "y", "z")
 # Yaw about which an object is expected; others: 0. The handle of a nut points to the arm.
 HOME_YAW_RAD = {"SquareNut": math.pi, "RoundNut": math.pi}
+HAND = ("robot0_eef_pos", "robot0_eef_quat")
 ACTIVE_OBJECT = "object"  # stands for the object that a reset chose, in tasks that choose one
 
 
@@ -22,7 +24,8 @@ class StateReader:
 
     The sensors are called directly, on a simulator that is up to date. robosuite's observables are
     sampled at some physics step of the control period, and a sensor that takes another's value
-    from a cache may find that of a control step earlier, or zeros after a reset.
+    from a cache may find that of a control step earlier, or zeros after a reset. Poses of objects
+    in the hand's frame, which the sensors round to single precision, are computed here.
 
     Quaternions are turned to wxyz. Of q and -q the one is taken that lies on the side of a
     reference: the value of the same quantity when the robot is in its initial pose, its last wrist
@@ -37,6 +40,7 @@ class StateReader:
     def __init__(self, env: Any, keys: Iterable[str], where: str) -> None:
         self._env = env
         self._keys = _expand(env, keys, where)
+        self._in_hand = _poses_in_hand(env._observables)
         self._plans: dict[str, list[str]] = {}  # active object -> the sensors to call, in order
         self._references: dict[str, np.ndarray] = {}
         values = self._sense_at_home()
@@ -49,17 +53,25 @@ class StateReader:
 
     def _sense(self) -> dict[str, np.ndarray]:
         active = _active_object(self._env)
+        names = [k.replace(ACTIVE_OBJECT, active) if active else k for k in self._keys]
         if active not in self._plans:
-            wanted = [key.replace(ACTIVE_OBJECT, active) for key in self._keys]
-            self._plans[active] = _plan(self._env._observables, wanted if active else self._keys)
-        cache: dict[str, Any] = {}
+            self._plans[active] = _plan(self._env._observables, self._sensed(names))
+        values: dict[str, Any] = {}
         for name in self._plans[active]:
-            cache[name] = np.asarray(self._env._observables[name]._sensor(cache))
-        actual = (k.replace(ACTIVE_OBJECT, active) if active else k for k in self._keys)
+            values[name] = np.asarray(self._env._observables[name]._sensor(values))
+        for name in names:
+            if name in self._in_hand:
+                values[name] = _in_hand(name, self._in_hand[name], values)
         return {
-            key: self._canonical(key, cache[name])
-            for key, name in zip(self._keys, actual, strict=True)
+            key: self._canonical(key, values[name])
+            for key, name in zip(self._keys, names, strict=True)
         }
+
+    def _sensed(self, names: list[str]) -> set[str]:
+        """List the sensors that these names need, with those for poses in the hand's frame."""
+        bodies = {self._in_hand[name] for name in names if name in self._in_hand}
+        poses = {f"{body}_{part}" for body in bodies for part in ("pos", "quat")}
+        return {*names} - {*self._in_hand} | poses | ({*HAND} if bodies else set())
 
     def _canonical(self, key: str, value: np.ndarray) -> np.ndarray:
         if not _is_quaternion(key, value):
@@ -145,6 +157,25 @@ def _plan(observables: dict[str, Any], wanted: Iterable[str]) -> list[str]:
             needed |= read
             plan.append(name)
     return plan[::-1]
+
+
+def _poses_in_hand(observables: dict[str, Any]) -> dict[str, str]:
+    """List the sensors that give an object's pose in the hand's frame, and which object's."""
+    if "world_pose_in_gripper" not in observables:
+        return {}  # other tasks call a difference in the world's frame by the same name
+    split = {name: name.partition("_to_") for name in observables}
+    return {name: parts[0] for name, parts in split.items() if parts[2] in HAND}
+
+
+def _in_hand(name: str, body: str, sensed: dict[str, Any]) -> np.ndarray:
+    """Compute a pose in the hand's frame from the poses of both, as the sensor of that name would.
+
+    Quaternions are xyzw here, as all that sensors give.
+    """
+    origin, hand = sensed[HAND[0]][None], np.roll(sensed[HAND[1]], 1)[None]
+    if name.endswith("_pos"):
+        return position_from(origin, hand, sensed[f"{body}_pos"][None])[0]
+    return np.roll(orientation_from(hand, np.roll(sensed[f"{body}_quat"], 1)[None])[0], -1)
 
 
 def _active_object(env: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from gymnasium.vector.utils import batch_space
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.types import Environment, Observation, Spec
 from sim.registry import make
+from sim.spaces import interface_spaces
 
 
 class Moves(NamedTuple):
@@ -40,7 +42,10 @@ class Moves(NamedTuple):
 
 
 class WorkerError(Exception):
-    """An environment of a batch raised something; the message begins with its index."""
+    """An environment of a batch raised something; the message begins with its index.
+
+    Some of the others may not have moved: reset the batch before it goes on.
+    """
 
 
 class VectorEnv(gymnasium.vector.VectorEnv):
@@ -57,13 +62,12 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
 
-    def __init__(self, interface: Spec, template: Any, n: int, threads: int) -> None:
-        self.interface = interface
-        self.num_envs = n
-        self.single_observation_space = template.observation_space
-        self.single_action_space = template.action_space
-        self.observation_space = batch_space(template.observation_space, n)
-        self.action_space = batch_space(template.action_space, n)
+    def __init__(self, interface: Spec, mujoco_state_size: int, n: int, threads: int) -> None:
+        self.interface, self.num_envs = interface, n
+        self.mujoco_state_size = mujoco_state_size  # so many entries of a state: time, qpos, qvel
+        self.single_observation_space, self.single_action_space = interface_spaces(interface)
+        self.observation_space = batch_space(self.single_observation_space, n)
+        self.action_space = batch_space(self.single_action_space, n)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sim")
         self._process, self._lock = os.getpid(), threading.RLock()
@@ -126,7 +130,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def get_state(self) -> np.ndarray:
         """Give the states float64 [N, S], the same as the single environment's."""
         with self._in_use():
-            return np.stack([self._get_state(i) for i in range(self.num_envs)])
+            return np.stack(self._get_rows())
 
     def set_state(self, states: np.ndarray) -> Observation:
         """Restore what ``get_state`` gave, bit for bit; return the observations there."""
@@ -167,14 +171,20 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def _get_state(self, i: int) -> np.ndarray:
         raise NotImplementedError
 
+    def _get_rows(self) -> list[np.ndarray]:
+        return [self._get_state(i) for i in range(self.num_envs)]
+
     def _set_state(self, i: int, state: np.ndarray) -> None:
         raise NotImplementedError
+
+    def _set_rows(self, states: np.ndarray, rows: Iterable[int]) -> None:
+        for i in rows:
+            self._set_state(i, states[i])
 
     def _set_states(self, states: np.ndarray, rows: Iterable[int]) -> None:
         if len(states) != self.num_envs:
             raise SpecError(f"{len(states)} states for {self.num_envs} environments")
-        for i in rows:
-            self._set_state(i, states[i])
+        self._set_rows(states, rows)
 
     def _rows(self, mask: np.ndarray | None, name: str) -> list[int]:
         """Give the indices of the environments that a mask [N] bool lets through; all for None."""
@@ -271,10 +281,10 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> VectorEnv:
     """Make n environments called ``name`` that step together; options as for ``make``.
 
-    ``threads`` run them, one per processor by default. robosuite's common tasks and tasks on one's
-    own models are evaluated as arrays; environments with cameras and all others are each made in
-    one of as many processes. Raises UserError for what ``make`` does not take and for a count
-    below 1.
+    ``threads`` run them, one per processor by default. robosuite's common tasks, tasks on one's own
+    models and tabletops are evaluated as arrays. All others, and all with cameras, are each made in
+    one of as many processes; where that is for want of a robosuite task's formulas, a warning says
+    so. Raises UserError for what ``make`` does not take and for a count below 1.
     """
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     for what, count in (("n", n), ("threads", threads)):
@@ -302,7 +312,9 @@ def _make_arrays(template: Environment, name: str, n: int, threads: int) -> Vect
         return TabletopVectorEnv(template, n, threads)
     from sim.vector_robosuite import RobosuiteVectorEnv, why_not
 
-    if why_not(template) is None:
+    reason = why_not(template)
+    if reason is None:
         return RobosuiteVectorEnv(template, n, threads)
     template.close()
+    warnings.warn(f"{name}: in processes, since arrays do not cover {reason}", stacklevel=3)
     return None

@@ -21,7 +21,7 @@ class MujocoVectorEnv(VectorEnv):
     """
 
     def __init__(self, template: MujocoEnv, n: int, threads: int) -> None:
-        super().__init__(template.interface, template, n, threads)
+        super().__init__(template.interface, template.mujoco_state_size, n, threads)
         self._template, self._task = template, template.arrays
         model, own = template.model, template.physics.changes_model
         models = [copy.copy(model) if own else model for _ in range(n)]
@@ -34,11 +34,6 @@ class MujocoVectorEnv(VectorEnv):
         ]
         self._steps = np.zeros(n, int)
         self._generators = [seeding.np_random()[0] for _ in range(n)]
-
-    @property
-    def mujoco_state_size(self) -> int:
-        """How many leading entries of a state are time, qpos and qvel."""
-        return self._template.mujoco_state_size
 
     def close_extras(self, **kwargs: object) -> None:
         """Stop the threads."""

@@ -19,14 +19,12 @@ from collections.abc import Iterable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from robolearn.errors import SpecError, UserError
+from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
-from sim.spaces import interface_spaces
 from sim.vector import Moves, VectorEnv, WorkerError
 from sim.vector_worker import Failure, Shared
 
@@ -41,18 +39,9 @@ class ProcessVectorEnv(VectorEnv):
     """N environments of any kind over worker processes; observations returned are copies."""
 
     def __init__(self, workers: Workers) -> None:
-        self._workers, interface = workers, workers.interface
-        self.mujoco_state_size = workers.mujoco_state_size
-        observations, actions = interface_spaces(interface)
-        spaces = SimpleNamespace(observation_space=observations, action_space=actions)
-        super().__init__(interface, spaces, workers.n, len(workers.rows))
+        super().__init__(workers.interface, workers.mujoco_state_size, workers.n, len(workers.rows))
+        self._workers = workers
         self._seeds: list[int | None] = [None] * workers.n
-
-    def get_state(self) -> np.ndarray:
-        """Give the states float64 [N, S], the same as the single environment's."""
-        with self._in_use():
-            answers = self._ask("get_state", [()] * self._threads)
-            return np.stack([state for answer in answers for state in answer])
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the workers."""
@@ -90,9 +79,11 @@ class ProcessVectorEnv(VectorEnv):
     def _observe(self) -> Observation:
         return {name: value.copy() for name, value in self._workers.shared.observations.items()}
 
-    def _set_states(self, states: np.ndarray, rows: Iterable[int]) -> None:
-        if len(states) != self.num_envs:
-            raise SpecError(f"{len(states)} states for {self.num_envs} environments")
+    def _get_rows(self) -> list[np.ndarray]:
+        answers = self._ask("get_state", [()] * self._threads)
+        return [state for answer in answers for state in answer]
+
+    def _set_rows(self, states: np.ndarray, rows: Iterable[int]) -> None:
         self._ask("set_state", [({i: states[i] for i in own},) for own in self._split(rows)])
 
     def _split(self, rows: Iterable[int]) -> list[list[int]]:

@@ -54,7 +54,7 @@ class RobosuiteVectorEnv(VectorEnv):
     """N episodes of one robosuite task; takes over ``template``."""
 
     def __init__(self, template: RobosuiteEnv, n: int, threads: int) -> None:
-        super().__init__(template.interface, template, n, threads)
+        super().__init__(template.interface, template.mujoco_state_size, n, threads)
         self._template, self._robosuite = template, template._env
         arms, grippers, self._task, self._reader = _parts(template)
         lean, own = lean_model(self._robosuite), template._physics.changes_model
@@ -62,11 +62,6 @@ class RobosuiteVectorEnv(VectorEnv):
         self._slots = [Slot(template._physics, one, arms, grippers) for one in models]
         self._frame = Frame(lean, n, self._task.pairs)
         self._generators = [seeding.np_random()[0] for _ in range(n)]
-
-    @property
-    def mujoco_state_size(self) -> int:
-        """How many leading entries of a state are time, qpos and qvel."""
-        return self._template.mujoco_state_size
 
     def close_extras(self, **kwargs: object) -> None:
         """Stop the threads and free the simulators."""

@@ -15,10 +15,9 @@ class TabletopVectorEnv(VectorEnv):
     """N episodes like those of ``template``, which has no cameras."""
 
     def __init__(self, template: TabletopEnv, n: int, threads: int) -> None:
-        super().__init__(template.interface, template, n, threads)
+        super().__init__(template.interface, template.mujoco_state_size, n, threads)
         one = template.tabletop
         self.tabletop = Tabletop(one.kinds, one.options, n, seen=False)
-        self.mujoco_state_size = template.mujoco_state_size
         self._generators = [seeding.np_random()[0] for _ in range(n)]
         template.close()
 

@@ -15,12 +15,10 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-import mujoco
 import numpy as np
 
 from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
-from sim.physics import divergence
 from sim.registry import make
 
 LOOK_MS = 1000  # how often a waiting worker looks whether the process that started it lives
@@ -72,14 +70,12 @@ class Share:
         self.row: int | None = None  # whose turn it is
         self._memory = memory
         self._envs: dict[int, Any] = {}
-        self._warnings: dict[int, np.ndarray] = {}  # MuJoCo's counts [kinds], views
         self._shared: Shared
 
     def make(self, name: str, options: dict[str, Any], rows: range, n: int) -> tuple[Spec, int]:
         """Make the environments; give their interface and the size of MuJoCo's part of a state."""
         for self.row in rows:
             self._envs[self.row] = make(name, **options)
-            self._warnings[self.row] = _warnings(self._envs[self.row])
         first = self._envs[rows[0]]
         self._shared = Shared(self._memory, first.interface, n)
         return first.interface, first.mujoco_state_size
@@ -98,8 +94,7 @@ class Share:
         terms: dict[str, list[float]] = {}
         errors: dict[int, str] = {}
         for k, row in enumerate(rows):
-            self.row, warnings = row, self._warnings[row]
-            warnings[:] = 0
+            self.row = row
             observation, reward, terminated, truncated, info = self._envs[row].step(
                 shared.actions[row]
             )
@@ -108,9 +103,8 @@ class Share:
             shared.terminated[row], shared.truncated[row] = terminated, truncated
             for name, value in info["reward_terms"].items():
                 terms.setdefault(name, [0.0] * len(rows))[k] = value
-            error = info.get("error") or divergence(warnings)
-            if error:
-                errors[row] = error
+            if info.get("error"):
+                errors[row] = info["error"]
         return terms, errors
 
     def rest(self) -> None:
@@ -164,14 +158,6 @@ def _answer(pipe: Connection, share: Share) -> tuple[int | None, Any]:
         return number, error
     except Exception as error:
         return number, Failure(share.row, repr(error), traceback.format_exc())
-
-
-def _warnings(env: Any) -> np.ndarray:
-    """Give a view of MuJoCo's counts of warnings [kinds]; zeros without MuJoCo."""
-    data = getattr(env, "data", None)
-    if isinstance(data, mujoco.MjData):
-        return data.warning.number
-    return np.zeros(mujoco.mjtWarning.mjNWARNING, np.int32)
 
 
 def main() -> None:

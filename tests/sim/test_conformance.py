@@ -242,6 +242,23 @@ def test_faulty_actions_and_states_are_refused(pair):
         env.set_state(env.get_state()[:-1])
 
 
+def test_a_diverging_simulation_ends_the_episode_and_says_why(pair):
+    env = pair[0]
+    if env.mujoco_state_size == 0:
+        pytest.skip("no MuJoCo model")
+    still = np.zeros(env.action_space.shape, np.float32)
+    env.reset(seed=3)
+    sound = env.get_state()
+    env.data.qvel[:] = np.nan
+    observation, _, terminated, truncated, info = env.step(still)
+    assert truncated and not terminated and "mjWARN_BADQ" in info["error"]
+    assert np.isfinite(observation["state"]).all()
+    for begin in (lambda: env.reset(seed=4), lambda: env.set_state(sound)):
+        begin()
+        *_, truncated, info = env.step(still)
+        assert not truncated and "error" not in info
+
+
 def test_closing_twice_does_nothing():
     env = sim.make(f"mujoco/{ARM}", cameras=("free",), **SMALL)
     env.reset(seed=0)

@@ -1,5 +1,6 @@
 """A MuJoCo state as a vector."""
 
+import logging
 from pathlib import Path
 
 import mujoco
@@ -61,6 +62,39 @@ def test_watched_resets_put_what_they_change_in_the_model_into_the_state(physics
     physics.set_state(state)
     assert model.body("target").pos[0] == 0.3
     assert physics.data.body("target").xpos[0] == 0.3
+
+
+def test_what_went_wrong_is_said_until_a_state_is_restored(physics):
+    sound = physics.get_state()
+    assert physics.divergence() is None
+    physics.data.qvel[0] = np.inf
+    assert physics.divergence() == "the simulation diverged (mjWARN_BADQVEL)"
+    assert np.isfinite(physics.data.qvel).all()  # MuJoCo has reset it
+    assert "BADQVEL" in physics.divergence()
+    physics.set_state(sound)
+    assert physics.divergence() is None
+
+
+def test_warnings_are_logged_and_leave_no_file(physics, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(None)
+    try:
+        again = Physics(physics.model, physics.data)
+        again.data.qpos[0] = np.nan
+        with caplog.at_level(logging.WARNING):
+            again.divergence()
+        assert "huge value in QPOS at DOF 0" in caplog.text
+        heard = []
+        mujoco.set_mju_user_warning(heard.append)
+        Physics(physics.model, physics.data)
+        mujoco.mj_resetData(again.model, again.data)
+        again.data.qpos[0] = np.nan
+        again.divergence()
+        assert len(heard) == 1  # who has taken care of warnings goes on doing so
+    finally:
+        mujoco.set_mju_user_warning(before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_state_of_another_size_is_refused(physics):

@@ -78,6 +78,25 @@ def test_relative_poses_are_those_of_the_current_state(square):
         observation = square.step(rng.uniform(-1, 1, 7).astype(np.float32))[0]
 
 
+@pytest.mark.parametrize("task", ["NutAssemblySquare", "ToolHang"])
+def test_poses_in_the_hands_frame_are_robosuites_to_single_precision(task):
+    env = sim.make(f"robosuite/{task}")
+    env.reset(seed=1)
+    observation = env.step(env.action_space.sample())[0]
+    observables, cache = env._env._observables, {}
+    for _ in range(4):
+        for name, observable in observables.items():
+            cache[name] = np.asarray(observable._sensor(cache))
+    objects = {"NutAssemblySquare": ["SquareNut"], "ToolHang": ["base", "frame", "tool"]}[task]
+    for body in objects:
+        name = f"{body}_to_robot0_eef"
+        got = entries(env, observation, f"{name}_pos")
+        np.testing.assert_allclose(got, cache[f"{name}_pos"], atol=1e-6)
+        got = entries(env, observation, f"{name}_quat")
+        assert abs(got @ np.roll(cache[f"{name}_quat"], 1)) == pytest.approx(1, abs=1e-6)
+    env.close()
+
+
 def test_quaternions_are_wxyz_and_keep_their_sign(square):
     observation, _ = square.reset(seed=0)
     turn = np.zeros(7, np.float32)
