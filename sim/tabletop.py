@@ -142,7 +142,7 @@ def _checked(options: TabletopOptions, where: str) -> TabletopOptions:
 
 
 def _action_spec() -> ArraySpec:
-    """Describe the moves of the hand's target; the gripper closes above 0, else it opens."""
+    """Describe the moves of the hand's target; the gripper closes above 0.5, opens below -0.5."""
     return ArraySpec(
         (5,),
         "float32",

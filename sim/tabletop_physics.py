@@ -1,6 +1,8 @@
 """N arms at N tables that step together: inverse kinematics, servos and physics, compiled.
 
-An action is four moves of the hand's *target* (x, y, z, yaw) and one entry that closes the gripper.
+An action is four moves of the hand's *target* (x, y, z, yaw) and one entry that closes the gripper
+above GRIPPER_BAND and opens it below minus that; in between it stays as it is, so that a policy
+which tries things at random does not drop what it holds at every other step.
 The hand always points down: that is all that grasping and pushing on a table need, keeps the links
 off the table, and leaves yaw as the one angle. The target outlives the control step in ``ctrl``, as
 the joint positions that lead to it; moved targets are clipped to the workspace and to ``LEASH_M``
@@ -39,6 +41,7 @@ WORKSPACE_HIGH_M = np.array([0.2, 0.25, 0.35])
 YAW_LIMIT_RAD = np.pi / 2  # the gripper looks the same after half a turn
 LEASH_M = 0.06  # bounds how hard a hand that is held up presses; limits its speed to 0.35 m/s
 ROBOT_JOINTS = ARM_JOINTS + 2
+GRIPPER_BAND = 0.5  # above it an action closes the gripper, below minus that it opens it
 
 # What is read of MuJoCo's arrays, in this order; SENSORS are four of the table and the arm.
 ARRAYS = ("qpos", "qvel", "qfrc_bias", "qfrc_applied", "sensordata")
@@ -153,8 +156,9 @@ def _set_goal(
     yaw = min(max(yaw, -YAW_LIMIT_RAD), YAW_LIMIT_RAD)
     goal[:] = ctrl
     inverse(arm, goal, target, yaw, pose)
-    opening = 0.0 if action[4] > 0 else FINGER_TRAVEL_M
-    goal[ARM_JOINTS], goal[ARM_JOINTS + 1] = opening, -opening
+    if abs(action[4]) > GRIPPER_BAND:  # else it stays as it is
+        opening = 0.0 if action[4] > 0 else FINGER_TRAVEL_M
+        goal[ARM_JOINTS], goal[ARM_JOINTS + 1] = opening, -opening
 
 
 @njit(error_model="numpy")

@@ -29,11 +29,11 @@ class SkillsConfig:
 
     env: EnvConfig
     """The environment."""
-    environments: pydantic.PositiveInt = 128
+    environments: pydantic.PositiveInt = 64
     """How many of them step together."""
     slim: SLIMConfig = SLIMConfig()
     """Rewards, network and objective."""
-    training: OnlineConfig = OnlineConfig(steps=2_000_000, horizon=25)
+    training: OnlineConfig = OnlineConfig(steps=2_000_000, horizon=50)
     """Length, and how often the policy is improved."""
     measure: MeasureConfig = MeasureConfig()
     """How many skills, and what of them."""

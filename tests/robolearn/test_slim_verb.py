@@ -13,7 +13,8 @@ from robolearn.run import Run
 
 STEPS = 4 * 6  # of an update
 LINE = (
-    "slim_tabletop", "env.options={horizon: 8, threads: 1}", "environments=4",
+    "slim_tabletop", "env.options={horizon: 8, threads: 1, held_share: 0.5}", "environments=4",
+    "measured_in.options={horizon: 8, threads: 1}",
     "slim.widths=[16]", "slim.minibatch=8", "slim.skill.widths=[8]", "slim.skill.steps=2",
     f"training={{steps: {7 * STEPS}, horizon: 6, checkpoint_updates: 2}}",
     "measure.episodes=5", "measure.horizon=8",

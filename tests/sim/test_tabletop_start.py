@@ -44,6 +44,17 @@ def test_a_held_object_stays_in_a_hand_that_stays_closed(make, kind):
     assert seen(env, observation, f"{kind}_pos")[:, 2].max() < 0.1  # fell
 
 
+def test_the_gripper_stays_as_it_is_between_two_clear_commands(make):
+    env = make(held_share=1.0)
+    env.reset(seed=list(range(N)))
+    for entry, held in ((-0.45, True), (0.45, True), (-0.55, False), (0.45, False)):
+        for _ in range(6):
+            action = np.tile(np.array([0, 0, 0, 0, entry], np.float32), (N, 1))
+            observation, *_ = env.step(action)
+        opening = seen(env, observation, "gripper_opening")
+        assert (opening < 0.052).all() if held else (opening > 0.06).all(), entry
+
+
 def test_an_open_hand_begins_around_the_object_and_does_not_touch_it(make):
     env = make(near_share=1.0)
     first, _ = env.reset(seed=list(range(N)))
