@@ -13,6 +13,7 @@ from sim.poses import orientation_from, position_from
 
 AXES = ("x", "y", "z")
 QUATERNION = ("w", "x", "y", "z")
+WXYZ, XYZW = [3, 0, 1, 2], [1, 2, 3, 0]  # from and to the order of robosuite's sensors
 # Yaw about which an object is expected; others: 0. The handle of a nut points to the arm.
 HOME_YAW_RAD = {"SquareNut": math.pi, "RoundNut": math.pi}
 HAND = ("robot0_eef_pos", "robot0_eef_quat")
@@ -76,7 +77,7 @@ class StateReader:
     def _canonical(self, key: str, value: np.ndarray) -> np.ndarray:
         if not _is_quaternion(key, value):
             return value
-        wxyz = value[[3, 0, 1, 2]]
+        wxyz = value[WXYZ]
         reference = self._references.get(key)
         return -wxyz if reference is not None and wxyz @ reference < 0 else wxyz
 
@@ -172,10 +173,10 @@ def _in_hand(name: str, body: str, sensed: dict[str, Any]) -> np.ndarray:
 
     Quaternions are xyzw here, as all that sensors give.
     """
-    origin, hand = sensed[HAND[0]][None], np.roll(sensed[HAND[1]], 1)[None]
+    origin, hand = sensed[HAND[0]][None], sensed[HAND[1]][None, WXYZ]
     if name.endswith("_pos"):
         return position_from(origin, hand, sensed[f"{body}_pos"][None])[0]
-    return np.roll(orientation_from(hand, np.roll(sensed[f"{body}_quat"], 1)[None])[0], -1)
+    return orientation_from(hand, sensed[f"{body}_quat"][None, WXYZ])[0, XYZW]
 
 
 def _active_object(env: Any) -> str:
