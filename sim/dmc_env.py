@@ -1,11 +1,12 @@
 """dm_control's suite as environments.
 
 Physics, tasks and rewards are dm_control's. Observations, reward and termination are computed after
-everything that follows from the state has been brought up to date; dm_control leaves force and
-touch sensors one physics step behind. The suite has no notion of success: a step succeeds when its
-reward, which lies in [0, 1], reaches ``success_reward``.
+all sensors have been brought up to date; dm_control leaves those of forces, touch and accelerations
+one physics step behind. The suite has no notion of success: a step succeeds when its reward, which
+lies in [0, 1], reaches ``success_reward``.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,10 @@ from robolearn.types import ArraySpec, Observation, Spec
 from sim.options import as_tuple, choose, parse, require_positive
 from sim.physics import Physics, refresh
 from sim.rendering import Cameras, gl_environment
-from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
+from sim.spaces import ActionRange, Columns, checked_action, flat_names, interface_spaces
 
 POSES_AND_VELOCITIES = mujoco.mjtStage.mjSTAGE_VEL  # dm_control's step leaves them up to date
+ACCELERATIONS = mujoco.mjtStage.mjSTAGE_ACC  # what sensors of forces and touch need
 MODEL_SEED = 0  # tasks that draw their model (lqr) draw the same in every environment
 
 
@@ -68,19 +70,15 @@ class DmcEnv(gymnasium.Env):
     def __init__(self, name: str, options: DmcOptions) -> None:
         where = f"dmc/{name}"
         domain, _, task = name.partition("-")
-        self._options = options
+        self._name, self._options = name, options
         suite_env = _import_suite().load(domain, task, task_kwargs={"random": MODEL_SEED})
-        self._task, self.dm_physics = suite_env.task, suite_env.physics
-        self._substeps = round(suite_env.control_timestep() / self.dm_physics.timestep())
+        self._task = suite_env.task
+        self._substeps = round(suite_env.control_timestep() / suite_env.physics.timestep())
         self._horizon = _horizon(options.horizon, suite_env._step_limit, where)
-        self._steps = 0
-        self.model, self.data = self.dm_physics.model.ptr, self.dm_physics.data.ptr
-        self._physics = Physics(self.model, self.data)
+        self._take(suite_env.physics)
         self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
         self._keys, state = _state_spec(self._observations(), options.state, where)
-        self._cameras = Cameras(
-            self.model, self.data, options.cameras, options.image_size, where, options.fast_render
-        )
+        self._cameras = self._new_cameras()
         self._action_range, action = _action_spec(suite_env.action_spec())
         self.interface = Spec(
             environment=where,
@@ -89,6 +87,27 @@ class DmcEnv(gymnasium.Env):
             period_s=suite_env.control_timestep(),
         )
         self.observation_space, self.action_space = interface_spaces(self.interface)
+        self.show_in(np.empty(state.shape, np.float32))
+
+    def twin(self) -> "DmcEnv":
+        """Make another environment like this, with the same model if resets leave that alone.
+
+        A model weighs some 10 MB, and caches hold one better than many.
+        """
+        if self._physics.changes_model:
+            return DmcEnv(self._name, self._options)
+        twin = copy.copy(self)
+        twin._np_random = None
+        twin._task = copy.deepcopy(self._task)
+        twin._take(self.dm_physics.copy(share_model=True))
+        twin._cameras = twin._new_cameras()
+        twin.observation_space, twin.action_space = interface_spaces(self.interface)
+        twin.show_in(np.empty_like(self._state))
+        return twin
+
+    def show_in(self, state: np.ndarray) -> None:
+        """Write the state entries of observations into an array float32 [O] from now on."""
+        self._state, self._columns = state, Columns(self._keys, self._observations(), state)
 
     @property
     def mujoco_state_size(self) -> int:
@@ -112,21 +131,35 @@ class DmcEnv(gymnasium.Env):
         diverges, MuJoCo begins anew, and "error" says why the episode is truncated. Raises
         SpecError for an action of another shape and DataError for one that is not finite.
         """
-        scaled = self._action_range(checked_action(action, self.interface))
-        self._task.before_step(scaled, self.dm_physics)
-        error = self._advance()
-        self._task.after_step(self.dm_physics)
-        refresh(self.model, self.data, done=POSES_AND_VELOCITIES)
-        self._steps += 1
-        reward = float(self._task.get_reward(self.dm_physics))
-        discount = self._task.get_termination(self.dm_physics)
-        success = reward >= self._options.success_reward
+        reward, terminated, truncated, success, error = self.move(
+            checked_action(action, self.interface)
+        )
         info = {"success": success, "is_success": success, "reward_terms": {"task": reward}}
+        if error is not None:
+            info["error"] = error
+        return self._observation(), reward, terminated, truncated, info
+
+    def move(self, action: np.ndarray) -> tuple[float, bool, bool, bool, str | None]:
+        """Apply an action float64 [A] in [-1, 1] that has been checked; for loops over many.
+
+        Writes the state entries where ``show_in`` says, renders nothing. Gives reward, terminated,
+        truncated, success, and why the simulation cannot go on.
+        """
+        task, physics = self._task, self.dm_physics
+        task.before_step(self._action_range(action), physics)
+        error = self._advance()
+        task.after_step(physics)
+        if self._lagging:
+            refresh(self.model, self.data, done=POSES_AND_VELOCITIES)
+        self._steps += 1
+        reward = float(task.get_reward(physics))
+        discount = task.get_termination(physics)
         terminated = discount is not None and discount == 0
         truncated = self._steps >= self._horizon or (discount is not None and not terminated)
         if error is not None:
-            terminated, truncated, info["error"] = False, True, error
-        return self._observe(), reward, terminated, truncated, info
+            terminated, truncated = False, True
+        self._columns.write(self._observations())
+        return reward, terminated, truncated, reward >= self._options.success_reward, error
 
     def get_state(self) -> np.ndarray:
         """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
@@ -144,22 +177,38 @@ class DmcEnv(gymnasium.Env):
         self._cameras.close()
         self.dm_physics.free()
 
-    def _advance(self) -> str | None:
-        """Run the physics steps of a control period; say what went wrong."""
-        from dm_control.rl.control import PhysicsError
+    def _take(self, physics: Any) -> None:
+        self.dm_physics, self._steps = physics, 0
+        self.model, self.data = physics.model.ptr, physics.data.ptr
+        self._physics = Physics(self.model, self.data)
+        self._warnings = self.data.warning.number  # [kinds], a view
+        self._lagging = bool((self.model.sensor_needstage == ACCELERATIONS).any())
 
-        try:
-            self.dm_physics.step(self._substeps)
-        except PhysicsError as error:
-            return str(error)
-        return None
+    def _new_cameras(self) -> Cameras:
+        options, where = self._options, f"dmc/{self._name}"
+        return Cameras(
+            self.model, self.data, options.cameras, options.image_size, where, options.fast_render
+        )
+
+    def _advance(self) -> str | None:
+        """Run the physics steps of a control period; say what went wrong.
+
+        As ``dm_physics.step`` does, whose own way to look for warnings takes half as long as a
+        step of the cheetah.
+        """
+        self._warnings[:] = 0
+        self.dm_physics._step_with_up_to_date_position_velocity(self._substeps)
+        if not any(self._warnings.tobytes()):
+            return None
+        names = (mujoco.mjtWarning(kind).name for kind in np.flatnonzero(self._warnings))
+        return f"the simulation diverged ({', '.join(names)})"
 
     def _observe(self) -> Observation:
-        observations = self._observations()
-        state = np.concatenate(
-            [np.ravel(observations[key]) for key in self._keys], dtype=np.float32
-        )
-        return {"state": state, **self._cameras.render()}
+        self._columns.write(self._observations())
+        return self._observation()
+
+    def _observation(self) -> Observation:
+        return {"state": self._state.copy(), **self._cameras.render()}
 
     def _observations(self) -> dict[str, np.ndarray]:
         return self._task.get_observation(self.dm_physics)

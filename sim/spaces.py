@@ -1,5 +1,8 @@
 """From a Spec to gymnasium's spaces, and from a caller's action to one that can be applied."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import gymnasium
 import numpy as np
 
@@ -18,6 +21,22 @@ class ActionRange:
     def __call__(self, action: np.ndarray) -> np.ndarray:
         """Give the stretched action float64 [A]."""
         return self.offset + self.gain * action
+
+
+class Columns:
+    """Writes named arrays one after the other into a vector [O], whose places it finds once."""
+
+    def __init__(self, keys: Iterable[str], values: Mapping[str, Any], vector: np.ndarray) -> None:
+        self._places, start = [], 0
+        for key in keys:
+            shape, end = np.shape(values[key]), start + np.size(values[key])
+            self._places.append((key, vector[start:end].reshape(shape)))
+            start = end
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Write arrays of the same names and shapes."""
+        for key, place in self._places:
+            place[...] = values[key]
 
 
 def flat_names(key: str, value: np.ndarray) -> list[str]:

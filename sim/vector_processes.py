@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -26,7 +26,7 @@ import numpy as np
 from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
 from sim.vector import Moves, VectorEnv, WorkerError
-from sim.vector_worker import Failure, Shared
+from sim.vector_worker import ANY_NUMBER, Failure, Shared, pack, unpack
 
 WORK = "from sim.vector_worker import main; main()"
 PATIENCE_S = 10.0  # how long a worker may take to end by itself
@@ -61,20 +61,31 @@ class ProcessVectorEnv(VectorEnv):
         self._workers.settle()
         shared = self._workers.shared
         shared.actions[:] = actions
-        parts = self._split(rows)
-        terms: dict[str, np.ndarray] = {}
-        errors: dict[int, str] = {}
-        answers = self._ask("step", [(own,) for own in parts])
-        for own, (own_terms, own_errors) in zip(parts, answers, strict=True):
-            for name, values in own_terms.items():
-                if name not in terms:
-                    terms[name] = np.zeros(self.num_envs)
-                terms[name][own] = values
-            errors |= own_errors
+        shared.active[:] = False
+        shared.active[rows] = True
+        with self._closing():
+            answers = self._workers.step()
+        terms, errors = {"task": shared.reward}, {}
+        if any(answers):
+            terms, errors = self._remarks(answers)
         return Moves(
             self._observe(), shared.reward, shared.terminated, shared.truncated, shared.success,
             terms, errors,
         )  # fmt: skip
+
+    def _remarks(self, answers: list[Any]) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+        """Gather reward terms, name -> [N], and errors of workers that have something to say."""
+        terms: dict[str, np.ndarray] = {}
+        errors: dict[int, str] = {}
+        active, reward = self._workers.shared.active, self._workers.shared.reward
+        for own, answer in zip(self._workers.rows, answers, strict=True):
+            plain = {row: {"task": reward[row]} for row in own if active[row]}
+            own_terms, own_errors = answer or (plain, {})
+            errors |= own_errors
+            for row, values in own_terms.items():
+                for name, value in values.items():
+                    terms.setdefault(name, np.zeros(self.num_envs))[row] = value
+        return terms, errors
 
     def _observe(self) -> Observation:
         return {name: value.copy() for name, value in self._workers.shared.observations.items()}
@@ -92,8 +103,14 @@ class ProcessVectorEnv(VectorEnv):
         return [[i for i in rows if i in own] for own in self._workers.rows]
 
     def _ask(self, command: str, arguments: Sequence[tuple]) -> list[Any]:
-        try:
+        with self._closing():
             return self._workers.ask(command, arguments)
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Close the batch if a worker turns out to be no more."""
+        try:
+            yield
         except WorkerDied:
             self.close()
             raise
@@ -129,20 +146,11 @@ class Workers:
         Raises the UserError or, as WorkerError, any other exception of the first that has failed;
         WorkerDied if one is no more.
         """
-        self._number, self._asking = self._number + 1, True
-        try:
-            for pipe, own in zip(self._pipes, arguments, strict=True):
-                pipe.send((self._number, command, own))
-            answers = [self._answer(pipe) for pipe in self._pipes]
-        except (EOFError, ConnectionError):
-            raise WorkerDied(f"{self._name}: {self._fates()}; the batch is closed") from None
-        self._asking = False
-        for answer in answers:
-            if isinstance(answer, UserError):
-                raise answer
-            if isinstance(answer, Failure):
-                raise WorkerError(f"environment {answer.row}: {answer.error}\n{answer.traceback}")
-        return answers
+        return self._exchange([(command, own) for own in arguments])
+
+    def step(self) -> list[Any]:
+        """Have every worker move its active rows; give what each answers, as ``ask`` does."""
+        return self._exchange([None] * len(self.rows))
 
     def settle(self) -> None:
         """Wait for the end of a request that Ctrl-C has broken off: its workers go on with it."""
@@ -185,11 +193,27 @@ class Workers:
             ) from None
         return self.ask("make", [(self._name, options, rows, self.n) for rows in self.rows])[0]
 
+    def _exchange(self, requests: Sequence[Any]) -> list[Any]:
+        self._number, self._asking = self._number + 1, True
+        try:
+            for pipe, request in zip(self._pipes, requests, strict=True):
+                pipe.send_bytes(pack(self._number, request))
+            answers = [self._answer(pipe) for pipe in self._pipes]
+        except (EOFError, ConnectionError):
+            raise WorkerDied(f"{self._name}: {self._fates()}; the batch is closed") from None
+        self._asking = False
+        for answer in answers:
+            if isinstance(answer, UserError):
+                raise answer
+            if isinstance(answer, Failure):
+                raise WorkerError(f"environment {answer.row}: {answer.error}\n{answer.traceback}")
+        return answers
+
     def _answer(self, pipe: Connection) -> Any:
         """Wait for the answer to the latest request; Ctrl-C may have left earlier ones unread."""
         while True:
-            number, answer = pipe.recv()
-            if number in (self._number, None):
+            number, answer = unpack(pipe.recv_bytes())
+            if number in (self._number, ANY_NUMBER):
                 return answer
 
     def _fates(self) -> str:

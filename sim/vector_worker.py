@@ -1,8 +1,9 @@
 """The process behind some rows of a ``ProcessVectorEnv``.
 
-It makes its environments and does what its batch asks: a request (number, command, argument) comes
-through a pipe and is answered with (number, result). Actions, observations, rewards and flags go
-through memory that the batch sees too.
+It makes its environments and does what its batch asks: a numbered request (command, arguments)
+comes through a pipe and is answered with (result) under the same number. Actions, observations,
+rewards and flags go through memory that the batch sees too, so that most steps are a request and
+an answer of a number alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import sys
 import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,9 @@ from robolearn.types import Observation, Spec
 from sim.registry import make
 
 LOOK_MS = 1000  # how often a waiting worker looks whether the process that started it lives
-ALIGNMENT = 64  # bytes: workers never write to the same cache line
+ALIGNMENT = 64  # bytes: where arrays begin
+NUMBER_SIZE = 8  # bytes
+ANY_NUMBER = 0  # of an answer to a request that could not be read
 
 
 class Shared:
@@ -35,7 +39,7 @@ class Shared:
         places = {name: self._place(*shape) for name, shape in shapes.items()}
         actions = self._place((n, *interface.action.shape), "float64")
         reward = self._place((n,), "float64")
-        flags = [self._place((n,), "bool") for _ in range(3)]
+        flags = [self._place((n,), "bool") for _ in range(4)]
         os.ftruncate(memory, self._size)
         self._map = mmap.mmap(memory, self._size)
         self.observations = {
@@ -43,7 +47,7 @@ class Shared:
         }
         self.actions = np.ndarray((n, *interface.action.shape), "float64", self._map, actions)
         self.reward = np.ndarray((n,), "float64", self._map, reward)
-        self.terminated, self.truncated, self.success = (
+        self.active, self.terminated, self.truncated, self.success = (
             np.ndarray((n,), "bool", self._map, flag) for flag in flags
         )
 
@@ -55,12 +59,27 @@ class Shared:
         return start
 
 
+def pack(number: int, content: Any) -> bytes:
+    """Give a numbered message; None takes no more than its number."""
+    head = number.to_bytes(NUMBER_SIZE, "little")
+    return head if content is None else head + bytes(ForkingPickler.dumps(content))
+
+
+def unpack(message: bytes) -> tuple[int, Any]:
+    """Give what was packed."""
+    number = int.from_bytes(message[:NUMBER_SIZE], "little")
+    return number, ForkingPickler.loads(message[NUMBER_SIZE:]) if message[NUMBER_SIZE:] else None
+
+
 class Failure(NamedTuple):
     """What an environment raised, if it was no UserError."""
 
     row: int | None
     error: str
     traceback: str
+
+
+Terms = dict[int, dict[str, float]]  # row -> name -> reward term
 
 
 class Share:
@@ -70,14 +89,24 @@ class Share:
         self.row: int | None = None  # whose turn it is
         self._memory = memory
         self._envs: dict[int, Any] = {}
+        self._rows = slice(0, 0)
+        self._quick = False  # whether the environments have ``move`` and write into shared memory
         self._shared: Shared
 
     def make(self, name: str, options: dict[str, Any], rows: range, n: int) -> tuple[Spec, int]:
         """Make the environments; give their interface and the size of MuJoCo's part of a state."""
-        for self.row in rows:
-            self._envs[self.row] = make(name, **options)
-        first = self._envs[rows[0]]
+        self.row = rows[0]
+        first = make(name, **options)
+        again = getattr(first, "twin", lambda: make(name, **options))
+        self._envs = {self.row: first}
+        for self.row in rows[1:]:
+            self._envs[self.row] = again()
+        self._rows = slice(rows[0], rows[-1] + 1)
         self._shared = Shared(self._memory, first.interface, n)
+        if hasattr(first, "move") and first.interface.observations.keys() == {"state"}:
+            for row, env in self._envs.items():
+                env.show_in(self._shared.observations["state"][row])
+            self._quick = True
         return first.interface, first.mujoco_state_size
 
     def reset(self, seeds: dict[int, int | None]) -> None:
@@ -85,15 +114,20 @@ class Share:
         for self.row, seed in seeds.items():
             self._show(self._envs[self.row].reset(seed=seed)[0])
 
-    def step(self, rows: list[int]) -> tuple[dict[str, list[float]], dict[int, str]]:
-        """Move some rows by the shared actions.
+    def step(self) -> tuple[Terms, dict[int, str]] | None:
+        """Move the active rows by the shared actions.
 
-        Gives their reward terms, name -> [rows], and why some of them cannot go on.
+        Gives their reward terms and why some of them cannot go on; None where nothing is to be
+        said: each row's only term, "task", is its reward, and all can go on.
         """
+        rows = (np.flatnonzero(self._shared.active[self._rows]) + self._rows.start).tolist()
+        return self._step_quickly(rows) if self._quick else self._step(rows)
+
+    def _step(self, rows: list[int]) -> tuple[Terms, dict[int, str]] | None:
         shared = self._shared
-        terms: dict[str, list[float]] = {}
+        terms: Terms = {}
         errors: dict[int, str] = {}
-        for k, row in enumerate(rows):
+        for row in rows:
             self.row = row
             observation, reward, terminated, truncated, info = self._envs[row].step(
                 shared.actions[row]
@@ -101,11 +135,25 @@ class Share:
             self._show(observation)
             shared.reward[row], shared.success[row] = reward, info["success"]
             shared.terminated[row], shared.truncated[row] = terminated, truncated
-            for name, value in info["reward_terms"].items():
-                terms.setdefault(name, [0.0] * len(rows))[k] = value
+            terms[row] = info["reward_terms"]
             if info.get("error"):
                 errors[row] = info["error"]
-        return terms, errors
+        plain = all(own == {"task": shared.reward[row]} for row, own in terms.items())
+        return None if plain and not errors else (terms, errors)
+
+    def _step_quickly(self, rows: list[int]) -> tuple[Terms, dict[int, str]] | None:
+        """Do the same with environments that have ``move``."""
+        shared = self._shared
+        errors: dict[int, str] = {}
+        for row in rows:
+            self.row = row
+            (
+                shared.reward[row], shared.terminated[row], shared.truncated[row],
+                shared.success[row], error,
+            ) = self._envs[row].move(shared.actions[row])  # fmt: skip
+            if error is not None:
+                errors[row] = error
+        return ({row: {"task": shared.reward[row]} for row in rows}, errors) if errors else None
 
     def rest(self) -> None:
         """Do nothing: who has the answer knows that all earlier requests are done."""
@@ -141,18 +189,24 @@ def serve(pipe: Connection, share: Share, parent: int) -> None:
         if not coming.poll(LOOK_MS):
             continue
         try:
-            pipe.send(_answer(pipe, share))
+            pipe.send_bytes(pack(*_answer(pipe, share)))
         except (EOFError, ConnectionError):
             return
 
 
-def _answer(pipe: Connection, share: Share) -> tuple[int | None, Any]:
+def _answer(pipe: Connection, share: Share) -> tuple[int, Any]:
+    message = pipe.recv_bytes()
     try:
-        number, command, arguments = pipe.recv()
+        number, request = unpack(message)
     except (AttributeError, ImportError) as error:
-        return None, UserError(f"options must be importable where environments are made: {error}")
+        return ANY_NUMBER, UserError(
+            f"options must be importable where environments are made: {error}"
+        )
     share.row = None
     try:
+        if request is None:
+            return number, share.step()
+        command, arguments = request
         return number, getattr(share, command)(*arguments)
     except UserError as error:
         return number, error

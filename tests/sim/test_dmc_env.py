@@ -58,3 +58,35 @@ def test_a_task_that_ends_by_itself_terminates():
     env.set_state(state)
     _, _, terminated, truncated, _ = env.step(np.zeros(1, np.float32))
     assert terminated and not truncated
+
+
+@pytest.mark.parametrize(("name", "shared"), [("walker-walk", True), ("reacher-easy", False)])
+def test_a_twin_lives_on_its_own(name, shared):
+    env, alone = (sim.make(f"dmc/{name}", horizon=3) for _ in range(2))
+    twin = env.twin()
+    assert (twin.model._address == env.model._address) == shared
+    seen, expected = twin.reset(seed=1)[0], alone.reset(seed=1)[0]
+    rng = np.random.default_rng(0)
+    for _ in range(4):  # beyond the end of an episode: resets draw from generators of their own
+        np.testing.assert_array_equal(seen["state"], expected["state"])
+        env.reset(seed=2)
+        action = rng.uniform(-1, 1, env.action_space.shape)
+        env.step(-action)
+        (seen, *rest), (expected, *own) = twin.step(action), alone.step(action)
+        assert rest == own
+        if rest[2]:
+            seen, expected = twin.reset()[0], alone.reset()[0]
+    np.testing.assert_array_equal(twin.get_state(), alone.get_state())
+    env.close()
+    twin.step(action)  # the shared model outlives the environment that it came from
+
+
+@pytest.mark.parametrize("name", ["walker-walk", "hopper-hop"])  # the second has touch sensors
+def test_rewards_and_observations_are_of_the_present(name):
+    env = sim.make(f"dmc/{name}")
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        seen, reward, *_ = env.step(rng.uniform(-1, 1, env.action_space.shape))
+    np.testing.assert_array_equal(env.set_state(env.get_state())["state"], seen["state"])
+    assert env._task.get_reward(env.dm_physics) == reward

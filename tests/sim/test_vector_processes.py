@@ -135,6 +135,8 @@ def assert_same(batch_values, single_values, i):
     [
         ("dmc/cartpole-swingup", {"cameras": ("fixed", "fixed_segmentation"), **SMALL}),
         ("dmc/reacher-easy", {"cameras": "free", **SMALL}),  # its resets write into the model
+        ("dmc/cheetah-run", {}),  # one model for all in a worker
+        ("dmc/reacher-hard", {}),
         ("gym/Pendulum-v1", {}),
     ],
 )
