@@ -2,7 +2,7 @@
 
 All play the same actions, resets, observations, rewards and success counted, in turn within one
 run; the medians over the rounds are printed as one JSON line each, and then what the batch makes of
-the plain loops' rate:
+the two loops' rates:
 
     python benchmarks/simulation_dmc.py [--rounds 9] [--seconds 2] [--batch 32] [--tasks T,...]
 
@@ -62,9 +62,11 @@ def measure(task: str, rounds: int, seconds: float, n: int) -> list[dict[str, An
          "steps_per_s": round(rate)}
         for (engine, threads), rate in medians.items()
     ]  # fmt: skip
-    ratios = np.divide(rates["processes", cores], rates["plain", cores])
     share = {"env": task, "threads": cores, "batch": n, "rounds": rounds}
-    return [*rows, share | {"processes_over_plain": round(float(np.median(ratios)), 3)}]
+    for other in ("plain", "dm_control"):
+        ratios = np.divide(rates["processes", cores], rates[other, cores])
+        share[f"processes_over_{other}"] = round(float(np.median(ratios)), 3)
+    return [*rows, share]
 
 
 class Plain:
