@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit, types
 from numba.core.typing import signature
 
-LAPACK_WORK = 1024  # doubles; more than any routine here can use for matrices of that size
+LAPACK_WORK = 1024  # doubles; more than any routine here can use for matrices of up to 8 rows
 SINGULAR_BELOW = 1e-15  # of the largest singular value; numpy's default
 _PREFIX = "robolearn_"  # the names under which compiled code finds scipy's routines
 _ROUTINES = {
