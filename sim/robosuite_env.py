@@ -4,16 +4,14 @@ The physics, the controllers, the rewards and the start states are robosuite's. 
 
 - Observations, reward and success describe the state after the step. robosuite computes them from
   poses and contacts of one physics step earlier.
-- ``reset(seed=)`` alone determines an episode. robosuite draws from the global generators; they are
-  seeded for it and put back. What it draws while it builds a model (the edge of Lift's cube, the
-  hammer's handle) is the same in every environment, so that a state fits every one of them.
+- ``reset(seed=)`` alone determines an episode (``sim.robosuite_random``). What robosuite draws
+  while it builds a model (the edge of Lift's cube, the hammer's handle) is the same in every
+  environment, so that a state fits every one of them.
 - One step from a reset equals one step from the same state restored (``forget_cached_updates``).
 """
 
-import contextlib
 import logging
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +27,7 @@ from sim.rendering import Cameras, gl_environment
 from sim.robosuite_control import action_map, controller_config, describe
 from sim.robosuite_memory import Memory, forget_cached_updates
 from sim.robosuite_observation import StateReader, default_keys
+from sim.robosuite_random import seeded, separate
 from sim.robosuite_robots import repaired_models, robot_names
 from sim.robosuite_tasks import (
     RewardTerms,
@@ -193,8 +192,8 @@ class RobosuiteEnv(gymnasium.Env):
         return {"state": self._reader.read(), **self._cameras.render()}
 
     def _restart(self, seed: int) -> None:
-        with _global_randomness(seed):
-            choose_object(self._env)
+        with seeded(seed) as generators:
+            choose_object(self._env, generators.numpy)
             self._env.reset()
         refresh(self.model, self.data)
         forget_cached_updates(self._env)
@@ -207,7 +206,7 @@ def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, 
     _require_whole_substeps(options.control_hz, where)
     robots = robot_names(task, options.robot, where)
     configs = [controller_config(options.controller, robot, where) for robot in robots]
-    with _global_randomness(MODEL_SEED), repaired_models():
+    with seeded(MODEL_SEED), repaired_models():
         env = robosuite.make(
             task,
             robots=robots,
@@ -235,7 +234,7 @@ def _hold_still(env: Any, bodies: list[str]) -> None:
     if not bodies:
         return
     env.set_xml_processor(lambda xml: held_still(xml, bodies))
-    with _global_randomness(MODEL_SEED):
+    with seeded(MODEL_SEED):
         env.hard_reset = True
         env.reset()
         env.hard_reset = False
@@ -264,17 +263,5 @@ def _import_robosuite() -> Any:
     finally:
         logging.disable(level)
     robosuite.utils.log_utils.ROBOSUITE_DEFAULT_LOGGER.setLevel(logging.ERROR)
+    separate()
     return robosuite
-
-
-@contextlib.contextmanager
-def _global_randomness(seed: int) -> Iterator[None]:
-    """Seed the global generators, which robosuite draws from; put them back afterwards."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)

@@ -1,6 +1,7 @@
 """Which robots a task takes, and repairs of robot models that today's MuJoCo refuses."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 from robolearn.errors import UserError
@@ -9,6 +10,7 @@ from sim.options import choose
 # Robots with a mesh that encloses no volume, which MuJoCo 3.3 and later want to be called a shell.
 # They are only drawn: the bodies they belong to state their inertia.
 FLAT_MESHES = {"Sawyer": ("head_1", "head_4"), "Baxter": ("H1_1",)}
+_repairing = threading.Lock()  # the repair is seen by all threads: one may make it at a time
 
 
 def robot_names(task: str, robot: str | tuple[str, ...], where: str) -> list[str]:
@@ -37,13 +39,14 @@ def repaired_models() -> Iterator[None]:
     """Let robosuite build the robots of ``FLAT_MESHES`` while this context lasts."""
     from robosuite.models.robots.robot_model import REGISTERED_ROBOTS
 
-    originals = {name: REGISTERED_ROBOTS[name] for name in FLAT_MESHES}
-    try:
-        for name, original in originals.items():
-            REGISTERED_ROBOTS[name] = _with_shell(original, FLAT_MESHES[name])
-        yield
-    finally:
-        REGISTERED_ROBOTS.update(originals)
+    with _repairing:
+        originals = {name: REGISTERED_ROBOTS[name] for name in FLAT_MESHES}
+        try:
+            for name, original in originals.items():
+                REGISTERED_ROBOTS[name] = _with_shell(original, FLAT_MESHES[name])
+            yield
+        finally:
+            REGISTERED_ROBOTS.update(originals)
 
 
 def _with_shell(robot: type, mesh_names: tuple[str, ...]) -> type:

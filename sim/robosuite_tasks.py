@@ -71,11 +71,11 @@ def take_over_choice(env: Any) -> None:
         env.single_object_mode = 2  # use the object that ``nut_id`` or ``object_id`` says
 
 
-def choose_object(env: Any) -> None:
-    """Draw the object to be used, for tasks that use any of several; from numpy's global state."""
+def choose_object(env: Any, generator: np.random.RandomState) -> None:
+    """Draw the object to be used, for tasks that use any of several."""
     if env.chooses_object:
         attribute, objects = CHOICES[type(env).__name__]
-        setattr(env, attribute, int(np.random.randint(len(getattr(env, objects)))))  # noqa: NPY002
+        setattr(env, attribute, int(generator.randint(len(getattr(env, objects)))))
 
 
 def name_object(env: Any) -> None:
