@@ -89,6 +89,15 @@ def exists(path: Path | str) -> bool:
     return _find(Path(path)) is not None
 
 
+def newest(path: Path) -> Path:
+    """Find the checkpoint at a path: itself, in a run, or in the newest run of a folder of runs.
+
+    Directories of runs begin with the time. Gives the path itself if there is none.
+    """
+    inside = [path / "checkpoint", *sorted(path.glob("*/checkpoint"), reverse=True)]
+    return next((folder for folder in inside if folder.is_dir()), path)
+
+
 def load_policy(path: Path | str, interface: Spec) -> Storable:
     """Read a policy that is to act on ``interface``; SpecError, before any weight, if it cannot.
 

@@ -25,6 +25,17 @@ VERBS = {
     "bc": Verb("robolearn.verbs.bc:CloneConfig", "robolearn.verbs.bc:clone", resumable=True),
     "ppo": Verb("robolearn.verbs.ppo:ImproveConfig", "robolearn.verbs.ppo:improve", resumable=True),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
+    "reach": Verb("robolearn.verbs.use_skills:ReachConfig", "robolearn.verbs.use_skills:reach"),
+    "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
+    "rearrange": Verb(
+        "robolearn.verbs.use_skills:RearrangeObjectsConfig",
+        "robolearn.verbs.use_skills:rearrange",
+    ),
+    "choose": Verb(
+        "robolearn.verbs.choose_skills:ChooseConfig",
+        "robolearn.verbs.choose_skills:choose",
+        resumable=True,
+    ),
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),

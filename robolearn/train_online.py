@@ -59,25 +59,31 @@ class Progress:
 
 
 class Tally:
-    """Returns and lengths of the episodes under way, and of those that ended since it was read."""
+    """Returns and lengths of the episodes under way, and what became of those that ended since it
+    was read.
+    """
 
     def __init__(self, returns: np.ndarray, lengths: np.ndarray):
         self.returns, self.lengths = returns, lengths  # [N], [N]
-        self._ended: list[tuple[float, int]] = []
+        self._ended: list[tuple[float, int, bool]] = []
 
-    def add(self, rewards: np.ndarray, ended: np.ndarray) -> None:
-        """Count a step with rewards [N], after which some episodes ended, bool [N]."""
+    def add(self, rewards: np.ndarray, ended: np.ndarray, success: np.ndarray) -> None:
+        """Count a step with rewards [N], after which some episodes ended, bool [N], as successes or
+        not, bool [N].
+        """
         self.returns, self.lengths = self.returns + rewards, self.lengths + 1
-        self._ended += zip(self.returns[ended], self.lengths[ended], strict=True)
+        self._ended += zip(self.returns[ended], self.lengths[ended], success[ended], strict=True)
         self.returns, self.lengths = self.returns * ~ended, self.lengths * ~ended
 
     def read(self) -> dict[str, float]:
-        """Give ``return`` and ``length``, means over the ended episodes; nothing if none ended."""
+        """Give ``return``, ``length`` and ``success`` (in the last step), means over the ended
+        episodes; nothing if none ended.
+        """
         if not self._ended:
             return {}
-        returns, lengths = np.mean(self._ended, axis=0)
+        means = np.mean(np.array(self._ended, float), axis=0)
         self._ended = []
-        return {"return": float(returns), "length": float(lengths)}
+        return dict(zip(("return", "length", "success"), means.tolist(), strict=True))
 
 
 def online(
@@ -139,7 +145,7 @@ def collect(
         ended = terminated | truncated
         reached = _reached(following, ended, info)
         _require_finite({"reward": rewards, **reached}, env.interface, first_step + t)
-        tally.add(rewards, ended)
+        tally.add(rewards, ended, info["success"])
         steps.append(
             {
                 "observations": observation,

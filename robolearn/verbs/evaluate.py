@@ -44,14 +44,8 @@ class EvaluateConfig:
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
     """Load the policy and evaluate it; see ``measure`` for the summary."""
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    policy = checkpoint.load_policy(_folder(Path(config.checkpoint)), envs.interface)
+    policy = checkpoint.load_policy(checkpoint.newest(Path(config.checkpoint)), envs.interface)
     return measure(policy, envs, config.env, config.evaluation, run)
-
-
-def _folder(path: Path) -> Path:
-    """Find the checkpoint; directories of runs begin with the time, so the last is the newest."""
-    inside = [path / "checkpoint", *sorted(path.glob("*/checkpoint"), reverse=True)]
-    return next((folder for folder in inside if folder.is_dir()), path)
 
 
 def measure(

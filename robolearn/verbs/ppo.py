@@ -62,17 +62,22 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
 
 
 def train(
-    learner: OnPolicyLearner, env: VectorEnvironment, config: OnlineConfig, run: Run
+    learner: OnPolicyLearner,
+    env: VectorEnvironment,
+    config: OnlineConfig,
+    run: Run,
+    hold: int = 1,
 ) -> OnPolicyLearner:
     """Train a fresh learner, or go on with the one that a stopped run left; give it trained.
 
-    Every update is logged under the number of steps taken by then.
+    Every update is logged under the number of control steps taken by then, of which a step of
+    ``env`` takes ``hold``.
     """
     folder, progress = run.path("checkpoint"), None
     if checkpoint.exists(folder):  # a resumed run
         restored = checkpoint.load_learner(folder, env.interface)
         learner, progress = restored.learner, Progress(**restored.counters)
-    steps = config.horizon * env.num_envs  # in an update
+    steps = config.horizon * env.num_envs * hold  # in an update
     total, done = config.updates(env.num_envs), progress.updates if progress else 0
     with run.counter(total * steps, "training", "steps", done * steps) as counter:
         begun = time.monotonic()

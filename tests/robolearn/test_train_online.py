@@ -16,7 +16,7 @@ FALL = 2.0  # an episode terminates beyond this
 
 
 class Reaching:
-    """N points on a line: x moves by a tenth of the action; the reward is -|x|.
+    """N points on a line: x moves by a tenth of the action; the reward is -|x|, success x > 0.
 
     ``horizon`` truncates an episode, FALL terminates it. A state is (x, steps).
     """
@@ -41,7 +41,7 @@ class Reaching:
         self.sent.append(actions)
         self.x, self.steps = self.x + 0.1 * actions[:, 0], self.steps + 1
         terminated, truncated = np.abs(self.x) > FALL, self.steps >= self.horizon
-        rewards, last, info = -np.abs(self.x), self._observe()["state"], {}
+        rewards, last, info = -np.abs(self.x), self._observe()["state"], {"success": self.x > 0}
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):
             info["final_obs"] = np.full(self.num_envs, None, object)
@@ -114,10 +114,11 @@ def test_actions_are_kept_as_drawn_and_sent_clipped():
 def test_returns_are_those_of_whole_episodes():
     count = tally(2)
     ends = np.array([[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]], bool)
-    for rewards, ended in zip(np.arange(10.0).reshape(5, 2), ends, strict=True):
-        count.add(rewards, ended)
-    returns = [0 + 2, 4 + 6 + 8, 1 + 3 + 5 + 7]
-    assert count.read() == {"return": np.mean(returns), "length": np.mean([2, 3, 4])}
+    successes = np.array([[1, 1], [1, 0], [1, 1], [0, 0], [0, 1]], bool)  # one at an end
+    for rewards, *rest in zip(np.arange(10.0).reshape(5, 2), ends, successes, strict=True):
+        count.add(rewards, *rest)
+    means = {"return": np.mean([0 + 2, 4 + 6 + 8, 1 + 3 + 5 + 7]), "length": 3.0, "success": 1 / 3}
+    assert count.read() == pytest.approx(means)
     assert count.read() == {}
     assert count.returns.tolist() == [0, 9] and count.lengths.tolist() == [0, 1]
 

@@ -1,0 +1,223 @@
+"""Policies that use frozen skills for positions of objects: reach one, follow a path, rearrange.
+
+All of them choose at every step the skill that points at the goal: ``robolearn.frozen_skills``.
+Skills do not know how to be done; so an object that is near enough is left alone: the hand opens
+and goes up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from robolearn.errors import SpecError, UserError, nearest, require_in_range
+from robolearn.frozen_skills import FrozenSkills, goals_of
+from robolearn.rearrangement import PlannerConfig, plan
+from robolearn.types import Observation, Spec
+
+
+@dataclass(frozen=True)
+class LeaveConfig:
+    """When an object is left alone, and how. Raises UserError for a value out of range."""
+
+    near_m: float = 0.03
+    """Distance from its goal within which it is left; 0: it never is."""
+    action: dict[str, float] = field(default_factory=lambda: {"hand_z": 1.0, "gripper_close": -1.0})
+    """Entries of the action that leave it, each in [-1, 1]; the others are 0."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self,
+            near_m=self.near_m >= 0.0,
+            action=all(-1.0 <= entry <= 1.0 for entry in self.action.values()),
+        )
+
+    def vector(self, interface: Spec) -> np.ndarray:
+        """Give the action [A]; UserError for an entry that it does not have."""
+        names, vector = interface.action.names, np.zeros(interface.action.shape, np.float32)
+        for name, entry in self.action.items():
+            if name not in names:
+                raise UserError(f"leave.action: no entry '{name}'{nearest(name, names)}")
+            vector[names.index(name)] = entry
+        return vector
+
+
+class Towards:
+    """Moves an object towards goals, and leaves it where it is near enough."""
+
+    def __init__(self, skills: FrozenSkills, interface: Spec, config: LeaveConfig):
+        self._skills, self._near_m = skills, config.near_m
+        self.leave = config.vector(interface)  # [A]
+
+    def place(self, observation: Observation, name: str) -> np.ndarray:
+        """Give the object's positions [N, 3], metres."""
+        return observation["state"][:, self._skills.view(name).position]
+
+    def is_near(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
+        """Say where the object is near enough to ``goal`` [N, 3], bool [N]."""
+        away = np.linalg.norm(self.place(observation, name) - goal, axis=1)
+        return away < self._near_m
+
+    def act(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
+        """Choose actions float32 [N, A]."""
+        z = self._skills.towards(observation, goal, name)
+        near = self.is_near(observation, goal, name)
+        return np.where(near[:, None], self.leave, self._skills.act(observation, z, name))
+
+
+class Reach:
+    """Brings the one object to its goal; see ``robolearn.types.Policy``."""
+
+    memoryless = True
+
+    def __init__(self, skills: FrozenSkills, interface: Spec, leave: LeaveConfig):
+        """SpecError unless the state shows the goal of one object."""
+        self._towards = Towards(skills, interface, leave)
+        (self._name, self._goal), *others = goals_of(interface).items()
+        if others:
+            raise SpecError(f"{interface.environment} has several goals; `rearrange` orders them")
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes; there is nothing to forget."""
+
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Choose actions float32 [N, A]."""
+        return self._towards.act(observation, observation["state"][:, self._goal], self._name)
+
+
+# following
+
+
+@dataclass(frozen=True)
+class PathConfig:
+    """Where an object shall be when. Raises UserError for a value out of range."""
+
+    waypoints: Literal["circle"] | tuple[tuple[float, float, float], ...] = "circle"
+    """Corners x, y, z of the path, metres above the centre of the table; or a shape with a name."""
+    centre_m: tuple[float, float, float] = (0.0, 0.0, 0.025)
+    """Middle of a shape with a name."""
+    radius_m: float = 0.1
+    """Its size."""
+    speed_m_s: float = 0.05
+    """How fast the goal goes along the path."""
+    wait_s: float = 3.0
+    """How long it stays at the beginning, for the hand to come and the object to be brought."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self,
+            waypoints=self.waypoints == "circle" or len(self.waypoints) > 1,
+            radius_m=self.radius_m > 0.0,
+            speed_m_s=self.speed_m_s > 0.0,
+            wait_s=self.wait_s >= 0.0,
+        )
+
+    def corners(self) -> np.ndarray:
+        """Give the path's corners [M, 3], metres."""
+        if self.waypoints != "circle":
+            return np.array(self.waypoints)
+        angle = np.linspace(0, 2 * np.pi, 65)
+        circle = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+        return self.centre_m + self.radius_m * circle
+
+    def goals(self, period_s: float) -> np.ndarray:
+        """Give the goal at every control step, [T, 3]; the last one stays."""
+        corners = self.corners()
+        along = np.concatenate([[0], np.linalg.norm(np.diff(corners, axis=0), axis=1).cumsum()])
+        steps = int(np.ceil(along[-1] / (self.speed_m_s * period_s)))
+        way = np.minimum(np.arange(1 + steps) * self.speed_m_s * period_s, along[-1])
+        moving = np.stack([np.interp(way, along, axis) for axis in corners.T], axis=1)
+        return np.concatenate([np.repeat(moving[:1], self.waiting(period_s), axis=0), moving])
+
+    def waiting(self, period_s: float) -> int:
+        """Count the control steps before the goal moves."""
+        return round(self.wait_s / period_s)
+
+
+class Follow:
+    """Moves an object after a goal that moves, [T, 3]; see ``robolearn.types.Policy``."""
+
+    def __init__(self, towards: Towards, name: str, goals: np.ndarray):
+        self._towards, self._name, self._goals = towards, name, goals
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes at once."""
+        self._t = 0
+
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Choose actions float32 [N, A]."""
+        goal = self._goals[min(self._t, len(self._goals) - 1)]
+        self._t += 1
+        return self._towards.act(observation, goal, self._name)
+
+
+# rearranging
+
+
+@dataclass(frozen=True)
+class RearrangeConfig:
+    """How long one move may take. Raises UserError for a value out of range."""
+
+    patience_steps: int = 60
+    """After so many control steps of a move a new plan is made."""
+    leave_steps: int = 6
+    """Control steps for which the hand leaves an object before it turns to another."""
+
+    def __post_init__(self) -> None:
+        require_in_range(
+            self, patience_steps=self.patience_steps >= 1, leave_steps=self.leave_steps >= 0
+        )
+
+
+class Rearrange:
+    """Brings objects to their goals, one after the other; see ``robolearn.types.Policy``.
+
+    The plan is made anew after every move, from where the objects really are. One episode at a
+    time.
+    """
+
+    def __init__(
+        self, towards: Towards, interface: Spec, config: RearrangeConfig, planner: PlannerConfig
+    ):
+        """SpecError unless the state shows goals."""
+        self._towards, self._config, self._planner = towards, config, planner
+        self._goals = goals_of(interface)
+
+    def reset(self, n: int) -> None:
+        """Begin an episode; there is one at a time."""
+        if n != 1:
+            raise ValueError(f"{n} episodes at once: a plan is for one")
+        self._move: tuple[str, np.ndarray] | None = None  # an object and its goal [3]
+        self._patience = self._leaving = 0
+        self.moves: list[str] = []  # the objects that were moved, for whoever asks
+
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Choose an action float32 [1, A]."""
+        if self._move is not None and self._is_over(observation):
+            self._move, self._leaving = None, self._config.leave_steps
+        if self._move is None and self._leaving == 0:
+            self._begin(observation)
+        if self._move is None:
+            self._leaving = max(0, self._leaving - 1)
+            return self._towards.leave[None]
+        self._patience -= 1
+        name, goal = self._move
+        return self._towards.act(observation, goal, name)
+
+    def _is_over(self, observation: Observation) -> bool:
+        name, goal = self._move
+        return self._patience == 0 or self._towards.is_near(observation, goal, name)[0]
+
+    def _begin(self, observation: Observation) -> None:
+        """Take the first move of a new plan, if there is still something to do."""
+        names = list(self._goals)
+        places = np.stack([self._towards.place(observation, name)[0] for name in names])
+        goals = np.stack([observation["state"][0, columns] for columns in self._goals.values()])
+        moves = plan(places[:, :2], goals[:, :2], self._planner)
+        if moves:
+            index, place = moves[0]
+            self._move = names[index], np.append(place, goals[index, 2])
+            self._patience = self._config.patience_steps
+            self.moves.append(names[index])

@@ -1,0 +1,163 @@
+"""``verb: reach``, ``follow``, ``rearrange``: use skills that were learnt, without learning."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from robolearn.config import EnvConfig
+from robolearn.errors import UserError
+from robolearn.frozen_skills import goals_of, load_skills
+from robolearn.goal_metrics import draw_traces, following_metrics, goal_metrics, trace
+from robolearn.goal_skills import (
+    Follow,
+    LeaveConfig,
+    PathConfig,
+    Reach,
+    Rearrange,
+    RearrangeConfig,
+    Towards,
+)
+from robolearn.rearrangement import PlannerConfig
+from robolearn.registry import load
+from robolearn.rollout import Job, rollouts
+from robolearn.run import Run
+from robolearn.types import Episode, Policy, VectorEnvironment
+from robolearn.verbs.evaluate import EvaluationConfig
+
+
+@dataclass(frozen=True)
+class ReachConfig:
+    """Where one object is brought to goals."""
+
+    env: EnvConfig
+    """The environment; its state shows the goal."""
+    skills: str = "runs/slim_tabletop"
+    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    leave: LeaveConfig = LeaveConfig()
+    """When the object is left alone."""
+    evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=100)
+    """How many episodes, and how long."""
+
+
+@dataclass(frozen=True)
+class FollowConfig:
+    """Which object follows which path."""
+
+    env: EnvConfig
+    """The environment."""
+    skills: str = "runs/slim_tabletop"
+    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    object: str = "cube"
+    """The object's name."""
+    path: PathConfig = PathConfig()
+    """Where it shall be when."""
+    leave: LeaveConfig = LeaveConfig(near_m=0.0)
+    """When the object is left alone."""
+    evaluation: EvaluationConfig = EvaluationConfig(episodes=50, horizon=1000)
+    """How many episodes, and how long at most: they end with the path."""
+
+
+@dataclass(frozen=True)
+class RearrangeObjectsConfig:
+    """Where objects are brought to their goals, one after the other."""
+
+    env: EnvConfig
+    """The environment; its state shows the goals."""
+    skills: str = "runs/slim_tabletop"
+    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    leave: LeaveConfig = LeaveConfig()
+    """When an object is left alone."""
+    moves: RearrangeConfig = RearrangeConfig()
+    """How long one move may take."""
+    planner: PlannerConfig = PlannerConfig()
+    """What moves cost."""
+    evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=400)
+    """How many episodes, and how long."""
+
+
+def reach(config: ReachConfig, run: Run) -> dict[str, Any]:
+    """Bring the object to its goals; draw ``report.png``. Summary: see ``goal_metrics``."""
+    envs = run.make_envs(config.env, config.evaluation.episodes)
+    policy = Reach(load_skills(config.skills, envs.interface), envs.interface, config.leave)
+    title = f"skills on {config.env.name}"
+    return bring(lambda: policy, envs, config.env, config.evaluation, run, title)
+
+
+def rearrange(config: RearrangeObjectsConfig, run: Run) -> dict[str, Any]:
+    """Bring all objects to their goals; draw ``report.png``. Summary: see ``goal_metrics``."""
+    if config.leave.near_m >= config.planner.placed_m:
+        raise UserError("leave.near_m: must be less than planner.placed_m, or moves never end")
+    envs = run.make_envs(config.env, config.evaluation.episodes)
+    skills = load_skills(config.skills, envs.interface)
+    towards = Towards(skills, envs.interface, config.leave)
+
+    policies = functools.partial(Rearrange, towards, envs.interface, config.moves, config.planner)
+    title = f"skills and a planner on {config.env.name}"
+    return bring(policies, envs, config.env, config.evaluation, run, title)
+
+
+def bring(
+    policies: Callable[[], Policy],
+    envs: VectorEnvironment,
+    env: EnvConfig,
+    config: EvaluationConfig,
+    run: Run,
+    title: str,
+) -> dict[str, Any]:
+    """Run episodes with goals, draw ``report.png``, sum up."""
+    episodes = play(policies, envs, env, config, run)
+    names = list(goals_of(envs.interface))
+    traces = [trace(episode, envs.interface, names) for episode in episodes]
+    summary = goal_metrics(traces)
+    title = f"{title}, seed {run.seed}: {summary['success']:.0%} there at the end"
+    draw_traces(traces, title, envs.interface.period_s, run.path("report.png"))
+    return summary
+
+
+def follow(config: FollowConfig, run: Run) -> dict[str, Any]:
+    """Let the object follow the path; draw ``report.png``. Summary: see ``following_metrics``."""
+    envs = run.make_envs(config.env, config.evaluation.episodes)
+    skills = load_skills(config.skills, envs.interface)
+    towards = Towards(skills, envs.interface, config.leave)
+    period_s = envs.interface.period_s
+    goals = config.path.goals(period_s)  # [T + 1, 3]
+    horizon = min(config.evaluation.horizon, len(goals) - 1)
+    evaluation = dataclasses.replace(config.evaluation, horizon=horizon)
+    policies = functools.partial(Follow, towards, config.object, goals)
+    episodes = play(policies, envs, config.env, evaluation, run)
+    if any(len(episode) < horizon and not episode.terminated for episode in episodes):
+        raise UserError(f"env.options.horizon: the path takes {horizon} control steps")
+    goals = goals[: horizon + 1]
+    traces = [trace(episode, envs.interface, [config.object], goals) for episode in episodes]
+    summary = following_metrics(traces, config.path.waiting(period_s))
+    title = f"skills on {config.env.name}, seed {run.seed}: mean error {summary['error_m']:.3f} m"
+    draw_traces(traces, title, period_s, run.path("report.png"))
+    return summary
+
+
+def play(
+    policies: Callable[[], Policy],
+    envs: VectorEnvironment,
+    env: EnvConfig,
+    config: EvaluationConfig,
+    run: Run,
+) -> list[Episode]:
+    """Run whole episodes, each with a policy of its own; the viewer, if any, replays the first."""
+    stage = run.make_env(env) if run.viewer is not None and config.recorded else None
+    seeds = np.random.SeedSequence(run.seed).generate_state(config.episodes).tolist()
+    jobs = [Job(policies(), seed) for seed in seeds]
+    whole = {"horizon": config.horizon, "settle_steps": config.horizon}
+    episodes: list[Episode] = []
+    with run.counter(config.episodes, "episodes") as counter:
+        for episode, _ in rollouts(envs, jobs, **whole, keep_states=stage is not None):
+            episodes.append(episode)
+            if stage is not None and len(episodes) <= config.recorded:
+                load("robolearn.viz:replay_episode")(run.viewer, stage, episode)
+            counter.update()
+    return episodes
