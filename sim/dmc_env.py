@@ -18,12 +18,13 @@ import numpy as np
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
 from sim.options import as_tuple, choose, parse, require_positive
-from sim.physics import Physics, refresh
+from sim.physics import Physics, divergence, refresh
 from sim.rendering import Cameras, gl_environment
 from sim.spaces import ActionRange, Columns, checked_action, flat_names, interface_spaces
 
 POSES_AND_VELOCITIES = mujoco.mjtStage.mjSTAGE_VEL  # dm_control's step leaves them up to date
 ACCELERATIONS = mujoco.mjtStage.mjSTAGE_ACC  # what sensors of forces and touch need
+FATAL = tuple(range(mujoco.mjtWarning.mjNWARNING))  # warnings that are errors in dm_control: all
 MODEL_SEED = 0  # tasks that draw their model (lqr) draw the same in every environment
 
 
@@ -70,16 +71,16 @@ class DmcEnv(gymnasium.Env):
     def __init__(self, name: str, options: DmcOptions) -> None:
         where = f"dmc/{name}"
         domain, _, task = name.partition("-")
-        self._name, self._options = name, options
+        self._name, self._options, self.success_reward = name, options, options.success_reward
         suite_env = _import_suite().load(domain, task, task_kwargs={"random": MODEL_SEED})
         self._task = suite_env.task
-        self._substeps = round(suite_env.control_timestep() / suite_env.physics.timestep())
-        self._horizon = _horizon(options.horizon, suite_env._step_limit, where)
+        self.substeps = round(suite_env.control_timestep() / suite_env.physics.timestep())
+        self.horizon = _horizon(options.horizon, suite_env._step_limit, where)
         self._take(suite_env.physics)
-        self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
-        self._keys, state = _state_spec(self._observations(), options.state, where)
+        self.physics.watch([lambda seed=seed: self.restart(seed) for seed in range(3)])
+        self.keys, state = _state_spec(self._observations(), options.state, where)
         self._cameras = self._new_cameras()
-        self._action_range, action = _action_spec(suite_env.action_spec())
+        self.action_range, action = _action_spec(suite_env.action_spec())
         self.interface = Spec(
             environment=where,
             observations={"state": state, **self._cameras.specs},
@@ -94,7 +95,7 @@ class DmcEnv(gymnasium.Env):
 
         A model weighs some 10 MB, and caches hold one better than many.
         """
-        if self._physics.changes_model:
+        if self.physics.changes_model:
             return DmcEnv(self._name, self._options)
         twin = copy.copy(self)
         twin._np_random = None
@@ -107,12 +108,12 @@ class DmcEnv(gymnasium.Env):
 
     def show_in(self, state: np.ndarray) -> None:
         """Write the state entries of observations into an array float32 [O] from now on."""
-        self._state, self._columns = state, Columns(self._keys, self._observations(), state)
+        self._state, self._columns = state, Columns(self.keys, self._observations(), state)
 
     @property
     def mujoco_state_size(self) -> int:
         """How many leading entries of a state are time, qpos and qvel."""
-        return self._physics.mujoco_state_size
+        return self.physics.mujoco_state_size
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -121,8 +122,16 @@ class DmcEnv(gymnasium.Env):
         super().reset(seed=seed)
         if options and "state" in options:
             return self.set_state(options["state"]), {}
-        self._restart(int(self.np_random.integers(2**32)))
+        self.restart(int(self.np_random.integers(2**32)))
         return self._observe(), {}
+
+    def restart(self, seed: int) -> None:
+        """Begin the episode that a seed draws; show nothing."""
+        self._task._random = np.random.RandomState(seed)  # noqa: NPY002 (what the suite draws from)
+        with self.dm_physics.reset_context():
+            self._task.initialize_episode(self.dm_physics)
+        refresh(self.model, self.data)
+        self._steps = 0
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [A] in [-1, 1] for one control period.
@@ -146,7 +155,7 @@ class DmcEnv(gymnasium.Env):
         truncated, success, and why the simulation cannot go on.
         """
         task, physics = self._task, self.dm_physics
-        task.before_step(self._action_range(action), physics)
+        task.before_step(self.action_range(action), physics)
         error = self._advance()
         task.after_step(physics)
         if self._lagging:
@@ -155,20 +164,20 @@ class DmcEnv(gymnasium.Env):
         reward = float(task.get_reward(physics))
         discount = task.get_termination(physics)
         terminated = discount is not None and discount == 0
-        truncated = self._steps >= self._horizon or (discount is not None and not terminated)
+        truncated = self._steps >= self.horizon or (discount is not None and not terminated)
         if error is not None:
             terminated, truncated = False, True
         self._columns.write(self._observations())
-        return reward, terminated, truncated, reward >= self._options.success_reward, error
+        return reward, terminated, truncated, reward >= self.success_reward, error
 
     def get_state(self) -> np.ndarray:
         """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
-        return np.append(self._physics.get_state(), self._steps)
+        return np.append(self.physics.get_state(), self._steps)
 
     def set_state(self, state: np.ndarray) -> Observation:
         """Restore what ``get_state`` of an environment with the same options gave."""
-        state = self._physics.checked(state, self._physics.size + 1)
-        self._physics.set_state(state[:-1])
+        state = self.physics.checked(state, self.physics.size + 1)
+        self.physics.set_state(state[:-1])
         self._steps = int(state[-1])
         return self._observe()
 
@@ -180,7 +189,7 @@ class DmcEnv(gymnasium.Env):
     def _take(self, physics: Any) -> None:
         self.dm_physics, self._steps = physics, 0
         self.model, self.data = physics.model.ptr, physics.data.ptr
-        self._physics = Physics(self.model, self.data)
+        self.physics = Physics(self.model, self.data)
         self._warnings = self.data.warning.number  # [kinds], a view
         self._lagging = bool((self.model.sensor_needstage == ACCELERATIONS).any())
 
@@ -191,17 +200,13 @@ class DmcEnv(gymnasium.Env):
         )
 
     def _advance(self) -> str | None:
-        """Run the physics steps of a control period; say what went wrong.
+        """Run the physics steps of a control period; say what has gone wrong since the reset.
 
         As ``dm_physics.step`` does, whose own way to look for warnings takes half as long as a
         step of the cheetah.
         """
-        self._warnings[:] = 0
-        self.dm_physics._step_with_up_to_date_position_velocity(self._substeps)
-        if not any(self._warnings.tobytes()):
-            return None
-        names = (mujoco.mjtWarning(kind).name for kind in np.flatnonzero(self._warnings))
-        return f"the simulation diverged ({', '.join(names)})"
+        self.dm_physics._step_with_up_to_date_position_velocity(self.substeps)
+        return divergence(self._warnings, FATAL) if any(self._warnings.tobytes()) else None
 
     def _observe(self) -> Observation:
         self._columns.write(self._observations())
@@ -212,13 +217,6 @@ class DmcEnv(gymnasium.Env):
 
     def _observations(self) -> dict[str, np.ndarray]:
         return self._task.get_observation(self.dm_physics)
-
-    def _restart(self, seed: int) -> None:
-        self._task._random = np.random.RandomState(seed)  # noqa: NPY002 (what the suite draws from)
-        with self.dm_physics.reset_context():
-            self._task.initialize_episode(self.dm_physics)
-        refresh(self.model, self.data)
-        self._steps = 0
 
 
 def _horizon(wanted: int | None, own: float, where: str) -> float:

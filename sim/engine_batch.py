@@ -30,7 +30,7 @@ from numba.core.typing import signature
 from numba.extending import intrinsic
 
 from sim.engine_mujoco import load_libmujoco, mj_step1, mj_step2
-from sim.physics import divergence, log_warnings
+from sim.physics import DIVERGED, divergence, log_warnings
 from sim.segments import Layout
 
 _ADDRESS = types.intp
@@ -73,7 +73,8 @@ class BatchPhysics:
     """N pairs of MjModel and MjData with the same sizes; environments may share a model.
 
     ``readings`` [N, Q] has the columns of ``layout``; ``ctrl`` [N, nu] is applied by the next step.
-    Whoever changes the state or the model of environment i calls ``look(i)`` before that.
+    Whoever changes the state or the model of environment i calls ``look(i)`` before that, or just
+    ``read(i)`` after ``Physics.set_state``.
     """
 
     def __init__(
@@ -132,12 +133,19 @@ class BatchPhysics:
         self.data[i].warning.number[:] = 0
         look_at(self._batch, i)
 
-    def failures(self, rows: Iterable[int]) -> dict[int, str]:
-        """Say which of these environments diverged in the last step, and how."""
+    def read(self, i: int) -> None:
+        """Bring the readings of environment i up to date."""
+        read_at(self._batch, i)
+
+    def failures(self, rows: Iterable[int], fatal: Sequence[int] = DIVERGED) -> dict[int, str]:
+        """Say which of these environments diverged in the last step or before, and how.
+
+        ``fatal`` are the kinds of MuJoCo's warnings that count.
+        """
         counts = self._batch.warned[:, :, 1]
         if not counts.any():
             return {}
-        return {i: reason for i in rows if (reason := divergence(counts[i]))}
+        return {i: reason for i in rows if (reason := divergence(counts[i], fatal))}
 
 
 def _table(entries: list[int]) -> np.ndarray:
@@ -213,6 +221,12 @@ def read(batch: Batch, i: int) -> None:
         target = row[batch.columns[s] :].ctypes.data
         _memcpy(target, batch.sources[i, s], _DOUBLE * batch.counts[s])
     _memcpy(batch.warned[i].ctypes.data, batch.warnings[i], _DOUBLE * _WARNINGS)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def read_at(batch: Batch, i: int) -> None:
+    """Read environment i."""
+    read(batch, i)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -149,6 +149,9 @@ class TaskArrays:
         return self._alone(_range(columns))
 
     def _formula(self, formula: Formula) -> np.ndarray:
+        for known, _, columns in self._formulas:
+            if known is formula:
+                return self._alone(_range(columns))
         inputs = [self._quantity(quantity) for quantity in formula.inputs]
         two = np.zeros((2, self.layout.width))  # would show a result that is not one for each
         for row in two:

@@ -74,9 +74,9 @@ class MujocoEnv(gymnasium.Env):
         require_positive(where, control_hz=task.control_hz, horizon=task.horizon)
         self.model, self.data = model, mujoco.MjData(model)
         self.task, self.substeps = task, _substeps(model, task.control_hz, where)
-        self.begin_episode = EpisodeStart(task, model, self.data, where)
+        self._begin = EpisodeStart(task, model, self.data, where)
         self.physics = Physics(self.model, self.data)
-        self.physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
+        self.physics.watch([lambda seed=seed: self.restart(seed) for seed in range(3)])
         self.arrays = TaskArrays(task, model, self.data, where)
         self._readings = np.zeros((1, self.arrays.layout.width))
         self._steps = 0
@@ -97,6 +97,17 @@ class MujocoEnv(gymnasium.Env):
         """How many leading entries of a state are time, qpos and qvel."""
         return self.physics.mujoco_state_size
 
+    @property
+    def horizon(self) -> int:
+        """Control steps after which an episode is truncated."""
+        return self.task.horizon
+
+    def restart(self, seed: int) -> None:
+        """Begin the episode that a seed draws; show nothing."""
+        self._begin(self.model, self.data, np.random.default_rng(seed))
+        refresh(self.model, self.data)
+        self._steps = 0
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -104,7 +115,7 @@ class MujocoEnv(gymnasium.Env):
         super().reset(seed=seed)
         if options and "state" in options:
             return self.set_state(options["state"]), {}
-        self._restart(int(self.np_random.integers(2**32)))
+        self.restart(int(self.np_random.integers(2**32)))
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -125,7 +136,7 @@ class MujocoEnv(gymnasium.Env):
         info = {"success": success, "is_success": success, "reward_terms": terms}
         if error:
             info["error"] = error
-        truncated = self._steps >= self.task.horizon or bool(error)
+        truncated = self._steps >= self.horizon or bool(error)
         observation = self._with_images(outcome.observation)
         reward, terminated = float(outcome.reward[0]), bool(outcome.failure[0])
         return observation, reward, terminated, truncated, info
@@ -156,11 +167,6 @@ class MujocoEnv(gymnasium.Env):
         self.arrays.read(self.data, self._readings[0])
         self.arrays.call(self.model, self.data, self._readings[0])
         return self._readings
-
-    def _restart(self, seed: int) -> None:
-        self.begin_episode(self.model, self.data, np.random.default_rng(seed))
-        refresh(self.model, self.data)
-        self._steps = 0
 
 
 def _state_spec(task: MujocoTask, arrays: TaskArrays) -> ArraySpec:

@@ -6,10 +6,12 @@ function takes the place of a string or a rule.
 
 A **quantity** is a string:
 
-- ``time``, ``qpos``, ``qvel``, ``act``, ``ctrl``: that array of MuJoCo's data
+- ``time``, ``qpos``, ``qvel``, ``act``, ``ctrl``, ``xmat``: that array of MuJoCo's data, flat
 - ``joint_pos:NAME``, ``joint_vel:NAME``: position and velocity of a joint (rad or m, per second)
 - ``body_pos:NAME``, ``geom_pos:NAME``, ``site_pos:NAME``: position in the world, m, [3]
 - ``body_quat:NAME``: orientation in the world, wxyz, [4]
+- ``body_mat:NAME``: the same as a matrix, by rows, [9]
+- ``body_com:NAME``: position of the body's own centre of mass, m, [3]
 - ``sensor:NAME``: reading of a sensor
 - ``A - B``: the difference of two of these
 
@@ -42,13 +44,15 @@ from sim.segments import Segment, part
 
 Sensed = Callable[[mujoco.MjModel, mujoco.MjData], Any]
 
-ARRAYS = ("time", "qpos", "qvel", "act", "ctrl")
+ARRAYS = ("time", "qpos", "qvel", "act", "ctrl", "xmat")
 # kind -> (what mujoco calls the element, attribute of its view of the data, array of the data)
 NAMED = {
     "joint_pos": ("joint", "qpos", "qpos"),
     "joint_vel": ("joint", "qvel", "qvel"),
     "body_pos": ("body", "xpos", "xpos"),
     "body_quat": ("body", "xquat", "xquat"),
+    "body_mat": ("body", "xmat", "xmat"),
+    "body_com": ("body", "xipos", "xipos"),
     "geom_pos": ("geom", "xpos", "geom_xpos"),
     "site_pos": ("site", "xpos", "site_xpos"),
     "sensor": ("sensor", "data", "sensordata"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import mujoco
 import numpy as np
@@ -35,9 +35,9 @@ def refresh(
     data.qacc_warmstart[:] = warm_start
 
 
-def divergence(warnings: np.ndarray) -> str | None:
+def divergence(warnings: np.ndarray, fatal: Sequence[int] = DIVERGED) -> str | None:
     """Say what MuJoCo found wrong, from its counts of warnings [kinds] since the last reset."""
-    found = [mujoco.mjtWarning(kind).name for kind in DIVERGED if warnings[kind]]
+    found = [mujoco.mjtWarning(kind).name for kind in fatal if warnings[kind]]
     return f"the simulation diverged ({', '.join(found)})" if found else None
 
 

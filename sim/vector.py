@@ -291,7 +291,7 @@ def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> V
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise UserError(f"{name}: {what}={count!r} must be a whole number above 0")
     threads = min(threads, n)
-    if not options.get("cameras") and name.startswith(("robosuite/", "mujoco/", "tabletop/")):
+    if not options.get("cameras") and _may_be_arrays(name):
         batch = _make_arrays(make(name, **options), name, n, threads)
         if batch is not None:
             return batch
@@ -300,12 +300,25 @@ def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> V
     return ProcessVectorEnv(Workers(name, n, threads, options))
 
 
+def _may_be_arrays(name: str) -> bool:
+    adapter, _, task = name.partition("/")
+    if adapter == "dmc":
+        from sim.dmc_arrays import TASKS
+
+        return task in TASKS
+    return adapter in ("robosuite", "mujoco", "tabletop")
+
+
 def _make_arrays(template: Environment, name: str, n: int, threads: int) -> VectorEnv | None:
     """Make a batch that takes over ``template`` and is evaluated as arrays; None if none can."""
     if name.startswith("mujoco/"):
         from sim.vector_mujoco import MujocoVectorEnv
 
-        return MujocoVectorEnv(template, n, threads)
+        return MujocoVectorEnv(template, template.arrays, n, threads)
+    if name.startswith("dmc/"):
+        from sim.dmc_arrays import make_batch
+
+        return make_batch(template, name.removeprefix("dmc/"), n, threads)
     if name.startswith("tabletop/"):
         from sim.vector_tabletop import TabletopVectorEnv
 

@@ -1,33 +1,44 @@
-"""Tasks on somebody's own MuJoCo model in batches: N simulations, and the task as arrays."""
+"""Tasks on one MuJoCo model in batches: N simulations, and the task as arrays."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 from gymnasium.utils import seeding
 
 from robolearn.types import Observation
+from sim.dmc_env import DmcEnv
 from sim.engine_batch import BatchPhysics
+from sim.mujoco_arrays import TaskArrays
 from sim.mujoco_env import MujocoEnv
+from sim.physics import DIVERGED
 from sim.vector import Moves, VectorEnv
 
 
 class MujocoVectorEnv(VectorEnv):
-    """N episodes of one ``MujocoTask``; takes over ``template``, which must have no cameras.
+    """N episodes like those of ``template``, which must have no cameras and is taken over.
 
-    The environments share a model unless resets write into it (a fixed body that is moved; a mocap
-    body does not need it): then each has a copy. ``physics`` holds the simulations.
+    The template begins every episode, ``task`` says what is seen of it and what it is worth.
+    ``fatal`` are the kinds of MuJoCo's warnings that end an episode. The environments share a model
+    unless resets write into it (a fixed body that is moved; a mocap body does not need it): then
+    each has a copy. ``physics`` holds the simulations.
     """
 
-    def __init__(self, template: MujocoEnv, n: int, threads: int) -> None:
+    def __init__(
+        self,
+        template: MujocoEnv | DmcEnv,
+        task: TaskArrays,
+        n: int,
+        threads: int,
+        fatal: Sequence[int] = DIVERGED,
+    ) -> None:
         super().__init__(template.interface, template.mujoco_state_size, n, threads)
-        self._template, self._task = template, template.arrays
+        self._template, self._task, self._fatal = template, task, fatal
         model, own = template.model, template.physics.changes_model
         models = [copy.copy(model) if own else model for _ in range(n)]
-        self.physics = BatchPhysics(
-            models, template.substeps, self._task.layout, self._task.forward
-        )
+        self.physics = BatchPhysics(models, template.substeps, task.layout, task.forward)
         self._states = [
             template.physics.like(one, data)
             for one, data in zip(models, self.physics.data, strict=True)
@@ -45,10 +56,8 @@ class MujocoVectorEnv(VectorEnv):
             self._generators[i] = seeding.np_random(seed)[0]
 
     def _reset(self, i: int) -> None:
-        rng = np.random.default_rng(int(self._generators[i].integers(2**32)))
-        self._template.begin_episode(self.physics.models[i], self.physics.data[i], rng)
-        self._steps[i] = 0
-        self._look(i)
+        self._template.restart(int(self._generators[i].integers(2**32)))
+        self._begin(i, self._template.physics.get_state(), 0)
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
         self.physics.ctrl[:] = self._template.action_range(actions)
@@ -63,10 +72,10 @@ class MujocoVectorEnv(VectorEnv):
             observations={"state": outcome.observation},
             reward=outcome.reward,
             terminated=outcome.failure,
-            truncated=self._steps >= self._template.task.horizon,
+            truncated=self._steps >= self._template.horizon,
             success=outcome.success,
             terms=self._task.named(outcome.terms),
-            errors=self.physics.failures(rows),
+            errors=self.physics.failures(rows, self._fatal),
         )
 
     def _observe(self) -> Observation:
@@ -77,12 +86,13 @@ class MujocoVectorEnv(VectorEnv):
 
     def _set_state(self, i: int, state: np.ndarray) -> None:
         state = self._states[i].checked(state, self._states[i].size + 1)
-        self._states[i].set_state(state[:-1])
-        self._steps[i] = int(state[-1])
-        self._look(i)
+        self._begin(i, state[:-1], int(state[-1]))
 
-    def _look(self, i: int) -> None:
-        self.physics.look(i)
+    def _begin(self, i: int, state: np.ndarray, steps: int) -> None:
+        """Put environment i into a state [S - 1] that is so many steps into its episode."""
+        self._states[i].set_state(state)
+        self._steps[i] = steps
+        self.physics.read(i)
         self._call(i)
 
     def _call(self, i: int) -> None:

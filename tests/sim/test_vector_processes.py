@@ -14,7 +14,7 @@ import sim
 from robolearn.errors import UserError
 from sim.rendering import backend_name
 from sim.vector import WorkerError
-from sim.vector_processes import ProcessVectorEnv, WorkerDied
+from sim.vector_processes import ProcessVectorEnv, WorkerDied, Workers
 
 needs_gl = pytest.mark.skipif(backend_name() is None, reason="no GL library works here")
 SMALL = {"image_size": (20, 24)}
@@ -89,14 +89,14 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def make():
-    """``sim.make_vec``, with the batches closed in the end."""
+    """Batches over processes of any environment, which are closed in the end."""
     batches = []
 
-    def make_vec(*arguments, **options):
-        batches.append(sim.make_vec(*arguments, **options))
+    def make_batch(name, n, threads=2, **options):
+        batches.append(ProcessVectorEnv(Workers(name, n, threads, options)))
         return batches[-1]
 
-    yield make_vec
+    yield make_batch
     for batch in batches:
         batch.close()
 
@@ -167,15 +167,16 @@ def test_a_batch_does_what_single_environments_do(make, name, options):
 
 
 @needs_gl
-def test_robosuite_with_cameras(make):
+def test_robosuite_with_cameras():
     options = {"cameras": ("agentview",), **SMALL}
-    batch = make("robosuite/Lift", 2, threads=1, **options)
+    batch = sim.make_vec("robosuite/Lift", 2, threads=1, **options)
     single = sim.make("robosuite/Lift", **options)
     assert isinstance(batch, ProcessVectorEnv)
     batch.reset(seed=1)
     single.reset(seed=2)
     expected, *_ = single.step(np.full(7, 0.5))
     assert_same(batch.step(np.full((2, 7), 0.5))[0], expected, 1)
+    batch.close()
     single.close()
 
 
