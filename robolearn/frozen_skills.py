@@ -22,8 +22,12 @@ from torch.nn import functional as F
 
 from robolearn import checkpoint
 from robolearn.errors import SpecError, UserError
+from robolearn.registry import load
+from robolearn.rewards.fixed import Metric, MetricConfig
 from robolearn.rewards.pose import Directed
 from robolearn.types import ArraySpec, Observation, Spec
+
+SCRIPTED = "scripted"  # instead of a run
 
 
 class View(NamedTuple):
@@ -99,7 +103,12 @@ def _columns(interface: Spec, names: Sequence[str]) -> np.ndarray:
 
 
 def load_skills(path: str, interface: Spec) -> FrozenSkills:
-    """Read the skills of a run, or of the newest run in a folder; UserError if there are none."""
+    """Read the skills of a run, or of the newest run in a folder; UserError if there are none.
+
+    ``"scripted"`` gives those of ``scripted_skills``.
+    """
+    if path == SCRIPTED:
+        return scripted_skills(interface)
     folder = checkpoint.newest(Path(path))
     if not checkpoint.exists(folder):
         made = "`robolearn slim_tabletop` learns some, in runs/slim_tabletop"
@@ -108,6 +117,16 @@ def load_skills(path: str, interface: Spec) -> FrozenSkills:
     if learner.name != "slim":
         raise UserError(f"skills: {folder} holds a policy of '{learner.name}', which has no skills")
     return FrozenSkills(learner, learner.streams["discovery"], interface)
+
+
+def scripted_skills(interface: Spec) -> FrozenSkills:
+    """Make skills that carry a tabletop's object along z: what uses skills can do no better."""
+    names = interface.observations["state"].names
+    axes = (name for name in names if name.endswith("_xaxis_x"))
+    name = next(axes).removesuffix("_xaxis_x")
+    policy = load("sim.tabletop_carry:ScriptedCarry")(interface, name)
+    phi = Metric(policy.interface, MetricConfig(entries=(f"{name}_pos",), weights=(1.0, 1.0, 1.0)))
+    return FrozenSkills(policy, phi, interface)
 
 
 def goals_of(interface: Spec) -> dict[str, np.ndarray]:

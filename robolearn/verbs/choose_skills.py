@@ -33,8 +33,8 @@ class ChooseConfig:
     env: EnvConfig
     """The environment; its state shows the goals."""
     skills: str | None = "runs/slim_tabletop"
-    """A run of ``slim``, or a folder of such runs, whose newest one counts; null: without skills,
-    PPO from scratch on the actions themselves."""
+    """A run of ``slim``, a folder of such runs, whose newest one counts, or "scripted"; null: PPO
+    from scratch on the actions themselves."""
     object: str = "cube"
     """Name of the object that is moved."""
     hold: pydantic.PositiveInt = 5

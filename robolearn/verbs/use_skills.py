@@ -38,7 +38,7 @@ class ReachConfig:
     env: EnvConfig
     """The environment; its state shows the goal."""
     skills: str = "runs/slim_tabletop"
-    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    """A run of ``slim``, a folder of such runs, whose newest one counts, or "scripted"."""
     leave: LeaveConfig = LeaveConfig()
     """When the object is left alone."""
     evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=100)
@@ -52,7 +52,7 @@ class FollowConfig:
     env: EnvConfig
     """The environment."""
     skills: str = "runs/slim_tabletop"
-    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    """A run of ``slim``, a folder of such runs, whose newest one counts, or "scripted"."""
     object: str = "cube"
     """The object's name."""
     path: PathConfig = PathConfig()
@@ -70,7 +70,7 @@ class RearrangeObjectsConfig:
     env: EnvConfig
     """The environment; its state shows the goals."""
     skills: str = "runs/slim_tabletop"
-    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    """A run of ``slim``, a folder of such runs, whose newest one counts, or "scripted"."""
     leave: LeaveConfig = LeaveConfig()
     """When an object is left alone."""
     moves: RearrangeConfig = RearrangeConfig()

@@ -1,6 +1,5 @@
 """A verb of no consequence, for the tests of launch files and of the command line."""
 
-import contextlib
 import sys
 import types
 from dataclasses import dataclass
@@ -52,17 +51,3 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "launch" / "toy.yaml").write_text(TOY)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="session")
-def carrying():
-    """Skills that are scripted, for tabletops with an interface: z is a direction in space."""
-    from robolearn.frozen_skills import FrozenSkills
-    from robolearn.rewards.fixed import Metric, MetricConfig
-    from sim import make
-    from sim.tabletop_carry import ScriptedCarry
-
-    with contextlib.closing(make("tabletop/cube")) as env:
-        policy = ScriptedCarry(env.interface, "cube")
-    phi = Metric(policy.interface, MetricConfig(weights=(1.0, 1.0, 1.0)))
-    return lambda interface: FrozenSkills(policy, phi, interface)

@@ -17,6 +17,7 @@ from robolearn.rewards.learned import SkillConfig
 from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
 from robolearn.skill_env import with_skill
 from robolearn.types import ArraySpec, Spec
+from sim import make
 
 ROBOT = ("hand_pos_x", "hand_pos_y")
 AXES = ("pos_x", "pos_y", "pos_z", "xaxis_x", "xaxis_y")
@@ -151,3 +152,16 @@ def test_no_skills_is_an_error_of_one_line_that_says_how_to_get_some(tmp_path):
     checkpoint.save(tmp_path / "checkpoint", PPO(ONE, PPOConfig(widths=(8,))))
     with pytest.raises(UserError, match="holds a policy of 'ppo', which has no skills"):
         load_skills(str(tmp_path), TWO)
+
+
+def test_scripted_skills_know_any_object_of_a_tabletop():
+    env = make("tabletop/mug+cube", goal="pose")
+    skills = load_skills("scripted", env.interface)
+    state = env.reset(seed=0)[0]["state"][None]
+    env.close()
+    for name in ("mug", "cube"):
+        columns = env.interface.observations["state"].index(f"{name}_pos")
+        z = skills.towards({"state": state}, state[:, columns] + (0, 0, 0.1), name)
+        np.testing.assert_allclose(z, [[0, 0, 1]], atol=1e-5)
+    cube = skills.act({"state": state}, z, "cube"), skills.act({"state": state}, z, "mug")
+    assert (cube[0] != cube[1]).any()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.errors import SpecError, UserError
+from robolearn.frozen_skills import scripted_skills
 from robolearn.goal_skills import (
     Follow,
     LeaveConfig,
@@ -43,8 +44,8 @@ def away(observation, env, name="cube"):
     )
 
 
-def test_an_object_is_brought_to_its_goal_and_left_there(one, carrying):
-    policy = Reach(carrying(one.interface), one.interface, LEAVE)
+def test_an_object_is_brought_to_its_goal_and_left_there(one):
+    policy = Reach(scripted_skills(one.interface), one.interface, LEAVE)
     observation, _ = one.reset(seed=0)
     policy.reset(4)
     for _ in range(60):
@@ -55,20 +56,20 @@ def test_an_object_is_brought_to_its_goal_and_left_there(one, carrying):
     np.testing.assert_array_equal(policy.act(observation), np.tile([0, 0, 1, 0, -1], (4, 1)))
 
 
-def test_with_near_0_nothing_is_left(one, carrying):
-    towards = Towards(carrying(one.interface), one.interface, LeaveConfig(near_m=0.0))
+def test_with_near_0_nothing_is_left(one):
+    towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.0))
     observation, _ = one.reset(seed=0)
     assert not towards.is_near(observation, place(observation, one), "cube").any()
-    near = Towards(carrying(one.interface), one.interface, LEAVE)
+    near = Towards(scripted_skills(one.interface), one.interface, LEAVE)
     assert near.is_near(observation, place(observation, one), "cube").all()
 
 
-def test_several_goals_need_a_plan(two, carrying):
+def test_several_goals_need_a_plan(two):
     with pytest.raises(SpecError, match=r"tabletop/cube\+cube has several goals; `rearrange`"):
-        Reach(carrying(two.interface), two.interface, LEAVE)
+        Reach(scripted_skills(two.interface), two.interface, LEAVE)
 
 
-def test_an_entry_that_an_action_does_not_have_is_named(one, carrying):
+def test_an_entry_that_an_action_does_not_have_is_named(one):
     with pytest.raises(UserError, match="leave.action: no entry 'hand_up'; .*hand_"):
         LeaveConfig(action={"hand_up": 1.0}).vector(one.interface)
     with pytest.raises(UserError, match="action: .* is out of range"):
@@ -97,9 +98,9 @@ def test_a_circle_is_one():
     assert (goals[:, 2] == 0.03).all() and path.waiting(0.1) == 30
 
 
-def test_an_object_follows_a_goal(one, carrying):
+def test_an_object_follows_a_goal(one):
     goals = PathConfig(speed_m_s=0.02, wait_s=4.0).goals(0.1)[:90]
-    towards = Towards(carrying(one.interface), one.interface, LeaveConfig(near_m=0.0))
+    towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.0))
     policy = Follow(towards, "cube", goals)
     observation, _ = one.reset(seed=0)
     policy.reset(4)
@@ -123,18 +124,18 @@ def test_paths_out_of_range_are_named(setting, value):
 # rearranging
 
 
-def rearranging(env, carrying, **settings):
-    towards = Towards(carrying(env.interface), env.interface, LEAVE)
+def rearranging(env, **settings):
+    towards = Towards(scripted_skills(env.interface), env.interface, LEAVE)
     policy = Rearrange(towards, env.interface, RearrangeConfig(**settings), PlannerConfig())
     policy.reset(1)
     return policy
 
 
-def test_two_objects_exchange_their_places(two, carrying):
+def test_two_objects_exchange_their_places(two):
     observation, _ = two.reset(seed=1)
     first, second = place(observation, two)[0], place(observation, two, "cube2")[0]
     observation = two.set_goals(np.array([[[*second, 0.0], [*first, 0.0]]]))
-    policy = rearranging(two, carrying)
+    policy = rearranging(two)
     for _ in range(200):
         observation, *_, info = two.step(policy.act(observation))
     assert info["success"].all()
@@ -145,15 +146,15 @@ def test_two_objects_exchange_their_places(two, carrying):
     assert len(policy.moves) == before
 
 
-def test_a_move_that_takes_too_long_is_planned_anew(two, carrying):
+def test_a_move_that_takes_too_long_is_planned_anew(two):
     observation, _ = two.reset(seed=0)
-    policy = rearranging(two, carrying, patience_steps=4, leave_steps=3)
+    policy = rearranging(two, patience_steps=4, leave_steps=3)
     actions = [policy.act(observation)[0] for _ in range(15)]  # nothing moves, whatever it does
     left = [(action == policy._towards.leave).all() for action in actions]
     assert left == [False] * 4 + [True] * 3 + [False] * 4 + [True] * 3 + [False]
     assert len(policy.moves) == 3
 
 
-def test_one_plan_is_for_one_episode(two, carrying):
+def test_one_plan_is_for_one_episode(two):
     with pytest.raises(ValueError, match="2 episodes at once"):
-        rearranging(two, carrying).reset(2)
+        rearranging(two).reset(2)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from robolearn.frozen_skills import scripted_skills
 from robolearn.rollout import Job, rollouts
 from robolearn.skill_actions import HeldSkills, SkillActions
 from robolearn.types import VectorEnvironment
@@ -19,9 +20,9 @@ def table():
 
 
 @pytest.fixture(scope="module")
-def env(carrying):
+def env():
     batch = table()
-    wrapped = SkillActions(batch, carrying(batch.interface), "cube", HOLD)
+    wrapped = SkillActions(batch, scripted_skills(batch.interface), "cube", HOLD)
     yield wrapped
     wrapped.close()
 
@@ -44,8 +45,8 @@ def test_it_is_a_batch_of_environments_whose_actions_are_skills(env, below):
     assert env.interface.period_s == pytest.approx(HOLD * below.interface.period_s)
 
 
-def test_a_choice_is_as_many_control_steps_of_the_skill(env, below, carrying):
-    skills = carrying(below.interface)
+def test_a_choice_is_as_many_control_steps_of_the_skill(env, below):
+    skills = scripted_skills(below.interface)
     first, _ = env.reset(seed=SEEDS)
     observation, _ = below.reset(seed=SEEDS)
     np.testing.assert_array_equal(first["state"], observation["state"])
@@ -77,7 +78,7 @@ def test_an_episode_that_ends_within_a_hold_begins_the_next_only_after_it(env):
         assert truncated.all() == (choice == 2)
 
 
-def test_an_episode_that_is_thrown_away_is_not_moved_any_more(carrying):
+def test_an_episode_that_is_thrown_away_is_not_moved_any_more():
     class Ending:
         """Ends the first environment at its first step, and counts the steps of each."""
 
@@ -94,7 +95,7 @@ def test_an_episode_that_is_thrown_away_is_not_moved_any_more(carrying):
             return observation, reward, terminated | (active & [True, False, False]), *rest
 
     ending = Ending()
-    env = SkillActions(ending, carrying(ending.interface), "cube", HOLD)
+    env = SkillActions(ending, scripted_skills(ending.interface), "cube", HOLD)
     env.reset(seed=SEEDS)
     *_, terminated, truncated, info = env.step(choices())
     env.close()
@@ -133,9 +134,9 @@ class Turning:
         return np.sin(1e3 * observation["state"][:, :3])
 
 
-def test_held_skills_do_below_what_the_choices_do_above(env, below, carrying):
+def test_held_skills_do_below_what_the_choices_do_above(env, below):
     above = rollouts(env, [Job(Turning(), seed) for seed in SEEDS], horizon=9, settle_steps=9)
-    skills = carrying(below.interface)
+    skills = scripted_skills(below.interface)
     jobs = [Job(HeldSkills(Turning(), skills, "cube", HOLD), seed) for seed in SEEDS]
     itself = rollouts(below, jobs, horizon=9, settle_steps=9)
     for (ours, _), (theirs, _) in itertools.zip_longest(above, itself):
