@@ -12,17 +12,19 @@ from the other folds alone, so that its held-out demonstrations and a new one me
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.algos.compatibility import Scale, Scores
+from robolearn.algos.compatibility import STATISTICS, Scale, Scores
 from robolearn.conformal import deal_folds, require_enough
 from robolearn.demonstrations import Demonstration, checked, paired, plain_interface, transitions
 from robolearn.errors import SpecError, UserError
 from robolearn.judge import Fold, Judge, JudgeConfig, score_under
+from robolearn.threads import one_thread
 from robolearn.train import OfflineConfig, offline, validation_episodes
 from robolearn.types import Spec
 
@@ -46,7 +48,9 @@ def calibrate(
 
     ``gripper`` is the index or name of the action entry that opens and closes (-1 and 1), if there
     is one. ``interface`` names the entries; without it they are numbered. Trains ``config.folds``
-    + 1 ensembles and calls ``on_fit(done, total)`` after each.
+    + 1 ensembles, on one thread, and calls ``on_fit(done, total)`` after each. Warns if the
+    statistic is saturated: so many of these demonstrations reach its cap that others hardly can
+    stand out.
 
     Raises DataError for fewer demonstrations than ``config.false_rejection_rate`` needs, or values
     that are not finite; SpecError for sizes that do not fit; UserError for a setting out of range.
@@ -63,9 +67,11 @@ def calibrate(
         checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)
     ]
     entry = _gripper_entry(gripper, interface)
-    return _Calibration(demonstrations, interface, entry, config, network, training).run(
+    judge = _Calibration(demonstrations, interface, entry, config, network, training).run(
         seed, on_fit or _say_nothing
     )
+    _warn_if_saturated(judge)
+    return judge
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class _Calibration:
         scale = Scale.of(self._scores(policy, unseen), self.config.quantile)
         return Fold(policy, scale, tuple(self._scores(policy, held_out)))
 
+    @one_thread()
     def _fit(self, rows: np.ndarray, seed: int) -> tuple[BehaviorCloning, np.ndarray]:
         """Clone the demonstrations of ``rows``; return also the rows that only validated."""
         policy = BehaviorCloning(self.interface, self.network, seed)
@@ -125,6 +132,21 @@ def _gripper_entry(gripper: int | str | None, interface: Spec) -> int | None:
     if not -size <= gripper < size:
         raise SpecError(f"gripper: there is no entry {gripper} among {size} action entries")
     return gripper % size
+
+
+def _warn_if_saturated(judge: Judge) -> None:
+    """Warn if a demonstration at the statistic's cap would be accepted, but for broken ties."""
+    name, window = judge.config.statistic, judge.config.window
+    statistic = STATISTICS[name]
+    values = [statistic(s, fold.scale, window) for fold in judge.folds for s in fold.held_out]
+    full = sum(value >= statistic.cap for value in values)
+    if (1 + full) / (1 + len(values)) > judge.config.false_rejection_rate:
+        warnings.warn(
+            f"{name}: {full} of {len(values)} base demonstrations disagree throughout a window of"
+            f" {window} steps, so that others hardly stand out: take a longer window, or"
+            " statistic='mean_share'",
+            stacklevel=3,
+        )
 
 
 def _say_nothing(done: int, total: int) -> None:

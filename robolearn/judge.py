@@ -28,6 +28,7 @@ from robolearn.conformal import cross_conformal_p_value
 from robolearn.demonstrations import Demonstration, checked, paired
 from robolearn.errors import UserError, nearest, require_in_range
 from robolearn.inference import CompiledEnsemble
+from robolearn.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,7 @@ class LiveScore:
         return float(L[0]), float(N[0]), float(M[0])
 
 
+@one_thread()
 def score_under(
     policy: BehaviorCloning, demonstration: Demonstration, gripper: int | None, gripper_shift: int
 ) -> Scores:

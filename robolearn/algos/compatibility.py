@@ -149,6 +149,7 @@ class Statistic:
 
     disagreement: Callable[[Scores, Scale, int], np.ndarray]  # -> [T], >= 0
     total: Callable[[np.ndarray, int], float]  # of [T], with the window's length
+    cap: float = np.inf  # beyond it only ties are broken
 
     def __call__(self, scores: Scores, scale: Scale, window: int) -> float:
         """Give the number; higher is stranger. ``window`` is in steps."""
@@ -224,8 +225,8 @@ STATISTICS: Mapping[str, Statistic] = {
     "mean_share": Statistic(_share, _mean),
     "worst_error": Statistic(_error, _worst_window),
     "worst_relative": Statistic(_relative, _worst_window),
-    "worst_share": Statistic(_share, _worst_window),
-    "worst_familiar": Statistic(_familiar, _worst_window),
-    "worst_branch": Statistic(_branch, _worst_window),
+    "worst_share": Statistic(_share, _worst_window, cap=1.0),
+    "worst_familiar": Statistic(_familiar, _worst_window, cap=1.0),
+    "worst_branch": Statistic(_branch, _worst_window, cap=1.0),
     "worst_gripper": Statistic(_gripper, _worst_window),
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import robolearn
-from robolearn.algos.bc import BCConfig
+from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.compatibility import STATISTICS
 from robolearn.calibration import calibrate
 from robolearn.errors import DataError, SpecError, UserError
@@ -231,6 +231,39 @@ def test_the_lines_in_the_readme_run():
     exec(lines, names)
     assert len(lines.splitlines()) <= 10
     assert not names["verdict"].accepted and names["kept_actions"] == []
+
+
+def test_a_saturated_statistic_is_warned_of(recwarn):
+    """A window of one step is full as soon as one step disagrees."""
+    mine, quick = demonstrations(20, seed=14, steps=12), dict(network=NETWORK, training=TRAINING)
+    calibrate(*mine, config=JudgeConfig(window=8), **quick)
+    calibrate(*mine, config=JudgeConfig(window=1, statistic="mean_share"), **quick)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="of 20 base .* window of 1 steps.*'mean_share'") as told:
+        calibrate(*mine, config=JudgeConfig(window=1), **quick)
+    assert told[0].filename == __file__
+
+
+def test_calibrating_and_judging_take_one_thread_and_give_the_others_back(monkeypatch):
+    seen = []
+    predict = BehaviorCloning.predict
+
+    def overheard(policy, states):
+        seen.append(torch.get_num_threads())
+        return predict(policy, states)
+
+    monkeypatch.setattr(BehaviorCloning, "predict", overheard)
+    torch.set_num_threads(2)
+    mine = demonstrations(20, seed=15, steps=5)
+    calibrated = calibrate(
+        *mine,
+        network=NETWORK,
+        training=OfflineConfig(epochs=1, validation_share=0.2),
+        on_fit=lambda done, total: seen.append(torch.get_num_threads() - 1),
+    )
+    calibrated.score(mine[0][0], mine[1][0])
+    assert set(seen) == {1} and torch.get_num_threads() == 2
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(
