@@ -19,6 +19,8 @@ from robolearn import config as configuration
 from robolearn import registry
 from robolearn.errors import UserError, nearest
 
+CHANGEABLE = {"out", "resume", "view", "threads"}  # when a run is resumed
+
 
 @dataclass(frozen=True)
 class Common:
@@ -140,9 +142,8 @@ def execute(launch: Launch) -> Path:
 def _require_same(launch: Launch, earlier: Launch, resume: str) -> None:
     """Raise UserError unless a run that is resumed is configured as it was: else it is another."""
     ours, theirs = _flat(launch.settings()), _flat(earlier.settings())
-    for key in ("out", "resume", "view", "threads"):
-        del ours[key], theirs[key]
-    for key in sorted(ours.keys() | theirs.keys()):
+    changeable = CHANGEABLE | set(registry.VERBS[launch.common.verb].changeable)
+    for key in sorted((ours.keys() | theirs.keys()) - changeable):
         if ours.get(key) != theirs.get(key):
             was, now = theirs.get(key), ours.get(key)
             raise UserError(f"'resume={resume}': that run has {key}={was!r}, not {now!r}")

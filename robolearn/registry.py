@@ -12,12 +12,14 @@ class Verb:
     """What a launch file can do: a frozen configuration dataclass and ``run(config, run)``.
 
     The function gets the configuration and a ``robolearn.run.Run``, and returns the summary, a
-    JSON-able dict. ``resumable`` says whether it goes on in the directory of a stopped run.
+    JSON-able dict. ``resumable`` says whether it goes on in the directory of a stopped run, and
+    ``changeable`` names the keys that may then be other than they were: no result depends on them.
     """
 
     config: str  # "module:Dataclass"
     function: str  # "module:function"
     resumable: bool = False
+    changeable: tuple[str, ...] = ()
 
 
 VERBS = {
@@ -25,7 +27,6 @@ VERBS = {
     "bc": Verb("robolearn.verbs.bc:CloneConfig", "robolearn.verbs.bc:clone", resumable=True),
     "ppo": Verb("robolearn.verbs.ppo:ImproveConfig", "robolearn.verbs.ppo:improve", resumable=True),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
-    "reach": Verb("robolearn.verbs.use_skills:ReachConfig", "robolearn.verbs.use_skills:reach"),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(
         "robolearn.verbs.use_skills:RearrangeObjectsConfig",
@@ -40,7 +41,10 @@ VERBS = {
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),
     "compatibility": Verb(
-        "demos.study.config:StudyConfig", "demos.study.run:run_study", resumable=True
+        "demos.study.config:StudyConfig",
+        "demos.study.run:run_study",
+        resumable=True,
+        changeable=("workers",),
     ),
 }
 

@@ -23,6 +23,7 @@ count: 3
 class ToyConfig:
     count: int
     end: str = "well"
+    workers: int = 1
 
 
 def toy(config, run):
@@ -45,7 +46,7 @@ def project(tmp_path, monkeypatch) -> Path:
     module = types.ModuleType("toy_room")
     module.ToyConfig, module.toy = ToyConfig, toy
     monkeypatch.setitem(sys.modules, "toy_room", module)
-    verb = registry.Verb("toy_room:ToyConfig", "toy_room:toy", resumable=True)
+    verb = registry.Verb("toy_room:ToyConfig", "toy_room:toy", True, changeable=("workers",))
     monkeypatch.setitem(registry.VERBS, "toy", verb)
     (tmp_path / "launch").mkdir()
     (tmp_path / "launch" / "toy.yaml").write_text(TOY)

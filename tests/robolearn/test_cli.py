@@ -67,7 +67,7 @@ def test_show_prints_the_resolved_configuration(project, capsys):
     assert cli.main(["show", "toy", "count=2"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == {
         "verb": "toy", "seed": 0, "out": None, "resume": None, "view": "off", "threads": 1,
-        "count": 2, "end": "well",
+        "count": 2, "end": "well", "workers": 1,
     }  # fmt: skip
 
 

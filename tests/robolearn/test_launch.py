@@ -137,7 +137,7 @@ def test_a_stopped_run_goes_on_in_its_directory(project):
         execute("toy", "end=interrupted", "out=here")
     kept = Path("here/config.yaml").read_text()
     with pytest.raises(KeyboardInterrupt):
-        execute("here/config.yaml", "resume=here", "view=off", "threads=2")
+        execute("here/config.yaml", "resume=here", "view=off", "threads=2", "workers=3")
     assert [line["step"] for line in lines(Path("here"))] == [0, 1, 2]
     assert Path("here/config.yaml").read_text() == kept
 
