@@ -1,8 +1,8 @@
-"""Policies that use frozen skills for positions of objects: reach one, follow a path, rearrange.
+"""Policies that use frozen skills for positions of objects: along a path, or to their goals.
 
 All of them choose at every step the skill that points at the goal: ``robolearn.frozen_skills``.
-Skills do not know how to be done; so an object that is near enough is left alone: the hand opens
-and goes up.
+Skills do not know how to be done, so an object that is near enough is left alone: the hand opens
+and goes up. The same helps where a skill got stuck: it then begins anew from above.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from robolearn.errors import SpecError, UserError, nearest, require_in_range
+from robolearn.errors import UserError, nearest, require_in_range
 from robolearn.frozen_skills import FrozenSkills, goals_of
 from robolearn.rearrangement import PlannerConfig, plan
 from robolearn.types import Observation, Spec
@@ -65,26 +65,6 @@ class Towards:
         z = self._skills.towards(observation, goal, name)
         near = self.is_near(observation, goal, name)
         return np.where(near[:, None], self.leave, self._skills.act(observation, z, name))
-
-
-class Reach:
-    """Brings the one object to its goal; see ``robolearn.types.Policy``."""
-
-    memoryless = True
-
-    def __init__(self, skills: FrozenSkills, interface: Spec, leave: LeaveConfig):
-        """SpecError unless the state shows the goal of one object."""
-        self._towards = Towards(skills, interface, leave)
-        (self._name, self._goal), *others = goals_of(interface).items()
-        if others:
-            raise SpecError(f"{interface.environment} has several goals; `rearrange` orders them")
-
-    def reset(self, n: int) -> None:
-        """Begin n episodes; there is nothing to forget."""
-
-    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
-        """Choose actions float32 [N, A]."""
-        return self._towards.act(observation, observation["state"][:, self._goal], self._name)
 
 
 # following
@@ -160,10 +140,10 @@ class Follow:
 class RearrangeConfig:
     """How long one move may take. Raises UserError for a value out of range."""
 
-    patience_steps: int = 60
+    patience_steps: int = 30
     """After so many control steps of a move a new plan is made."""
-    leave_steps: int = 6
-    """Control steps for which the hand leaves an object before it turns to another."""
+    leave_steps: int = 8
+    """Control steps for which the hand leaves an object before the next move."""
 
     def __post_init__(self) -> None:
         require_in_range(
@@ -172,7 +152,7 @@ class RearrangeConfig:
 
 
 class Rearrange:
-    """Brings objects to their goals, one after the other; see ``robolearn.types.Policy``.
+    """Brings one object to its goal, or several one after the other; see ``types.Policy``.
 
     The plan is made anew after every move, from where the objects really are. One episode at a
     time.

@@ -1,4 +1,4 @@
-"""``verb: reach``, ``follow``, ``rearrange``: use skills that were learnt, without learning."""
+"""``verb: rearrange``, ``follow``: use skills that were learnt, without learning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from robolearn.goal_skills import (
     Follow,
     LeaveConfig,
     PathConfig,
-    Reach,
     Rearrange,
     RearrangeConfig,
     Towards,
@@ -29,20 +28,6 @@ from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
 from robolearn.types import Episode, Policy, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
-
-
-@dataclass(frozen=True)
-class ReachConfig:
-    """Where one object is brought to goals."""
-
-    env: EnvConfig
-    """The environment; its state shows the goal."""
-    skills: str = "runs/slim_tabletop"
-    """A run of ``slim``, a folder of such runs, whose newest one counts, or "scripted"."""
-    leave: LeaveConfig = LeaveConfig()
-    """When the object is left alone."""
-    evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=100)
-    """How many episodes, and how long."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ class FollowConfig:
 
 @dataclass(frozen=True)
 class RearrangeObjectsConfig:
-    """Where objects are brought to their goals, one after the other."""
+    """Where one object is brought to its goal, or several one after the other."""
 
     env: EnvConfig
     """The environment; its state shows the goals."""
@@ -81,16 +66,8 @@ class RearrangeObjectsConfig:
     """How many episodes, and how long."""
 
 
-def reach(config: ReachConfig, run: Run) -> dict[str, Any]:
-    """Bring the object to its goals; draw ``report.png``. Summary: see ``goal_metrics``."""
-    envs = run.make_envs(config.env, config.evaluation.episodes)
-    policy = Reach(load_skills(config.skills, envs.interface), envs.interface, config.leave)
-    title = f"skills on {config.env.name}"
-    return bring(lambda: policy, envs, config.env, config.evaluation, run, title)
-
-
 def rearrange(config: RearrangeObjectsConfig, run: Run) -> dict[str, Any]:
-    """Bring all objects to their goals; draw ``report.png``. Summary: see ``goal_metrics``."""
+    """Bring every object to its goal; draw ``report.png``. Summary: see ``goal_metrics``."""
     if config.leave.near_m >= config.planner.placed_m:
         raise UserError("leave.near_m: must be less than planner.placed_m, or moves never end")
     envs = run.make_envs(config.env, config.evaluation.episodes)
@@ -98,7 +75,7 @@ def rearrange(config: RearrangeObjectsConfig, run: Run) -> dict[str, Any]:
     towards = Towards(skills, envs.interface, config.leave)
 
     policies = functools.partial(Rearrange, towards, envs.interface, config.moves, config.planner)
-    title = f"skills and a planner on {config.env.name}"
+    title = f"skills on {config.env.name}"
     return bring(policies, envs, config.env, config.evaluation, run, title)
 
 

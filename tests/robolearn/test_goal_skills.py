@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from robolearn.errors import SpecError, UserError
+from robolearn.errors import UserError
 from robolearn.frozen_skills import scripted_skills
 from robolearn.goal_skills import (
     Follow,
     LeaveConfig,
     PathConfig,
-    Reach,
     Rearrange,
     RearrangeConfig,
     Towards,
@@ -23,6 +22,13 @@ LEAVE = LeaveConfig()
 @pytest.fixture(scope="module")
 def one():
     env = make_vec("tabletop/cube", 4, threads=1, goal="position", horizon=1000)
+    yield env
+    env.close()
+
+
+@pytest.fixture(scope="module")
+def alone():
+    env = make_vec("tabletop/cube", 1, threads=1, goal="position", horizon=1000)
     yield env
     env.close()
 
@@ -44,29 +50,12 @@ def away(observation, env, name="cube"):
     )
 
 
-def test_an_object_is_brought_to_its_goal_and_left_there(one):
-    policy = Reach(scripted_skills(one.interface), one.interface, LEAVE)
-    observation, _ = one.reset(seed=0)
-    policy.reset(4)
-    for _ in range(60):
-        observation, *_, info = one.step(policy.act(observation))
-    assert info["success"].all() and (away(observation, one) < 0.05).all()
-    hand = one.interface.observations["state"].index("hand_pos_z")
-    assert (observation["state"][:, hand] > 0.1).all()
-    np.testing.assert_array_equal(policy.act(observation), np.tile([0, 0, 1, 0, -1], (4, 1)))
-
-
 def test_with_near_0_nothing_is_left(one):
     towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.0))
     observation, _ = one.reset(seed=0)
     assert not towards.is_near(observation, place(observation, one), "cube").any()
     near = Towards(scripted_skills(one.interface), one.interface, LEAVE)
     assert near.is_near(observation, place(observation, one), "cube").all()
-
-
-def test_several_goals_need_a_plan(two):
-    with pytest.raises(SpecError, match=r"tabletop/cube\+cube has several goals; `rearrange`"):
-        Reach(scripted_skills(two.interface), two.interface, LEAVE)
 
 
 def test_an_entry_that_an_action_does_not_have_is_named(one):
@@ -129,6 +118,17 @@ def rearranging(env, **settings):
     policy = Rearrange(towards, env.interface, RearrangeConfig(**settings), PlannerConfig())
     policy.reset(1)
     return policy
+
+
+def test_an_object_is_brought_to_its_goal_and_left_there(alone):
+    policy = rearranging(alone)
+    observation, _ = alone.reset(seed=0)
+    for _ in range(60):
+        observation, *_, info = alone.step(policy.act(observation))
+    assert info["success"].all() and away(observation, alone)[0] < 0.05
+    hand = alone.interface.observations["state"].index("hand_pos_z")
+    assert observation["state"][0, hand] > 0.1
+    np.testing.assert_array_equal(policy.act(observation), [[0, 0, 1, 0, -1]])
 
 
 def test_two_objects_exchange_their_places(two):

@@ -1,0 +1,108 @@
+"""What skills are good for: goals, paths, rearrangement, and PPO over skills against PPO without.
+
+    python benchmarks/skills_downstream.py [skills] [seeds] [steps] [task ...]
+
+Prints JSON lines. ``skills`` are a run of ``slim_tabletop`` (a folder of them: the newest), or
+"scripted". Every task is a launch file; ``steps`` are the control steps that PPO may learn from,
+with skills (``..._skills``: those within a held skill count) and without (``..._scratch``), on the
+same environment and reward. "curve" is the share of the episodes that end in success while
+learning, over control steps, as means of WINDOW updates; ``steps_to_80`` is where it first is 80%.
+The curves are drawn as ``runs/skills_downstream.png``.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from robolearn import launch
+from robolearn.curves import read_curve, smooth
+
+SCRATCH = (
+    "skills=null",  # and PPO's settings at the pace of control steps
+    "ppo.gamma=0.97", "ppo.minibatch=1600", "ppo.initial_std=0.4", "ppo.entropy_weight=0.003",
+)  # fmt: skip
+TASKS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> launch file, overrides
+    "reach": ("skills_reach", ()),
+    "follow": ("skills_follow", ()),
+    "rearrange_two": ("skills_rearrange", ()),
+    "rearrange_three": ("skills_rearrange_three", ()),
+    "position_skills": ("skills_position", ()),
+    "position_scratch": ("skills_position", SCRATCH),
+    "pose_skills": ("skills_pose", ()),
+    "pose_scratch": ("skills_pose", SCRATCH),
+}
+LEARNT = ("position_skills", "position_scratch", "pose_skills", "pose_scratch")
+WINDOW, POINTS = 5, 100  # updates that are averaged, points of a curve that are kept
+COLOURS = {"skills": "#2e86ab", "scratch": "#e07a1f"}
+
+
+def measure(task: str, skills: str, seed: int, steps: int, folder: str) -> dict:
+    """Run the launch file of a task and give a row."""
+    name, overrides = TASKS[task]
+    out = Path(folder) / f"{task}-{seed}"
+    line = [f"skills={skills}", *overrides, f"seed={seed}", f"out={out}"]
+    if task in LEARNT:
+        line.append(f"training.steps={steps}")
+    begin = time.monotonic()
+    launch.execute(launch.read(launch.find(name), line))
+    row = {"task": task, "seed": seed, "skills": skills}
+    row |= json.loads((out / "summary.json").read_text())
+    if task in LEARNT:
+        row |= curve(out / "metrics.jsonl")
+    return row | {"wall_s": round(time.monotonic() - begin, 1)}
+
+
+def curve(metrics: Path) -> dict:
+    """Give success while learning over control steps, and when it was 80%."""
+    steps, success = read_curve(metrics, "success")
+    mean = smooth(success, WINDOW)
+    arrived = np.flatnonzero(mean >= 0.8)
+    kept = np.unique(np.linspace(0, len(steps) - 1, POINTS).astype(int))
+    return {
+        "curve": [[int(steps[i]), round(float(mean[i]), 3)] for i in kept],
+        "steps_to_80": int(steps[arrived[0]]) if len(arrived) else None,
+    }
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Draw every seed's curve, and what skills do without learning as a level."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, goal in zip(figure.subplots(1, 2), ("position", "pose"), strict=True):
+        for row in rows:
+            task, _, method = row["task"].rpartition("_")
+            if task == goal:
+                axes.plot(*np.transpose(row["curve"]), color=COLOURS[method], label=method)
+            if goal == "position" and row["task"] == "reach":
+                axes.axhline(row["success"], color="#333333", ls=":", label="no learning")
+        axes.set(xlabel="control steps", ylim=(0, 1))
+        axes.set_title(f"{goal}: success at the end while learning", loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+        axes.legend(handles.values(), handles.keys(), frameon=False)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def main(skills: str, seeds: int, steps: int, tasks: list[str]) -> None:
+    """Measure every task with every seed, one after the other."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(seeds):
+            for task in tasks:
+                rows.append(measure(task, skills, seed, steps, folder))
+                print(json.dumps(rows[-1]), flush=True)
+    if any("curve" in row for row in rows):
+        draw(rows, Path("runs/skills_downstream.png"))
+
+
+if __name__ == "__main__":
+    defaults = ["runs/slim_tabletop", "3", "1000000"]
+    skills, seeds, steps, *tasks = [*sys.argv[1:], *defaults[len(sys.argv) - 1 :]]
+    main(skills, int(seeds), int(steps), tasks or list(TASKS))
