@@ -77,7 +77,8 @@ class Dataset:
         dataset._refresh()
         faulty = [f"{entry.file} ({entry.fault})" for entry in dataset._entries if entry.fault]
         if faulty:
-            warnings.warn(f"{path}: left out {', '.join(faulty)}", stacklevel=2)
+            hint = "move them away, or bring back copies that are whole"
+            warnings.warn(f"{path}: left out {', '.join(faulty)}; {hint}", stacklevel=2)
         return dataset
 
     @classmethod

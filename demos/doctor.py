@@ -23,6 +23,7 @@ NOT_FINITE = "not finite"
 MISFIT = "does not fit the interface"
 TEMPORARY_FILE = "stray temporary"
 STALE = "stale"  # the index
+REPAIRABLE = (TEMPORARY_FILE, STALE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def doctor(path: str | Path, repair: bool = False) -> Report:
         if repair:
             _clean(path, findings)
             index.update_index(path, index.env_args(interface, env_options))
-    repairable = [f.file for f in findings if f.status in (TEMPORARY_FILE, STALE)]
+    repairable = [f.file for f in findings if f.status in REPAIRABLE]
     return Report(path, findings, repairable if repair else [])
 
 
@@ -76,11 +77,18 @@ def report_lines(report: Report) -> list[str]:
     for finding in report.findings:
         if finding.status != OK:
             detail = f" ({finding.detail})" if finding.detail else ""
-            verdict = "repaired" if finding.file in report.repaired else "left alone"
-            lines.append(f"{finding.file}: {finding.status}{detail}; {verdict}")
+            lines.append(f"{finding.file}: {finding.status}{detail}; {_verdict(finding, report)}")
     episodes = [f for f in report.findings if EPISODE_FILE.fullmatch(Path(f.file).name)]
     good = sum(finding.status == OK for finding in episodes)
     return [*lines, f"{report.dataset}: {good} of {len(episodes)} episodes in order"]
+
+
+def _verdict(finding: Finding, report: Report) -> str:
+    if finding.file in report.repaired:
+        return "repaired"
+    if finding.status in REPAIRABLE:
+        return "--repair mends it"
+    return "left alone: move it away"
 
 
 def _examine_episodes(dataset: Path, interface: Spec) -> Iterator[Finding]:

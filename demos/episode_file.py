@@ -31,6 +31,7 @@ FORMAT = "robolearn-episode-1"
 DEMO = "/data/demo_0"
 ROBOMIMIC_ATTRIBUTES = ("model_file", "ep_meta")  # metadata that robomimic keeps as attributes
 FLAGS = ("terminated", "truncated", "success")
+HINT = "move it away, and the others can be used, or bring back a copy that is whole"
 
 
 class EpisodeFileError(DataError):
@@ -46,7 +47,8 @@ class EpisodeFileError(DataError):
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"{self.path} is {self.status}: {self.detail}"
+        hint = "" if self.status == "missing" else f"; {HINT}"
+        return f"{self.path} is {self.status}: {self.detail}{hint}"
 
 
 def encode(episode: Episode, env_args: Mapping[str, Any]) -> bytes:

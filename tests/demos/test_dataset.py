@@ -265,8 +265,22 @@ def test_a_foreign_file_is_named_and_left_alone(mixed):
 def test_content_that_changed_is_noticed(mixed):
     with h5py.File(episode_file(mixed, 0), "r+") as file:
         file["data/demo_0/actions"][1] += 1
-    with pytest.raises(EpisodeFileError, match="episode_000000.hdf5 is damaged: .* changed"):
+    with pytest.raises(EpisodeFileError, match="episode_000000.hdf5 is damaged: .* changed.* away"):
         Dataset.open(mixed.path).load("demo_0")
+
+
+def test_once_what_is_damaged_was_moved_away_the_others_are_used(mixed, tmp_path, recwarn):
+    file = episode_file(mixed, 0)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.warns(
+        UserWarning, match=r"left out episode_000000.hdf5 \(truncated.*move them away"
+    ):
+        Dataset.open(mixed.path)
+    file.rename(tmp_path / file.name)
+    recwarn.clear()
+    rest = Dataset.open(mixed.path)
+    assert not recwarn and "demo_0" not in rest.names()
+    assert 0 not in rest.transitions()["episode"]
 
 
 def test_a_file_that_vanished_is_named(mixed):

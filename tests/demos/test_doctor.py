@@ -85,7 +85,9 @@ def test_a_faulty_file_is_named_and_left_alone(healthy, status, repair):
     }
     assert file.read_bytes() == before
     first, *_, last = report_lines(report)
-    assert re.fullmatch(rf"episodes/episode_000001.hdf5: {status} \(.+\); left alone", first)
+    assert re.fullmatch(
+        rf"episodes/episode_000001.hdf5: {status} \(.+\); left alone: move it away", first
+    )
     assert last.endswith("2 of 3 episodes in order")
 
 
@@ -105,6 +107,7 @@ def test_stray_temporaries_are_reported_then_removed(healthy):
     assert sorted(f.file for f in report.findings if f.status == "stray temporary") == strays[::-1]
     assert (healthy.path / strays[0]).exists()  # without --repair nothing is touched
     assert not report.healthy
+    assert [line.endswith("; --repair mends it") for line in report_lines(report)] == [1, 1, 0]
     assert doctor(healthy.path, repair=True).healthy
     assert not list(healthy.path.rglob("*.tmp"))
     assert doctor(healthy.path).healthy
