@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from sim.compiling import announce
 from sim.engine_lapack import Lapack, apply, multiply
 from sim.engine_mujoco import Simulation, mj_step1, mj_step2
 from sim.engine_tables import (
@@ -89,6 +90,7 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
                 _run_arm(sim, arms[p], memories[p], goals[p], lapack)
             mj_step2(sim.model, sim.data)
 
+    announce(step, "compiling robosuite's control step, once: half a minute")
     return step
 
 
