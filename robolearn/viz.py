@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ import rerun.blueprint as rrb
 from robolearn import viz_entries, viz_model
 from robolearn.backlog import Backlog
 from robolearn.errors import DataError
-from robolearn.types import Environment, Episode, Observation, Spec, Step
+from robolearn.types import Spec, Step
 from robolearn.viz_entries import EntityPath, Entry, Group, Row, StepScores
+from robolearn.viz_episodes import replay_episode, step_logger
 from robolearn.viz_process import ViewerProcess, has_screen, view
 
 __all__ = ["StepScores", "Viewer", "layout", "replay_episode", "shape", "step_logger", "view"]
@@ -243,60 +244,6 @@ class Viewer:
             if self._process is None:
                 raise DataError(f"{self._path}: the recording is incomplete: {error}") from error
             warnings.warn(f"the live view is incomplete: {error}", stacklevel=3)
-
-
-def step_logger(
-    viewer: Viewer, env: Environment, score: Callable[[Step], StepScores] | None = None
-) -> Callable[[Step], None]:
-    """Make an ``on_step`` for ``rollout`` that logs all there is, the model too if there is one.
-
-    ``score`` runs in the loop.
-    """
-    data = _introduce(viewer, env)
-
-    def on_step(step: Step) -> None:
-        viewer.log_step(step, data(), None if score is None else score(step))
-
-    return on_step
-
-
-def replay_episode(
-    viewer: Viewer,
-    env: Environment,
-    episode: Episode,
-    scores: Sequence[StepScores] | None = None,
-    text: str = "",
-) -> None:
-    """Log a stored episode: its states are put into ``env``, one after the other.
-
-    ``scores`` has one entry per action. Cameras of ``env`` are added to those that were stored.
-    Without stored states no body moves.
-    """
-    data = _introduce(viewer, env)
-
-    def restore(t: int) -> tuple[Observation, Any]:
-        if episode.states is None:
-            return {}, None
-        observation = env.set_state(episode.states[t])
-        return {key: array for key, array in observation.items() if array.ndim == 3}, data()
-
-    before, at = restore(0)
-    viewer.begin_episode(text or ("success" if episode.success else "failure"), at)
-    for t in range(len(episode)):
-        after, at = restore(t + 1)
-        step = viz_entries.step_of(episode, t, before, after)
-        viewer.log_step(step, at, None if scores is None else scores[t], wait=True)
-        before = after
-
-
-def _introduce(viewer: Viewer, env: Environment) -> Callable[[], Any]:
-    """Log the Spec and the model of an environment; give what returns its MjData, or None."""
-    viewer.log_spec(env.interface)
-    world = getattr(env, "unwrapped", env)
-    if not hasattr(getattr(world, "model", None), "ngeom"):
-        return lambda: None
-    viewer.log_model(world.model, world.data)
-    return lambda: world.data
 
 
 def _xyzw(wxyz: np.ndarray) -> np.ndarray:
