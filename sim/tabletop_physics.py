@@ -36,12 +36,12 @@ from sim.tabletop_model import ARM_JOINTS, FINGER_TRAVEL_M, TIMESTEP_S
 SUBSTEPS = 10
 PERIOD_S = SUBSTEPS * TIMESTEP_S
 MOVE_M, TURN_RAD = 0.05, 0.3  # what an action of 1 moves the target
-WORKSPACE_LOW_M = np.array([-0.2, -0.25, 0.005])  # of the hand; its tips touch the table at 0.013
+WORKSPACE_LOW_M = np.array([-0.2, -0.25, 0.018])  # of the hand; its tips stay 5 mm off the table
 WORKSPACE_HIGH_M = np.array([0.2, 0.25, 0.35])
 YAW_LIMIT_RAD = np.pi / 2  # the gripper looks the same after half a turn
 LEASH_M = 0.06  # bounds how hard a hand that is held up presses; limits its speed to 0.35 m/s
 ROBOT_JOINTS = ARM_JOINTS + 2
-GRIPPER_BAND = 0.5  # above it an action closes the gripper, below minus that it opens it
+GRIPPER_BAND = 0.25  # above it an action closes the gripper, below minus that it opens it
 
 # What is read of MuJoCo's arrays, in this order; SENSORS are four of the table and the arm.
 ARRAYS = ("qpos", "qvel", "qfrc_bias", "qfrc_applied", "sensordata")

@@ -47,7 +47,7 @@ def test_a_held_object_stays_in_a_hand_that_stays_closed(make, kind):
 def test_the_gripper_stays_as_it_is_between_two_clear_commands(make):
     env = make(held_share=1.0)
     env.reset(seed=list(range(N)))
-    for entry, held in ((-0.45, True), (0.45, True), (-0.55, False), (0.45, False)):
+    for entry, held in ((-0.2, True), (0.2, True), (-0.3, False), (0.2, False)):
         for _ in range(6):
             action = np.tile(np.array([0, 0, 0, 0, entry], np.float32), (N, 1))
             observation, *_ = env.step(action)
