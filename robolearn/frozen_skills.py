@@ -36,6 +36,7 @@ class View(NamedTuple):
     policy: np.ndarray  # all that the policy sees, but z
     pose: np.ndarray  # o
     position: np.ndarray  # [3], x, y, z in metres
+    axes: np.ndarray  # those of the three that skills are about
 
 
 class FrozenSkills:
@@ -80,13 +81,24 @@ class FrozenSkills:
         here, there = self._phi.phi(torch.as_tensor(np.stack([state, wanted])[..., view.pose]))
         return self.skill((there - here).numpy())
 
+    def distance(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
+        """Give an object's distance [N] from ``goal`` [N, 3], metres, as far as skills can tell.
+
+        Height does not count, for instance, if phi does not depend on it.
+        """
+        view = self.view(name)
+        away = observation["state"][:, view.position] - goal
+        return np.linalg.norm(away[:, view.axes], axis=1)
+
     def view(self, name: str) -> View:
         """Find the entries of an object; SpecError if the policy knows some that are not there."""
         if name not in self._views:
             names = [self._renamed(entry, name) for entry in self._names]
             policy = _columns(self._interface, names)
             position = _columns(self._interface, [f"{name}_pos_{axis}" for axis in "xyz"])
-            self._views[name] = View(policy, policy[self._phi.index.numpy()], position)
+            pose = policy[self._phi.index.numpy()]
+            axes = np.flatnonzero(np.isin(position, pose))
+            self._views[name] = View(policy, pose, position, axes)
         return self._views[name]
 
     def _renamed(self, entry: str, name: str) -> str:

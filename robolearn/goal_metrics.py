@@ -86,14 +86,17 @@ def goal_metrics(traces: Sequence[Trace]) -> dict[str, Any]:
 def following_metrics(traces: Sequence[Trace], waiting: int) -> dict[str, Any]:
     """Sum up episodes with a goal that moves after ``waiting`` steps.
 
-    ``error_m`` is the mean distance from the goal since then; ``still_error_m`` that of an object
+    ``error_m`` is the mean distance from the goal since then, ``plane_error_m`` without heights;
+    ``still_error_m`` that of an object
     which stays where it was at the beginning.
     """
     errors = np.array([t.distance[waiting:].mean() for t in traces])
+    aside = [np.linalg.norm((t.places - t.goals)[waiting:, :, :2], axis=-1).mean() for t in traces]
     still = [np.linalg.norm(t.places[0] - t.goals[waiting:], axis=-1).mean() for t in traces]
     return {
         "error_m": float(errors.mean()),
         "error_interval_m": mean_interval(errors),
+        "plane_error_m": float(np.mean(aside)),
         "still_error_m": float(np.mean(still)),
         "episodes": len(traces),
     }

@@ -57,8 +57,7 @@ class Towards:
 
     def is_near(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
         """Say where the object is near enough to ``goal`` [N, 3], bool [N]."""
-        away = np.linalg.norm(self.place(observation, name) - goal, axis=1)
-        return away < self._near_m
+        return self._skills.distance(observation, goal, name) < self._near_m
 
     def act(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
         """Choose actions float32 [N, A]."""

@@ -99,8 +99,9 @@ def test_skills_of_a_part_of_the_position_lead_to_goals_too():
     phi = Metric(with_skill(ONE, 1), MetricConfig(entries=("cube_pos_y",), weights=(1.0,)))
     skills, _ = frozen(phi, size=1)
     observation = observed()
-    z = skills.towards(observation, np.zeros(3), "cube")
-    np.testing.assert_array_equal(z, -np.sign(observation["state"][:, columns("cube_pos_y")]))
+    y = observation["state"][:, columns("cube_pos_y")]
+    np.testing.assert_array_equal(skills.towards(observation, np.zeros(3), "cube"), -np.sign(y))
+    np.testing.assert_allclose(skills.distance(observation, np.zeros(3), "cube"), np.abs(y[:, 0]))
 
 
 def test_numbers_stand_for_the_nearest_skill():

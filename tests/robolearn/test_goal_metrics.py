@@ -87,8 +87,16 @@ def test_following_counts_from_when_the_goal_moves():
     still = going([0.1, 0.1, 0.1, 0.1])
     found = following_metrics([perfect, still], waiting=1)
     assert found["error_m"] == pytest.approx(0.05)
+    assert found["plane_error_m"] == pytest.approx(0.05)
     assert found["still_error_m"] == pytest.approx((0.5 + 0.1) / 2)
     assert found["error_interval_m"][0] < 0.05 < found["error_interval_m"][1]
+
+
+def test_height_does_not_count_in_the_plane():
+    high = going([0.3, 0.3])
+    high.places[..., 2] = 0.4
+    found = following_metrics([high, high], waiting=0)
+    assert found["error_m"] == pytest.approx(0.5) and found["plane_error_m"] == pytest.approx(0.3)
 
 
 def test_a_picture_is_drawn(tmp_path):

@@ -55,7 +55,9 @@ def test_a_path_is_followed(skills, tmp_path):
     corners = "path.waypoints=[[0, 0, 0.025], [0.03, 0, 0.025]]"
     assert main([*line, corners, f"out={tmp_path}/run"]) == 0
     found = summary(tmp_path / "run")
-    assert set(found) == {"error_m", "error_interval_m", "still_error_m", "episodes"}
+    assert set(found) == {
+        "error_m", "error_interval_m", "plane_error_m", "still_error_m", "episodes",
+    }  # fmt: skip
     assert found["error_m"] > 0
 
 
