@@ -35,6 +35,10 @@ RULE = np.dtype(
 )
 
 
+Columns = slice | np.ndarray
+Input = tuple[Columns, Columns | None]  # of a formula: an array [N, k], less another
+
+
 class Outcome(NamedTuple):
     """What N environments show after a step."""
 
@@ -59,7 +63,7 @@ class TaskArrays:
         self.layout = Layout()
         self._nothing = self.layout.reserve(1).start  # a column of zeros
         self._functions: list[tuple[Callable[..., Any], slice]] = []
-        self._formulas: list[tuple[Formula, list[np.ndarray], slice]] = []
+        self._formulas: list[tuple[Formula, list[Input], slice]] = []
         self.forward = False
         observed = [self._quantity(quantity) for quantity in task.observation]
         self.sizes = [len(columns) for columns in observed]
@@ -152,7 +156,7 @@ class TaskArrays:
         for known, _, columns in self._formulas:
             if known is formula:
                 return self._alone(_range(columns))
-        inputs = [self._quantity(quantity) for quantity in formula.inputs]
+        inputs = [self._input(self._quantity(quantity)) for quantity in formula.inputs]
         two = np.zeros((2, self.layout.width))  # would show a result that is not one for each
         for row in two:
             self.read(self._data, row)
@@ -166,6 +170,10 @@ class TaskArrays:
         columns = self.layout.reserve(values.size // 2)
         self._formulas.append((formula, inputs, columns))
         return self._alone(_range(columns))
+
+    def _input(self, columns: np.ndarray) -> Input:
+        plus, less = columns.T
+        return _columns(plus), None if (less == self._nothing).all() else _columns(less)
 
     def _alone(self, plus: np.ndarray) -> np.ndarray:
         return np.stack([plus, np.full_like(plus, self._nothing)], axis=1)
@@ -203,9 +211,16 @@ def _joined(columns: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros((0, 2), np.int64), *columns])
 
 
-def _values(columns: np.ndarray, readings: np.ndarray) -> np.ndarray:
-    """Give a quantity [N, k]."""
-    return readings[:, columns[:, 0]] - readings[:, columns[:, 1]]
+def _columns(numbers: np.ndarray) -> Columns:
+    """Give columns in the way that is read fastest."""
+    start, stop = numbers[0], numbers[-1] + 1
+    return slice(start, stop) if np.array_equal(numbers, np.arange(start, stop)) else numbers
+
+
+def _values(columns: Input, readings: np.ndarray) -> np.ndarray:
+    """Give a quantity [N, k], a copy."""
+    plus, less = columns
+    return readings[:, plus].copy() if less is None else readings[:, plus] - readings[:, less]
 
 
 def _range(columns: slice) -> np.ndarray:
@@ -270,6 +285,7 @@ def _evaluate(
     failure: np.ndarray,
 ) -> None:
     """Fill an ``Outcome``."""
+    of_success, of_failure = rules[ends[0] : ends[1]], rules[ends[1] :]
     for n in range(len(readings)):
         row = readings[n]
         for o in range(len(observed)):
@@ -277,5 +293,5 @@ def _evaluate(
         for r in range(ends[0]):
             terms[r, n] = rules[r].weight * _rule_value(row, columns, rules[r])
             reward[n] += terms[r, n]
-        success[n] = _all_met(row, columns, rules[ends[0] : ends[1]])
-        failure[n] = _all_met(row, columns, rules[ends[1] :])
+        success[n] = _all_met(row, columns, of_success)
+        failure[n] = _all_met(row, columns, of_failure)

@@ -29,7 +29,8 @@ from sim.spaces import interface_spaces
 class Moves(NamedTuple):
     """What one step of a batch of N environments gave, before any of them is reset.
 
-    Only the rows that were moved count.
+    Only the rows that were moved count. The arrays go to whoever called ``step``: nothing may write
+    into them later, and ``reward`` may be none of the terms.
     """
 
     observations: Observation  # name -> [N, ...]
@@ -112,20 +113,18 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         rows = self._rows(active, "active")
         actions = self._checked(actions, rows)
         with self._in_use():
-            moves = self._move(actions, rows)
-            moved = np.zeros(self.num_envs, bool)
-            moved[rows] = True
-            terminated, truncated = moves.terminated & moved, moves.truncated & moved
-            truncated[list(moves.errors)] = True
-            ended = np.flatnonzero(terminated | truncated).tolist()
+            moves = self._only(rows, self._move(actions, rows))
+            truncated = moves.truncated
+            if moves.errors:
+                truncated[list(moves.errors)] = True
+            ended = np.flatnonzero(moves.terminated | truncated).tolist()
             info = self._info(moves, rows)
             observations = moves.observations
             if ended and autoreset:
                 info |= self._final(moves, ended)
                 self._reset_rows(ended)
                 observations = self._observe()
-            reward = np.where(moved, moves.reward, 0.0)
-            return observations, reward, terminated, truncated, info
+            return observations, moves.reward, moves.terminated, truncated, info
 
     def get_state(self) -> np.ndarray:
         """Give the states float64 [N, S], the same as the single environment's."""
@@ -200,20 +199,42 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def _checked(self, actions: np.ndarray, rows: list[int]) -> np.ndarray:
         """Give actions as float64 [N, A] within [-1, 1]; those of other rows are zeros."""
-        actions, right = (
-            np.asarray(actions, np.float64),
-            (self.num_envs, *self.interface.action.shape),
-        )
+        actions = np.asarray(actions, np.float64)
+        right = (self.num_envs, *self.interface.action.shape)
         where = self.interface.environment
         if actions.shape != right:
             raise SpecError(f"{where}: actions have shape {actions.shape} instead of {right}")
-        checked = np.zeros(right)
-        checked[rows] = actions[rows]
-        if not np.isfinite(checked).all():
-            i, entry = np.argwhere(~np.isfinite(checked))[0]
-            bad = checked[i, entry]
-            raise DataError(f"{where}: action[{i}, {entry}] is {bad}, not a finite number")
-        return np.clip(checked, -1, 1)
+        if len(rows) < self.num_envs:
+            actions = np.where(self._mask(rows)[:, None], actions, 0.0)
+        if (np.abs(actions) <= 1).all():
+            return actions
+        if not np.isfinite(actions).all():
+            i, j = np.argwhere(~np.isfinite(actions))[0]
+            raise DataError(f"{where}: action[{i}, {j}] is {actions[i, j]}, not a finite number")
+        return np.clip(actions, -1, 1)
+
+    def _mask(self, rows: list[int]) -> np.ndarray:
+        """Give the mask [N] that lets these environments through."""
+        if len(rows) == self.num_envs:
+            return np.ones(self.num_envs, bool)
+        mask = np.zeros(self.num_envs, bool)
+        mask[rows] = True
+        return mask
+
+    def _only(self, rows: list[int], moves: Moves) -> Moves:
+        """Blank out what a step says of other environments than these."""
+        if len(rows) == self.num_envs:
+            return moves
+        mask = self._mask(rows)
+        return Moves(
+            observations=moves.observations,
+            reward=np.where(mask, moves.reward, 0.0),
+            terminated=moves.terminated & mask,
+            truncated=moves.truncated & mask,
+            success=moves.success & mask,
+            terms={name: np.where(mask, value, 0.0) for name, value in moves.terms.items()},
+            errors={i: why for i, why in moves.errors.items() if mask[i]},
+        )
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
@@ -253,38 +274,34 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def _info(self, moves: Moves, rows: list[int]) -> dict[str, Any]:
         """Lay infos out as gymnasium does: arrays [N], and under ``_key`` where they count."""
-        mask = np.zeros(self.num_envs, bool)
-        mask[rows] = True
-        terms = {name: np.where(mask, value, 0.0) for name, value in moves.terms.items()}
-        terms |= {f"_{name}": mask for name in moves.terms}
-        success = moves.success & mask
-        info = {"success": success, "is_success": success, "reward_terms": terms}
+        mask = self._mask(rows)
+        terms = moves.terms | {f"_{name}": mask for name in moves.terms}
+        info = {"success": moves.success, "is_success": moves.success, "reward_terms": terms}
         info |= {f"_{key}": mask for key in tuple(info)}
-        failed = {i: why for i, why in moves.errors.items() if mask[i]}
-        if failed:
+        if moves.errors:
             info["error"] = np.full(self.num_envs, None, object)
             info["_error"] = np.zeros(self.num_envs, bool)
-            for i, why in failed.items():
+            for i, why in moves.errors.items():
                 info["error"][i], info["_error"][i] = why, True
         return info
 
     def _final(self, moves: Moves, ended: list[int]) -> dict[str, Any]:
-        mask = np.zeros(self.num_envs, bool)
-        mask[ended] = True
+        mask = self._mask(ended)
         last = np.full(self.num_envs, None, object)
         for i in ended:
             last[i] = {name: value[i].copy() for name, value in moves.observations.items()}
-        info = self._info(moves, ended)
+        info = self._info(self._only(ended, moves), ended)
         return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask}
 
 
 def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> VectorEnv:
     """Make n environments called ``name`` that step together; options as for ``make``.
 
-    ``threads`` run them, one per processor by default. robosuite's common tasks, tasks on one's own
-    models and tabletops are evaluated as arrays. All others, and all with cameras, are each made in
-    one of as many processes; where that is for want of a robosuite task's formulas, a warning says
-    so. Raises UserError for what ``make`` does not take and for a count below 1.
+    ``threads`` run them, one per processor by default. robosuite's common tasks, dm_control's that
+    have formulas (``sim.dmc_arrays``), tasks on one's own models and tabletops are evaluated as
+    arrays. All others, and all with cameras, are each made in one of as many processes; where that
+    is for want of a robosuite task's formulas, a warning says so. Raises UserError for what
+    ``make`` does not take and for a count below 1.
     """
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     for what, count in (("n", n), ("threads", threads)):
@@ -302,11 +319,11 @@ def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> V
 
 def _may_be_arrays(name: str) -> bool:
     adapter, _, task = name.partition("/")
-    if adapter == "dmc":
-        from sim.dmc_arrays import TASKS
+    if adapter != "dmc":
+        return adapter in ("robosuite", "mujoco", "tabletop")
+    from sim.dmc_arrays import TASKS
 
-        return task in TASKS
-    return adapter in ("robosuite", "mujoco", "tabletop")
+    return task in TASKS
 
 
 def _make_arrays(template: Environment, name: str, n: int, threads: int) -> VectorEnv | None:

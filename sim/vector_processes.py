@@ -65,12 +65,12 @@ class ProcessVectorEnv(VectorEnv):
         shared.active[rows] = True
         with self._closing():
             answers = self._workers.step()
-        terms, errors = {"task": shared.reward}, {}
+        terms, errors = {"task": shared.reward.copy()}, {}
         if any(answers):
             terms, errors = self._remarks(answers)
         return Moves(
-            self._observe(), shared.reward, shared.terminated, shared.truncated, shared.success,
-            terms, errors,
+            self._observe(), shared.reward.copy(), shared.terminated.copy(),
+            shared.truncated.copy(), shared.success.copy(), terms, errors,
         )  # fmt: skip
 
     def _remarks(self, answers: list[Any]) -> tuple[dict[str, np.ndarray], dict[int, str]]:

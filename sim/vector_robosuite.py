@@ -104,7 +104,7 @@ class RobosuiteVectorEnv(VectorEnv):
         steps = np.array([slot.steps for slot in self._slots])
         return Moves(
             observations=self._observe(),
-            reward=np.asarray(result.reward, float),
+            reward=np.array(result.reward, float),
             terminated=np.zeros(self.num_envs, bool),
             truncated=steps >= self._robosuite.horizon,
             success=result.success,
