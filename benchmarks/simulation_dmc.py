@@ -1,17 +1,19 @@
-"""Environment steps per second of dm_control's tasks: batches over processes against plain loops.
+"""Environment steps per second of dm_control's tasks: batches against plain loops.
 
 All play the same actions, resets, observations, rewards and success counted, in turn within one
-run; the medians over the rounds are printed as one JSON line each, and then what the batch makes of
-the two loops' rates:
+run; the medians over the rounds are printed as one JSON line each, and then what the batches make
+of the two loops' rates:
 
     python benchmarks/simulation_dmc.py [--rounds 9] [--seconds 2] [--batch 32] [--tasks T,...]
 
 ``plain`` is one process per processor that steps a ``sim.make`` environment in a loop,
-``dm_control`` the same with dm_control's own environment, and ``processes`` is ``sim.make_vec``
-with as many workers. All plain processes run at once; their rates are summed.
+``dm_control`` the same with dm_control's own environment. ``ours`` is ``sim.make_vec``, formulas on
+arrays with as many threads; ``processes`` a batch over as many worker processes, which is what a
+task without formulas gets. All plain processes run at once; their rates are summed.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -25,6 +27,8 @@ import numpy as np
 from dm_control import suite
 
 import sim
+from sim.vector import VectorEnv
+from sim.vector_processes import ProcessVectorEnv, Workers
 
 TASKS = ("walker-walk", "cheetah-run")
 ACTIONS = 1000  # different actions, played again and again
@@ -39,7 +43,7 @@ def main() -> None:
 
 
 def measure(task: str, rounds: int, seconds: float, n: int) -> list[dict[str, Any]]:
-    """Give the rates of all engines on one task, measured in turn, and the batch's share."""
+    """Give the rates of all engines on one task, measured in turn, and the batches' shares."""
     cores = len(os.sched_getaffinity(0))
     engines = {
         (name, count): engine
@@ -47,7 +51,8 @@ def measure(task: str, rounds: int, seconds: float, n: int) -> list[dict[str, An
         for name, engine in (
             ("dm_control", Plain(own_loop, task, count)),
             ("plain", Plain(our_loop, task, count)),
-            ("processes", Batch(task, n, count)),
+            ("ours", Batch(sim.make_vec(f"dmc/{task}", n, threads=count))),
+            ("processes", Batch(ProcessVectorEnv(Workers(f"dmc/{task}", n, count, {})))),
         )
     }
     rates: dict[tuple[str, int], list[float]] = {key: [] for key in engines}
@@ -63,9 +68,9 @@ def measure(task: str, rounds: int, seconds: float, n: int) -> list[dict[str, An
         for (engine, threads), rate in medians.items()
     ]  # fmt: skip
     share = {"env": task, "threads": cores, "batch": n, "rounds": rounds}
-    for other in ("plain", "dm_control"):
-        ratios = np.divide(rates["processes", cores], rates[other, cores])
-        share[f"processes_over_{other}"] = round(float(np.median(ratios)), 3)
+    for batch, loop in itertools.product(("ours", "processes"), ("plain", "dm_control")):
+        ratios = np.divide(rates[batch, cores], rates[loop, cores])
+        share[f"{batch}_over_{loop}"] = round(float(np.median(ratios)), 3)
     return [*rows, share]
 
 
@@ -97,12 +102,12 @@ class Plain:
 
 
 class Batch:
-    """``sim.make_vec``."""
+    """A batch, which it takes over."""
 
-    def __init__(self, task: str, n: int, workers: int) -> None:
-        self._envs = sim.make_vec(f"dmc/{task}", n, threads=workers)
-        self._envs.reset(seed=0)
-        shape = self._envs.single_action_space.shape
+    def __init__(self, envs: VectorEnv) -> None:
+        self._envs, n = envs, envs.num_envs
+        envs.reset(seed=0)
+        shape = envs.single_action_space.shape
         actions = np.random.default_rng(0).uniform(-1, 1, (ACTIONS, 1, *shape))
         self._actions = np.repeat(actions, n, axis=1)
         self._at = 0
@@ -112,7 +117,7 @@ class Batch:
         return rate(self._step, seconds) * self._envs.num_envs
 
     def close(self) -> None:
-        """End the workers."""
+        """End its threads or workers."""
         self._envs.close()
 
     def _step(self) -> None:
