@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robolearn.errors import DataError
+
 LAYER_NORM_EPSILON = 1e-5
 
 
@@ -231,6 +233,15 @@ def clip_gradients(module: nn.Module, largest_norm: float) -> Tensor:
     for gradient in gradients:
         gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
     return norms
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Take over what a module's ``state_dict`` gave; DataError if it is of another network."""
+    try:
+        module.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        fault = str(error).splitlines()[-1].strip()
+        raise DataError(f"these weights are of another network: {fault}") from error
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -20,8 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robolearn.errors import DataError, SpecError, require_in_range
-from robolearn.nets import EnsembleMLP, Normaliser, clip_gradients
+from robolearn.errors import SpecError, require_in_range
+from robolearn.nets import (
+    EnsembleMLP,
+    Normaliser,
+    clip_gradients,
+    load_optimiser_tensors,
+    load_weights,
+    optimiser_tensors,
+)
 from robolearn.types import Observation, Spec
 
 Batch = Mapping[str, Any]
@@ -154,18 +161,13 @@ class BehaviorCloning:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave; DataError if it is of another network."""
-        try:
-            self.network.load_state_dict(dict(state))
-        except RuntimeError as error:
-            raise DataError(f"these weights are of another network: {_last_line(error)}") from error
+        load_weights(self.network, state)
 
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside ``state_dict``: Adam, dropout noise, best weights."""
         state = {"noise": self.noise.get_state(), "best_loss": self.best_loss}
         state |= {f"best/{name}": p for name, p in self.best.items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            state |= {f"adam/{index}/{name}": value for name, value in moments.items()}
-        return state
+        return state | optimiser_tensors(self.optimiser)
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what ``training_state`` gave; updates then go on as if never interrupted."""
@@ -173,11 +175,7 @@ class BehaviorCloning:
         self.best_loss = state["best_loss"].to(self.device).clone()
         for name, value in self.best.items():
             value.copy_(state[f"best/{name}"])
-        adam = self.optimiser.state_dict()
-        for key in (key for key in state if key.startswith("adam/")):
-            _, index, name = key.split("/")
-            adam["state"].setdefault(int(index), {})[name] = state[key]
-        self.optimiser.load_state_dict(adam)
+        load_optimiser_tensors(self.optimiser, state)
 
 
 def _sizes(interface: Spec) -> tuple[int, int]:
@@ -190,7 +188,3 @@ def _sizes(interface: Spec) -> tuple[int, int]:
     if "state" not in interface.observations:
         raise SpecError("behaviour cloning needs a 'state' observation, and there is none")
     return interface.observations["state"].shape[0], interface.action.shape[0]
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).splitlines()[-1].strip()

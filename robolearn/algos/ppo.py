@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robolearn.errors import DataError, SpecError, require_in_range
+from robolearn.errors import SpecError, require_in_range
 from robolearn.functional import (
     gae,
     gaussian_entropy,
@@ -40,6 +40,7 @@ from robolearn.nets import (
     elu_mlp,
     linear,
     load_optimiser_tensors,
+    load_weights,
     optimiser_tensors,
 )
 from robolearn.types import Observation, Spec
@@ -307,11 +308,7 @@ class PPO:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave; DataError if it is of another network."""
-        try:
-            self.network.load_state_dict(dict(state))
-        except RuntimeError as error:
-            fault = str(error).splitlines()[-1].strip()
-            raise DataError(f"these weights are of another network: {fault}") from error
+        load_weights(self.network, state)
 
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside ``state_dict``: Adam, its step size, the noise."""
