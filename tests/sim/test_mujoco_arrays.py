@@ -54,6 +54,33 @@ def test_terms_success_and_failure_by_hand():
     assert list(outcome.failure) == [False, False, True]
 
 
+def test_a_formula_is_evaluated_once_and_cannot_change_what_was_read():
+    calls = []
+
+    def halved(angle):
+        calls.append(len(angle))
+        angle /= 2
+        return angle
+
+    formula = Formula(("joint_pos:elbow",), halved)
+    arrays, data = bind(
+        observation=("joint_pos:elbow", formula), reward={"a": formula}, success=(Goal(formula),)
+    )
+    calls.clear()
+    outcome = arrays.evaluate(readings(arrays, data, [1.0, 0.0, -2.0]))
+    assert calls == [3]
+    np.testing.assert_array_equal(outcome.observation, [[1, 0.5], [0, 0], [-2, -1]])
+    np.testing.assert_array_equal(outcome.reward, [0.5, 0, -1])
+    assert list(outcome.success) == [False, True, False]
+
+
+def test_the_orientation_and_the_centre_of_mass_of_a_body():
+    arrays, data = bind(observation=("body_mat:lower", "body_com:lower", "xmat"))
+    seen = arrays.evaluate(readings(arrays, data, [0.5])).observation[0]
+    body = data.body("lower")
+    np.testing.assert_allclose(seen, [*body.xmat, *body.xipos, *data.xmat.ravel()], rtol=1e-6)
+
+
 def test_the_size_of_a_vector_is_its_norm():
     arrays, data = bind(reward={"far": Goal("site_pos:tip - body_pos:upper", low=0.55, high=0.65)})
     outcome = arrays.evaluate(readings(arrays, data, [0.0, 1.5]))
