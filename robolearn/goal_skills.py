@@ -23,14 +23,20 @@ class LeaveConfig:
     """When an object is left alone, and how. Raises UserError for a value out of range."""
 
     near_m: float = 0.03
-    """Distance from its goal within which it is left; 0: it never is."""
+    """Distance from its goal within which an object is well placed."""
+    patience_steps: int = 30
+    """Control steps without that, after which it is left for a new attempt."""
+    steps: int = 8
+    """Control steps that leaving takes."""
     action: dict[str, float] = field(default_factory=lambda: {"hand_z": 1.0, "gripper_close": -1.0})
     """Entries of the action that leave it, each in [-1, 1]; the others are 0."""
 
     def __post_init__(self) -> None:
         require_in_range(
             self,
-            near_m=self.near_m >= 0.0,
+            near_m=self.near_m > 0.0,
+            patience_steps=self.patience_steps >= 1,
+            steps=self.steps >= 0,
             action=all(-1.0 <= entry <= 1.0 for entry in self.action.values()),
         )
 
@@ -45,10 +51,10 @@ class LeaveConfig:
 
 
 class Towards:
-    """Moves an object towards goals, and leaves it where it is near enough."""
+    """Moves an object towards goals, and leaves it."""
 
     def __init__(self, skills: FrozenSkills, interface: Spec, config: LeaveConfig):
-        self._skills, self._near_m = skills, config.near_m
+        self._skills, self.config = skills, config
         self.leave = config.vector(interface)  # [A]
 
     def place(self, observation: Observation, name: str) -> np.ndarray:
@@ -57,13 +63,11 @@ class Towards:
 
     def is_near(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
         """Say where the object is near enough to ``goal`` [N, 3], bool [N]."""
-        return self._skills.distance(observation, goal, name) < self._near_m
+        return self._skills.distance(observation, goal, name) < self.config.near_m
 
     def act(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
-        """Choose actions float32 [N, A]."""
-        z = self._skills.towards(observation, goal, name)
-        near = self.is_near(observation, goal, name)
-        return np.where(near[:, None], self.leave, self._skills.act(observation, z, name))
+        """Choose actions float32 [N, A] that move it to ``goal`` [N, 3]."""
+        return self._skills.act(observation, self._skills.towards(observation, goal, name), name)
 
 
 # following
@@ -123,31 +127,21 @@ class Follow:
 
     def reset(self, n: int) -> None:
         """Begin n episodes at once."""
-        self._t = 0
+        self._t, self._lost = 0, np.zeros(n, int)  # control steps since it was near
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Choose actions float32 [N, A]."""
-        goal = self._goals[min(self._t, len(self._goals) - 1)]
+        goal, config = self._goals[min(self._t, len(self._goals) - 1)], self._towards.config
+        near = self._towards.is_near(observation, goal, self._name)
+        self._lost = np.where(near, 0, self._lost + 1)
+        self._lost[self._lost > config.patience_steps + config.steps] = 0
         self._t += 1
-        return self._towards.act(observation, goal, self._name)
+        stuck = self._lost > config.patience_steps
+        moves = self._towards.act(observation, goal, self._name)
+        return np.where(stuck[:, None], self._towards.leave, moves)
 
 
 # rearranging
-
-
-@dataclass(frozen=True)
-class RearrangeConfig:
-    """How long one move may take. Raises UserError for a value out of range."""
-
-    patience_steps: int = 30
-    """After so many control steps of a move a new plan is made."""
-    leave_steps: int = 8
-    """Control steps for which the hand leaves an object before the next move."""
-
-    def __post_init__(self) -> None:
-        require_in_range(
-            self, patience_steps=self.patience_steps >= 1, leave_steps=self.leave_steps >= 0
-        )
 
 
 class Rearrange:
@@ -157,11 +151,9 @@ class Rearrange:
     time.
     """
 
-    def __init__(
-        self, towards: Towards, interface: Spec, config: RearrangeConfig, planner: PlannerConfig
-    ):
+    def __init__(self, towards: Towards, interface: Spec, planner: PlannerConfig):
         """SpecError unless the state shows goals."""
-        self._towards, self._config, self._planner = towards, config, planner
+        self._towards, self._config, self._planner = towards, towards.config, planner
         self._goals = goals_of(interface)
 
     def reset(self, n: int) -> None:
@@ -175,7 +167,7 @@ class Rearrange:
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Choose an action float32 [1, A]."""
         if self._move is not None and self._is_over(observation):
-            self._move, self._leaving = None, self._config.leave_steps
+            self._move, self._leaving = None, self._config.steps
         if self._move is None and self._leaving == 0:
             self._begin(observation)
         if self._move is None:

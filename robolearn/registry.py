@@ -29,7 +29,7 @@ VERBS = {
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(
-        "robolearn.verbs.use_skills:RearrangeObjectsConfig",
+        "robolearn.verbs.use_skills:RearrangeConfig",
         "robolearn.verbs.use_skills:rearrange",
     ),
     "choose": Verb(

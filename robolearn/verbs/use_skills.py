@@ -19,7 +19,6 @@ from robolearn.goal_skills import (
     LeaveConfig,
     PathConfig,
     Rearrange,
-    RearrangeConfig,
     Towards,
 )
 from robolearn.rearrangement import PlannerConfig
@@ -42,14 +41,14 @@ class FollowConfig:
     """The object's name."""
     path: PathConfig = PathConfig()
     """Where it shall be when."""
-    leave: LeaveConfig = LeaveConfig(near_m=0.0)
-    """When the object is left alone."""
+    leave: LeaveConfig = LeaveConfig(near_m=0.06)
+    """When it is left for a new attempt: not while it is near."""
     evaluation: EvaluationConfig = EvaluationConfig(episodes=50, horizon=1000)
     """How many episodes, and how long at most: they end with the path."""
 
 
 @dataclass(frozen=True)
-class RearrangeObjectsConfig:
+class RearrangeConfig:
     """Where one object is brought to its goal, or several one after the other."""
 
     env: EnvConfig
@@ -58,15 +57,13 @@ class RearrangeObjectsConfig:
     """A run of ``slim``, a folder of such runs, whose newest one counts, or "scripted"."""
     leave: LeaveConfig = LeaveConfig()
     """When an object is left alone."""
-    moves: RearrangeConfig = RearrangeConfig()
-    """How long one move may take."""
     planner: PlannerConfig = PlannerConfig()
     """What moves cost."""
     evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=400)
     """How many episodes, and how long."""
 
 
-def rearrange(config: RearrangeObjectsConfig, run: Run) -> dict[str, Any]:
+def rearrange(config: RearrangeConfig, run: Run) -> dict[str, Any]:
     """Bring every object to its goal; draw ``report.png``. Summary: see ``goal_metrics``."""
     if config.leave.near_m >= config.planner.placed_m:
         raise UserError("leave.near_m: must be less than planner.placed_m, or moves never end")
@@ -74,7 +71,7 @@ def rearrange(config: RearrangeObjectsConfig, run: Run) -> dict[str, Any]:
     skills = load_skills(config.skills, envs.interface)
     towards = Towards(skills, envs.interface, config.leave)
 
-    policies = functools.partial(Rearrange, towards, envs.interface, config.moves, config.planner)
+    policies = functools.partial(Rearrange, towards, envs.interface, config.planner)
     title = f"skills on {config.env.name}"
     return bring(policies, envs, config.env, config.evaluation, run, title)
 

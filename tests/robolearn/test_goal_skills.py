@@ -10,7 +10,6 @@ from robolearn.goal_skills import (
     LeaveConfig,
     PathConfig,
     Rearrange,
-    RearrangeConfig,
     Towards,
 )
 from robolearn.rearrangement import PlannerConfig
@@ -50,14 +49,6 @@ def away(observation, env, name="cube"):
     )
 
 
-def test_with_near_0_nothing_is_left(one):
-    towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.0))
-    observation, _ = one.reset(seed=0)
-    assert not towards.is_near(observation, place(observation, one), "cube").any()
-    near = Towards(scripted_skills(one.interface), one.interface, LEAVE)
-    assert near.is_near(observation, place(observation, one), "cube").all()
-
-
 def test_an_entry_that_an_action_does_not_have_is_named(one):
     with pytest.raises(UserError, match="leave.action: no entry 'hand_up'; .*hand_"):
         LeaveConfig(action={"hand_up": 1.0}).vector(one.interface)
@@ -89,7 +80,7 @@ def test_a_circle_is_one():
 
 def test_an_object_follows_a_goal(one):
     goals = PathConfig(speed_m_s=0.02, wait_s=4.0).goals(0.1)[:90]
-    towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.0))
+    towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.06))
     policy = Follow(towards, "cube", goals)
     observation, _ = one.reset(seed=0)
     policy.reset(4)
@@ -99,6 +90,18 @@ def test_an_object_follows_a_goal(one):
     assert np.median(errors) < 0.03
     moved = np.linalg.norm(goals[-1] - goals[0])
     assert moved > 0.09  # so that staying at the first goal would not do
+
+
+def test_an_object_that_stays_behind_is_left_for_a_new_attempt(one):
+    config = LeaveConfig(near_m=0.06, patience_steps=3, steps=2)
+    towards = Towards(scripted_skills(one.interface), one.interface, config)
+    observation, _ = one.reset(seed=0)
+    goals = np.tile(place(observation, one)[:1], (9, 1))  # the first is there, whatever is done
+    policy = Follow(towards, "cube", goals)
+    policy.reset(4)
+    left = [(policy.act(observation) == towards.leave).all(axis=1).tolist() for _ in goals]
+    assert not np.array(left)[:, 0].any()
+    assert np.array(left)[:, 1].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +117,9 @@ def test_paths_out_of_range_are_named(setting, value):
 
 
 def rearranging(env, **settings):
-    towards = Towards(scripted_skills(env.interface), env.interface, LEAVE)
-    policy = Rearrange(towards, env.interface, RearrangeConfig(**settings), PlannerConfig())
+    leave = LeaveConfig(**settings)
+    towards = Towards(scripted_skills(env.interface), env.interface, leave)
+    policy = Rearrange(towards, env.interface, PlannerConfig())
     policy.reset(1)
     return policy
 
@@ -148,7 +152,7 @@ def test_two_objects_exchange_their_places(two):
 
 def test_a_move_that_takes_too_long_is_planned_anew(two):
     observation, _ = two.reset(seed=0)
-    policy = rearranging(two, patience_steps=4, leave_steps=3)
+    policy = rearranging(two, patience_steps=4, steps=3)
     actions = [policy.act(observation)[0] for _ in range(15)]  # nothing moves, whatever it does
     left = [(action == policy._towards.leave).all() for action in actions]
     assert left == [False] * 4 + [True] * 3 + [False] * 4 + [True] * 3 + [False]
