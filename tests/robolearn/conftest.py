@@ -1,14 +1,18 @@
-"""A verb of no consequence, for the tests of launch files and of the command line."""
+"""A verb of no consequence, and a run that is stopped in between."""
 
 import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from robolearn import registry
+from robolearn import checkpoint, registry
+from robolearn.__main__ import main
+from robolearn.curves import read_curve
 from robolearn.errors import UserError
+from robolearn.run import Run
 
 TOY = """\
 # Counts to three.
@@ -52,3 +56,33 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "launch" / "toy.yaml").write_text(TOY)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def require_same_after_a_stop(tmp_path, monkeypatch):
+    """Run a line, stop it as Ctrl-C would once it has logged a step, go on; compare with ``whole``.
+
+    The same are the summary, the weights, and the curves ``names``.
+    """
+
+    def require(line, step, whole, names=()):
+        log = Run.log
+
+        def log_and_stop(self, at, **scalars):
+            log(self, at, **scalars)
+            if at == step:
+                raise KeyboardInterrupt
+
+        stopped = tmp_path / "stopped"
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "log", log_and_stop)
+            assert main([*line, f"out={stopped}"]) == 130
+        assert checkpoint.exists(stopped / "checkpoint")
+        assert main([*line, f"resume={stopped}"]) == 0
+        for file in ("summary.json", "checkpoint/weights.safetensors"):
+            assert (stopped / file).read_bytes() == (whole / file).read_bytes(), file
+        for name in names:
+            curves = [read_curve(folder / "metrics.jsonl", name) for folder in (whole, stopped)]
+            np.testing.assert_array_equal(*curves, err_msg=name)
+
+    return require

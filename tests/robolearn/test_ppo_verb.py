@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn import checkpoint
 from robolearn.__main__ import main
 from robolearn.curves import draw_curve, read_curve, smooth
-from robolearn.run import Run
 
 LINE = (
     "ppo_walker", "env.name=dmc/cartpole-balance", "env.options.horizon=20", "environments=2",
@@ -42,25 +40,9 @@ def test_a_run_leaves_its_results(whole):
     assert not (whole / "checkpoint" / "training").exists()
 
 
-def test_an_interrupted_run_goes_on_with_the_same_curve(whole, tmp_path, monkeypatch):
-    log = Run.log
-
-    def log_until_update_5(self, step, **scalars):
-        log(self, step, **scalars)
-        if step == 5 * 32:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log_until_update_5)
-        assert main([*LINE, f"out={tmp_path}/stopped"]) == 130
-    assert checkpoint.exists(tmp_path / "stopped" / "checkpoint")
-    assert main([*LINE, f"resume={tmp_path}/stopped"]) == 0
-    assert summary(tmp_path / "stopped") == summary(whole)
-    for name in ("return", "kl", "value_loss", "gradient_norm"):
-        curves = [read_curve(d / "metrics.jsonl", name) for d in (whole, tmp_path / "stopped")]
-        np.testing.assert_array_equal(*curves, err_msg=name)
-    weights = [d / "checkpoint/weights.safetensors" for d in (whole, tmp_path / "stopped")]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_after_a_stop):
+    names = ("return", "kl", "value_loss", "gradient_norm")
+    require_same_after_a_stop(LINE, 5 * 32, whole, names)
 
 
 def test_the_policy_of_a_run_is_evaluated_by_the_other_verb(whole, tmp_path):

@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn import checkpoint
 from robolearn.__main__ import main
 from robolearn.curves import read_curve
-from robolearn.run import Run
 
 STEPS = 4 * 6  # of an update
 LINE = (
@@ -48,26 +46,10 @@ def test_a_run_leaves_its_results(whole):
         assert (whole / picture).stat().st_size > 1000
 
 
-def test_an_interrupted_run_goes_on_with_the_same_curve(whole, tmp_path, monkeypatch):
-    log = Run.log
-
-    def log_until_update_5(self, step, **scalars):
-        log(self, step, **scalars)
-        if step == 5 * STEPS:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log_until_update_5)
-        assert main([*LINE, f"out={tmp_path}/stopped"]) == 130
-    assert checkpoint.exists(tmp_path / "stopped" / "checkpoint")
-    assert main([*LINE, f"resume={tmp_path}/stopped"]) == 0
-    assert summary(tmp_path / "stopped") == summary(whole)
+def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_after_a_stop):
     names = [f"{what}/{head}" for what in ("reward", "value") for head in HEADS]
-    for name in ("return", "kl", "gradient_norm", "discovery/change", *names):
-        curves = [read_curve(d / "metrics.jsonl", name) for d in (whole, tmp_path / "stopped")]
-        np.testing.assert_array_equal(*curves, err_msg=name)
-    weights = [d / "checkpoint/weights.safetensors" for d in (whole, tmp_path / "stopped")]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    names += ["return", "kl", "gradient_norm", "discovery/change"]
+    require_same_after_a_stop(LINE, 5 * STEPS, whole, names)
 
 
 def test_a_stream_that_has_no_weight_has_no_critic(tmp_path):

@@ -9,7 +9,6 @@ from robolearn import checkpoint
 from robolearn.__main__ import main
 from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.curves import read_curve
-from robolearn.run import Run
 from robolearn.skill_env import with_skill
 from sim import make
 
@@ -98,21 +97,10 @@ def test_choosing_counts_control_steps(chosen):
         assert (chosen / picture).stat().st_size > 1000
 
 
-def test_an_interrupted_choice_goes_on_with_the_same_curve(chosen, skills, tmp_path, monkeypatch):
-    log = Run.log
-
-    def log_until_update_3(self, step, **scalars):
-        log(self, step, **scalars)
-        if step == 3 * 36:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log_until_update_3)
-        assert main([*CHOOSE, skills, f"out={tmp_path}/stopped"]) == 130
-    assert main([*CHOOSE, skills, f"resume={tmp_path}/stopped"]) == 0
-    assert summary(tmp_path / "stopped") == summary(chosen)
-    weights = [d / "checkpoint/weights.safetensors" for d in (chosen, tmp_path / "stopped")]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+def test_an_interrupted_choice_goes_on_with_the_same_curve(
+    chosen, skills, require_same_after_a_stop
+):
+    require_same_after_a_stop([*CHOOSE, skills], 3 * 36, chosen, ["kl", "success"])
 
 
 def test_without_skills_it_is_ppo_on_the_actions(tmp_path):

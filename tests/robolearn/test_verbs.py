@@ -8,7 +8,6 @@ import yaml
 
 from robolearn import checkpoint, launch
 from robolearn.__main__ import main
-from robolearn.run import Run
 
 SMALL = ("bc.widths=[16]", "bc.members=2", "evaluation.episodes=2", "evaluation.horizon=5")
 
@@ -71,25 +70,13 @@ def test_a_policy_that_does_not_fit_the_environment_is_refused(dataset, tmp_path
     assert error.count("\n") == 1
 
 
-def test_a_resumed_training_ends_as_if_it_had_never_stopped(dataset, tmp_path, monkeypatch):
+def test_a_resumed_training_ends_as_if_it_had_never_stopped(
+    dataset, tmp_path, require_same_after_a_stop
+):
     line = ["bc_lift", f"dataset={dataset}", "training.epochs=5", "checkpoint_epochs=2"]
     line += [*SMALL[:2], "evaluation="]
-    whole = run(*line, f"out={tmp_path}/whole")
-    log = Run.log
-
-    def log_until_epoch_3(self, step, **scalars):
-        log(self, step, **scalars)
-        if step == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log_until_epoch_3)
-        assert main([*line, f"out={tmp_path}/stopped"]) == 130
-    assert main([*line, f"resume={tmp_path}/stopped"]) == 0
-    stopped = json.loads((tmp_path / "stopped" / "summary.json").read_text())
-    assert stopped == whole
-    weights = [tmp_path / name / "checkpoint/weights.safetensors" for name in ("whole", "stopped")]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    run(*line, f"out={tmp_path}/whole")
+    require_same_after_a_stop(line, 3, tmp_path / "whole")
 
 
 def test_what_was_run_is_written_down(dataset):
