@@ -61,9 +61,9 @@ class Towards:
         """Give the object's positions [N, 3], metres."""
         return observation["state"][:, self._skills.view(name).position]
 
-    def is_near(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
-        """Say where the object is near enough to ``goal`` [N, 3], bool [N]."""
-        return self._skills.distance(observation, goal, name) < self.config.near_m
+    def distance(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
+        """Give its distance [N] from ``goal`` [N, 3], metres, as far as skills can tell."""
+        return self._skills.distance(observation, goal, name)
 
     def act(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
         """Choose actions float32 [N, A] that move it to ``goal`` [N, 3]."""
@@ -88,6 +88,9 @@ class PathConfig:
     wait_s: float = 3.0
     """How long it stays at the beginning, for the hand to come and the object to be brought."""
 
+    still_m: float = 0.02
+    """Distance from the goal within which the hand stays where it is: skills would run past it."""
+
     def __post_init__(self) -> None:
         require_in_range(
             self,
@@ -95,6 +98,7 @@ class PathConfig:
             radius_m=self.radius_m > 0.0,
             speed_m_s=self.speed_m_s > 0.0,
             wait_s=self.wait_s >= 0.0,
+            still_m=self.still_m >= 0.0,
         )
 
     def corners(self) -> np.ndarray:
@@ -122,8 +126,9 @@ class PathConfig:
 class Follow:
     """Moves an object after a goal that moves, [T, 3]; see ``robolearn.types.Policy``."""
 
-    def __init__(self, towards: Towards, name: str, goals: np.ndarray):
-        self._towards, self._name, self._goals = towards, name, goals
+    def __init__(self, towards: Towards, name: str, goals: np.ndarray, still_m: float):
+        self._towards, self._name = towards, name
+        self._goals, self._still_m = goals, still_m
 
     def reset(self, n: int) -> None:
         """Begin n episodes at once."""
@@ -132,12 +137,13 @@ class Follow:
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Choose actions float32 [N, A]."""
         goal, config = self._goals[min(self._t, len(self._goals) - 1)], self._towards.config
-        near = self._towards.is_near(observation, goal, self._name)
-        self._lost = np.where(near, 0, self._lost + 1)
+        distance = self._towards.distance(observation, goal, self._name)
+        self._lost = np.where(distance < config.near_m, 0, self._lost + 1)
         self._lost[self._lost > config.patience_steps + config.steps] = 0
         self._t += 1
         stuck = self._lost > config.patience_steps
         moves = self._towards.act(observation, goal, self._name)
+        moves[distance < self._still_m] = 0.0
         return np.where(stuck[:, None], self._towards.leave, moves)
 
 
@@ -179,7 +185,8 @@ class Rearrange:
 
     def _is_over(self, observation: Observation) -> bool:
         name, goal = self._move
-        return self._patience == 0 or self._towards.is_near(observation, goal, name)[0]
+        distance = self._towards.distance(observation, goal, name)[0]
+        return self._patience == 0 or distance < self._config.near_m
 
     def _begin(self, observation: Observation) -> None:
         """Take the first move of a new plan, if there is still something to do."""

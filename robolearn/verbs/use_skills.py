@@ -103,7 +103,7 @@ def follow(config: FollowConfig, run: Run) -> dict[str, Any]:
     goals = config.path.goals(period_s)  # [T + 1, 3]
     horizon = min(config.evaluation.horizon, len(goals) - 1)
     evaluation = dataclasses.replace(config.evaluation, horizon=horizon)
-    policies = functools.partial(Follow, towards, config.object, goals)
+    policies = functools.partial(Follow, towards, config.object, goals, config.path.still_m)
     episodes = play(policies, envs, config.env, evaluation, run)
     if any(len(episode) < horizon and not episode.terminated for episode in episodes):
         raise UserError(f"env.options.horizon: the path takes {horizon} control steps")

@@ -81,7 +81,7 @@ def test_a_circle_is_one():
 def test_an_object_follows_a_goal(one):
     goals = PathConfig(speed_m_s=0.02, wait_s=4.0).goals(0.1)[:90]
     towards = Towards(scripted_skills(one.interface), one.interface, LeaveConfig(near_m=0.06))
-    policy = Follow(towards, "cube", goals)
+    policy = Follow(towards, "cube", goals, 0.02)
     observation, _ = one.reset(seed=0)
     policy.reset(4)
     for _ in goals:
@@ -97,16 +97,23 @@ def test_an_object_that_stays_behind_is_left_for_a_new_attempt(one):
     towards = Towards(scripted_skills(one.interface), one.interface, config)
     observation, _ = one.reset(seed=0)
     goals = np.tile(place(observation, one)[:1], (9, 1))  # the first is there, whatever is done
-    policy = Follow(towards, "cube", goals)
+    policy = Follow(towards, "cube", goals, 0.02)
     policy.reset(4)
-    left = [(policy.act(observation) == towards.leave).all(axis=1).tolist() for _ in goals]
-    assert not np.array(left)[:, 0].any()
-    assert np.array(left)[:, 1].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]
+    actions = np.stack([policy.act(observation) for _ in goals])  # [T, N, A]
+    left = (actions == towards.leave).all(axis=2)
+    assert left[:, 1].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]
+    assert (actions[:, 0] == 0).all()  # the hand stays still
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("waypoints", ((0.0, 0.0, 0.0),)), ("radius_m", 0.0), ("speed_m_s", 0.0), ("wait_s", -1.0)],
+    [
+        ("waypoints", ((0.0, 0.0, 0.0),)),
+        ("radius_m", 0.0),
+        ("speed_m_s", 0.0),
+        ("wait_s", -1.0),
+        ("still_m", -0.1),
+    ],
 )
 def test_paths_out_of_range_are_named(setting, value):
     with pytest.raises(UserError, match=f"{setting}: .* is out of range"):
