@@ -15,12 +15,26 @@ import numpy as np
 from robolearn.frozen_skills import FrozenSkills
 from robolearn.types import ArraySpec, Observation, Policy, Spec, VectorEnvironment
 
+STILL = 0.5  # length of a choice below which the hand stays where it is
+
+
+def carry_out(
+    skills: FrozenSkills, choice: np.ndarray, observation: Observation, name: str
+) -> np.ndarray:
+    """Give the actions [N, A] of the skills nearest to choices [N, Z], or 0 where those are short.
+
+    For skills never stop: without a choice to do nothing, no object would stay at its goal.
+    """
+    moves = skills.act(observation, skills.skill(choice), name)
+    short = np.linalg.norm(choice, axis=1) < STILL
+    return np.where(short[:, None], np.float32(0.0), moves)
+
 
 class SkillActions:
     """A VectorEnvironment whose action is a skill z of one object, held for ``hold`` control steps.
 
-    An action [Z] in [-1, 1] stands for the skill nearest to it. Rewards and reward terms are sums
-    over the control steps of a hold, which ends with its episode.
+    An action [Z] in [-1, 1] stands for the skill nearest to it; see ``carry_out``. Rewards and
+    reward terms are sums over the control steps of a hold, which ends with its episode.
     """
 
     def __init__(self, env: VectorEnvironment, skills: FrozenSkills, name: str, hold: int):
@@ -41,10 +55,10 @@ class SkillActions:
         self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
     ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Hold skills; see ``VectorEnvironment``."""
-        z, total = self._skills.skill(actions), _Total(self.num_envs)
+        total = _Total(self.num_envs)
         going = np.ones(self.num_envs, bool) if active is None else np.array(active)
         for _ in range(self._hold):
-            moves = self._skills.act(self._observation, z, self._name)
+            moves = carry_out(self._skills, actions, self._observation, self._name)
             step = self._env.step(moves, active=going, autoreset=False)
             self._observation = step[0]
             total.add(going, *step[1:])
@@ -126,6 +140,6 @@ class HeldSkills:
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Choose actions float32 [N, A]."""
         if self._t % self._hold == 0:
-            self._z = self._skills.skill(self._policy.act(observation, explore))
+            self._choice = self._policy.act(observation, explore)
         self._t += 1
-        return self._skills.act(observation, self._z, self._name)
+        return carry_out(self._skills, self._choice, observation, self._name)

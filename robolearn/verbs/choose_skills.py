@@ -37,7 +37,7 @@ class ChooseConfig:
     from scratch on the actions themselves."""
     object: str = "cube"
     """Name of the object that is moved."""
-    hold: pydantic.PositiveInt = 5
+    hold: pydantic.PositiveInt = 3
     """Control steps for which a skill is held."""
     environments: pydantic.PositiveInt = 64
     """How many of them step together."""

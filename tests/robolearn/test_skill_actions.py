@@ -7,7 +7,7 @@ import pytest
 
 from robolearn.frozen_skills import scripted_skills
 from robolearn.rollout import Job, rollouts
-from robolearn.skill_actions import HeldSkills, SkillActions
+from robolearn.skill_actions import HeldSkills, SkillActions, carry_out
 from robolearn.types import VectorEnvironment
 from sim import make_vec
 
@@ -35,7 +35,8 @@ def below():
 
 
 def choices(seed=0, rows=N):
-    return np.random.default_rng(seed).uniform(-1, 1, (rows, 3)).astype(np.float32)
+    drawn = np.random.default_rng(seed).normal(size=(rows, 3))
+    return (0.9 * drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_it_is_a_batch_of_environments_whose_actions_are_skills(env, below):
@@ -63,6 +64,14 @@ def test_a_choice_is_as_many_control_steps_of_the_skill(env, below):
         np.testing.assert_allclose(reward, total)
         np.testing.assert_allclose(info["reward_terms"]["reach"], terms)
         assert not terminated.any() and (truncated == (choice == 2)).all()
+
+
+def test_a_short_choice_keeps_the_hand_where_it_is(below):
+    skills = scripted_skills(below.interface)
+    observation, _ = below.reset(seed=SEEDS)
+    lengths = np.array([[0.0], [0.45], [0.55]], np.float32)
+    moves = carry_out(skills, lengths * choices() / 0.9, observation, "cube")
+    assert (moves[:2] == 0).all() and (moves[2] != 0).any()
 
 
 def test_an_episode_that_ends_within_a_hold_begins_the_next_only_after_it(env):
