@@ -63,7 +63,11 @@ def _draw_verdicts(axes: Axes, summary: dict[str, Any], scores: Sequence[Scores]
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _first(value) in "25" else "")
+    low, high = axes.get_xlim()
+    between = "25" if high < 100 * low else ""  # where decades alone would leave the axis bare
+    axes.xaxis.set_minor_formatter(
+        lambda value, _: f"{value:g}" if _first(value) in between else ""
+    )
     axes.set_xlabel(f"how strange a demonstration is to the base policy ({summary['statistic']})")
     axes.set_title("Verdicts: blue accepted, red rejected", loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
