@@ -136,7 +136,7 @@ def open_loop(theirs: Any, ours: Any, trajectory: Trajectory) -> int:
     for t, action in enumerate(trajectory.actions[:OPEN_LOOP_STEPS]):
         theirs.step(action)
         ours.step(action)
-        if np.abs(theirs.get_state()[:size] - ours.get_state()[:size]).max() > 1e-9:
+        if not np.abs(theirs.get_state()[:size] - ours.get_state()[:size]).max() <= 1e-9:
             return t
     return min(OPEN_LOOP_STEPS, len(trajectory.actions))
 

@@ -1,4 +1,4 @@
-"""A word to whoever waits: numba compiles for half a minute without one."""
+"""A word to whoever waits: numba compiles for some 15 s without one."""
 
 from __future__ import annotations
 
