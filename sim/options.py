@@ -1,7 +1,9 @@
 """Options of an adapter: a frozen dataclass, filled from keywords or from YAML."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, TypeVar
 
 from robolearn.errors import UserError, nearest
@@ -21,7 +23,7 @@ def parse(kind: type[Options], options: Mapping[str, Any], where: str) -> Option
 def choose(value: str, known: Any, where: str, what: str) -> str:
     """Return ``value`` if it is one of ``known``, else raise a UserError with the nearest name."""
     known = [str(name) for name in known]
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise UserError(f"{where}: unknown {what} '{value}'{nearest(str(value), known)}")
     return value
 
@@ -29,8 +31,35 @@ def choose(value: str, known: Any, where: str, what: str) -> str:
 def require_positive(where: str, **values: float) -> None:
     """Raise UserError for the first value that is not above zero."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
             raise UserError(f"{where}: {name}={value!r} must be a number above 0")
+
+
+def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
+    """Give a whole number of Python or numpy as an int; raise UserError for any other value."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise UserError(f"{where}: {name}={value!r} must be a whole number above {least - 1}")
+    return number
+
+
+def require_names(where: str, **values: Any) -> None:
+    """Raise UserError for the first value that is neither a name nor a sequence of names."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            continue
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise UserError(f"{where}: {name}={value!r} must be a name or a list of names")
+
+
+def require_mapping(where: str, **values: Any) -> None:
+    """Raise UserError for the first value that is not a mapping."""
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: {name}={value!r} must be a mapping of names to values")
 
 
 def as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:

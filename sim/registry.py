@@ -34,7 +34,7 @@ def available(adapter: str) -> list[str]:
 
 
 def _adapter(name: str) -> tuple[Any, str]:
-    prefix, slash, rest = name.partition("/")
+    prefix, slash, rest = str(name).partition("/")
     if prefix not in ADAPTERS or not slash or not rest:
         meant = nearest(prefix, ADAPTERS) if prefix not in ADAPTERS else ""
         raise UserError(

@@ -20,7 +20,7 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec
-from sim.options import as_tuple
+from sim.options import as_tuple, require_names, whole_number
 
 BACKENDS = ("egl", "osmesa")  # names of mujoco's modules, in order of preference
 INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
@@ -64,10 +64,11 @@ class Cameras:
         fast: bool = True,
         hidden_groups: Iterable[int] = (),
     ) -> None:
-        if len(image_size) != 2 or not all(isinstance(n, int) and n > 0 for n in image_size):
+        require_names(where, cameras=names)
+        if not isinstance(image_size, list | tuple) or len(image_size) != 2:
             raise UserError(f"{where}: image_size={image_size!r} must be (height, width) in pixels")
         self.names = as_tuple(names)
-        self.image_size = tuple(image_size)
+        self.image_size = tuple(whole_number(n, where, "image_size") for n in image_size)
         self._model, self._data, self._fast = model, data, fast
         self._views = [_view(model, name, where) for name in self.names]
         self._options = mujoco.MjvOption()

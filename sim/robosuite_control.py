@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec
-from sim.options import choose
+from sim.options import choose, require_mapping
 
 POSE = ("x", "y", "z", "rx", "ry", "rz")
 POSE_UNITS = ("m", "m", "m", "rad", "rad", "rad")
@@ -20,6 +21,12 @@ JOINT_ENTRIES = {
 }
 # Absolute poses are given to robosuite in metres and radians: [-1, 1] is stretched to this range.
 ABSOLUTE_POSE = (2.0, 2.0, 2.0, np.pi, np.pi, np.pi)
+# settings that are one of several words
+CHOICES = {
+    "impedance_mode": ("fixed", "variable", "variable_kp"),
+    "input_type": ("delta", "absolute"),
+    "input_ref_frame": ("base", "world"),
+}
 IK_SENSITIVITY = 0.3  # robosuite's factor on the position part of an IK_POSE action
 
 
@@ -47,6 +54,8 @@ def controller_config(controller: str | Mapping[str, Any], robot: str, where: st
     from robosuite.controllers import load_composite_controller_config
     from robosuite.models.robots.robot_model import REGISTERED_ROBOTS
 
+    if not isinstance(controller, str):
+        require_mapping(where, controller=controller)
     if not isinstance(controller, str) and "body_parts" in controller:
         return dict(controller)
     part = _part_settings(controller, where)
@@ -69,7 +78,21 @@ def _part_settings(controller: str | Mapping[str, Any], where: str) -> dict[str,
     for key in changes:
         if key not in settings:
             raise UserError(f"{where}: unknown setting '{key}' of {name}{nearest(key, settings)}")
+        _check_setting(key, changes[key], settings[key], where)
     return {**settings, **{k: list(v) if isinstance(v, tuple) else v for k, v in changes.items()}}
+
+
+def _check_setting(key: str, value: Any, default: Any, where: str) -> None:
+    """Raise UserError for an unknown choice, and for anything but numbers where they belong."""
+    if key in CHOICES:
+        choose(value, CHOICES[key], where, key)
+    elif isinstance(default, int | float | list) and not _is_numbers(value):
+        raise UserError(f"{where}: {key}={value!r} must be a number or a list of numbers")
+
+
+def _is_numbers(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple | np.ndarray) else [value]
+    return all(isinstance(one, Real) for one in values)
 
 
 def describe(config: Mapping[str, Any], env: Any, control_hz: int) -> dict[str, Any]:

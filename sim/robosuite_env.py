@@ -21,7 +21,7 @@ import numpy as np
 from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
 from sim.engine import ENGINES, ControlLoop
-from sim.options import as_tuple, choose, parse, require_positive
+from sim.options import as_tuple, choose, parse, require_positive, whole_number
 from sim.physics import Physics, refresh
 from sim.rendering import Cameras, gl_environment
 from sim.robosuite_control import action_map, controller_config, describe
@@ -202,7 +202,8 @@ class RobosuiteEnv(gymnasium.Env):
 def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, Any], Any]:
     """Make robosuite's environment; give it and the controller settings of its first robot."""
     robosuite = _import_robosuite()
-    require_positive(where, horizon=options.horizon, control_hz=options.control_hz)
+    whole_number(options.horizon, where, "horizon")
+    require_positive(where, control_hz=options.control_hz)
     _require_whole_substeps(options.control_hz, where)
     robots = robot_names(task, options.robot, where)
     configs = [controller_config(options.controller, robot, where) for robot in robots]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 from robolearn.errors import UserError
-from sim.options import choose
+from sim.options import as_tuple, choose, require_names
 
 # Robots with a mesh that encloses no volume, which MuJoCo 3.3 and later want to be called a shell.
 # They are only drawn: the bodies they belong to state their inertia.
@@ -21,7 +21,8 @@ def robot_names(task: str, robot: str | tuple[str, ...], where: str) -> list[str
     from robosuite.robots import ROBOT_CLASS_MAPPING
     from robosuite.utils.robot_utils import check_bimanual
 
-    robots = [robot] if isinstance(robot, str) else list(robot)
+    require_names(where, robot=robot)
+    robots = list(as_tuple(robot))
     for name in robots:
         choose(name, ROBOT_CLASS_MAPPING, where, "robot")
     most = 2 if task.startswith("TwoArm") else 1

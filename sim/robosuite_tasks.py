@@ -2,11 +2,13 @@
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from robolearn.errors import UserError, nearest
+from robolearn.errors import UserError
+from sim.options import choose, require_mapping
 
 # Task -> name of the sampler of the object to move; None where the task has only one sampler.
 PLACEMENT_SAMPLERS = {
@@ -44,10 +46,10 @@ def place(env: Any, placement: Mapping[str, Any], where: str) -> None:
     task = type(env).__name__
     if task not in PLACEMENT_SAMPLERS:
         raise UserError(f"{where}: placement is not offered; {task} has its own start states")
+    require_mapping(where, placement=placement)
     for key, bounds in placement.items():
-        if key not in PLACEMENT_KEYS:
-            raise UserError(f"{where}: unknown placement key '{key}'{nearest(key, PLACEMENT_KEYS)}")
-        if np.shape(bounds) != (2,) or not bounds[0] <= bounds[1]:
+        choose(key, PLACEMENT_KEYS, where, "placement key")
+        if not _is_range(bounds):
             raise UserError(f"{where}: placement {key}={bounds!r} must be (low, high)")
     initializer = env.placement_initializer
     name = PLACEMENT_SAMPLERS[task]
@@ -58,6 +60,15 @@ def place(env: Any, placement: Mapping[str, Any], where: str) -> None:
     if getattr(env, "single_object_mode", 0):
         for one in initializer.samplers.values():
             one.ensure_valid_placement = False
+
+
+def _is_range(bounds: Any) -> bool:
+    return (
+        isinstance(bounds, list | tuple | np.ndarray)
+        and len(bounds) == 2
+        and all(isinstance(bound, Real) for bound in bounds)
+        and bounds[0] <= bounds[1]
+    )
 
 
 def take_over_choice(env: Any) -> None:

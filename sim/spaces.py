@@ -52,13 +52,21 @@ def interface_spaces(interface: Spec) -> tuple[gymnasium.spaces.Dict, gymnasium.
     return gymnasium.spaces.Dict(observations), action
 
 
+def float_array(values: Any, where: str, what: str) -> np.ndarray:
+    """Give values as a float64 array; raise SpecError where they are no array of numbers."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise SpecError(f"{where}: {what} must be an array of numbers") from None
+
+
 def checked_action(action: np.ndarray, interface: Spec) -> np.ndarray:
     """Give the action as float64 [A], clipped to [-1, 1].
 
-    Raises SpecError if its shape is wrong and DataError if an entry is not finite.
+    Raises SpecError if it is no array or its shape is wrong, DataError if an entry is not finite.
     """
-    action = np.asarray(action, np.float64)
     where = interface.environment
+    action = float_array(action, where, "action")
     if action.shape != interface.action.shape:
         raise SpecError(
             f"{where}: action has shape {action.shape} instead of {interface.action.shape}"

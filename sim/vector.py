@@ -1,4 +1,4 @@
-"""Batches of environments: ``sim.make_vec(name, n, **options)``.
+"""What all batches of environments share; ``sim.make_vec`` makes them.
 
 Every batch is a ``gymnasium.vector.VectorEnv`` with SAME_STEP autoreset: an environment whose
 episode ends is reset within the same ``step``, which returns the first observation of the next
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -21,9 +20,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from robolearn.errors import DataError, SpecError, UserError
-from robolearn.types import Environment, Observation, Spec
-from sim.registry import make
-from sim.spaces import interface_spaces
+from robolearn.types import Observation, Spec
+from sim.options import choose, whole_number
+from sim.spaces import float_array, interface_spaces
 
 
 class Moves(NamedTuple):
@@ -72,6 +71,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sim")
         self._process, self._lock = os.getpid(), threading.RLock()
+        self._begun = np.zeros(n, bool)  # whether an environment has ever been reset
 
     def reset(
         self,
@@ -84,13 +84,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         An integer ``seed`` gives environment i the seed ``seed + i``; a sequence gives one each.
         ``options={"state": states}`` begins in stored states [N, S]. Rows that are not reset stay
         as they are, and their seeds and states are not looked at. Gives the observations of all.
+        Raises SpecError or UserError for unknown options and for seeds that are none.
         """
         options = options or {}
+        for key in options:
+            choose(key, ("reset_mask", "state"), self.interface.environment, "reset option")
         rows = self._rows(options.get("reset_mask"), "reset_mask")
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-        seeds = [None] * self.num_envs if seeds is None else list(seeds)
-        if len(seeds) != self.num_envs:
-            raise SpecError(f"{len(seeds)} seeds for {self.num_envs} environments")
+        seeds = self._chosen_seeds(seed, rows)
         with self._in_use():
             for i in rows:
                 self._seed(i, seeds[i])
@@ -98,6 +98,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
                 self._set_states(options["state"], rows)
             else:
                 self._reset_rows(rows)
+            self._begun[rows] = True
             return self._observe(), {}
 
     def step(
@@ -108,11 +109,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         Where ``active`` [N] bool is False an environment stays exactly as it is: its action is not
         looked at, its reward is 0, its episode does not end. Without ``autoreset`` an environment
         whose episode ends stays there, until ``reset``. Raises SpecError or DataError, before
-        anything moves, for actions of another shape or that are not finite.
+        anything moves, for actions of another shape or that are not finite, and UserError for an
+        environment that has never been reset.
         """
         rows = self._rows(active, "active")
         actions = self._checked(actions, rows)
         with self._in_use():
+            self._require_begun(rows)
             moves = self._only(rows, self._move(actions, rows))
             truncated = moves.truncated
             if moves.errors:
@@ -135,6 +138,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """Restore what ``get_state`` gave, bit for bit; return the observations there."""
         with self._in_use():
             self._set_states(states, range(self.num_envs))
+            self._begun[:] = True
             return self._observe()
 
     def close(self, **kwargs: Any) -> None:
@@ -185,6 +189,28 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             raise SpecError(f"{len(states)} states for {self.num_envs} environments")
         self._set_rows(states, rows)
 
+    def _chosen_seeds(
+        self, seed: int | Sequence[int | None] | None, rows: list[int]
+    ) -> dict[int, int | None]:
+        """Give the seed of every one of these environments, or None."""
+        where = self.interface.environment
+        if seed is None:
+            return dict.fromkeys(rows)
+        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray):
+            first = whole_number(seed, where, "seed", least=0)
+            return {i: first + i for i in rows}
+        if len(seed) != self.num_envs:
+            raise SpecError(f"{len(seed)} seeds for {self.num_envs} environments")
+        return {
+            i: None if seed[i] is None else whole_number(seed[i], where, f"seed[{i}]", least=0)
+            for i in rows
+        }
+
+    def _require_begun(self, rows: list[int]) -> None:
+        if not self._begun.all() and not self._begun[rows].all():
+            where = self.interface.environment
+            raise UserError(f"{where}: reset the batch before its first step")
+
     def _rows(self, mask: np.ndarray | None, name: str) -> list[int]:
         """Give the indices of the environments that a mask [N] bool lets through; all for None."""
         if mask is None:
@@ -199,9 +225,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def _checked(self, actions: np.ndarray, rows: list[int]) -> np.ndarray:
         """Give actions as float64 [N, A] within [-1, 1]; those of other rows are zeros."""
-        actions = np.asarray(actions, np.float64)
-        right = (self.num_envs, *self.interface.action.shape)
         where = self.interface.environment
+        actions = float_array(actions, where, "actions")
+        right = (self.num_envs, *self.interface.action.shape)
         if actions.shape != right:
             raise SpecError(f"{where}: actions have shape {actions.shape} instead of {right}")
         if len(rows) < self.num_envs:
@@ -292,59 +318,3 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             last[i] = {name: value[i].copy() for name, value in moves.observations.items()}
         info = self._info(self._only(ended, moves), ended)
         return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask}
-
-
-def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> VectorEnv:
-    """Make n environments called ``name`` that step together; options as for ``make``.
-
-    ``threads`` run them, one per processor by default. robosuite's common tasks, dm_control's that
-    have formulas (``sim.dmc_arrays``), tasks on one's own models and tabletops are evaluated as
-    arrays. All others, and all with cameras, are each made in one of as many processes; where that
-    is for want of a robosuite task's formulas, a warning says so. Raises UserError for what
-    ``make`` does not take and for a count below 1.
-    """
-    threads = len(os.sched_getaffinity(0)) if threads is None else threads
-    for what, count in (("n", n), ("threads", threads)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise UserError(f"{name}: {what}={count!r} must be a whole number above 0")
-    threads = min(threads, n)
-    if not options.get("cameras") and _may_be_arrays(name):
-        batch = _make_arrays(make(name, **options), name, n, threads)
-        if batch is not None:
-            return batch
-    from sim.vector_processes import ProcessVectorEnv, Workers
-
-    return ProcessVectorEnv(Workers(name, n, threads, options))
-
-
-def _may_be_arrays(name: str) -> bool:
-    adapter, _, task = name.partition("/")
-    if adapter != "dmc":
-        return adapter in ("robosuite", "mujoco", "tabletop")
-    from sim.dmc_arrays import TASKS
-
-    return task in TASKS
-
-
-def _make_arrays(template: Environment, name: str, n: int, threads: int) -> VectorEnv | None:
-    """Make a batch that takes over ``template`` and is evaluated as arrays; None if none can."""
-    if name.startswith("mujoco/"):
-        from sim.vector_mujoco import MujocoVectorEnv
-
-        return MujocoVectorEnv(template, template.arrays, n, threads)
-    if name.startswith("dmc/"):
-        from sim.dmc_arrays import make_batch
-
-        return make_batch(template, name.removeprefix("dmc/"), n, threads)
-    if name.startswith("tabletop/"):
-        from sim.vector_tabletop import TabletopVectorEnv
-
-        return TabletopVectorEnv(template, n, threads)
-    from sim.vector_robosuite import RobosuiteVectorEnv, why_not
-
-    reason = why_not(template)
-    if reason is None:
-        return RobosuiteVectorEnv(template, n, threads)
-    template.close()
-    warnings.warn(f"{name}: in processes, since arrays do not cover {reason}", stacklevel=3)
-    return None

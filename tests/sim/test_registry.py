@@ -24,6 +24,7 @@ class Options:
             "Lift",
             "must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, gym/ID or tab",
         ),
+        (None, "environment 'None': must be robosuite/TASK"),
         ("robosute/Lift", "did you mean 'robosuite'"),
         ("robosuite/", "must be robosuite/TASK"),
         ("robosuite/Lfit", "robosuite/Lfit: unknown task 'Lfit'; did you mean 'Lift'?"),

@@ -335,6 +335,48 @@ def test_any_environment_can_be_batched(name, recwarn):
 
 
 def test_counts_must_be_whole_and_positive():
-    for wrong in ({"n": 0}, {"n": 2, "threads": 0}, {"n": 1.5}):
+    for wrong in (
+        {"n": 0},
+        {"n": 2, "threads": 0},
+        {"n": 2.5},
+        {"n": "2"},
+        {"n": 2, "threads": 2.5},
+    ):
         with pytest.raises(UserError, match="above 0"):
             sim.make_vec("robosuite/Lift", **wrong)
+
+
+def test_a_batch_steps_only_what_has_begun():
+    batch, single = _pair("robosuite/Lift", np.int64(2), horizon=np.int64(1))
+    single.reset(seed=0)
+    actions, first = np.zeros((2, 7)), np.array([True, False])
+    with pytest.raises(UserError, match="robosuite/Lift: reset the batch before its first step"):
+        batch.step(actions)
+    batch.reset(seed=0, options={"reset_mask": first})
+    assert batch.step(actions, active=first)[3][0]
+    with pytest.raises(UserError, match="before its first step"):
+        batch.step(actions)
+    batch.set_state(np.stack([single.get_state()] * 2))
+    assert batch.step(actions)[3].all()
+    batch.close()
+
+
+def test_wrong_resets_and_actions_are_one_line():
+    batch = sim.make_vec("robosuite/Lift", 2, threads=1)
+    begun, _ = batch.reset(seed=np.int64(3))
+    for same in (3, np.array([3, 4]), [np.int32(3), 4]):
+        np.testing.assert_array_equal(batch.reset(seed=same)[0]["state"], begun["state"])
+    for seed in (1.5, "ab", -1, True, [1, "b"], [1, 2.5], [1, -1]):
+        with pytest.raises(UserError, match=r"robosuite/Lift: seed.* must be a whole number"):
+            batch.reset(seed=seed)
+    with pytest.raises(UserError, match="unknown reset option 'mask'; known: reset_mask, state"):
+        batch.reset(options={"mask": np.array([True, False])})
+    for actions in ("left", [[1], [2, 3]], {}):
+        with pytest.raises(SpecError, match="robosuite/Lift: actions must be an array of numbers"):
+            batch.step(actions)
+    batch.close()
+
+
+def test_a_batch_of_nothing_is_a_users_error():
+    with pytest.raises(UserError, match="environment 'None': must be robosuite/TASK"):
+        sim.make_vec(None, 2)
