@@ -154,14 +154,18 @@ def test_a_diverging_simulation_diverges_as_with_robosuite():
 
 
 def test_compiled_code_follows_all_its_sources():
-    """The key of numba's cache changes with every module that the control step calls."""
+    """The key of numba's cache changes with every module that the control step calls.
+
+    ``sim.compiling`` only says that it is being compiled.
+    """
     from sim import engine_control
     from sim.engine_control import SOURCES, source_digest
 
     assert control_step() is control_step()
     for name in SOURCES:
         text = Path(engine_control.__file__).with_name(f"{name}.py").read_text()
-        assert set(re.findall(r"^from sim\.(\w+)", text, re.MULTILINE)) <= set(SOURCES)
+        called = set(re.findall(r"^from sim\.(\w+)", text, re.MULTILINE)) - {"compiling"}
+        assert called <= set(SOURCES)
     digests = {source_digest([b"a", b"b"]), source_digest([b"a", b"c"])}
     assert len(digests) == 2
 
