@@ -133,7 +133,7 @@ def test_unknown_cameras_and_sizes_are_refused(arm):
         with pytest.raises(UserError, match="unknown camera 'fornt'; did you mean 'front'"):
             Cameras(*arm, (name,), (8, 8), "here")
     for size in ((8,), (0, 8), (8.0, 8)):
-        with pytest.raises(UserError, match="must be \\(height, width\\) in pixels"):
+        with pytest.raises(UserError, match="here: image_size=.* must be"):
             Cameras(*arm, ("front",), size, "here")
 
 
