@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import mujoco
@@ -20,7 +21,7 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec
-from sim.options import as_tuple, require_names, whole_number
+from sim.options import as_tuple, require_names
 
 BACKENDS = ("egl", "osmesa")  # names of mujoco's modules, in order of preference
 INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
@@ -65,10 +66,10 @@ class Cameras:
         hidden_groups: Iterable[int] = (),
     ) -> None:
         require_names(where, cameras=names)
-        if not isinstance(image_size, list | tuple) or len(image_size) != 2:
+        if not _is_size(image_size):
             raise UserError(f"{where}: image_size={image_size!r} must be (height, width) in pixels")
         self.names = as_tuple(names)
-        self.image_size = tuple(whole_number(n, where, "image_size") for n in image_size)
+        self.image_size = tuple(int(n) for n in image_size)
         self._model, self._data, self._fast = model, data, fast
         self._views = [_view(model, name, where) for name in self.names]
         self._options = mujoco.MjvOption()
@@ -222,6 +223,14 @@ def gl_environment() -> Iterator[None]:
             os.environ.pop("MUJOCO_GL", None)
         else:
             os.environ["MUJOCO_GL"] = before
+
+
+def _is_size(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(n, Integral) and n > 0 for n in value)
+    )
 
 
 def _view(model: mujoco.MjModel, name: str, where: str) -> View:

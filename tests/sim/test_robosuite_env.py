@@ -285,7 +285,7 @@ def test_two_arms_are_told_apart():
         ({"cameras": 5}, "cameras=5 must be a name or a list of names"),
         ({"image_size": 64}, "image_size=64 must be \\(height, width\\)"),
         ({"image_size": "ab"}, "image_size='ab' must be \\(height, width\\)"),
-        ({"image_size": (64, 2.5)}, "image_size=2.5 must be a whole number above 0"),
+        ({"image_size": (64, 2.5)}, "image_size=\\(64, 2.5\\) must be \\(height, width\\)"),
     ],
 )
 def test_faulty_options_are_named(options, message):
