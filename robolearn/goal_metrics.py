@@ -87,8 +87,7 @@ def following_metrics(traces: Sequence[Trace], waiting: int) -> dict[str, Any]:
     """Sum up episodes with a goal that moves after ``waiting`` steps.
 
     ``error_m`` is the mean distance from the goal since then, ``plane_error_m`` without heights;
-    ``still_error_m`` that of an object
-    which stays where it was at the beginning.
+    ``still_error_m`` that of an object which stays where it was at the beginning.
     """
     errors = np.array([t.distance[waiting:].mean() for t in traces])
     aside = [np.linalg.norm((t.places - t.goals)[waiting:, :, :2], axis=-1).mean() for t in traces]

@@ -87,7 +87,6 @@ class PathConfig:
     """How fast the goal goes along the path."""
     wait_s: float = 3.0
     """How long it stays at the beginning, for the hand to come and the object to be brought."""
-
     still_m: float = 0.02
     """Distance from the goal within which the hand stays where it is: skills would run past it."""
 

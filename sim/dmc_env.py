@@ -17,7 +17,7 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
-from sim.options import as_tuple, choose, parse, require_positive
+from sim.options import as_tuple, choose, parse, whole_number
 from sim.physics import Physics, divergence, refresh
 from sim.rendering import Cameras, gl_environment
 from sim.spaces import ActionRange, Columns, checked_action, flat_names, interface_spaces
@@ -220,10 +220,7 @@ class DmcEnv(gymnasium.Env):
 
 
 def _horizon(wanted: int | None, own: float, where: str) -> float:
-    if wanted is None:
-        return own
-    require_positive(where, horizon=wanted)
-    return wanted
+    return own if wanted is None else whole_number(wanted, where, "horizon")
 
 
 def _state_spec(

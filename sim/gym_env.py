@@ -20,7 +20,7 @@ import numpy as np
 from robolearn.errors import SpecError, UserError, nearest
 from robolearn.types import Observation, Spec
 from sim.gym_spaces import ObservationReader, action_decoder
-from sim.options import parse, require_positive
+from sim.options import parse, whole_number
 from sim.physics import Physics, divergence, refresh
 from sim.rendering import Cameras
 from sim.spaces import checked_action, interface_spaces
@@ -77,9 +77,10 @@ class GymEnv(gymnasium.Env):
     def __init__(self, env: gymnasium.Env, options: GymOptions, where: str) -> None:
         self._env = env
         registered = gymnasium.spec(env.spec.id).max_episode_steps
-        wanted = registered or float("inf") if options.horizon is None else options.horizon
-        require_positive(where, horizon=wanted)
-        self._horizon = wanted
+        if options.horizon is None:
+            self._horizon = registered or float("inf")
+        else:
+            self._horizon = whole_number(options.horizon, where, "horizon")
         self._steps = 0
         self._access = _access(env, where)
         self._warnings = _warnings(env.unwrapped)

@@ -14,7 +14,7 @@ from robolearn.types import ArraySpec, Observation, Spec
 from sim.mujoco_arrays import TaskArrays
 from sim.mujoco_start import EpisodeStart
 from sim.mujoco_task import MujocoTask, Quantity, task_from
-from sim.options import parse, require_positive
+from sim.options import parse, require_positive, whole_number
 from sim.physics import Physics, refresh
 from sim.rendering import Cameras
 from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
@@ -71,7 +71,8 @@ class MujocoEnv(gymnasium.Env):
     def __init__(
         self, model: mujoco.MjModel, task: MujocoTask, options: MujocoOptions, where: str
     ) -> None:
-        require_positive(where, control_hz=task.control_hz, horizon=task.horizon)
+        require_positive(where, control_hz=task.control_hz)
+        whole_number(task.horizon, where, "horizon")
         self.model, self.data = model, mujoco.MjData(model)
         self.task, self.substeps = task, _substeps(model, task.control_hz, where)
         self._begin = EpisodeStart(task, model, self.data, where)

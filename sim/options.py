@@ -42,7 +42,7 @@ def whole_number(value: Any, where: str, name: str, least: int = 1) -> int:
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or number < least:
-        raise UserError(f"{where}: {name}={value!r} must be a whole number above {least - 1}")
+        raise UserError(f"{where}: {name}={value!r} must be a whole number, {least} or more")
     return number
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from robolearn.errors import SpecError, UserError
 from robolearn.types import ArraySpec, Spec
-from sim.options import choose, require_positive
+from sim.options import choose, require_positive, whole_number
 from sim.physics import INTEGRATION
 from sim.tabletop_model import ARM_JOINTS, KINDS, build, home_qpos
 from sim.tabletop_physics import MOVE_M, PERIOD_S, ROBOT_JOINTS, TURN_RAD, TabletopPhysics
@@ -132,7 +132,8 @@ class Tabletop:
 
 
 def _checked(options: TabletopOptions, where: str) -> TabletopOptions:
-    require_positive(where, horizon=options.horizon, force_limit_n=options.force_limit_n)
+    whole_number(options.horizon, where, "horizon")
+    require_positive(where, force_limit_n=options.force_limit_n)
     shares = options.near_share, options.held_share
     if min(shares) < 0 or sum(shares) > 1:
         raise UserError(f"{where}: near_share, held_share = {shares}: must be shares of all")

@@ -14,13 +14,7 @@ from robolearn.config import EnvConfig
 from robolearn.errors import UserError
 from robolearn.frozen_skills import goals_of, load_skills
 from robolearn.goal_metrics import draw_traces, following_metrics, goal_metrics, trace
-from robolearn.goal_skills import (
-    Follow,
-    LeaveConfig,
-    PathConfig,
-    Rearrange,
-    Towards,
-)
+from robolearn.goal_skills import Follow, LeaveConfig, PathConfig, Rearrange, Towards
 from robolearn.rearrangement import PlannerConfig
 from robolearn.registry import load
 from robolearn.rollout import Job, rollouts
@@ -70,7 +64,6 @@ def rearrange(config: RearrangeConfig, run: Run) -> dict[str, Any]:
     envs = run.make_envs(config.env, config.evaluation.episodes)
     skills = load_skills(config.skills, envs.interface)
     towards = Towards(skills, envs.interface, config.leave)
-
     policies = functools.partial(Rearrange, towards, envs.interface, config.planner)
     title = f"skills on {config.env.name}"
     return bring(policies, envs, config.env, config.evaluation, run, title)

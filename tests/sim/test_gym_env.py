@@ -101,7 +101,7 @@ def test_options_of_the_environment_and_cameras():
     assert env.step(np.float32([1, 0]))[1] == 0.0
     with pytest.raises(UserError, match="unexpected keyword argument 'foo'"):
         sim.make("gym/CartPole-v1", env_options={"foo": 1})
-    with pytest.raises(UserError, match="horizon=0 must be a number above 0"):
+    with pytest.raises(UserError, match="horizon=0 must be a whole number, 1 or more"):
         sim.make("gym/CartPole-v1", horizon=0)
     with pytest.raises(UserError, match="cameras need an environment with a MuJoCo model"):
         sim.make("gym/CartPole-v1", cameras=("free",))

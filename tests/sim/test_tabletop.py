@@ -326,8 +326,9 @@ def test_a_diverging_simulation_ends_its_episode_and_no_other():
 def test_options_that_make_no_sense_are_refused():
     with pytest.raises(UserError, match="unknown goal 'positon'; did you mean 'position'"):
         sim.make("tabletop/cube", goal="positon")
-    with pytest.raises(UserError, match="horizon=0 must be a number above 0"):
-        sim.make("tabletop/cube", horizon=0)
+    for horizon in (0, 2.5):
+        with pytest.raises(UserError, match=f"horizon={horizon} must be a whole number, 1 or more"):
+            sim.make("tabletop/cube", horizon=horizon)
 
 
 def test_what_is_only_seen_changes_no_physics():

@@ -342,7 +342,7 @@ def test_counts_must_be_whole_and_positive():
         {"n": "2"},
         {"n": 2, "threads": 2.5},
     ):
-        with pytest.raises(UserError, match="above 0"):
+        with pytest.raises(UserError, match="1 or more"):
             sim.make_vec("robosuite/Lift", **wrong)
 
 
