@@ -3,19 +3,23 @@
     python benchmarks/slim.py [seeds] [steps] [variant ...]
 
 Prints JSON lines. Every variant is ``launch/slim_tabletop.yaml`` with the overrides below, the same
-steps, and the weights at the end of the training. Names: a stream and a factor multiply the unit
-of that stream's reward, ``single_`` has one critic on the weighted sum; ``single_tuned`` is the
-best of TRIALS sets of weights on a seed of their own, and says which.
+steps, and the weights at the end of the training; ``wall_s`` is the training on one core, beside
+another one on the other. Names: a stream and a factor multiply the unit of that stream's reward,
+``single_`` has one critic on the weighted sum; ``single_tuned`` is the best of TRIALS sets of
+weights, on a seed of their own. What has been measured is not measured again: ``many_runs``. With
+all seeds of a variant and its scales there is a picture, ``runs/benchmarks/slim_scales.png``.
 """
 
 import itertools
 import json
 import sys
-import tempfile
-import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from robolearn import launch
+import numpy as np
+from many_runs import FOLDER, run_all, summary, training_s
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 STREAMS = ("reach", "discovery", "safety")
 SINGLE = ("slim.critics=sum",)
@@ -26,67 +30,101 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "slim": (),
     "slim_metric": METRIC,
     "single": SINGLE,
-    "single_metric": (*SINGLE, *METRIC),
-    "discovery_only": ("slim.weights={discovery: 1.0}",),
-    "no_reach": ("slim.weights={discovery: 1.0, safety: 1.0}",),
     "no_safety": ("slim.weights={reach: 1.0, discovery: 1.0}",),
+    "single_metric": (*SINGLE, *METRIC),
+    "no_reach": ("slim.weights={discovery: 1.0, safety: 1.0}",),
+    "discovery_only": ("slim.weights={discovery: 1.0}",),
     "diayn": DIAYN,
     "lsd": ("slim.discovery=lsd", OWN_UNITS),
     "metra": ("slim.discovery=metra", OWN_UNITS),
 }
-for _stream, _factor in itertools.product(STREAMS, (0.1, 10.0)):
-    _units = f"slim.units={{{_stream}: {_factor}}}"
-    VARIANTS[f"{_stream}_x{_factor:g}"] = (_units,)
-    VARIANTS[f"single_{_stream}_x{_factor:g}"] = (*SINGLE, _units)
-# Weights of reach, discovery and safety; only their ratios matter to one critic.
-TRIALS = tuple(itertools.product((0.3, 1.0), (3.0, 10.0, 30.0), (0.1, 0.3, 1.0)))
+FACTORS = (0.1, 10.0)
+SCALES: dict[str, tuple[str, ...]] = {}
+for _critics, _stream, _factor in itertools.product((SINGLE, ()), STREAMS, FACTORS):
+    _name = f"{'single_' if _critics else ''}{_stream}_x{_factor:g}"
+    SCALES[_name] = (*_critics, f"slim.units={{{_stream}: {_factor}}}")
+TUNED = "single_tuned"
+FIRST_SEED = 10  # settings were chosen on seeds 0 and 1
+# Weights of discovery and safety beside reach; the spreads of their advantages suggest 5 and 4.
+TRIALS = tuple(itertools.product((2.0, 5.0, 15.0), (0.3, 1.0, 4.0)))
 SEARCH_SEED = 1000
+COLOURS = {"slim": "#2e86ab", "single": "#e07a1f"}
 
 
-def measure(variant: str, overrides: tuple[str, ...], seed: int, steps: int, folder: str) -> dict:
-    """Run the launch file with overrides and give a row."""
-    out = f"{folder}/{variant}-{seed}"
-    line = [*overrides, f"training.steps={steps}", f"seed={seed}", f"out={out}"]
-    begin = time.monotonic()
-    launch.execute(launch.read(launch.find("slim_tabletop"), line))
-    summary = json.loads((Path(out) / "summary.json").read_text())
-    kept = ("steps", "coverage", "final_coverage", "lift_share", "violations_per_episode")
-    return {
-        "variant": variant,
-        "seed": seed,
-        **{name: summary[name] for name in kept},
-        "wall_s": round(time.monotonic() - begin, 1),
-    }
+def measure(variants: dict[str, Iterable[str]], seeds: range, steps: int) -> Iterator[dict]:
+    """Run the launch file with overrides; give a row for every variant and seed, as they end."""
+    runs = {
+        f"slim/{steps}/{variant}-{seed}": (
+            "slim_tabletop", *overrides, f"training.steps={steps}", f"seed={seed}"
+        )
+        for seed in seeds
+        for variant, overrides in variants.items()
+    }  # fmt: skip
+    for name, directory in run_all(runs):
+        variant, seed = Path(name).name.rsplit("-", 1)
+        found = summary(directory)
+        kept = ("steps", "coverage", "final_coverage", "lift_share", "violations_per_episode")
+        yield {
+            "variant": variant,
+            "seed": int(seed),
+            **{key: found[key] for key in kept},
+            "wall_s": training_s(directory),
+        }
 
 
-def tuned(steps: int, folder: str) -> tuple[str, ...]:
+def tuned(steps: int) -> tuple[str, ...]:
     """Search weights of a single critic; give the overrides with the most coverage and lifts."""
+    trials = {}
+    for discovery, safety in TRIALS:
+        weights = f"slim.weights={{reach: 1.0, discovery: {discovery}, safety: {safety}}}"
+        trials[f"single_trial_{discovery:g}_{safety:g}"] = (*SINGLE, weights)
+    rows = []
+    for row in measure(trials, range(SEARCH_SEED, SEARCH_SEED + 1), steps):
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    best = max(rows, key=lambda row: row["coverage"] + row["lift_share"])
+    return trials[best["variant"]]
 
-    def score(numbered: tuple[int, tuple[str, ...]]) -> float:
-        i, overrides = numbered
-        row = measure(f"single_trial_{i}", overrides, SEARCH_SEED, steps, folder)
-        print(json.dumps({**row, "overrides": overrides}), flush=True)
-        return row["coverage"] + row["lift_share"]
 
-    trials = [
-        (*SINGLE, "slim.weights=" + json.dumps(dict(zip(STREAMS, weights, strict=True))))
-        for weights in TRIALS
-    ]
-    return max(enumerate(trials), key=score)[1]
+def draw(rows: list[dict], path: Path) -> None:
+    """Draw coverage and lifts of both kinds of critics under all scales, a mark for each seed."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    ticks = ["as it is", *(f"{stream} x{factor:g}" for stream in STREAMS for factor in FACTORS)]
+    for axes, what in zip(figure.subplots(1, 2), ("coverage", "lift_share"), strict=True):
+        for shift, (kind, colour) in zip((-0.13, 0.13), COLOURS.items(), strict=True):
+            prefix = "single_" if kind == "single" else ""
+            names = [kind, *(prefix + tick.replace(" ", "_") for tick in ticks[1:])]
+            values = [[row[what] for row in rows if row["variant"] == name] for name in names]
+            for x, found in enumerate(values):
+                axes.plot([x + shift] * len(found), found, ".", color=colour, alpha=0.6)
+                axes.plot(x + shift, np.mean(found), "_", color=colour, ms=14, mew=2)
+            axes.axhspan(min(values[0]), max(values[0]), color=colour, alpha=0.1, lw=0)
+            label = "a critic each" if kind == "slim" else "one critic of the sum"
+            axes.plot([], [], "_", color=colour, ms=14, mew=2, label=label)
+        axes.set_xticks(range(len(ticks)), ticks, rotation=30, ha="right")
+        axes.set(ylim=(0, 1))
+        axes.set_title(what.replace("_", " "), loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.suptitle("One reward in other units: a mark per seed, the mean, and the band of "
+                    "rewards as they are", x=0.01, ha="left", fontsize=11)  # fmt: skip
+    figure.savefig(path, dpi=110)
 
 
 def main(seeds: int, steps: int, names: list[str]) -> None:
-    """Measure every variant with every seed, one after the other."""
-    with tempfile.TemporaryDirectory() as folder:
-        variants = {name: VARIANTS[name] for name in names if name in VARIANTS}
-        if "single_tuned" in names:
-            variants["single_tuned"] = tuned(steps, folder)
-        for seed in range(seeds):
-            for name, overrides in variants.items():
-                row = measure(name, overrides, seed, steps, folder)
-                print(json.dumps(row), flush=True)
+    """Measure every variant with every seed, all variants with one seed after the other."""
+    variants = {name: (VARIANTS | SCALES)[name] for name in names if name != TUNED}
+    if TUNED in names:
+        variants[TUNED] = tuned(steps)
+    rows = []
+    for row in measure(variants, range(FIRST_SEED, FIRST_SEED + seeds), steps):
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    if {"slim", "single", *SCALES} <= set(names):
+        draw(rows, FOLDER / "slim_scales.png")
 
 
 if __name__ == "__main__":
-    seeds, steps, *names = [*sys.argv[1:], *["5", "5000000"][len(sys.argv) - 1 :]]
-    main(int(seeds), int(steps), names or [*VARIANTS, "single_tuned"])
+    seeds, steps, *names = [*sys.argv[1:], *["5", "2000000"][len(sys.argv) - 1 :]]
+    main(int(seeds), int(steps), names or [*VARIANTS, *SCALES, TUNED])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -95,6 +96,30 @@ def _paths(episodes: Sequence[Episode], interface: Spec, config: MeasureConfig) 
     return [episode.observations["state"][:, position] for episode in episodes]
 
 
+def skill_paths(
+    episodes: Sequence[Episode], interface: Spec, config: MeasureConfig
+) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
+    """Give the object's paths [T + 1, 3], metres, colours uint8 [M, 3] of their skills, and labels.
+
+    Colours are those of ``draw_skill_map``.
+    """
+    skills = _skills(episodes, interface)
+    colours = colormaps["hsv"](_angle(skills) / (2 * np.pi) + 0.5, bytes=True)[:, :3]
+    labels = ["z = " + ", ".join(f"{entry:.2f}" for entry in z) for z in skills]
+    return _paths(episodes, interface, config), colours, labels
+
+
+def _skills(episodes: Sequence[Episode], interface: Spec) -> np.ndarray:
+    """Give the skills z [M, Z] of the episodes."""
+    skill = interface.observations["state"].index("skill")
+    return np.stack([episode.observations["state"][0, skill] for episode in episodes])
+
+
+def _angle(skills: np.ndarray) -> np.ndarray:
+    """Give the direction [M] of z's first two entries, radians; of a single entry z itself."""
+    return np.arctan2(skills[:, 1], skills[:, 0]) if skills.shape[1] > 1 else skills[:, 0]
+
+
 # pictures
 
 
@@ -106,8 +131,7 @@ def draw_skill_map(
     Skills of more than two entries show their first two as the colour, the third below.
     """
     paths = _paths(episodes, interface, config)
-    skill = interface.observations["state"].index("skill")
-    skills = np.stack([episode.observations["state"][0, skill] for episode in episodes])  # [M, Z]
+    skills = _skills(episodes, interface)  # [M, Z]
     moved = np.stack([p[-1] - p[0] for p in paths])  # [M, 3]
     lifted = np.array([episode.success for episode in episodes])
     figure = Figure(figsize=(11, 5), layout="constrained")
@@ -123,9 +147,8 @@ def draw_skill_map(
 def _draw_displacements(
     axes: Any, moved: np.ndarray, skills: np.ndarray, lifted: np.ndarray
 ) -> None:
-    angle = np.arctan2(skills[:, 1], skills[:, 0]) if skills.shape[1] > 1 else skills[:, 0]
     axes.quiver(
-        np.zeros(len(moved)), np.zeros(len(moved)), moved[:, 0], moved[:, 1], angle,
+        np.zeros(len(moved)), np.zeros(len(moved)), moved[:, 0], moved[:, 1], _angle(skills),
         cmap="hsv", clim=(-np.pi, np.pi), angles="xy", scale_units="xy", scale=1, width=0.003,
     )  # fmt: skip
     ends = moved[lifted]

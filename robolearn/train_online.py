@@ -96,7 +96,7 @@ def online(
     on_update: Callable[[int, dict[str, float]], None] | None = None,
     on_checkpoint: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Let a learner act and improve by turns.
+    """Let a learner act and improve by turns; "progress" in a rollout is the share that is over.
 
     ``on_update(updates, scalars)`` is called after each update, ``on_checkpoint(progress)`` after
     every ``checkpoint_updates`` of them and after the last. There the environments are given new
@@ -111,7 +111,7 @@ def online(
     for update in range(progress.updates if progress else 0, total):
         first_step = update * config.horizon
         rollout, observation = collect(env, learner, observation, config.horizon, tally, first_step)
-        info = learner.update(_on_device(rollout, learner.device))
+        info = learner.update(_on_device(rollout, learner.device) | {"progress": update / total})
         if on_update is not None:
             on_update(update + 1, tally.read() | info)
         if (update + 1) % config.checkpoint_updates == 0 or update + 1 == total:

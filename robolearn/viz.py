@@ -9,6 +9,7 @@ Entities
     action, observation/GROUP      scalars, named by the Spec; "eef_pos_x" is "x" of eef_pos
     reward/total, reward/TERM      scalars
     score/NAME                     scalars, with .../threshold and .../incompatible (marked steps)
+    skills/paths, skills/ends      where objects went, a line and a point each, in colours
     episodes                       one line of text where an episode begins
 
 Timelines: ``episode``; ``step`` and ``time`` (simulated) run on from one episode to the next, so
@@ -76,6 +77,7 @@ class Viewer:
         self._moving: dict[int, str] = {}
         self._model: Any = None
         self._eye: rrb.EyeControls3D | None = None
+        self._has_paths = False
         self._known: dict[EntityPath, None] = {}  # entities so far, in order
         self._views: list[EntityPath] = []  # what the layout shows
         self._episode, self._step, self._begun = -1, 0, False
@@ -148,6 +150,23 @@ class Viewer:
         if self._episode < 0:  # the first moment has no poses unless somebody gives them
             self._put(viz_entries.poses(data, self._bodies), wait=True)
 
+    def log_paths(
+        self, paths: Sequence[np.ndarray], colours: np.ndarray, labels: Sequence[str]
+    ) -> None:
+        """Draw paths [T, 3], metres, of the world, each in a colour [M, 3] of uint8, at all times.
+
+        Labels, one for each, are shown where the paths end, when they are pointed at.
+        """
+        ends = np.stack([path[-1] for path in paths])
+        lines = rr.LineStrips3D(paths, colors=colours, radii=rr.Radius.ui_points(1.0))
+        self._log_static(("skills", "paths"), lines)
+        points = rr.Points3D(
+            ends, colors=colours, labels=labels, show_labels=False, radii=rr.Radius.ui_points(3.0)
+        )
+        self._log_static(("skills", "ends"), points)
+        self._has_paths = True
+        self._stream.send_blueprint(layout(self._views, self._eye, skills=True))
+
     def begin_episode(self, text: str = "", data: Any = None) -> None:
         """Begin an episode; ``text`` says which; ``data`` (MjData) holds the first poses."""
         self._step += self._episode >= 0
@@ -218,7 +237,7 @@ class Viewer:
         views = dict.fromkeys(path[:2] for path in self._known)
         if list(views) != self._views:  # somebody who has moved the views keeps them otherwise
             self._views = list(views)
-            self._stream.send_blueprint(layout(self._views, self._eye))
+            self._stream.send_blueprint(layout(self._views, self._eye, self._has_paths))
 
     def _log_static(self, path: EntityPath, *what: rr.AsComponents) -> None:
         self._stream.log(rr.new_entity_path(list(path)), *what, static=True, strict=True)
@@ -313,8 +332,12 @@ def _score_style(path: EntityPath) -> rr.SeriesLines | rr.SeriesPoints:
     return rr.SeriesLines(colors=BLUE, widths=1.5, names=path[-1])
 
 
-def layout(paths: Sequence[EntityPath], eye_controls: Any = None) -> rrb.Blueprint:
-    """Lay out what there is: the scene at the left; cameras, scores and actions at the right."""
+def layout(
+    paths: Sequence[EntityPath], eye_controls: Any = None, skills: bool = False
+) -> rrb.Blueprint:
+    """Lay out what there is: the scene at the left, with a page for paths of skills if there are
+    some; cameras, scores and actions at the right.
+    """
 
     def views(root: str, kind: Any, note: str = "", **options: Any) -> list[Any]:
         return [
@@ -333,6 +356,9 @@ def layout(paths: Sequence[EntityPath], eye_controls: Any = None) -> rrb.Bluepri
         rrb.TimeSeriesView(origin="reward", name="reward"),
     )
     scene = rrb.Spatial3DView(origin="world", name="scene", eye_controls=eye_controls)
+    if skills:
+        both = {"contents": ["/world/**", "/skills/**"], "eye_controls": eye_controls}
+        scene = rrb.Tabs(rrb.Spatial3DView(origin="/", name="skills", **both), scene)
     episodes = rrb.TextLogView(origin="episodes", name="episodes")
     shares = [2] * bool(cameras) + [1] * len(scores) + [2]
     right = [rrb.Horizontal(*cameras)] * bool(cameras) + scores + [numbers]

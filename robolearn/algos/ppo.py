@@ -73,6 +73,8 @@ class PPOConfig:
     """Step size of Adam; the first one, if it follows the divergence."""
     target_kl: float | None = 0.01
     """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
+    final_kl: float | None = None
+    """The same at the end of the training, if it shall change on the way, geometrically."""
     value_weight: float = 0.5
     """Weight of the value loss, c1."""
     entropy_weight: float = 0.0
@@ -92,10 +94,17 @@ class PPOConfig:
             minibatch=self.minibatch >= 1,
             learning_rate=self.learning_rate > 0.0,
             target_kl=self.target_kl is None or self.target_kl > 0.0,
+            final_kl=self.final_kl is None or (self.target_kl is not None and self.final_kl > 0.0),
             value_weight=self.value_weight >= 0.0,
             entropy_weight=self.entropy_weight >= 0.0,
             gradient_clip=self.gradient_clip > 0.0,
         )
+
+    def aimed_kl(self, progress: float) -> float | None:
+        """Give the divergence to aim at when this share of the training is over."""
+        if self.target_kl is None or self.final_kl is None:
+            return self.target_kl
+        return self.target_kl ** (1 - progress) * self.final_kl**progress
 
 
 class ActorCritic(nn.Module):
@@ -151,7 +160,8 @@ class PPO:
     A rollout is a mapping of tensors: "observations" and "next_observations", themselves mappings
     with "state" [T, N, O]; "actions" [T, N, A], as ``sample`` gave them; "rewards" [T, N];
     "terminated" and "ended" bool [T, N]. A next observation is the one that its action led to, also
-    where the episode ended there.
+    where the episode ended there. "progress", if it is there, is the share of the training that is
+    over.
     """
 
     name = "ppo"
@@ -215,10 +225,8 @@ class PPO:
         info["kl"] = self.divergence(rows)
         scalars = {name: value.item() for name, value in info.items()}
         scalars["learning_rate"] = self._learning_rate
-        if self.config.target_kl is not None:
-            self._learning_rate = learning_rate_for(
-                scalars["kl"], self.config.target_kl, self._learning_rate
-            )
+        if (aim := self.config.aimed_kl(rollout.get("progress", 0.0))) is not None:
+            self._learning_rate = learning_rate_for(scalars["kl"], aim, self._learning_rate)
         self.network.normaliser.update(rollout["observations"]["state"])
         return scalars
 

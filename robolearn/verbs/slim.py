@@ -17,7 +17,7 @@ from robolearn.registry import load
 from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
 from robolearn.skill_env import SkillEnv
-from robolearn.skills import MeasureConfig, draw_critics, draw_skill_map, skill_metrics
+from robolearn.skills import MeasureConfig, draw_critics, draw_skill_map, skill_metrics, skill_paths
 from robolearn.train_online import OnlineConfig
 from robolearn.types import Episode, Policy
 from robolearn.verbs.ppo import train
@@ -50,6 +50,8 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
         learner = train(SLIM(env.interface, config.slim, run.seed), env, config.training, run)
     with contextlib.closing(_make(config.measured_in or config.env, config)) as stage:
         episodes = run_skills(learner, stage, config, run)
+    if run.viewer is not None:
+        run.viewer.log_paths(*skill_paths(episodes, env.interface, config.measure))
     title = f"SLIM on {config.env.name}, seed {run.seed}"
     draw_skill_map(episodes, env.interface, config.measure, title, run.path("report.png"))
     draw_critics(run.path("metrics.jsonl"), learner.heads, title, run.path("critics.png"))

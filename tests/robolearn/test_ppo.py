@@ -156,6 +156,19 @@ def test_the_step_size_follows_the_divergence():
     assert infos[1]["learning_rate"] == infos[0]["learning_rate"] == SMALL.learning_rate
 
 
+def test_the_divergence_aimed_at_may_change_on_the_way():
+    config = PPOConfig(widths=(16,), target_kl=0.04, final_kl=0.01)
+    assert [config.aimed_kl(share) for share in (0, 0.5, 1)] == pytest.approx([0.04, 0.02, 0.01])
+    assert PPOConfig(target_kl=0.04).aimed_kl(0.5) == 0.04
+    assert PPOConfig(target_kl=None).aimed_kl(0.5) is None
+    rates = []
+    for share in (0.0, 1.0):  # far apart, so that one is too high and the other too low to reach
+        learner = PPO(interface(), PPOConfig(widths=(16,), target_kl=9.0, final_kl=1e-9))
+        rates.append(learner.update(rollout(learner, 0) | {"progress": share})["learning_rate"])
+        rates.append(learner.update(rollout(learner, 1) | {"progress": share})["learning_rate"])
+    assert rates[1] == pytest.approx(1.5 * rates[0]) and rates[3] == pytest.approx(rates[2] / 1.5)
+
+
 def test_the_seed_decides_everything():
     assert trained(0)[1] == trained(0)[1]
     assert trained(0)[1] != trained(1)[1]
@@ -185,7 +198,7 @@ def test_weights_of_another_network_are_refused():
     [
         ("widths", ()), ("widths", (0,)), ("initial_std", 0.0), ("gamma", 1.1), ("lam", -0.1),
         ("clip", 0.0), ("epochs", 0), ("minibatch", 0), ("learning_rate", float("nan")),
-        ("target_kl", 0.0), ("value_weight", -1.0), ("entropy_weight", -1.0),
+        ("target_kl", 0.0), ("final_kl", 0.0), ("value_weight", -1.0), ("entropy_weight", -1.0),
         ("gradient_clip", 0.0),
     ],
 )  # fmt: skip

@@ -139,13 +139,14 @@ def test_what_is_not_finite_is_named_with_its_environment_and_step(what):
 
 
 SMALL = PPOConfig(widths=(16,), minibatch=32, epochs=4, gamma=0.9, learning_rate=3e-3)
+CHANGING = dataclasses.replace(SMALL, target_kl=0.04, final_kl=0.01)
 LENGTH = OnlineConfig(steps=12 * 3 * 8, horizon=8, checkpoint_updates=4)
 
 
 def train(learner=None, stop_after=None, progress=None):
     """Train, and give the learner, what was logged by update, and all checkpoints."""
     env = Reaching()
-    learner = learner or PPO(env.interface, SMALL, seed=1)
+    learner = learner or PPO(env.interface, CHANGING, seed=1)
     log, checkpoints = {}, []
 
     def on_update(updates, info):
@@ -175,7 +176,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit():
     _, first_log, kept = train(stop_after=7)
     progress, weights, state = kept[-1]
     assert progress["updates"] == 4 and any(progress["lengths"])  # in the middle of episodes
-    learner = PPO(Reaching().interface, SMALL, seed=99)
+    learner = PPO(Reaching().interface, CHANGING, seed=99)
     learner.load_state_dict(weights)
     learner.load_training_state(state)
     resumed, second_log, _ = train(learner, progress=Progress(**progress))

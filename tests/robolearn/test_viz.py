@@ -302,6 +302,21 @@ def test_the_layout_shows_what_there_is():
     assert [str(name).split(" ")[0] for name in right[1:3]] == ["M", "L"]
     assert [view.name for view in page[1].contents[0].contents] == ["front"]
     assert page[0].contents[0].origin == "world"
+    tabs = viz.layout(paths, skills=True).root_container.contents[0].contents[0]
+    assert [view.name for view in tabs.contents] == ["skills", "scene"]
+    assert tabs.contents[0].contents == ["/world/**", "/skills/**"]
+
+
+def test_paths_stand_in_the_scene_at_all_times(tmp_path):
+    paths = [np.arange(12.0).reshape(4, 3), np.zeros((2, 3))]
+    colours = np.array([[255, 0, 0], [0, 255, 0]], np.uint8)
+    with Viewer(tmp_path / "r.rrd") as viewer:
+        viewer.log_paths(paths, colours, ["z = 1", "z = 2"])
+    recording = Recording(tmp_path / "r.rrd")
+    assert recording.values["/skills/paths", "strips"] == {None: [path.tolist() for path in paths]}
+    ends = recording.series("/skills/ends", "positions")[1][0]
+    np.testing.assert_array_equal(ends, [paths[0][-1], paths[1][-1]])
+    assert recording.series("/skills/ends", "labels")[1].tolist() == [["z = 1", "z = 2"]]
 
 
 def step(t=0, image=None):
