@@ -126,5 +126,5 @@ def main(seeds: int, steps: int, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    seeds, steps, *names = [*sys.argv[1:], *["5", "2000000"][len(sys.argv) - 1 :]]
+    seeds, steps, *names = [*sys.argv[1:], *["5", "3000000"][len(sys.argv) - 1 :]]
     main(int(seeds), int(steps), names or [*VARIANTS, *SCALES, TUNED])
