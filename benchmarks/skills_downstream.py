@@ -2,25 +2,25 @@
 
     python benchmarks/skills_downstream.py [skills] [seeds] [steps] [task ...]
 
-Prints JSON lines. ``skills`` are a run of ``slim_tabletop`` (a folder of them: the newest), or
-"scripted". Every task is a launch file; ``steps`` are the control steps that PPO may learn from,
-with skills (``..._skills``: those within a held skill count) and without (``..._scratch``), on the
-same environment and reward. "curve" is the share of the episodes that end in success while
-learning, over control steps, as means of WINDOW updates; ``steps_to_80`` is where it first is 80%.
-The curves are drawn as ``runs/skills_downstream.png``.
+Prints JSON lines. ``skills`` are a run of ``slim_tabletop``, in whose name {seed} stands for the
+seed; by default those of ``benchmarks/slim.py``, so that every seed has skills of its own. Every
+task is a launch file; ``steps`` are the control steps that PPO may learn from, with skills
+(``..._skills``: those within a held skill count) and without (``..._scratch``), on the same
+environment and reward. "curve" is the share of the episodes that end in success while learning,
+over control steps, as means of WINDOW updates; ``steps_to_80`` is where it first is 80%. The curves
+are drawn as ``runs/benchmarks/skills_downstream.png``. What has been measured is not measured
+again: ``many_runs``.
 """
 
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from many_runs import FOLDER, run_all, summary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from robolearn import launch
 from robolearn.curves import read_curve, smooth
 
 SCRATCH = (
@@ -38,24 +38,15 @@ TASKS: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> launch file, overri
     "pose_scratch": ("skills_pose", SCRATCH),
 }
 LEARNT = ("position_skills", "position_scratch", "pose_skills", "pose_scratch")
+FIRST_SEED = 10  # as in ``benchmarks/slim.py``
 WINDOW, POINTS = 5, 100  # updates that are averaged, points of a curve that are kept
 COLOURS = {"skills": "#2e86ab", "scratch": "#e07a1f"}
 
 
-def measure(task: str, skills: str, seed: int, steps: int, folder: str) -> dict:
-    """Run the launch file of a task and give a row."""
-    name, overrides = TASKS[task]
-    out = Path(folder) / f"{task}-{seed}"
-    line = [f"skills={skills}", *overrides, f"seed={seed}", f"out={out}"]
-    if task in LEARNT:
-        line.append(f"training.steps={steps}")
-    begin = time.monotonic()
-    launch.execute(launch.read(launch.find(name), line))
-    row = {"task": task, "seed": seed, "skills": skills}
-    row |= json.loads((out / "summary.json").read_text())
-    if task in LEARNT:
-        row |= curve(out / "metrics.jsonl")
-    return row | {"wall_s": round(time.monotonic() - begin, 1)}
+def row(task: str, seed: int, skills: str, directory: Path) -> dict:
+    """Say what a run came to."""
+    found = {"task": task, "seed": seed, "skills": skills, **summary(directory)}
+    return found | curve(directory / "metrics.jsonl") if task in LEARNT else found
 
 
 def curve(metrics: Path) -> dict:
@@ -86,23 +77,29 @@ def draw(rows: list[dict], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
         axes.legend(handles.values(), handles.keys(), frameon=False)
-    path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 def main(skills: str, seeds: int, steps: int, tasks: list[str]) -> None:
-    """Measure every task with every seed, one after the other."""
+    """Measure every task with every seed."""
+    runs = {}
+    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+        for task in tasks:
+            name, overrides = TASKS[task]
+            line = [name, f"skills={skills.format(seed=seed)}", *overrides, f"seed={seed}"]
+            if task in LEARNT:
+                line.append(f"training.steps={steps}")
+            runs[f"skills_downstream/{steps}/{task}-{seed}"] = line
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in range(seeds):
-            for task in tasks:
-                rows.append(measure(task, skills, seed, steps, folder))
-                print(json.dumps(rows[-1]), flush=True)
+    for name, directory in run_all(runs):
+        task, seed = Path(name).name.rsplit("-", 1)
+        rows.append(row(task, int(seed), skills.format(seed=seed), directory))
+        print(json.dumps(rows[-1]), flush=True)
     if any("curve" in row for row in rows):
-        draw(rows, Path("runs/skills_downstream.png"))
+        draw(rows, FOLDER / "skills_downstream.png")
 
 
 if __name__ == "__main__":
-    defaults = ["runs/slim_tabletop", "3", "1000000"]
+    defaults = ["runs/benchmarks/slim/3000000/slim-{seed}", "3", "1000000"]
     skills, seeds, steps, *tasks = [*sys.argv[1:], *defaults[len(sys.argv) - 1 :]]
     main(skills, int(seeds), int(steps), tasks or list(TASKS))
