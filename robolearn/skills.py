@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from robolearn.curves import RAW, read_curve, smooth
 from robolearn.errors import require_in_range
@@ -177,14 +178,15 @@ def draw_critics(metrics: Path, heads: Sequence[str], title: str, path: Path) ->
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (what, called) in zip(figure.subplots(2, 2).flat, CURVES.items(), strict=True):
-        for head, colour in zip(heads, COLOURS, strict=False):
+        for order, (head, colour) in enumerate(zip(heads, COLOURS, strict=False)):
             steps, values = read_curve(metrics, f"{what}/{head}")
             largest = 1.0 if what == "gradient_share" else np.abs(values).max(initial=1e-12)
             label = head if what == "gradient_share" else f"{head} / {largest:.2g}"
-            axes.plot(steps, values / largest, color=RAW, linewidth=0.7)
-            axes.plot(steps, smooth(values / largest, 10), color=colour, label=label)
+            axes.plot(steps, values / largest, color=RAW, linewidth=0.7, zorder=1)
+            mean = smooth(values / largest, max(1, len(values) // 50))
+            axes.plot(steps, mean, color=colour, label=label, zorder=2 + order)
         axes.set_title(called, fontsize=10, loc="left")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))  # 1.5 M
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
