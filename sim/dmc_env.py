@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 
@@ -19,6 +18,7 @@ from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
 from sim.options import as_tuple, choose, parse, whole_number
 from sim.physics import Physics, divergence, refresh
+from sim.physics_env import PhysicsEnv
 from sim.rendering import Cameras, gl_environment
 from sim.spaces import ActionRange, Columns, checked_action, flat_names, interface_spaces
 
@@ -59,14 +59,12 @@ def names() -> list[str]:
     return sorted(f"{domain}-{task}" for domain, task in _import_suite().ALL_TASKS)
 
 
-class DmcEnv(gymnasium.Env):
+class DmcEnv(PhysicsEnv):
     """One task of the suite; see ``robolearn.types.Environment``.
 
     ``model`` and ``data`` are MuJoCo's own, ``dm_physics`` is dm_control's view of them. A state
     [S] is mjSTATE_INTEGRATION, the model entries that resets change, and the number of steps taken.
     """
-
-    metadata = {"render_modes": []}
 
     def __init__(self, name: str, options: DmcOptions) -> None:
         where = f"dmc/{name}"
@@ -109,21 +107,6 @@ class DmcEnv(gymnasium.Env):
     def show_in(self, state: np.ndarray) -> None:
         """Write the state entries of observations into an array float32 [O] from now on."""
         self._state, self._columns = state, Columns(self.keys, self._observations(), state)
-
-    @property
-    def mujoco_state_size(self) -> int:
-        """How many leading entries of a state are time, qpos and qvel."""
-        return self.physics.mujoco_state_size
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
-        super().reset(seed=seed)
-        if options and "state" in options:
-            return self.set_state(options["state"]), {}
-        self.restart(int(self.np_random.integers(2**32)))
-        return self._observe(), {}
 
     def restart(self, seed: int) -> None:
         """Begin the episode that a seed draws; show nothing."""
@@ -169,17 +152,6 @@ class DmcEnv(gymnasium.Env):
             terminated, truncated = False, True
         self._columns.write(self._observations())
         return reward, terminated, truncated, reward >= self.success_reward, error
-
-    def get_state(self) -> np.ndarray:
-        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
-        return np.append(self.physics.get_state(), self._steps)
-
-    def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` of an environment with the same options gave."""
-        state = self.physics.checked(state, self.physics.size + 1)
-        self.physics.set_state(state[:-1])
-        self._steps = int(state[-1])
-        return self._observe()
 
     def close(self) -> None:
         """Free the simulator and the renderer; calling it again does nothing."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 
@@ -16,6 +15,7 @@ from sim.mujoco_start import EpisodeStart
 from sim.mujoco_task import MujocoTask, Quantity, task_from
 from sim.options import parse, require_positive, whole_number
 from sim.physics import Physics, refresh
+from sim.physics_env import PhysicsEnv
 from sim.rendering import Cameras
 from sim.spaces import ActionRange, checked_action, flat_names, interface_spaces
 
@@ -58,15 +58,13 @@ def names() -> list[str]:
     return []
 
 
-class MujocoEnv(gymnasium.Env):
+class MujocoEnv(PhysicsEnv):
     """One model with one task; see ``robolearn.types.Environment``.
 
     The action is the model's controls, [-1, 1] stretched to each actuator's ``ctrlrange`` (as it is
     where there is none). A state [S] is mjSTATE_INTEGRATION, the model entries that resets change,
     and the number of steps taken.
     """
-
-    metadata = {"render_modes": []}
 
     def __init__(
         self, model: mujoco.MjModel, task: MujocoTask, options: MujocoOptions, where: str
@@ -94,11 +92,6 @@ class MujocoEnv(gymnasium.Env):
         self.observation_space, self.action_space = interface_spaces(self.interface)
 
     @property
-    def mujoco_state_size(self) -> int:
-        """How many leading entries of a state are time, qpos and qvel."""
-        return self.physics.mujoco_state_size
-
-    @property
     def horizon(self) -> int:
         """Control steps after which an episode is truncated."""
         return self.task.horizon
@@ -108,16 +101,6 @@ class MujocoEnv(gymnasium.Env):
         self._begin(self.model, self.data, np.random.default_rng(seed))
         refresh(self.model, self.data)
         self._steps = 0
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
-        super().reset(seed=seed)
-        if options and "state" in options:
-            return self.set_state(options["state"]), {}
-        self.restart(int(self.np_random.integers(2**32)))
-        return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [A] in [-1, 1] for one control period.
@@ -141,17 +124,6 @@ class MujocoEnv(gymnasium.Env):
         observation = self._with_images(outcome.observation)
         reward, terminated = float(outcome.reward[0]), bool(outcome.failure[0])
         return observation, reward, terminated, truncated, info
-
-    def get_state(self) -> np.ndarray:
-        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
-        return np.append(self.physics.get_state(), self._steps)
-
-    def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` of an environment with the same options gave."""
-        state = self.physics.checked(state, self.physics.size + 1)
-        self.physics.set_state(state[:-1])
-        self._steps = int(state[-1])
-        return self._observe()
 
     def close(self) -> None:
         """Free the renderer; calling it again does nothing."""

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from robolearn.errors import UserError
@@ -23,6 +22,7 @@ from robolearn.types import Observation, Spec
 from sim.engine import ENGINES, ControlLoop
 from sim.options import as_tuple, choose, parse, require_positive, whole_number
 from sim.physics import Physics, refresh
+from sim.physics_env import PhysicsEnv
 from sim.rendering import Cameras, gl_environment
 from sim.robosuite_control import action_map, controller_config, describe
 from sim.robosuite_memory import Memory, forget_cached_updates
@@ -93,22 +93,20 @@ def names() -> list[str]:
     return sorted(REGISTERED_ENVS)
 
 
-class RobosuiteEnv(gymnasium.Env):
+class RobosuiteEnv(PhysicsEnv):
     """One robosuite task; see ``robolearn.types.Environment``.
 
     ``model`` and ``data`` are MuJoCo's own. A state [S] is mjSTATE_INTEGRATION, the model entries
     that resets change, and robosuite's memory.
     """
 
-    metadata = {"render_modes": []}
-
     def __init__(self, task: str, options: RobosuiteOptions) -> None:
         where = f"robosuite/{task}"
         self._options = options
         config, self._env = _build(task, options, where)
         self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
-        self._physics = Physics(self.model, self.data)
-        self._physics.watch([lambda seed=seed: self._restart(seed) for seed in range(3)])
+        self.physics = Physics(self.model, self.data)
+        self.physics.watch([lambda seed=seed: self.restart(seed) for seed in range(3)])
         keys = default_keys(self._env) if options.state is None else as_tuple(options.state)
         self._reader = StateReader(self._env, keys, where)
         self._cameras = Cameras(
@@ -121,7 +119,7 @@ class RobosuiteEnv(gymnasium.Env):
         self._loop = ControlLoop(self._env, engine)
         self._loop.step(np.zeros(self._env.action_dim))
         self._memory = Memory(self._env)
-        self._restart(MODEL_SEED)
+        self.restart(MODEL_SEED)
         self.interface = Spec(
             environment=where,
             observations={"state": self._reader.spec, **self._cameras.specs},
@@ -132,20 +130,13 @@ class RobosuiteEnv(gymnasium.Env):
         )
         self.observation_space, self.action_space = interface_spaces(self.interface)
 
-    @property
-    def mujoco_state_size(self) -> int:
-        """How many leading entries of a state are time, qpos and qvel."""
-        return self._physics.mujoco_state_size
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
-        super().reset(seed=seed)
-        if options and "state" in options:
-            return self.set_state(options["state"]), {}
-        self._restart(int(self.np_random.integers(2**32)))
-        return self._observe(), {}
+    def restart(self, seed: int) -> None:
+        """Begin the episode that a seed draws; show nothing."""
+        with seeded(seed) as generators:
+            choose_object(self._env, generators.numpy)
+            self._env.reset()
+        refresh(self.model, self.data)
+        forget_cached_updates(self._env)
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [A] in [-1, 1] for one control period.
@@ -156,7 +147,7 @@ class RobosuiteEnv(gymnasium.Env):
         """
         robosuite_action = self._action(checked_action(action, self.interface))
         self._loop.step(robosuite_action)
-        error = self._physics.divergence()
+        error = self.physics.divergence()
         refresh(self.model, self.data)
         self._env.timestep += 1
         reward, _, _ = self._env._post_action(robosuite_action)
@@ -170,13 +161,13 @@ class RobosuiteEnv(gymnasium.Env):
 
     def get_state(self) -> np.ndarray:
         """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
-        return np.concatenate([self._physics.get_state(), self._memory.get()])
+        return np.concatenate([self.physics.get_state(), self._memory.get()])
 
     def set_state(self, state: np.ndarray) -> Observation:
         """Restore what ``get_state`` of an environment with the same options gave."""
-        state = self._physics.checked(state, self._physics.size + self._memory.size)
-        self._physics.set_state(state[: self._physics.size])
-        self._memory.set(state[self._physics.size :])
+        state = self.physics.checked(state, self.physics.size + self._memory.size)
+        self.physics.set_state(state[: self.physics.size])
+        self._memory.set(state[self.physics.size :])
         name_object(self._env)
         forget_cached_updates(self._env)
         return self._observe()
@@ -190,13 +181,6 @@ class RobosuiteEnv(gymnasium.Env):
 
     def _observe(self) -> Observation:
         return {"state": self._reader.read(), **self._cameras.render()}
-
-    def _restart(self, seed: int) -> None:
-        with seeded(seed) as generators:
-            choose_object(self._env, generators.numpy)
-            self._env.reset()
-        refresh(self.model, self.data)
-        forget_cached_updates(self._env)
 
 
 def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, Any], Any]:

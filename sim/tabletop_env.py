@@ -13,12 +13,12 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from robolearn.errors import UserError
 from robolearn.types import Observation
 from sim.options import choose, parse
+from sim.physics_env import PhysicsEnv
 from sim.rendering import Cameras
 from sim.spaces import checked_action, interface_spaces
 from sim.tabletop import Tabletop
@@ -51,10 +51,8 @@ def kinds_of(name: str) -> list[str]:
     return kinds
 
 
-class TabletopEnv(gymnasium.Env):
+class TabletopEnv(PhysicsEnv):
     """One table; see ``robolearn.types.Environment``."""
-
-    metadata = {"render_modes": []}
 
     def __init__(self, kinds: list[str], options: TabletopOptions) -> None:
         self.tabletop = Tabletop(kinds, options, n=1, seen=True)
@@ -67,21 +65,6 @@ class TabletopEnv(gymnasium.Env):
         observations = interface.observations | self._cameras.specs
         self.interface = dataclasses.replace(interface, observations=observations)
         self.observation_space, self.action_space = interface_spaces(self.interface)
-
-    @property
-    def mujoco_state_size(self) -> int:
-        """How many leading entries of a state are time, qpos and qvel."""
-        return 1 + self.model.nq + self.model.nv
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
-        super().reset(seed=seed)
-        if options and "state" in options:
-            return self.set_state(options["state"]), {}
-        self.tabletop.restart(0, self.np_random)
-        return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action float32 [5] in [-1, 1] for one control period.
@@ -119,6 +102,9 @@ class TabletopEnv(gymnasium.Env):
     def close(self) -> None:
         """Free the renderer; calling it again does nothing."""
         self._cameras.close()
+
+    def _begin_episode(self) -> None:
+        self.tabletop.restart(0, self.np_random)
 
     def _observe(self) -> Observation:
         return {"state": self.tabletop.observe()[0], **self._cameras.render()}

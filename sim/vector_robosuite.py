@@ -40,7 +40,7 @@ def _parts(template: RobosuiteEnv) -> tuple:
         raise NotCovered(template._loop.fallback)
     if len(template.interface.observations) > 1:
         raise NotCovered("cameras")
-    if any(name.startswith("geom_") for name in template._physics._names):
+    if any(name.startswith("geom_") for name in template.physics._names):
         raise NotCovered("resets that change geoms")
     return (
         read_arms(robosuite, template._loop.engine == "fast"),
@@ -57,9 +57,9 @@ class RobosuiteVectorEnv(VectorEnv):
         super().__init__(template.interface, template.mujoco_state_size, n, threads)
         self._template, self._robosuite = template, template._env
         arms, grippers, self._task, self._reader = _parts(template)
-        lean, own = lean_model(self._robosuite), template._physics.changes_model
+        lean, own = lean_model(self._robosuite), template.physics.changes_model
         models = [copy.copy(lean.model) if own else lean.model for _ in range(n)]
-        self._slots = [Slot(template._physics, one, arms, grippers) for one in models]
+        self._slots = [Slot(template.physics, one, arms, grippers) for one in models]
         self._frame = Frame(lean, n, self._task.pairs)
         self._generators = [seeding.np_random()[0] for _ in range(n)]
 
@@ -74,7 +74,7 @@ class RobosuiteVectorEnv(VectorEnv):
             self._generators[i] = seeding.np_random(seed)[0]
 
     def _reset(self, i: int) -> None:
-        self._template._restart(int(self._generators[i].integers(2**32)))
+        self._template.restart(int(self._generators[i].integers(2**32)))
         self._take_over(i)
 
     def _take_over(self, i: int) -> None:
@@ -84,7 +84,7 @@ class RobosuiteVectorEnv(VectorEnv):
         slot.stepped = False
         load_memory(self._robosuite, slot.stepper.memory)
         mujoco.mj_resetData(slot.physics.model, slot.physics.data)
-        slot.physics.set_state(self._template._physics.get_state())
+        slot.physics.set_state(self._template.physics.get_state())
         self._frame.read(i, slot.physics.model, slot.physics.data)
 
     def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
