@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import reprlib
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ import pydantic
 
 from robolearn import strict_yaml
 from robolearn.errors import UserError, nearest
+from robolearn.settings import said
 
 Config = TypeVar("Config")
 Keys = tuple[str | int, ...]
@@ -92,8 +93,6 @@ def build(
         return adapter.validate_json(json.dumps({"": values}), strict=True)[""]
     except pydantic.ValidationError as error:
         raise UserError(_explain(error, cls, source, also_known)) from None
-    except UserError as error:  # from a dataclass' own __post_init__
-        raise UserError(f"{source.path}: {error}") from None
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -130,20 +129,36 @@ _UNKNOWN = "unexpected_keyword_argument"
 def _explain(
     error: pydantic.ValidationError, cls: type, source: Source, also_known: Iterable[str]
 ) -> str:
-    """Put the most telling fault into one line; a misspelt key also makes one that is missing."""
-    faults = error.errors(include_url=False)
-    fault = min(faults, key=lambda fault: fault["type"] != _UNKNOWN)
-    keys = fault["loc"][1:]  # without the dict around the dataclass
+    """Put the most telling fault into one line."""
+    fault = max(error.errors(include_url=False), key=_telling)
+    inside = fault["loc"][1:]  # without the dict around the dataclass
+    keys = tuple(key for key in inside if "[" not in str(key))  # or a choice's annotation
     name = ".".join(map(str, keys))
     if fault["type"] == "missing":
         return f"{source.where(keys[:-1])}: missing key '{name}'"
     if fault["type"] == _UNKNOWN:
         known = _known(cls, keys[:-1]) | (set(also_known) if len(keys) == 1 else set())
         return f"{source.where(keys)}: unknown key '{name}'{nearest(str(keys[-1]), known)}"
-    said = "Input should be 'key: value' lines" if "dataclass" in fault["type"] else fault["msg"]
-    said = said.removeprefix("Input ").removeprefix("Value error, ")
-    said = said.replace("a valid array", "a list, [a, b]")  # as YAML calls it
-    return f"{source.where(keys)}: {name} {said}, not {reprlib.repr(fault['input'])}"
+    if fault["type"] == "value_error":  # a UserError of a dataclass' own __post_init__
+        return _placed(str(fault["ctx"]["error"]), cls, source, keys)
+    if "dataclass" in fault["type"]:
+        fault["msg"] = "should be 'key: value' lines"
+    return f"{source.where(keys)}: {name} {said(fault)}"
+
+
+def _telling(fault: Mapping[str, Any]) -> tuple[bool, bool, int]:
+    """Say how much a fault tells: a misspelt key also makes one that is missing, for instance."""
+    named = fault["type"] != "literal_error" or isinstance(fault["input"], str)
+    return fault["type"] == _UNKNOWN, named, len(fault["loc"])
+
+
+def _placed(message: str, cls: type, source: Source, keys: Keys) -> str:
+    """Say where a message of the section at ``keys`` belongs, which may begin with a setting."""
+    setting = re.match(r"[\w.]*", message).group()
+    inside = tuple(setting.split("."))
+    if inside[0] in _known(cls, keys):
+        return f"{source.where((*keys, *inside))}: {'.'.join(map(str, (*keys, message)))}"
+    return f"{source.where(keys)}: {message}"
 
 
 def _known(cls: type, keys: Keys) -> set[str]:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the user can put right; the command line prints it as one line and exits with 2."""
 
 
@@ -23,10 +23,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(known)}" if known else ""
-
-
-def require_in_range(settings: object, **in_range: bool) -> None:
-    """Raise UserError that names the first of the ``settings``' attributes that is not in range."""
-    for name, right in in_range.items():
-        if not right:
-            raise UserError(f"{name}: {getattr(settings, name)} is out of range")

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from robolearn import checkpoint
 from robolearn.errors import SpecError, UserError
 from robolearn.registry import load
+from robolearn.rewards.base import Directed
 from robolearn.rewards.fixed import Metric, MetricConfig
-from robolearn.rewards.pose import Directed
 from robolearn.types import ArraySpec, Observation, Spec
 
 SCRIPTED = "scripted"  # instead of a run

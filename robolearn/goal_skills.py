@@ -8,37 +8,33 @@ and goes up. The same helps where a skill got stuck: it then begins anew from ab
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le, MinLen
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from robolearn.errors import UserError, nearest, require_in_range
+from robolearn.errors import UserError, nearest
 from robolearn.frozen_skills import FrozenSkills, goals_of
 from robolearn.rearrangement import PlannerConfig, plan
+from robolearn.settings import Settings
 from robolearn.types import Observation, Spec
 
 
 @dataclass(frozen=True)
-class LeaveConfig:
+class LeaveConfig(Settings):
     """When an object is left alone, and how. Raises UserError for a value out of range."""
 
-    near_m: float = 0.03
+    near_m: PositiveFloat = 0.03
     """Distance from its goal within which an object is well placed."""
-    patience_steps: int = 30
+    patience_steps: PositiveInt = 30
     """Control steps without that, after which it is left for a new attempt."""
-    steps: int = 8
+    steps: NonNegativeInt = 8
     """Control steps that leaving takes."""
-    action: dict[str, float] = field(default_factory=lambda: {"hand_z": 1.0, "gripper_close": -1.0})
+    action: dict[str, Annotated[float, Ge(-1), Le(1)]] = field(
+        default_factory=lambda: {"hand_z": 1.0, "gripper_close": -1.0}
+    )
     """Entries of the action that leave it, each in [-1, 1]; the others are 0."""
-
-    def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            near_m=self.near_m > 0.0,
-            patience_steps=self.patience_steps >= 1,
-            steps=self.steps >= 0,
-            action=all(-1.0 <= entry <= 1.0 for entry in self.action.values()),
-        )
 
     def vector(self, interface: Spec) -> np.ndarray:
         """Give the action [A]; UserError for an entry that it does not have."""
@@ -74,31 +70,23 @@ class Towards:
 
 
 @dataclass(frozen=True)
-class PathConfig:
+class PathConfig(Settings):
     """Where an object shall be when. Raises UserError for a value out of range."""
 
-    waypoints: Literal["circle"] | tuple[tuple[float, float, float], ...] = "circle"
+    waypoints: Literal["circle"] | Annotated[tuple[tuple[float, float, float], ...], MinLen(2)] = (
+        "circle"
+    )
     """Corners x, y, z of the path, metres above the centre of the table; or a shape with a name."""
     centre_m: tuple[float, float, float] = (0.0, 0.0, 0.025)
     """Middle of a shape with a name."""
-    radius_m: float = 0.1
+    radius_m: PositiveFloat = 0.1
     """Its size."""
-    speed_m_s: float = 0.05
+    speed_m_s: PositiveFloat = 0.05
     """How fast the goal goes along the path."""
-    wait_s: float = 3.0
+    wait_s: NonNegativeFloat = 3.0
     """How long it stays at the beginning, for the hand to come and the object to be brought."""
-    still_m: float = 0.02
+    still_m: NonNegativeFloat = 0.02
     """Distance from the goal within which the hand stays where it is: skills would run past it."""
-
-    def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            waypoints=self.waypoints == "circle" or len(self.waypoints) > 1,
-            radius_m=self.radius_m > 0.0,
-            speed_m_s=self.speed_m_s > 0.0,
-            wait_s=self.wait_s >= 0.0,
-            still_m=self.still_m >= 0.0,
-        )
 
     def corners(self) -> np.ndarray:
         """Give the path's corners [M, 3], metres."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
 
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.compatibility import (
@@ -26,40 +29,34 @@ from robolearn.algos.compatibility import (
 )
 from robolearn.conformal import cross_conformal_p_value
 from robolearn.demonstrations import Demonstration, checked, paired
-from robolearn.errors import UserError, nearest, require_in_range
+from robolearn.errors import UserError, nearest
 from robolearn.inference import CompiledEnsemble
+from robolearn.settings import ProperShare, Settings
 from robolearn.threads import one_thread
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
+class JudgeConfig(Settings):
     """How demonstrations are judged. Raises UserError for a value that makes no sense."""
 
-    false_rejection_rate: float = 0.05
+    false_rejection_rate: ProperShare = 0.05
     """Share alpha of the base operator's own demonstrations that may be rejected."""
     statistic: str = "worst_share"
     """What is compared: a name of ``compatibility.STATISTICS``."""
-    window: int = 30
+    window: PositiveInt = 30
     """Length of a window, steps: about as long as people take for one part of a movement."""
-    folds: int = 5
+    folds: Annotated[int, Ge(2)] = 5
     """Parts into which the base demonstrations are dealt: ensembles trained beside the main one."""
-    quantile: float = 0.95
+    quantile: ProperShare = 0.95
     """Share of held-out base pairs whose error is below lambda, and whose novelty is below eta."""
-    gripper_shift: int = 5
+    gripper_shift: NonNegativeInt = 5
     """Steps by which the gripper may switch early or late."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.statistic not in STATISTICS:
             hint = nearest(self.statistic, STATISTICS)
             raise UserError(f"statistic: unknown '{self.statistic}'{hint}")
-        require_in_range(
-            self,
-            false_rejection_rate=0.0 < self.false_rejection_rate < 1.0,
-            quantile=0.0 < self.quantile < 1.0,
-            window=self.window >= 1,
-            folds=self.folds >= 2,
-            gripper_shift=self.gripper_shift >= 0,
-        )
 
 
 @dataclass(frozen=True)

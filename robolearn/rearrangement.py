@@ -19,41 +19,37 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from robolearn.errors import UserError, require_in_range
+from robolearn.errors import UserError
+from robolearn.settings import Settings
 
 Arrangement = tuple[int, ...]  # [K], the spot of each object
 
 
 @dataclass(frozen=True)
-class PlannerConfig:
+class PlannerConfig(Settings):
     """Distances and costs of ``plan``. Raises UserError for a value out of range."""
 
-    placed_m: float = 0.045
+    placed_m: PositiveFloat = 0.045
     """An object as near to its goal need not be moved; no move is shorter."""
-    clearance_m: float = 0.08
+    clearance_m: PositiveFloat = 0.08
     """Distance between two objects' centres, below which they are in each other's way."""
-    move_m: float = 0.2
+    move_m: PositiveFloat = 0.2
     """Cost of every move: to reach for another object."""
-    blocked_m: float = 0.2
+    blocked_m: NonNegativeFloat = 0.2
     """Cost of every object on the way."""
     low_m: tuple[float, float] = (-0.15, -0.2)
     """Least x and y of the places to put something aside."""
     high_m: tuple[float, float] = (0.15, 0.2)
     """Greatest x and y."""
-    spacing_m: float = 0.1
+    spacing_m: PositiveFloat = 0.1
     """Distance between two such places."""
 
     def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            placed_m=self.placed_m > 0.0,
-            clearance_m=self.clearance_m > 0.0,
-            move_m=self.move_m > 0.0,
-            blocked_m=self.blocked_m >= 0.0,
-            high_m=all(low <= high for low, high in zip(self.low_m, self.high_m, strict=True)),
-            spacing_m=self.spacing_m > 0.0,
-        )
+        super().__post_init__()
+        if any(low > high for low, high in zip(self.low_m, self.high_m, strict=True)):
+            raise UserError(f"low_m: {self.low_m} is above high_m, {self.high_m}")
 
     def places(self) -> np.ndarray:
         """Give the places [M, 2] to put something aside: a grid."""

@@ -12,9 +12,11 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from robolearn.curves import RAW, read_curve, smooth
-from robolearn.errors import require_in_range
+from robolearn.errors import UserError
+from robolearn.settings import Settings
 from robolearn.types import Episode, Spec
 
 CURVES = {  # of every critic -> what it is called in a picture
@@ -27,12 +29,12 @@ COLOURS = ("#2e86ab", "#e07a1f", "#3a9d5d", "#8b5fbf")
 
 
 @dataclass(frozen=True)
-class MeasureConfig:
+class MeasureConfig(Settings):
     """How skills are measured. Raises UserError for a value out of range."""
 
-    episodes: int = 200
+    episodes: PositiveInt = 200
     """Each with a skill and a start of its own, which follow from the run's seed."""
-    horizon: int = 50
+    horizon: PositiveInt = 50
     """Longest episode, in control steps."""
     position: str = "cube_pos"
     """Entries of "state" that are the object's x, y, z, metres."""
@@ -40,22 +42,17 @@ class MeasureConfig:
     """Least x and y of the part of the table that the hand reaches."""
     high_m: tuple[float, float] = (0.2, 0.25)
     """Greatest x and y."""
-    cell_m: float = 0.02
+    cell_m: PositiveFloat = 0.02
     """Edge of the cells that are counted."""
     violations: tuple[str, ...] = ()
     """Names of the reward terms that count violations."""
-    recorded: int = 3
+    recorded: NonNegativeInt = 3
     """How many of the first episodes the viewer shows, if there is one."""
 
     def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            episodes=self.episodes >= 1,
-            horizon=self.horizon >= 1,
-            high_m=all(low < high for low, high in zip(self.low_m, self.high_m, strict=True)),
-            cell_m=self.cell_m > 0.0,
-            recorded=self.recorded >= 0,
-        )
+        super().__post_init__()
+        if any(low >= high for low, high in zip(self.low_m, self.high_m, strict=True)):
+            raise UserError(f"low_m: {self.low_m} is not below high_m, {self.high_m}")
 
 
 def coverage(points: np.ndarray, config: MeasureConfig) -> float:

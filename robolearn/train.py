@@ -8,9 +8,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from robolearn.errors import DataError, SpecError, require_in_range
+from robolearn.errors import DataError, SpecError
+from robolearn.settings import Settings, ShareBelowOne
 from robolearn.types import Learner, Spec
 
 Data = Mapping[str, Any]
@@ -39,23 +41,15 @@ class OfflineLearner(Learner, Protocol):
 
 
 @dataclass(frozen=True)
-class OfflineConfig:
+class OfflineConfig(Settings):
     """Length and batches of ``offline``. Raises UserError for a value out of range."""
 
-    epochs: int = 50
+    epochs: PositiveInt = 50
     """Passes over the training data."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Transitions in a member's batch."""
-    validation_share: float = 0.1
+    validation_share: ShareBelowOne = 0.1
     """Share of the episodes (at least one) that picks the best weights; 0 keeps the last ones."""
-
-    def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            epochs=self.epochs >= 1,
-            batch_size=self.batch_size >= 1,
-            validation_share=0.0 <= self.validation_share < 1.0,
-        )
 
 
 @dataclass(frozen=True)

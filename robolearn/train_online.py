@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 
-from robolearn.errors import DataError, require_in_range
+from robolearn.errors import DataError
+from robolearn.settings import Settings
 from robolearn.types import Learner, Observation, Spec, VectorEnvironment
 
 Rollout = dict[str, Any]
@@ -25,23 +27,15 @@ class OnPolicyLearner(Learner, Protocol):
 
 
 @dataclass(frozen=True)
-class OnlineConfig:
+class OnlineConfig(Settings):
     """Length of ``online`` and of its parts. Raises UserError for a value out of range."""
 
-    steps: int = 1_000_000
+    steps: PositiveInt = 1_000_000
     """Control steps to learn from, of all environments together."""
-    horizon: int = 128
+    horizon: PositiveInt = 128
     """Control steps of each environment between two updates."""
-    checkpoint_updates: int = 20
+    checkpoint_updates: PositiveInt = 20
     """Updates between two points from which a stopped training can go on."""
-
-    def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            steps=self.steps >= 1,
-            horizon=self.horizon >= 1,
-            checkpoint_updates=self.checkpoint_updates >= 1,
-        )
 
     def updates(self, environments: int) -> int:
         """Count the updates that ``steps`` are enough for, at least one."""

@@ -25,7 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError, SpecError, nearest
 
 Observation = dict[str, np.ndarray]
 
@@ -50,14 +50,18 @@ class ArraySpec:
                 raise SpecError(f"{len(values)} {what} for an array of shape {self.shape}")
 
     def index(self, prefix: str) -> np.ndarray:
-        """Give the positions [n] of all entries called ``prefix`` or ``prefix_*``, in order."""
+        """Give the positions [n] of all entries called ``prefix`` or ``prefix_*``, in order.
+
+        SpecError if there are none.
+        """
         found = [
             i
             for i, name in enumerate(self.names)
             if name == prefix or name.startswith(prefix + "_")
         ]
         if not found:
-            raise SpecError(f"no entry '{prefix}' among {', '.join(self.names)}")
+            known = {name.rpartition("_")[0] or name for name in self.names}
+            raise SpecError(f"no entry '{prefix}'{nearest(prefix, known)}")
         return np.asarray(found)
 
 

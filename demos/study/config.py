@@ -1,27 +1,20 @@
 """What a compatibility study is made of; ``demos/study/run.py`` says what it does."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import MinLen
+from pydantic import NonNegativeInt, PositiveInt
 
 from demos.operators import named_style, named_task
 from robolearn.algos.bc import BCConfig
 from robolearn.config import EnvConfig
-from robolearn.errors import UserError, require_in_range
+from robolearn.errors import UserError
 from robolearn.judge import JudgeConfig
+from robolearn.settings import Settings, Share
 from robolearn.train import OfflineConfig
 
 RESERVED = ("base", "base_held_out")  # what the base operator's demonstrations are called
-COUNTS = (
-    "base_demonstrations",
-    "held_out",
-    "demonstrations",
-    "demonstration_horizon",
-    "attempts",
-    "replicates",
-    "episodes",
-    "horizon",
-    "workers",
-)
 Condition = Literal["naive", "filtered", "random_drop", "informed"]
 
 
@@ -36,7 +29,7 @@ class OperatorConfig:
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Settings):
     """Who demonstrates what, and how policies are trained and evaluated."""
 
     env: EnvConfig
@@ -47,45 +40,53 @@ class StudyConfig:
     """Others, on whom the statistic is chosen; without them it is ``judge.statistic``."""
     base: str = "base"
     """The base operator's style."""
-    base_demonstrations: int = 40
+    base_demonstrations: PositiveInt = 40
     """Successful base demonstrations of a replicate, to train and calibrate on."""
-    held_out: int = 40
+    held_out: PositiveInt = 40
     """Further base demonstrations, which measure the false-rejection rate."""
-    demonstrations: int = 20
+    demonstrations: PositiveInt = 20
     """Successful demonstrations of each new operator (informed: accepted ones)."""
-    demonstration_horizon: int = 700
+    demonstration_horizon: PositiveInt = 700
     """Longest demonstration, steps."""
-    settle_steps: int = 5
+    settle_steps: NonNegativeInt = 5
     """Steps that a demonstration goes on after its first success."""
-    attempts: int = 60
+    attempts: PositiveInt = 60
     """Demonstrations after which an informed operator gives up."""
-    heed: float = 0.8
+    heed: Share = 0.8
     """Probability that an informed operator changes the trait that a rejection points at."""
-    conditions: tuple[Condition, ...] = ("naive", "filtered", "random_drop", "informed")
+    conditions: Annotated[tuple[Condition, ...], MinLen(1)] = (
+        "naive",
+        "filtered",
+        "random_drop",
+        "informed",
+    )
     """What is done with each operator's demonstrations."""
     filter_by: Literal["demonstrations", "stretches", "pairs"] = "stretches"
     """What filtering drops: rejected demonstrations, their stretches that disagree, or (the paper)
     the incompatible pairs of all."""
     judge: JudgeConfig = JudgeConfig()
     """How demonstrations are judged."""
-    policies: tuple[BCConfig, ...] = (BCConfig(widths=(256, 256), dropout=0.0),)
+    policies: Annotated[tuple[BCConfig, ...], MinLen(1)] = (
+        BCConfig(widths=(256, 256), dropout=0.0),
+    )
     """Candidate networks; with more than one, the base's validation error chooses one and its
     epochs."""
     training: OfflineConfig = OfflineConfig(validation_share=0.2)
     """Length and batches of every training."""
-    replicates: int = 5
+    replicates: PositiveInt = 5
     """Training seeds."""
-    episodes: int = 100
+    episodes: PositiveInt = 100
     """Evaluation episodes of a condition in each replicate."""
-    horizon: int = 600
+    horizon: PositiveInt = 600
     """Longest evaluation episode, steps: twice the slowest style's."""
-    workers: int = 2
+    workers: PositiveInt = 2
     """Processes."""
-    recorded: int = 1
+    recorded: NonNegativeInt = 1
     """Demonstrations of each operator that go into the recording."""
 
     def __post_init__(self) -> None:
-        self._check_numbers()
+        super().__post_init__()
+        self._check_horizons()
         named_task(self.env.name)
         taken = [*RESERVED, *self.operators]
         twice = sorted(name for name in self.tuning_operators if name in taken)
@@ -98,16 +99,7 @@ class StudyConfig:
         if len({o.compatible for o in self.operators.values()}) < 2:
             raise UserError("operators: name at least one compatible operator and one that is not")
 
-    def _check_numbers(self) -> None:
-        require_in_range(
-            self,
-            conditions=len(self.conditions) > 0,
-            policies=len(self.policies) > 0,
-            heed=0.0 <= self.heed <= 1.0,
-            settle_steps=self.settle_steps >= 0,
-            recorded=self.recorded >= 0,
-            **{name: getattr(self, name) >= 1 for name in COUNTS},
-        )
+    def _check_horizons(self) -> None:
         limit = self.env.options.get("horizon")
         for name in ("horizon", "demonstration_horizon"):
             if limit is not None and getattr(self, name) > limit:

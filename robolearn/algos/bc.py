@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from robolearn.errors import SpecError, require_in_range
+from robolearn.errors import SpecError
 from robolearn.nets import (
     EnsembleMLP,
     Normaliser,
@@ -29,6 +30,7 @@ from robolearn.nets import (
     load_weights,
     optimiser_tensors,
 )
+from robolearn.settings import Settings, ShareBelowOne
 from robolearn.types import Observation, Spec
 
 Batch = Mapping[str, Any]
@@ -36,29 +38,19 @@ Info = dict[str, float]
 
 
 @dataclass(frozen=True)
-class BCConfig:
+class BCConfig(Settings):
     """Network and optimiser of ``BehaviorCloning``. Raises UserError for a value out of range."""
 
-    members: int = 5
+    members: PositiveInt = 5
     """Networks in the ensemble, K."""
-    widths: tuple[int, ...] = (1024, 1024)
+    widths: tuple[PositiveInt, ...] = (1024, 1024)
     """Hidden units of each layer."""
-    dropout: float = 0.5
+    dropout: ShareBelowOne = 0.5
     """Share of hidden units switched off in training (never when acting or scoring)."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Step size of Adam."""
-    gradient_clip: float = 10.0
+    gradient_clip: PositiveFloat = 10.0
     """Largest norm of one member's gradient."""
-
-    def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            members=self.members >= 1,
-            widths=all(width >= 1 for width in self.widths),
-            dropout=0.0 <= self.dropout < 1.0,
-            learning_rate=self.learning_rate > 0.0,
-            gradient_clip=self.gradient_clip > 0.0,
-        )
 
 
 class BehaviorCloning:

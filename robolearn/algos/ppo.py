@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from robolearn.errors import SpecError, require_in_range
+from robolearn.errors import SpecError, UserError
 from robolearn.functional import (
     gae,
     gaussian_entropy,
@@ -43,6 +44,7 @@ from robolearn.nets import (
     load_weights,
     optimiser_tensors,
 )
+from robolearn.settings import Settings, Share, Widths
 from robolearn.types import Observation, Spec
 
 Info = dict[str, Tensor]
@@ -52,53 +54,40 @@ LEARNING_RATES = (1e-5, 1e-2)  # between which the step size may follow the dive
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(Settings):
     """Network and objective of ``PPO``. Raises UserError for a value out of range."""
 
-    widths: tuple[int, ...] = (128, 128)
+    widths: Widths = (128, 128)
     """Hidden units of each layer."""
-    initial_std: float = 1.0
+    initial_std: PositiveFloat = 1.0
     """Spread of the first actions, of which [-1, 1] are possible."""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """Discount of a reward one step later."""
-    lam: float = 0.95
+    lam: Share = 0.95
     """Lambda of the advantage estimate: 0 trusts the value function, 1 the rewards."""
-    clip: float = 0.2
+    clip: PositiveFloat = 0.2
     """How far the probability ratio may pay, epsilon."""
-    epochs: int = 10
+    epochs: PositiveInt = 10
     """Passes over a rollout."""
-    minibatch: int = 256
+    minibatch: PositiveInt = 256
     """Steps in a minibatch."""
-    learning_rate: float = 3e-4
+    learning_rate: PositiveFloat = 3e-4
     """Step size of Adam; the first one, if it follows the divergence."""
-    target_kl: float | None = 0.01
+    target_kl: PositiveFloat | None = 0.01
     """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
-    final_kl: float | None = None
+    final_kl: PositiveFloat | None = None
     """The same at the end of the training, if it shall change on the way, geometrically."""
-    value_weight: float = 0.5
+    value_weight: NonNegativeFloat = 0.5
     """Weight of the value loss, c1."""
-    entropy_weight: float = 0.0
+    entropy_weight: NonNegativeFloat = 0.0
     """Weight of the entropy bonus, c2."""
-    gradient_clip: float = 0.5
+    gradient_clip: PositiveFloat = 0.5
     """Largest norm of a gradient."""
 
     def __post_init__(self) -> None:
-        require_in_range(
-            self,
-            widths=bool(self.widths) and all(width >= 1 for width in self.widths),
-            initial_std=self.initial_std > 0.0,
-            gamma=0.0 <= self.gamma <= 1.0,
-            lam=0.0 <= self.lam <= 1.0,
-            clip=self.clip > 0.0,
-            epochs=self.epochs >= 1,
-            minibatch=self.minibatch >= 1,
-            learning_rate=self.learning_rate > 0.0,
-            target_kl=self.target_kl is None or self.target_kl > 0.0,
-            final_kl=self.final_kl is None or (self.target_kl is not None and self.final_kl > 0.0),
-            value_weight=self.value_weight >= 0.0,
-            entropy_weight=self.entropy_weight >= 0.0,
-            gradient_clip=self.gradient_clip > 0.0,
-        )
+        super().__post_init__()
+        if self.final_kl is not None and self.target_kl is None:
+            raise UserError("final_kl: needs a target_kl to begin with")
 
     def aimed_kl(self, progress: float) -> float | None:
         """Give the divergence to aim at when this share of the training is over."""

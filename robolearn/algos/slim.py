@@ -25,19 +25,21 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import MinLen
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from robolearn.algos.ppo import PPO, Info, PPOConfig, Rows
-from robolearn.errors import UserError, nearest, require_in_range
+from robolearn.errors import UserError, nearest
 from robolearn.functional import gae, gaussian_log_probability, standardise
+from robolearn.rewards.base import SkillConfig, directions, entries_of, one_hot
 from robolearn.rewards.fixed import Metric, MetricConfig, Terms
-from robolearn.rewards.learned import SkillConfig
-from robolearn.rewards.pose import directions, entries_of, one_hot
 from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
+from robolearn.settings import Share
 from robolearn.types import RewardStream, Spec
 
 SHARE_ROWS = 256  # of a rollout, from which the streams' shares of the gradient are measured
@@ -67,19 +69,19 @@ DISCOVERIES = {
 class SLIMConfig(PPOConfig):
     """Rewards of ``SLIM``, and PPO's settings. Raises UserError for a value out of range."""
 
-    initial_std: float = 0.4
+    initial_std: PositiveFloat = 0.4
     """Spread of the first actions, of which [-1, 1] are possible."""
-    gamma: float = 0.97
+    gamma: Share = 0.97
     """Discount of a reward one step later."""
-    epochs: int = 5
+    epochs: PositiveInt = 5
     """Passes over a rollout."""
-    minibatch: int = 800
+    minibatch: PositiveInt = 800
     """Steps in a minibatch."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Step size of Adam; the first one, if it follows the divergence."""
-    target_kl: float | None = 0.02
+    target_kl: PositiveFloat | None = 0.02
     """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
-    entropy_weight: float = 0.006
+    entropy_weight: NonNegativeFloat = 0.006
     """Weight of the entropy bonus, c2."""
     discovery: Literal["lsd", "metra", "diayn", "metric"] = "lsd"
     """How the stream "discovery" rewards skills."""
@@ -87,22 +89,17 @@ class SLIMConfig(PPOConfig):
     """Settings of that: see ``robolearn.rewards``."""
     terms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Further streams, as sums of the environment's reward terms: name -> term -> factor."""
-    weights: dict[str, float] = field(default_factory=lambda: {"discovery": 1.0})
+    weights: Annotated[dict[str, PositiveFloat], MinLen(1)] = field(
+        default_factory=lambda: {"discovery": 1.0}
+    )
     """Stream -> w, the weight of its advantage; a stream without a weight is left out."""
-    units: dict[str, float] = field(default_factory=dict)
+    units: dict[str, PositiveFloat] = field(default_factory=dict)
     """Stream -> u, by which its reward is multiplied; 1 unless given."""
     critics: Literal["each", "sum"] = "each"
     """A critic for each stream, or one for the sum of all rewards."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_in_range(
-            self,
-            discovery=self.discovery in DISCOVERIES,
-            weights=bool(self.weights) and all(w > 0.0 for w in self.weights.values()),
-            units=all(u > 0.0 for u in self.units.values()),
-            critics=self.critics in ("each", "sum"),
-        )
         for setting in ("weights", "units"):
             for name in getattr(self, setting):
                 if name not in (known := {"discovery", *self.terms}):
@@ -120,8 +117,8 @@ class SLIMConfig(PPOConfig):
         lists = {k: tuple(v) if isinstance(v, list) else v for k, v in self.skill.items()}
         try:
             return kind(**lists)
-        except TypeError as error:
-            raise UserError(f"skill: a value of the wrong type: {error}") from error
+        except UserError as error:
+            raise UserError(f"skill.{error}") from None
 
 
 @dataclass(frozen=True)

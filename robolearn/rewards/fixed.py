@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 
-from robolearn.errors import SpecError, nearest, require_in_range
-from robolearn.rewards.pose import Directed, entries_of
+from robolearn.errors import SpecError, nearest
+from robolearn.rewards.base import Directed, entries_of
+from robolearn.settings import Names, Settings
 from robolearn.types import Spec
 
 
@@ -46,16 +48,13 @@ class Terms(Fixed):
 
 
 @dataclass(frozen=True)
-class MetricConfig:
+class MetricConfig(Settings):
     """The map of ``Metric``. Raises UserError for a value out of range."""
 
-    entries: tuple[str, ...] = ("cube_pos",)
+    entries: Names = ("cube_pos",)
     """Names of the entries of "state" that skills are about, P numbers in all."""
-    weights: tuple[float, ...] = (1.0, 1.0, 2.0)
+    weights: Annotated[tuple[float, ...], MinLen(1)] = (1.0, 1.0, 2.0)
     """Factor w of each number, per unit; a skill has as many entries."""
-
-    def __post_init__(self) -> None:
-        require_in_range(self, entries=bool(self.entries), weights=bool(self.weights))
 
     @property
     def skills(self) -> int:

@@ -35,14 +35,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from robolearn.errors import require_in_range
 from robolearn.functional import gaussian_log_probability
-from robolearn.rewards.learned import Info, SkillConfig, SkillReward, mlp
-from robolearn.rewards.pose import Directed, along, displacement, one_hot, poses
+from robolearn.rewards.base import (
+    Directed,
+    Info,
+    SkillConfig,
+    SkillReward,
+    along,
+    displacement,
+    mlp,
+    one_hot,
+    poses,
+)
+from robolearn.settings import ShareBelowOne
 
 
 class Phi(nn.Module):
@@ -68,12 +78,8 @@ class Phi(nn.Module):
 class LSDConfig(SkillConfig):
     """Settings of ``LSD``. Raises UserError for a value out of range."""
 
-    identity: float = 0.0
+    identity: ShareBelowOne = 0.0
     """Share c of phi that is the pose itself: the slope that a direction without data keeps."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_in_range(self, identity=0.0 <= self.identity < 1.0)
 
 
 class UnitSpectralNorm(nn.Module):
@@ -120,26 +126,16 @@ class LSD(Directed, SkillReward):
 class METRAConfig(SkillConfig):
     """Settings of ``METRA``. Raises UserError for a value out of range."""
 
-    identity: float = 0.0
+    identity: ShareBelowOne = 0.0
     """Share c of phi that is the pose itself: the slope that a direction without data keeps."""
     distance: Literal["time", "rarity"] = "time"
     """What bounds a step of phi: 1 (METRA), or how unusual the motion is (CSD)."""
-    initial_lambda: float = 30.0
+    initial_lambda: PositiveFloat = 30.0
     """First weight of the constraint."""
-    slack: float = 1e-3
+    slack: NonNegativeFloat = 1e-3
     """Most that a constraint which holds is credited with, epsilon."""
-    smallest_step: float = 0.05
+    smallest_step: PositiveFloat = 0.05
     """Least standard deviation of a step's motion in CSD, in units of the pose's spread."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_in_range(
-            self,
-            identity=0.0 <= self.identity < 1.0,
-            initial_lambda=self.initial_lambda > 0.0,
-            slack=self.slack >= 0.0,
-            smallest_step=self.smallest_step > 0.0,
-        )
 
 
 class Time(nn.Module):

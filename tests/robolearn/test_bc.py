@@ -165,13 +165,13 @@ def test_bad_data_is_a_one_line_error(spoil, error, words):
 @pytest.mark.parametrize(
     ("config", "setting", "words"),
     [
-        (BCConfig, {"members": 0}, "members: 0 is out of range"),
-        (BCConfig, {"widths": (64, 0)}, "widths: "),
-        (BCConfig, {"dropout": 1.0}, "dropout: 1.0"),
-        (BCConfig, {"learning_rate": float("nan")}, "learning_rate: nan"),
-        (OfflineConfig, {"epochs": 0}, "epochs: 0"),
-        (OfflineConfig, {"batch_size": 0}, "batch_size: 0"),
-        (OfflineConfig, {"validation_share": 1.0}, "validation_share: 1.0"),
+        (BCConfig, {"members": 0}, "members should be greater than 0, not 0"),
+        (BCConfig, {"widths": (64, 0)}, "widths.1 should be greater than 0"),
+        (BCConfig, {"dropout": 1.0}, "dropout should be less than 1, not 1.0"),
+        (BCConfig, {"learning_rate": float("nan")}, "learning_rate should .* not nan"),
+        (OfflineConfig, {"epochs": 0}, "epochs should"),
+        (OfflineConfig, {"batch_size": 0}, "batch_size should"),
+        (OfflineConfig, {"validation_share": 1.0}, "validation_share should be less than 1"),
     ],
 )
 def test_settings_out_of_range_are_named(config, setting, words):

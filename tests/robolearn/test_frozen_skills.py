@@ -12,8 +12,8 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.errors import SpecError, UserError
 from robolearn.frozen_skills import FrozenSkills, goals_of, load_skills
+from robolearn.rewards.base import SkillConfig
 from robolearn.rewards.fixed import Metric, MetricConfig
-from robolearn.rewards.learned import SkillConfig
 from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
 from robolearn.skill_env import with_skill
 from robolearn.types import ArraySpec, Spec

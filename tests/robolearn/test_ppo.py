@@ -203,8 +203,13 @@ def test_weights_of_another_network_are_refused():
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(setting, value):
-    with pytest.raises(UserError, match=f"{setting}: .* is out of range"):
+    with pytest.raises(UserError, match=f"^{setting}.* should "):
         PPOConfig(**{setting: value})
+
+
+def test_a_last_divergence_needs_a_first_one():
+    with pytest.raises(UserError, match="final_kl: needs a target_kl"):
+        PPOConfig(target_kl=None, final_kl=0.01)
 
 
 def test_cameras_are_refused_by_name():

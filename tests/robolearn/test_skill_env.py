@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from robolearn.rewards.pose import directions
+from robolearn.rewards.base import directions
 from robolearn.rollout import Job, rollouts
 from robolearn.skill_env import SkillEnv
 from robolearn.types import VectorEnvironment

@@ -60,8 +60,13 @@ def test_pictures_are_drawn(tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("episodes", 0), ("horizon", 0), ("high_m", (0.2, -0.3)), ("cell_m", 0.0), ("recorded", -1)],
+    [("episodes", 0), ("horizon", 0), ("cell_m", 0.0), ("recorded", -1)],
 )
 def test_settings_out_of_range_are_named(setting, value):
-    with pytest.raises(UserError, match=f"{setting}: .* is out of range"):
+    with pytest.raises(UserError, match=f"^{setting} should be greater than "):
         MeasureConfig(**{setting: value})
+
+
+def test_the_table_has_an_extent():
+    with pytest.raises(UserError, match="low_m: .* is not below high_m"):
+        MeasureConfig(high_m=(0.2, -0.3))

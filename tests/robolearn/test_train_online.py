@@ -208,5 +208,5 @@ def test_ppo_learns_to_reach():
 
 @pytest.mark.parametrize("setting", ["steps", "horizon", "checkpoint_updates"])
 def test_settings_out_of_range_are_named(setting):
-    with pytest.raises(UserError, match=f"{setting}: 0 is out of range"):
+    with pytest.raises(UserError, match=f"{setting} should be greater than 0, not 0"):
         OnlineConfig(**{setting: 0})

@@ -24,7 +24,7 @@ def episode(**changes):
 def test_entries_are_found_by_name_and_by_prefix():
     assert STATE.index("eef").tolist() == [0, 1]
     assert STATE.index("gripper").tolist() == [2]
-    with pytest.raises(SpecError, match="no entry 'ee' among eef_x, eef_y, gripper"):
+    with pytest.raises(SpecError, match="no entry 'ee'; did you mean 'eef'"):
         STATE.index("ee")
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robolearn.errors import DataError, SpecError, UserError
-from robolearn.rewards.learned import SkillConfig
+from robolearn.rewards.base import SkillConfig
 from robolearn.rewards.skill import (
     DIAYN,
     LSD,
@@ -111,11 +111,11 @@ def test_an_unknown_entry_and_a_wrong_setting_are_named(interface):
     with pytest.raises(SpecError, match="no entry 'cup'"):
         LSD(interface, LSDConfig(entries=("cup",)))
     for config, wrong in ((SkillConfig, "steps"), (LSDConfig, "steps"), (METRAConfig, "steps")):
-        with pytest.raises(UserError, match=f"{wrong}: 0 is out of range"):
+        with pytest.raises(UserError, match=f"{wrong} should be greater than 0"):
             config(**{wrong: 0})
-    with pytest.raises(UserError, match="identity: 1.0 is out of range"):
+    with pytest.raises(UserError, match="identity should be less than 1"):
         LSDConfig(identity=1.0)
-    with pytest.raises(UserError, match="slack: -1.0 is out of range"):
+    with pytest.raises(UserError, match="slack should be greater than or equal to 0"):
         METRAConfig(slack=-1.0)
 
 

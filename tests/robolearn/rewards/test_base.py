@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robolearn.errors import SpecError
-from robolearn.rewards.pose import PoseScale, directions, entries_of, one_hot
+from robolearn.rewards.base import PoseScale, directions, entries_of, one_hot
 
 
 def generator(seed=0):

@@ -1,0 +1,54 @@
+"""Settings that state which values they take: ``gamma: Share = 0.99``.
+
+A frozen dataclass that inherits from ``Settings`` checks its values against its annotations, so
+that launch files and Python are told the same. More ranges: ``pydantic.PositiveInt`` and its like,
+``Annotated[int, annotated_types.Ge(2)]``.
+"""
+
+from __future__ import annotations
+
+import functools
+import reprlib
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pydantic
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from robolearn.errors import UserError
+
+Share = Annotated[float, Ge(0), Le(1)]
+ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
+ProperShare = Annotated[float, Gt(0), Lt(1)]  # neither none nor all
+Widths = Annotated[tuple[pydantic.PositiveInt, ...], MinLen(1)]
+Names = Annotated[tuple[str, ...], MinLen(1)]
+
+
+class Settings:
+    """Base of configurations. Raises UserError for a value that its annotation rules out."""
+
+    def __post_init__(self) -> None:
+        for name, adapter in _adapters(type(self)).items():
+            try:
+                adapter.validate_python(getattr(self, name))
+            except pydantic.ValidationError as error:
+                fault = error.errors(include_url=False)[0]
+                where = ".".join(map(str, (name, *fault["loc"])))
+                raise UserError(f"{where} {said(fault)}") from None
+
+
+def said(fault: Mapping[str, Any]) -> str:
+    """Say one fault that pydantic found: what would be right, and what was there."""
+    if fault["type"] == "too_short":
+        words = f"should have {fault['ctx']['min_length']} or more entries"
+    else:
+        words = fault["msg"].removeprefix("Input ").partition(", unable")[0]
+        words = words.replace("a valid array", "a list, [a, b]")  # as YAML calls it
+    return f"{words}, not {reprlib.repr(fault['input'])}"
+
+
+@functools.cache
+def _adapters(cls: type) -> dict[str, pydantic.TypeAdapter]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {name: pydantic.TypeAdapter(hint) for name, hint in hints.items()}
