@@ -12,52 +12,35 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.frozen_skills import FrozenSkills, goals_of
+from robolearn.frozen_skills import FrozenSkills
 from robolearn.types import ArraySpec, Observation, Policy, Spec, VectorEnvironment
 
 STILL = 0.5  # length of a choice below which the hand stays where it is
 
 
-class Chosen:
-    """Skills of one object as choices [N, Z], which need not be skills themselves.
+def carry_out(
+    skills: FrozenSkills, choice: np.ndarray, observation: Observation, name: str
+) -> np.ndarray:
+    """Give the actions [N, A] of the skills nearest to choices [N, Z], or 0 where those are short.
 
-    With ``towards_goal`` a choice is what is added to the skill that leads to the object's goal, so
-    that 0 is goal reaching without learning: a policy begins there, and learns what that lacks.
+    For skills never stop: without a choice to do nothing, no object would stay at its goal.
     """
-
-    def __init__(
-        self, skills: FrozenSkills, interface: Spec, name: str, towards_goal: bool = False
-    ):
-        """Choose for the object called ``name``; SpecError if it or a goal is missing."""
-        skills.view(name)
-        self.size = skills.size  # Z
-        self._skills, self._name = skills, name
-        self._goal = goals_of(interface)[name] if towards_goal else None  # entries [3] of "state"
-
-    def act(self, observation: Observation, choice: np.ndarray) -> np.ndarray:
-        """Give the actions [N, A] of the skills nearest to choices, or 0 where those are short.
-
-        For skills never stop: without a choice to do nothing, no object would stay at its goal.
-        """
-        if self._goal is not None:
-            goal = observation["state"][:, self._goal]
-            choice = choice + self._skills.towards(observation, goal, self._name)
-        moves = self._skills.act(observation, self._skills.skill(choice), self._name)
-        short = np.linalg.norm(choice, axis=1) < STILL
-        return np.where(short[:, None], np.float32(0.0), moves)
+    moves = skills.act(observation, skills.skill(choice), name)
+    short = np.linalg.norm(choice, axis=1) < STILL
+    return np.where(short[:, None], np.float32(0.0), moves)
 
 
 class SkillActions:
     """A VectorEnvironment whose action is a skill z of one object, held for ``hold`` control steps.
 
-    An action [Z] in [-1, 1] is a choice: see ``Chosen``. Rewards and reward terms are sums over the
-    control steps of a hold, which ends with its episode.
+    An action [Z] in [-1, 1] stands for the skill nearest to it; see ``carry_out``. Rewards and
+    reward terms are sums over the control steps of a hold, which ends with its episode.
     """
 
-    def __init__(self, env: VectorEnvironment, chosen: Chosen, hold: int):
-        """Wrap ``env``, which is closed with this."""
-        self._env, self._chosen, self._hold = env, chosen, hold
-        self.interface = with_skill_actions(env.interface, chosen.size, hold)
+    def __init__(self, env: VectorEnvironment, skills: FrozenSkills, name: str, hold: int):
+        """Wrap ``env``, which is closed with this; ``name`` is the object's."""
+        self._env, self._skills, self._name, self._hold = env, skills, name, hold
+        self.interface = with_skill_actions(env.interface, skills.size, hold)
         self.num_envs = env.num_envs
         self._observation: Observation = {}
 
@@ -75,7 +58,7 @@ class SkillActions:
         total = _Total(self.num_envs)
         going = np.ones(self.num_envs, bool) if active is None else np.array(active)
         for _ in range(self._hold):
-            moves = self._chosen.act(self._observation, actions)
+            moves = carry_out(self._skills, actions, self._observation, self._name)
             step = self._env.step(moves, active=going, autoreset=False)
             self._observation = step[0]
             total.add(going, *step[1:])
@@ -146,8 +129,8 @@ def with_skill_actions(interface: Spec, size: int, hold: int) -> Spec:
 class HeldSkills:
     """A policy that chooses skills and holds them, as a policy of the environment below."""
 
-    def __init__(self, policy: Policy, chosen: Chosen, hold: int):
-        self._policy, self._chosen, self._hold = policy, chosen, hold
+    def __init__(self, policy: Policy, skills: FrozenSkills, name: str, hold: int):
+        self._policy, self._skills, self._name, self._hold = policy, skills, name, hold
 
     def reset(self, n: int) -> None:
         """Begin n episodes at once."""
@@ -159,4 +142,4 @@ class HeldSkills:
         if self._t % self._hold == 0:
             self._choice = self._policy.act(observation, explore)
         self._t += 1
-        return self._chosen.act(observation, self._choice)
+        return carry_out(self._skills, self._choice, observation, self._name)

@@ -18,7 +18,7 @@ from robolearn.curves import draw_curve, read_curve
 from robolearn.frozen_skills import load_skills
 from robolearn.registry import load
 from robolearn.run import Run
-from robolearn.skill_actions import Chosen, HeldSkills, SkillActions
+from robolearn.skill_actions import HeldSkills, SkillActions
 from robolearn.train_online import OnlineConfig
 from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
@@ -37,9 +37,6 @@ class ChooseConfig:
     from scratch on the actions themselves."""
     object: str = "cube"
     """Name of the object that is moved."""
-    towards_goal: bool = False
-    """Whether a choice is added to the skill that leads to the object's goal, from which PPO then
-    begins, or made from nothing."""
     hold: pydantic.PositiveInt = 3
     """Control steps for which a skill is held."""
     environments: pydantic.PositiveInt = 64
@@ -80,7 +77,8 @@ def _make(config: ChooseConfig) -> VectorEnvironment:
     env = load("sim:make_vec")(config.env.name, config.environments, **config.env.options)
     if config.skills is None:
         return env
-    return SkillActions(env, _chosen(config, env.interface), config.hold)
+    skills = load_skills(config.skills, env.interface)
+    return SkillActions(env, skills, config.object, config.hold)
 
 
 def in_choices(training: OnlineConfig, pace: int) -> OnlineConfig:
@@ -96,9 +94,5 @@ def _policies(learner: Policy, config: ChooseConfig, interface: Spec) -> Callabl
     """Say how to make what was learnt a policy of the environment itself."""
     if config.skills is None:
         return lambda: learner
-    return functools.partial(HeldSkills, learner, _chosen(config, interface), config.hold)
-
-
-def _chosen(config: ChooseConfig, interface: Spec) -> Chosen:
     skills = load_skills(config.skills, interface)
-    return Chosen(skills, interface, config.object, config.towards_goal)
+    return functools.partial(HeldSkills, learner, skills, config.object, config.hold)

@@ -7,7 +7,7 @@ import pytest
 
 from robolearn.frozen_skills import scripted_skills
 from robolearn.rollout import Job, rollouts
-from robolearn.skill_actions import Chosen, HeldSkills, SkillActions
+from robolearn.skill_actions import HeldSkills, SkillActions, carry_out
 from robolearn.types import VectorEnvironment
 from sim import make_vec
 
@@ -19,14 +19,10 @@ def table():
     return make_vec("tabletop/cube", N, threads=1, goal="position", horizon=HORIZON)
 
 
-def chosen(interface, **settings):
-    return Chosen(scripted_skills(interface), interface, "cube", **settings)
-
-
 @pytest.fixture(scope="module")
 def env():
     batch = table()
-    wrapped = SkillActions(batch, chosen(batch.interface), HOLD)
+    wrapped = SkillActions(batch, scripted_skills(batch.interface), "cube", HOLD)
     yield wrapped
     wrapped.close()
 
@@ -71,25 +67,11 @@ def test_a_choice_is_as_many_control_steps_of_the_skill(env, below):
 
 
 def test_a_short_choice_keeps_the_hand_where_it_is(below):
-    observation, _ = below.reset(seed=SEEDS)
-    lengths = np.array([[0.0], [0.45], [0.55]], np.float32)
-    moves = chosen(below.interface).act(observation, lengths * choices() / 0.9)
-    assert (moves[:2] == 0).all() and (moves[2] != 0).any()
-
-
-def test_a_choice_may_be_what_is_added_to_the_skill_that_leads_to_the_goal(below):
     skills = scripted_skills(below.interface)
     observation, _ = below.reset(seed=SEEDS)
-    goal = observation["state"][:, below.interface.observations["state"].index("goal_cube_pos")]
-    z = skills.towards(observation, goal, "cube")
-    towards = chosen(below.interface, towards_goal=True)
-    np.testing.assert_array_equal(
-        towards.act(observation, np.zeros_like(z)), skills.act(observation, z, "cube")
-    )
-    np.testing.assert_array_equal(
-        towards.act(observation, -2 * z), skills.act(observation, -z, "cube")
-    )
-    assert (towards.act(observation, -0.8 * z) == 0).all()  # what is left is short
+    lengths = np.array([[0.0], [0.45], [0.55]], np.float32)
+    moves = carry_out(skills, lengths * choices() / 0.9, observation, "cube")
+    assert (moves[:2] == 0).all() and (moves[2] != 0).any()
 
 
 def test_an_episode_that_ends_within_a_hold_begins_the_next_only_after_it(env):
@@ -122,7 +104,7 @@ def test_an_episode_that_is_thrown_away_is_not_moved_any_more():
             return observation, reward, terminated | (active & [True, False, False]), *rest
 
     ending = Ending()
-    env = SkillActions(ending, chosen(ending.interface), HOLD)
+    env = SkillActions(ending, scripted_skills(ending.interface), "cube", HOLD)
     env.reset(seed=SEEDS)
     *_, terminated, truncated, info = env.step(choices())
     env.close()
@@ -163,8 +145,8 @@ class Turning:
 
 def test_held_skills_do_below_what_the_choices_do_above(env, below):
     above = rollouts(env, [Job(Turning(), seed) for seed in SEEDS], horizon=9, settle_steps=9)
-    held = chosen(below.interface)
-    jobs = [Job(HeldSkills(Turning(), held, HOLD), seed) for seed in SEEDS]
+    skills = scripted_skills(below.interface)
+    jobs = [Job(HeldSkills(Turning(), skills, "cube", HOLD), seed) for seed in SEEDS]
     itself = rollouts(below, jobs, horizon=9, settle_steps=9)
     for (ours, _), (theirs, _) in itertools.zip_longest(above, itself):
         assert len(ours) == 3 and len(theirs) == HORIZON
