@@ -17,6 +17,8 @@ from robolearn.files import make_folder, write_atomically
 from robolearn.rollout import Job, rollouts
 from robolearn.types import Environment, Episode, Policy, VectorEnvironment
 
+EVALUATION = 1  # [seed] and [seed, 0] are the same sequence to numpy, a key beside it is not
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -58,6 +60,11 @@ class Evaluation:
         states = io.BytesIO()
         np.save(states, self.initial_states, allow_pickle=False)
         write_atomically(folder / "initial_states.npy", states.getvalue())
+
+
+def evaluation_seeds(seed: int, n: int) -> list[int]:
+    """Give the seeds of n evaluation episodes of a run, which no training of it draws from."""
+    return np.random.SeedSequence(seed, spawn_key=(EVALUATION,)).generate_state(n).tolist()
 
 
 def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -77,6 +77,9 @@ class PPOConfig(Settings):
     """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
     final_kl: PositiveFloat | None = None
     """The same at the end of the training, if it shall change on the way, geometrically."""
+    stop_kl: PositiveFloat | None = None
+    """Multiple of the divergence aimed at, beyond which the epochs of an update end early; None:
+    never."""
     value_weight: NonNegativeFloat = 0.5
     """Weight of the value loss, c1."""
     entropy_weight: NonNegativeFloat = 0.0
@@ -86,8 +89,9 @@ class PPOConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.final_kl is not None and self.target_kl is None:
-            raise UserError("final_kl: needs a target_kl to begin with")
+        for name in ("final_kl", "stop_kl"):
+            if getattr(self, name) is not None and self.target_kl is None:
+                raise UserError(f"{name}: needs a target_kl")
 
     def aimed_kl(self, progress: float) -> float | None:
         """Give the divergence to aim at when this share of the training is over."""
@@ -209,12 +213,17 @@ class PPO:
         improved.
         """
         rows, info = self.prepare(rollout)
-        infos = [self._step(minibatch) for minibatch in self._minibatches(rows)]
+        aim, stop = self.config.aimed_kl(rollout.get("progress", 0.0)), self.config.stop_kl
+        infos = []
+        for _ in range(self.config.epochs):
+            infos += [self._step(minibatch) for minibatch in self._minibatches(rows)]
+            if stop is not None and self.divergence(rows) > stop * aim:
+                break
         info |= {name: torch.stack([i[name] for i in infos]).mean() for name in infos[0]}
         info["kl"] = self.divergence(rows)
         scalars = {name: value.item() for name, value in info.items()}
         scalars["learning_rate"] = self._learning_rate
-        if (aim := self.config.aimed_kl(rollout.get("progress", 0.0))) is not None:
+        if aim is not None:
             self._learning_rate = learning_rate_for(scalars["kl"], aim, self._learning_rate)
         self.network.normaliser.update(rollout["observations"]["state"])
         return scalars
@@ -245,14 +254,13 @@ class PPO:
         return {name: array.flatten(0, 1) for name, array in rows.items()}, info
 
     def _minibatches(self, rows: Rows) -> Iterator[Rows]:
-        """Show all rows once in each epoch, in a new order; an odd rest waits for the next one."""
+        """Show all rows once, in a new order; an odd rest is left out."""
         size = len(rows["action"])
         count = min(self.config.minibatch, size)
-        for _ in range(self.config.epochs):
-            order = torch.randperm(size, generator=self.noise, device=self.device)
-            for start in range(0, size - count + 1, count):
-                index = order[start : start + count]
-                yield {name: array[index] for name, array in rows.items()}
+        order = torch.randperm(size, generator=self.noise, device=self.device)
+        for start in range(0, size - count + 1, count):
+            index = order[start : start + count]
+            yield {name: array[index] for name, array in rows.items()}
 
     def loss(self, rows: Rows) -> tuple[Tensor, Info]:
         """Give the negative of the objective, Eq. (9), on rows [B, ...]."""

@@ -63,14 +63,15 @@ def choose(config: ChooseConfig, run: Run) -> dict[str, Any]:
         training, pace = in_choices(config.training, config.pace), config.pace
         learner = train(PPO(env.interface, config.ppo, run.seed), env, training, run, pace)
         steps = training.updates(env.num_envs) * training.horizon * env.num_envs * pace
-    checkpoint.save(run.path("checkpoint"), learner)
     title = f"{'PPO over skills' if config.skills else 'PPO from scratch'} on {config.env.name}"
     curve = read_curve(run.path("metrics.jsonl"), "success")
     if len(curve[0]):  # else no episode ended
         draw_curve(*curve, "success at the end, exploring", title, run.path("learning.png"))
     envs = run.make_envs(config.env, config.evaluation.episodes)
     policies = _policies(learner, config, envs.interface)
-    return {"steps": steps, **bring(policies, envs, config.env, config.evaluation, run, title)}
+    found = bring(policies, envs, config.env, config.evaluation, run, title)
+    checkpoint.save(run.path("checkpoint"), learner)
+    return {"steps": steps, **found}
 
 
 def _make(config: ChooseConfig) -> VectorEnvironment:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import pydantic
 
 from robolearn import checkpoint
 from robolearn.config import EnvConfig
-from robolearn.evaluate import evaluate
+from robolearn.evaluate import evaluate, evaluation_seeds
 from robolearn.registry import load
+from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
 from robolearn.types import Episode, Policy, VectorEnvironment
 
@@ -58,7 +60,7 @@ def measure(
     """
     shown = 0
     stage = run.make_env(env) if run.viewer is not None and config.recorded else None
-    seeds = np.random.SeedSequence(run.seed).generate_state(config.episodes).tolist()
+    seeds = evaluation_seeds(run.seed, config.episodes)
     with run.counter(config.episodes, "evaluation") as counter:
 
         def on_episode(episode: Episode) -> None:
@@ -76,3 +78,37 @@ def measure(
         )  # fmt: skip
     evaluation.save(run.path("evaluation"))
     return evaluation.summary()
+
+
+class Whole(Protocol):
+    """How many episodes, how long, and how many of them the viewer shows."""
+
+    episodes: int
+    horizon: int
+    recorded: int
+
+
+def play(
+    policies: Callable[[], Policy],
+    envs: VectorEnvironment,
+    shown_in: EnvConfig,
+    config: Whole,
+    run: Run,
+    what: str = "episodes",
+) -> Iterator[Episode]:
+    """Run whole episodes without exploring, each with a policy of its own; give them as they end.
+
+    The viewer, if there is one, replays the first ones in an environment of its own, whose states
+    are the first part of those of ``envs``.
+    """
+    stage = run.make_env(shown_in) if run.viewer is not None and config.recorded else None
+    jobs = [Job(policies(), seed) for seed in evaluation_seeds(run.seed, config.episodes)]
+    whole = {"horizon": config.horizon, "settle_steps": config.horizon}
+    with run.counter(config.episodes, what) as counter:
+        for episode, _ in rollouts(envs, jobs, **whole, keep_states=stage is not None):
+            if stage is not None and counter.n < config.recorded:
+                states = episode.states[:, : stage.get_state().size]
+                shown = dataclasses.replace(episode, states=states)
+                load("robolearn.viz:replay_episode")(run.viewer, stage, shown)
+            counter.update()
+            yield episode

@@ -16,11 +16,10 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.config import EnvConfig
 from robolearn.curves import draw_curve, read_curve
 from robolearn.registry import load
-from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
 from robolearn.train_online import OnlineConfig, OnPolicyLearner, Progress, online
 from robolearn.types import Policy, VectorEnvironment
-from robolearn.verbs.evaluate import EvaluationConfig
+from robolearn.verbs.evaluate import EvaluationConfig, play
 
 
 @dataclass(frozen=True)
@@ -107,23 +106,13 @@ def measure_return(
     Summary: ``return``, its standard deviation ``return_std``, the share of episodes with a
     ``success`` at any time, ``episodes``.
     """
-    settings = config.evaluation
-    recorded = settings.recorded if run.viewer is not None else 0
-    stage = run.make_env(config.env) if recorded else None
-    seeds = np.random.SeedSequence(run.seed).generate_state(settings.episodes).tolist()
-    whole = {"horizon": settings.horizon, "settle_steps": settings.horizon}
     returns, successes = [], []
-    with run.counter(settings.episodes, "evaluation") as counter:
-        jobs = [Job(policy, seed) for seed in seeds]
-        for episode, _ in rollouts(env, jobs, **whole, keep_states=stage is not None):
-            returns.append(float(episode.rewards.sum()))
-            successes.append(episode.success)
-            if counter.n < recorded:
-                load("robolearn.viz:replay_episode")(run.viewer, stage, episode)
-            counter.update()
+    for episode in play(lambda: policy, env, config.env, config.evaluation, run, "evaluation"):
+        returns.append(float(episode.rewards.sum()))
+        successes.append(episode.success)
     return {
         "return": float(np.mean(returns)),
         "return_std": float(np.std(returns)),
         "success": float(np.mean(successes)),
-        "episodes": settings.episodes,
+        "episodes": len(returns),
     }

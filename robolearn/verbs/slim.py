@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pydantic
 
 from robolearn import checkpoint
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
 from robolearn.config import EnvConfig
 from robolearn.registry import load
-from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
 from robolearn.skill_env import SkillEnv
 from robolearn.skills import MeasureConfig, draw_critics, draw_skill_map, skill_metrics, skill_paths
 from robolearn.train_online import OnlineConfig
-from robolearn.types import Episode, Policy
+from robolearn.verbs.evaluate import play
 from robolearn.verbs.ppo import train
 
 
@@ -49,7 +46,9 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
     with contextlib.closing(_make(config.env, config)) as env:
         learner = train(SLIM(env.interface, config.slim, run.seed), env, config.training, run)
     with contextlib.closing(_make(config.measured_in or config.env, config)) as stage:
-        episodes = run_skills(learner, stage, config, run)
+        shown_in = config.measured_in or config.env
+        played = play(lambda: learner, stage, shown_in, config.measure, run, "measuring skills")
+        episodes = list(played)
     if run.viewer is not None:
         run.viewer.log_paths(*skill_paths(episodes, env.interface, config.measure))
     title = f"SLIM on {config.env.name}, seed {run.seed}"
@@ -64,22 +63,3 @@ def _make(env: EnvConfig, config: SkillsConfig) -> SkillEnv:
     batch = load("sim:make_vec")(env.name, config.environments, **env.options)
     skills = prior(config.slim)
     return SkillEnv(batch, skills.size, skills.draw)
-
-
-def run_skills(policy: Policy, env: SkillEnv, config: SkillsConfig, run: Run) -> list[Episode]:
-    """Run whole episodes without exploring; the viewer, if there is one, replays the first ones."""
-    settings, episodes = config.measure, []
-    shown_in = config.measured_in or config.env
-    stage = run.make_env(shown_in) if run.viewer is not None and settings.recorded else None
-    seeds = np.random.SeedSequence(run.seed).generate_state(settings.episodes).tolist()
-    whole = {"horizon": settings.horizon, "settle_steps": settings.horizon}
-    jobs = [Job(policy, seed) for seed in seeds]
-    with run.counter(settings.episodes, "measuring skills") as counter:
-        for episode, _ in rollouts(env, jobs, **whole, keep_states=stage is not None):
-            episodes.append(episode)
-            if stage is not None and len(episodes) <= settings.recorded:
-                states = episode.states[:, : stage.get_state().size]  # without the skill
-                shown = dataclasses.replace(episode, states=states)
-                load("robolearn.viz:replay_episode")(run.viewer, stage, shown)
-            counter.update()
-    return episodes

@@ -8,19 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from robolearn.config import EnvConfig
 from robolearn.errors import UserError
 from robolearn.frozen_skills import goals_of, load_skills
 from robolearn.goal_metrics import draw_traces, following_metrics, goal_metrics, trace
 from robolearn.goal_skills import Follow, LeaveConfig, PathConfig, Rearrange, Towards
 from robolearn.rearrangement import PlannerConfig
-from robolearn.registry import load
-from robolearn.rollout import Job, rollouts
 from robolearn.run import Run
-from robolearn.types import Episode, Policy, VectorEnvironment
-from robolearn.verbs.evaluate import EvaluationConfig
+from robolearn.types import Policy, VectorEnvironment
+from robolearn.verbs.evaluate import EvaluationConfig, play
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def bring(
     title: str,
 ) -> dict[str, Any]:
     """Run episodes with goals, draw ``report.png``, sum up."""
-    episodes = play(policies, envs, env, config, run)
+    episodes = list(play(policies, envs, env, config, run))
     names = list(goals_of(envs.interface))
     traces = [trace(episode, envs.interface, names) for episode in episodes]
     summary = goal_metrics(traces)
@@ -97,7 +93,7 @@ def follow(config: FollowConfig, run: Run) -> dict[str, Any]:
     horizon = min(config.evaluation.horizon, len(goals) - 1)
     evaluation = dataclasses.replace(config.evaluation, horizon=horizon)
     policies = functools.partial(Follow, towards, config.object, goals, config.path.still_m)
-    episodes = play(policies, envs, config.env, evaluation, run)
+    episodes = list(play(policies, envs, config.env, evaluation, run))
     if any(len(episode) < horizon and not episode.terminated for episode in episodes):
         raise UserError(f"env.options.horizon: the path takes {horizon} control steps")
     goals = goals[: horizon + 1]
@@ -106,25 +102,3 @@ def follow(config: FollowConfig, run: Run) -> dict[str, Any]:
     title = f"skills on {config.env.name}, seed {run.seed}: mean error {summary['error_m']:.3f} m"
     draw_traces(traces, title, period_s, run.path("report.png"))
     return summary
-
-
-def play(
-    policies: Callable[[], Policy],
-    envs: VectorEnvironment,
-    env: EnvConfig,
-    config: EvaluationConfig,
-    run: Run,
-) -> list[Episode]:
-    """Run whole episodes, each with a policy of its own; the viewer, if any, replays the first."""
-    stage = run.make_env(env) if run.viewer is not None and config.recorded else None
-    seeds = np.random.SeedSequence(run.seed).generate_state(config.episodes).tolist()
-    jobs = [Job(policies(), seed) for seed in seeds]
-    whole = {"horizon": config.horizon, "settle_steps": config.horizon}
-    episodes: list[Episode] = []
-    with run.counter(config.episodes, "episodes") as counter:
-        for episode, _ in rollouts(envs, jobs, **whole, keep_states=stage is not None):
-            episodes.append(episode)
-            if stage is not None and len(episodes) <= config.recorded:
-                load("robolearn.viz:replay_episode")(run.viewer, stage, episode)
-            counter.update()
-    return episodes
