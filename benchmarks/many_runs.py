@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
+from robolearn import strict_yaml
 from robolearn.curves import read_curve
+from robolearn.errors import nearest
 
 FOLDER = Path("runs/benchmarks")
 
@@ -18,9 +20,12 @@ def run_all(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Path]]:
     """Run launch files with overrides, name -> ["slim_tabletop", "seed=1"], each in a process of
     its own; give names and directories, as they end.
 
-    A run's directory is ``runs/benchmarks/<name>``. What ended there is not run again, and what
-    was stopped goes on: remove the folder to begin anew.
+    A run's directory is ``runs/benchmarks/<name>``, and what made it stands beside it. What ended
+    there is not run again, and what was stopped goes on; RuntimeError if it was made by another
+    line. Remove the folder to begin anew.
     """
+    for name, line in runs.items():
+        _claim(FOLDER / name, list(line))
     cores: SimpleQueue[int] = SimpleQueue()
     own = sorted(os.sched_getaffinity(0))
     for core in own:
@@ -42,6 +47,15 @@ def run_all(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Path]]:
         pool.shutdown(cancel_futures=True)
 
 
+def _claim(directory: Path, line: list[str]) -> None:
+    """Write what makes a directory beside it; RuntimeError if something else made it."""
+    file = directory.with_name(directory.name + ".json")
+    if directory.exists() and not (file.exists() and json.loads(file.read_text()) == line):
+        raise RuntimeError(f"{directory}: not made by {line}; remove it to begin anew")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(line))
+
+
 def _run(directory: Path, line: Sequence[str], core: int) -> None:
     """Begin a run or go on with it, on one core; RuntimeError with its last words if it fails."""
     if (directory / "summary.json").exists():
@@ -61,6 +75,20 @@ def _run(directory: Path, line: Sequence[str], core: int) -> None:
 def summary(directory: Path) -> dict:
     """Give what a run found."""
     return json.loads((directory / "summary.json").read_text())
+
+
+def commit(directory: Path) -> str:
+    """Give the commit with which a run began."""
+    made = strict_yaml.parse((directory / "config.yaml").read_text(), "config").value["provenance"]
+    return made["commit"][:12] + (" with changes" if made["dirty"] else "")
+
+
+def known(names: Sequence[str], among: Iterable[str]) -> list[str]:
+    """Give the names that a command line asks for, all if none; exit for one that is unknown."""
+    for name in names:
+        if name not in among:
+            sys.exit(f"unknown name '{name}'{nearest(name, among)}")
+    return list(names) or list(among)
 
 
 def training_s(directory: Path) -> float:

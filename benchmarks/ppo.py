@@ -3,10 +3,10 @@
     python benchmarks/ppo.py [seeds] [steps] [task ...]
 
 Prints JSON lines: ``return`` is the mean over 10 whole episodes without exploring, from the weights
-at the end; ``training_return`` the mean over the last tenth of the training's episodes, exploring,
-as published figures have it; ``published`` that of CleanRL's ``ppo_continuous_action`` after a
-million steps, mean over 3 seeds (docs.cleanrl.dev/rl-algorithms/ppo, table "dm_control"). One
-setting for all tasks: that of ``launch/ppo_walker.yaml``. ``wall_s`` is the training on one core,
+at the end; ``training_return`` the mean over the last tenth of the updates in which episodes ended,
+exploring, as published figures have it; ``published`` that of CleanRL's ``ppo_continuous_action``
+after a million steps, mean over 3 seeds (docs.cleanrl.dev/rl-algorithms/ppo, table "dm_control").
+One setting for all tasks: that of ``launch/ppo_walker.yaml``. ``wall_s`` is the training on one core,
 beside another one on the other. What has been measured is not measured again: ``many_runs``.
 """
 
@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from many_runs import run_all, summary, training_s
+from many_runs import commit, known, run_all, summary, training_s
 
 from robolearn.curves import read_curve
 
@@ -33,6 +33,7 @@ def row(task: str, seed: int, directory: Path) -> dict:
         "training_return": round(float(returns[-len(returns) // 10 :].mean()), 1),
         "published": PUBLISHED[task],
         "wall_s": training_s(directory),
+        "commit": commit(directory),
     }
 
 
@@ -52,4 +53,4 @@ def main(seeds: int, steps: int, tasks: list[str]) -> None:
 
 if __name__ == "__main__":
     seeds, steps, *tasks = [*sys.argv[1:], *["3", "1000000"][len(sys.argv) - 1 :]]
-    main(int(seeds), int(steps), tasks or list(PUBLISHED))
+    main(int(seeds), int(steps), known(tasks, PUBLISHED))

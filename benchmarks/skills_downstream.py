@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from many_runs import FOLDER, run_all, summary
+from many_runs import FOLDER, commit, known, run_all, summary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -45,7 +45,8 @@ COLOURS = {"skills": "#2e86ab", "scratch": "#e07a1f"}
 
 def row(task: str, seed: int, skills: str, directory: Path) -> dict:
     """Say what a run came to."""
-    found = {"task": task, "seed": seed, "skills": skills, **summary(directory)}
+    found = {"task": task, "seed": seed, "skills": skills, "commit": commit(directory)}
+    found |= summary(directory)
     return found | curve(directory / "metrics.jsonl") if task in LEARNT else found
 
 
@@ -102,4 +103,4 @@ def main(skills: str, seeds: int, steps: int, tasks: list[str]) -> None:
 if __name__ == "__main__":
     defaults = ["runs/benchmarks/slim/3000000/slim-{seed}", "3", "1000000"]
     skills, seeds, steps, *tasks = [*sys.argv[1:], *defaults[len(sys.argv) - 1 :]]
-    main(skills, int(seeds), int(steps), tasks or list(TASKS))
+    main(skills, int(seeds), int(steps), known(tasks, TASKS))

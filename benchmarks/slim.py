@@ -6,8 +6,10 @@ Prints JSON lines. Every variant is ``launch/slim_tabletop.yaml`` with the overr
 steps, and the weights at the end of the training; ``wall_s`` is the training on one core, beside
 another one on the other. Names: a stream and a factor multiply the unit of that stream's reward,
 ``single_`` has one critic on the weighted sum; ``single_tuned`` is the best of TRIALS sets of
-weights, on a seed of their own. What has been measured is not measured again: ``many_runs``. With
-all seeds of a variant and its scales there is a picture, ``runs/benchmarks/slim_scales.png``.
+weights, on a seed of their own. ``diayn``, ``lsd`` and ``metra`` have no reward but discovery;
+their episodes begin as all others do, some with the object at hand. What has been measured is not
+measured again: ``many_runs``. With all seeds of a variant and its scales there is a picture,
+``runs/benchmarks/slim_scales.png``.
 """
 
 import itertools
@@ -17,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from many_runs import FOLDER, run_all, summary, training_s
+from many_runs import FOLDER, commit, known, run_all, summary, training_s
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -25,6 +27,7 @@ STREAMS = ("reach", "discovery", "safety")
 SINGLE = ("slim.critics=sum",)
 METRIC = ("slim.discovery=metric", "slim.skill={entries: [cube_pos], weights: [1.0, 1.0, 2.0]}")
 OWN_UNITS = "slim.skill={entries: [cube_pos], skills: 3, smallest_spread: null}"
+ALONE = "slim.weights={discovery: 1.0}"
 DIAYN = ("slim.discovery=diayn", "slim.skill={entries: [cube_pos], skills: 16}")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "slim": (),
@@ -33,10 +36,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no_safety": ("slim.weights={reach: 1.0, discovery: 1.0}",),
     "single_metric": (*SINGLE, *METRIC),
     "no_reach": ("slim.weights={discovery: 1.0, safety: 1.0}",),
-    "discovery_only": ("slim.weights={discovery: 1.0}",),
-    "diayn": DIAYN,
-    "lsd": ("slim.discovery=lsd", OWN_UNITS),
-    "metra": ("slim.discovery=metra", OWN_UNITS),
+    "discovery_only": (ALONE,),
+    "diayn": (*DIAYN, ALONE),
+    "lsd": ("slim.discovery=lsd", OWN_UNITS, ALONE),
+    "metra": ("slim.discovery=metra", OWN_UNITS, ALONE),
 }
 FACTORS = (0.1, 10.0)
 SCALES: dict[str, tuple[str, ...]] = {}
@@ -46,7 +49,8 @@ for _critics, _stream, _factor in itertools.product((SINGLE, ()), STREAMS, FACTO
 TUNED = "single_tuned"
 FIRST_SEED = 10  # settings were chosen on seeds 0 and 1
 # Weights of discovery and safety beside reach; the spreads of their advantages suggest 5 and 4.
-TRIALS = tuple(itertools.product((2.0, 5.0, 15.0), (0.3, 1.0, 4.0)))
+TRIALS = tuple(itertools.product((1.0, 4.0, 15.0), (0.3, 1.0, 4.0)))
+MOST_FORCE = 0.5  # steps an episode with force on the table, beyond which no trial is the best
 SEARCH_SEED = 1000
 COLOURS = {"slim": "#2e86ab", "single": "#e07a1f"}
 
@@ -63,17 +67,27 @@ def measure(variants: dict[str, Iterable[str]], seeds: range, steps: int) -> Ite
     for name, directory in run_all(runs):
         variant, seed = Path(name).name.rsplit("-", 1)
         found = summary(directory)
-        kept = ("steps", "coverage", "final_coverage", "lift_share", "violations_per_episode")
+        kept = (
+            "steps",
+            "coverage",
+            "final_coverage",
+            "start_coverage",
+            "lift_share",
+            "violations_per_episode",
+        )
         yield {
             "variant": variant,
             "seed": int(seed),
             **{key: found[key] for key in kept},
             "wall_s": training_s(directory),
+            "commit": commit(directory),
         }
 
 
 def tuned(steps: int) -> tuple[str, ...]:
-    """Search weights of a single critic; give the overrides with the most coverage and lifts."""
+    """Search weights of a single critic; give the overrides with the most coverage and lifts, of
+    those that do little damage.
+    """
     trials = {}
     for discovery, safety in TRIALS:
         weights = f"slim.weights={{reach: 1.0, discovery: {discovery}, safety: {safety}}}"
@@ -82,8 +96,12 @@ def tuned(steps: int) -> tuple[str, ...]:
     for row in measure(trials, range(SEARCH_SEED, SEARCH_SEED + 1), steps):
         rows.append(row)
         print(json.dumps(row), flush=True)
-    best = max(rows, key=lambda row: row["coverage"] + row["lift_share"])
-    return trials[best["variant"]]
+    return trials[max(rows, key=_merit)["variant"]]
+
+
+def _merit(row: dict) -> tuple[bool, float]:
+    careful = row["violations_per_episode"]["table_force"] <= MOST_FORCE
+    return careful, row["coverage"] + row["lift_share"]
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -127,4 +145,4 @@ def main(seeds: int, steps: int, names: list[str]) -> None:
 
 if __name__ == "__main__":
     seeds, steps, *names = [*sys.argv[1:], *["5", "3000000"][len(sys.argv) - 1 :]]
-    main(int(seeds), int(steps), names or [*VARIANTS, *SCALES, TUNED])
+    main(int(seeds), int(steps), known(names, [*VARIANTS, *SCALES, TUNED]))

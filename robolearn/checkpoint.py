@@ -28,6 +28,7 @@ from robolearn.errors import DataError, nearest
 from robolearn.files import sync
 from robolearn.types import Learner, Spec
 
+NEEDED = ("config.yaml", "spec.json")  # in every checkpoint
 LEARNERS = {  # name -> (class, its configuration)
     "bc": ("robolearn.algos.bc", "BehaviorCloning", "BCConfig"),
     "ppo": ("robolearn.algos.ppo", "PPO", "PPOConfig"),
@@ -94,8 +95,9 @@ def newest(path: Path) -> Path:
 
     Directories of runs begin with the time. Gives the path itself if there is none.
     """
-    inside = [path / "checkpoint", *sorted(path.glob("*/checkpoint"), reverse=True)]
-    return next((folder for folder in inside if folder.is_dir()), path)
+    runs = (folder for folder in sorted(path.glob("*"), reverse=True) if folder.is_dir())
+    inside = [path, path / "checkpoint", *(run / "checkpoint" for run in runs)]
+    return next((folder for folder in inside if exists(folder)), path)
 
 
 def load_policy(path: Path | str, interface: Spec) -> Storable:
@@ -161,7 +163,7 @@ def _existing(path: Path) -> Path:
 def _find(path: Path) -> Path | None:
     """Find the whole checkpoint: at ``path``, or beside it if a crash came between two renames."""
     folders = (path, path.with_name(path.name + ".previous"))
-    return next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
+    return next((f for f in folders if all((f / n).is_file() for n in NEEDED)), None)
 
 
 def _build(folder: Path) -> Storable:

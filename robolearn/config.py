@@ -21,6 +21,7 @@ from robolearn import strict_yaml
 from robolearn.errors import UserError, nearest
 from robolearn.settings import said
 
+STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 Config = TypeVar("Config")
 Keys = tuple[str | int, ...]
 
@@ -88,7 +89,7 @@ def build(
     that may stand beside the dataclass' own and are offered when a key is misspelt.
     """
     # A stdlib dataclass takes its strictness from what is around it: hence the dict around it.
-    adapter = pydantic.TypeAdapter(dict[str, cls], config=pydantic.ConfigDict(extra="forbid"))
+    adapter = pydantic.TypeAdapter(dict[str, cls], config=STRICT)
     try:  # as JSON: strict, and yet a list may stand for a tuple
         return adapter.validate_json(json.dumps({"": values}), strict=True)[""]
     except pydantic.ValidationError as error:

@@ -12,6 +12,8 @@ that it shall move, under the name that it knows, and nothing of the others or o
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from torch.nn import functional as F
 
 from robolearn import checkpoint
 from robolearn.errors import SpecError, UserError
+from robolearn.files import write_atomically
 from robolearn.registry import load
 from robolearn.rewards.base import Directed
 from robolearn.rewards.fixed import Metric, MetricConfig
@@ -87,6 +90,8 @@ class FrozenSkills:
         Height does not count, for instance, if phi does not depend on it.
         """
         view = self.view(name)
+        if not len(view.axes):
+            raise UserError(f"skills: they are not about the position of '{name}'")
         away = observation["state"][:, view.position] - goal
         return np.linalg.norm(away[:, view.axes], axis=1)
 
@@ -121,21 +126,48 @@ def load_skills(path: str, interface: Spec) -> FrozenSkills:
     """
     if path == SCRIPTED:
         return scripted_skills(interface)
+    folder = _newest(path)
+    learner = checkpoint.load_policy(folder, checkpoint.read_spec(folder))
+    if learner.name != "slim":
+        raise UserError(f"skills: {folder} holds a policy of '{learner.name}', which has no skills")
+    if "discovery" not in learner.streams:
+        raise UserError(f"skills: {folder} was trained without 'discovery', so it has no skills")
+    return FrozenSkills(learner, learner.streams["discovery"], interface)
+
+
+def _newest(path: str) -> Path:
     folder = checkpoint.newest(Path(path))
     if not checkpoint.exists(folder):
         made = "`robolearn slim_tabletop` learns some, in runs/slim_tabletop"
         raise UserError(f"skills: no checkpoint in {path}; {made}")
-    learner = checkpoint.load_policy(folder, checkpoint.read_spec(folder))
-    if learner.name != "slim":
-        raise UserError(f"skills: {folder} holds a policy of '{learner.name}', which has no skills")
-    return FrozenSkills(learner, learner.streams["discovery"], interface)
+    return folder
+
+
+def settle(path: str, file: Path) -> str:
+    """Give the very skills that a run uses: the newest at ``path`` when it began, written to
+    ``file``; UserError if a run that goes on would find others there.
+    """
+    if path == SCRIPTED:
+        return path
+    if file.exists():
+        used = json.loads(file.read_text())
+    else:
+        used = {"skills": str(_newest(path))}
+    weights = Path(used["skills"]) / "weights.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
+    if digest is None or used.setdefault("sha256", digest) != digest:
+        raise UserError(f"skills: those in {used['skills']} are no more what this run began with")
+    write_atomically(file, json.dumps(used).encode())
+    return used["skills"]
 
 
 def scripted_skills(interface: Spec) -> FrozenSkills:
     """Make skills that carry a tabletop's object along z: what uses skills can do no better."""
     names = interface.observations["state"].names
-    axes = (name for name in names if name.endswith("_xaxis_x"))
-    name = next(axes).removesuffix("_xaxis_x")
+    objects = [name.removesuffix("_xaxis_x") for name in names if name.endswith("_xaxis_x")]
+    if not objects:
+        raise SpecError(f"{interface.environment} shows no object of a tabletop")
+    name = objects[0]
     policy = load("sim.tabletop_carry:ScriptedCarry")(interface, name)
     phi = Metric(policy.interface, MetricConfig(entries=(f"{name}_pos",), weights=(1.0, 1.0, 1.0)))
     return FrozenSkills(policy, phi, interface)

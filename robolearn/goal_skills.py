@@ -88,6 +88,11 @@ class PathConfig(Settings):
     still_m: NonNegativeFloat = 0.02
     """Distance from the goal within which the hand stays where it is: skills would run past it."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.waypoints != "circle" and len(set(self.waypoints)) < 2:
+            raise UserError(f"waypoints: {self.waypoints} is a path without length")
+
     def corners(self) -> np.ndarray:
         """Give the path's corners [M, 3], metres."""
         if self.waypoints != "circle":

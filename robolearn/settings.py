@@ -7,6 +7,7 @@ that launch files and Python are told the same. More ranges: ``pydantic.Positive
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import reprlib
 import typing
@@ -24,18 +25,25 @@ ProperShare = Annotated[float, Gt(0), Lt(1)]  # neither none nor all
 Widths = Annotated[tuple[pydantic.PositiveInt, ...], MinLen(1)]
 Names = Annotated[tuple[str, ...], MinLen(1)]
 
+FINITE = pydantic.ConfigDict(allow_inf_nan=False)
+
 
 class Settings:
-    """Base of configurations. Raises UserError for a value that its annotation rules out."""
+    """Base of configurations. Raises UserError for a value that its annotation rules out.
+
+    Values are stored as their annotations have them: a list as a tuple, numpy's numbers as
+    Python's.
+    """
 
     def __post_init__(self) -> None:
         for name, adapter in _adapters(type(self)).items():
             try:
-                adapter.validate_python(getattr(self, name))
+                value = adapter.validate_python(getattr(self, name))
             except pydantic.ValidationError as error:
                 fault = error.errors(include_url=False)[0]
                 where = ".".join(map(str, (name, *fault["loc"])))
                 raise UserError(f"{where} {said(fault)}") from None
+            object.__setattr__(self, name, value)  # frozen, but not yet made
 
 
 def said(fault: Mapping[str, Any]) -> str:
@@ -51,4 +59,7 @@ def said(fault: Mapping[str, Any]) -> str:
 @functools.cache
 def _adapters(cls: type) -> dict[str, pydantic.TypeAdapter]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    return {name: pydantic.TypeAdapter(hint) for name, hint in hints.items()}
+    return {
+        name: pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else FINITE)
+        for name, hint in hints.items()
+    }

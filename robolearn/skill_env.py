@@ -31,9 +31,14 @@ class SkillEnv:
         self.skills = np.zeros((env.num_envs, size), np.float32)  # [N, Z]
 
     def reset(
-        self, *, seed: Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin episodes; see ``VectorEnvironment``. A skill is drawn where no state gives it."""
+        if isinstance(seed, int):
+            seed = range(seed, seed + self.num_envs)
         options = dict(options or {})
         rows = np.flatnonzero(options.get("reset_mask", np.ones(self.num_envs, bool)))
         for i in rows if seed is not None else ():

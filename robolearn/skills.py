@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from matplotlib.ticker import EngFormatter
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from robolearn.curves import RAW, read_curve, smooth
-from robolearn.errors import UserError
+from robolearn.errors import UserError, nearest
 from robolearn.settings import Settings
-from robolearn.types import Episode, Spec
+from robolearn.types import Episode, Spec, VectorEnvironment
 
 CURVES = {  # of every critic -> what it is called in a picture
     "reward": "reward of a step",
@@ -53,6 +54,21 @@ class MeasureConfig(Settings):
         super().__post_init__()
         if any(low >= high for low, high in zip(self.low_m, self.high_m, strict=True)):
             raise UserError(f"low_m: {self.low_m} is not below high_m, {self.high_m}")
+        if self.cell_m > min(np.subtract(self.high_m, self.low_m)):
+            raise UserError(f"cell_m: {self.cell_m} is more than the table from low_m to high_m")
+
+
+def require_measurable(env: VectorEnvironment, config: MeasureConfig) -> None:
+    """Raise UserError unless environments show what is measured; begins episodes, takes a step."""
+    found = env.interface.observations["state"].index(config.position)
+    if len(found) != 3:
+        raise UserError(f"measure.position: '{config.position}' has {len(found)} entries, not 3")
+    env.reset(seed=[0] * env.num_envs)
+    *_, info = env.step(np.zeros((env.num_envs, *env.interface.action.shape), np.float32))
+    for name in config.violations:
+        if name not in (terms := info["reward_terms"]):
+            known = [term for term in terms if not term.startswith("_")]
+            raise UserError(f"measure.violations: no reward term '{name}'{nearest(name, known)}")
 
 
 def coverage(points: np.ndarray, config: MeasureConfig) -> float:
@@ -114,8 +130,17 @@ def _skills(episodes: Sequence[Episode], interface: Spec) -> np.ndarray:
 
 
 def _angle(skills: np.ndarray) -> np.ndarray:
-    """Give the direction [M] of z's first two entries, radians; of a single entry z itself."""
+    """Give the direction [M] of z's first two entries, radians; of a single entry z itself.
+
+    Skills out of a number of them (one-hot z) are evenly spread.
+    """
+    if _one_hot(skills):
+        return 2 * np.pi * skills.argmax(axis=1) / skills.shape[1] - np.pi
     return np.arctan2(skills[:, 1], skills[:, 0]) if skills.shape[1] > 1 else skills[:, 0]
+
+
+def _one_hot(skills: np.ndarray) -> bool:
+    return bool(((skills == 0) | (skills == 1)).all() and (skills.sum(axis=1) == 1).all())
 
 
 # pictures
@@ -159,10 +184,12 @@ def _draw_displacements(
 
 
 def _draw_heights(axes: Any, heights: np.ndarray, skills: np.ndarray, lifted: np.ndarray) -> None:
-    last = skills[:, -1]
+    last, called = skills[:, -1], "last entry of z"
+    if _one_hot(skills):
+        last, called = skills.argmax(axis=1), "number of the skill"
     axes.plot(last[~lifted], heights[~lifted], ".", color=COLOURS[0], label="not lifted")
     axes.plot(last[lifted], heights[lifted], "o", mfc="none", mec="black", label="lifted")
-    axes.set(xlabel="last entry of z", ylabel="greatest height above the start, m")
+    axes.set(xlabel=called, ylabel="greatest height above the start, m")
     axes.set_title(f"{lifted.mean():.0%} of {len(lifted)} skills lift", fontsize=10)
     axes.legend(frameon=False)
 
@@ -175,7 +202,7 @@ def draw_critics(metrics: Path, heads: Sequence[str], title: str, path: Path) ->
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (what, called) in zip(figure.subplots(2, 2).flat, CURVES.items(), strict=True):
-        for order, (head, colour) in enumerate(zip(heads, COLOURS, strict=False)):
+        for order, (head, colour) in enumerate(zip(heads, itertools.cycle(COLOURS))):
             steps, values = read_curve(metrics, f"{what}/{head}")
             largest = 1.0 if what == "gradient_share" else np.abs(values).max(initial=1e-12)
             label = head if what == "gradient_share" else f"{head} / {largest:.2g}"

@@ -6,6 +6,7 @@ The environments are made of this: ``sim.tabletop_env`` of one, ``sim.vector_tab
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from numbers import Real
 
 import mujoco
 import numpy as np
@@ -135,6 +136,10 @@ def _checked(options: TabletopOptions, where: str) -> TabletopOptions:
     whole_number(options.horizon, where, "horizon")
     require_positive(where, force_limit_n=options.force_limit_n)
     shares = options.near_share, options.held_share
+    if not all(isinstance(share, Real) for share in (*shares, options.goal_height_m)):
+        raise UserError(f"{where}: near_share, held_share and goal_height_m must be numbers")
+    if not options.goal_height_m >= 0:
+        raise UserError(f"{where}: goal_height_m={options.goal_height_m} must be 0 or more")
     if min(shares) < 0 or sum(shares) > 1:
         raise UserError(f"{where}: near_share, held_share = {shares}: must be shares of all")
     if options.goal is not None:
@@ -143,7 +148,7 @@ def _checked(options: TabletopOptions, where: str) -> TabletopOptions:
 
 
 def _action_spec() -> ArraySpec:
-    """Describe the moves of the hand's target; the gripper closes above 0.5, opens below -0.5."""
+    """Describe the moves of the hand's target; the gripper closes above a band and opens below."""
     return ArraySpec(
         (5,),
         "float32",

@@ -42,7 +42,7 @@ from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
 from robolearn.settings import Share
 from robolearn.types import RewardStream, Spec
 
-SHARE_ROWS = 256  # of a rollout, from which the streams' shares of the gradient are measured
+SHARE_ROWS = 1024  # of a rollout, from which the streams' shares of the gradient are measured
 
 
 class Discovery(NamedTuple):
@@ -87,7 +87,7 @@ class SLIMConfig(PPOConfig):
     """How the stream "discovery" rewards skills."""
     skill: dict[str, Any] = field(default_factory=dict)
     """Settings of that: see ``robolearn.rewards``."""
-    terms: dict[str, dict[str, float]] = field(default_factory=dict)
+    terms: dict[str, Annotated[dict[str, float], MinLen(1)]] = field(default_factory=dict)
     """Further streams, as sums of the environment's reward terms: name -> term -> factor."""
     weights: Annotated[dict[str, PositiveFloat], MinLen(1)] = field(
         default_factory=lambda: {"discovery": 1.0}
@@ -100,6 +100,8 @@ class SLIMConfig(PPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if "discovery" in self.terms:
+            raise UserError("terms: 'discovery' is taken, by what rewards skills")
         for setting in ("weights", "units"):
             for name in getattr(self, setting):
                 if name not in (known := {"discovery", *self.terms}):
@@ -114,9 +116,8 @@ class SLIMConfig(PPOConfig):
             if name not in known:
                 where = f"skill: '{self.discovery}' has no setting '{name}'"
                 raise UserError(where + nearest(name, known))
-        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in self.skill.items()}
         try:
-            return kind(**lists)
+            return kind(**self.skill)
         except UserError as error:
             raise UserError(f"skill.{error}") from None
 
@@ -232,8 +233,9 @@ class SLIM(PPO):
 
         Where the ratio is 1, the gradient of L is that of E[ A log pi ], a sum over streams.
         """
-        every = max(1, len(rows["action"]) // SHARE_ROWS)  # evenly: nothing need be drawn
-        state, action, weighted = (rows[k][::every] for k in ("state", "action", "weighted"))
+        size = len(rows["action"])
+        some = torch.linspace(0, size - 1, min(size, SHARE_ROWS)).long()  # nothing need be drawn
+        state, action, weighted = (rows[k][some] for k in ("state", "action", "weighted"))
         mean, log_std, _ = self.network(state)
         log_probability = gaussian_log_probability(action, mean, log_std)
         policy = [*self.network.trunk.parameters(), *self.network.mean.parameters()]

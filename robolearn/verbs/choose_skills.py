@@ -15,7 +15,8 @@ from robolearn import checkpoint
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.config import EnvConfig
 from robolearn.curves import draw_curve, read_curve
-from robolearn.frozen_skills import load_skills
+from robolearn.errors import UserError, nearest
+from robolearn.frozen_skills import goals_of, load_skills, settle
 from robolearn.registry import load
 from robolearn.run import Run
 from robolearn.skill_actions import HeldSkills, SkillActions
@@ -59,7 +60,12 @@ def choose(config: ChooseConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``steps``, and what ``goal_metrics`` gives.
     """
+    if config.skills is not None:
+        config = dataclasses.replace(config, skills=settle(config.skills, run.path("skills.json")))
     with contextlib.closing(_make(config)) as env:
+        goals = goals_of(env.interface)
+        if config.object not in goals:
+            raise UserError(f"object: no '{config.object}'{nearest(config.object, goals)}")
         training, pace = in_choices(config.training, config.pace), config.pace
         learner = train(PPO(env.interface, config.ppo, run.seed), env, training, run, pace)
         steps = training.updates(env.num_envs) * training.horizon * env.num_envs * pace

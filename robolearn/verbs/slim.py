@@ -14,7 +14,14 @@ from robolearn.config import EnvConfig
 from robolearn.registry import load
 from robolearn.run import Run
 from robolearn.skill_env import SkillEnv
-from robolearn.skills import MeasureConfig, draw_critics, draw_skill_map, skill_metrics, skill_paths
+from robolearn.skills import (
+    MeasureConfig,
+    draw_critics,
+    draw_skill_map,
+    require_measurable,
+    skill_metrics,
+    skill_paths,
+)
 from robolearn.train_online import OnlineConfig
 from robolearn.verbs.evaluate import play
 from robolearn.verbs.ppo import train
@@ -43,10 +50,14 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``steps`` and what ``skill_metrics`` gives.
     """
-    with contextlib.closing(_make(config.env, config)) as env:
+    shown_in = config.measured_in or config.env
+    with (
+        contextlib.closing(_make(config.env, config)) as env,
+        contextlib.closing(_make(shown_in, config)) as stage,
+    ):
+        env.interface.require(stage.interface, "env", "measured_in")
+        require_measurable(stage, config.measure)  # now, not after the training
         learner = train(SLIM(env.interface, config.slim, run.seed), env, config.training, run)
-    with contextlib.closing(_make(config.measured_in or config.env, config)) as stage:
-        shown_in = config.measured_in or config.env
         played = play(lambda: learner, stage, shown_in, config.measure, run, "measuring skills")
         episodes = list(played)
     if run.viewer is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from robolearn.config import EnvConfig
 from robolearn.errors import UserError
-from robolearn.frozen_skills import goals_of, load_skills
+from robolearn.frozen_skills import goals_of, load_skills, settle
 from robolearn.goal_metrics import draw_traces, following_metrics, goal_metrics, trace
 from robolearn.goal_skills import Follow, LeaveConfig, PathConfig, Rearrange, Towards
 from robolearn.rearrangement import PlannerConfig
@@ -58,7 +58,7 @@ def rearrange(config: RearrangeConfig, run: Run) -> dict[str, Any]:
     if config.leave.near_m >= config.planner.placed_m:
         raise UserError("leave.near_m: must be less than planner.placed_m, or moves never end")
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    skills = load_skills(config.skills, envs.interface)
+    skills = load_skills(settle(config.skills, run.path("skills.json")), envs.interface)
     towards = Towards(skills, envs.interface, config.leave)
     policies = functools.partial(Rearrange, towards, envs.interface, config.planner)
     title = f"skills on {config.env.name}"
@@ -86,11 +86,13 @@ def bring(
 def follow(config: FollowConfig, run: Run) -> dict[str, Any]:
     """Let the object follow the path; draw ``report.png``. Summary: see ``following_metrics``."""
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    skills = load_skills(config.skills, envs.interface)
+    skills = load_skills(settle(config.skills, run.path("skills.json")), envs.interface)
     towards = Towards(skills, envs.interface, config.leave)
     period_s = envs.interface.period_s
     goals = config.path.goals(period_s)  # [T + 1, 3]
-    horizon = min(config.evaluation.horizon, len(goals) - 1)
+    horizon, waiting = min(config.evaluation.horizon, len(goals) - 1), config.path.waiting(period_s)
+    if waiting >= horizon:
+        raise UserError(f"path.wait_s: {waiting} control steps of {horizon}: the goal never moves")
     evaluation = dataclasses.replace(config.evaluation, horizon=horizon)
     policies = functools.partial(Follow, towards, config.object, goals, config.path.still_m)
     episodes = list(play(policies, envs, config.env, evaluation, run))
@@ -98,7 +100,7 @@ def follow(config: FollowConfig, run: Run) -> dict[str, Any]:
         raise UserError(f"env.options.horizon: the path takes {horizon} control steps")
     goals = goals[: horizon + 1]
     traces = [trace(episode, envs.interface, [config.object], goals) for episode in episodes]
-    summary = following_metrics(traces, config.path.waiting(period_s))
+    summary = following_metrics(traces, waiting)
     title = f"skills on {config.env.name}, seed {run.seed}: mean error {summary['error_m']:.3f} m"
     draw_traces(traces, title, period_s, run.path("report.png"))
     return summary

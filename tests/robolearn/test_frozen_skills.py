@@ -155,6 +155,20 @@ def test_no_skills_is_an_error_of_one_line_that_says_how_to_get_some(tmp_path):
         load_skills(str(tmp_path), TWO)
 
 
+def test_a_policy_without_discovery_has_no_skills(tmp_path):
+    config = SLIMConfig(weights={"near": 1.0}, terms={"near": {"reach": 1.0}}, widths=(8,))
+    checkpoint.save(tmp_path / "checkpoint", SLIM(with_skill(ONE, 3), config))
+    with pytest.raises(UserError, match="without 'discovery', so it has no skills"):
+        load_skills(str(tmp_path), TWO)
+
+
+def test_a_checkpoint_whose_replacement_was_cut_short_is_found(learner, tmp_path):
+    checkpoint.save(tmp_path / "run" / "checkpoint", learner)
+    (tmp_path / "run" / "checkpoint").rename(tmp_path / "run" / "checkpoint.previous")
+    (tmp_path / "run" / "config.yaml").write_text("verb: slim")
+    assert load_skills(str(tmp_path / "run"), TWO).size == 3
+
+
 def test_scripted_skills_know_any_object_of_a_tabletop():
     env = make("tabletop/mug+cube", goal="pose")
     skills = load_skills("scripted", env.interface)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from robolearn.errors import UserError
-from robolearn.skills import MeasureConfig, coverage, draw_critics, draw_skill_map, skill_metrics
+from robolearn.skills import (
+    MeasureConfig,
+    _angle,
+    coverage,
+    draw_critics,
+    draw_skill_map,
+    skill_metrics,
+)
 from robolearn.types import ArraySpec, Episode, Spec
 
 NAMES = ("hand_x", "cube_pos_x", "cube_pos_y", "cube_pos_z", "skill_1", "skill_2", "skill_3")
@@ -70,3 +77,16 @@ def test_settings_out_of_range_are_named(setting, value):
 def test_the_table_has_an_extent():
     with pytest.raises(UserError, match="low_m: .* is not below high_m"):
         MeasureConfig(high_m=(0.2, -0.3))
+
+
+def test_cells_are_smaller_than_the_table():
+    with pytest.raises(UserError, match="cell_m: 2.0 is more than the table"):
+        MeasureConfig(cell_m=2.0)
+
+
+def test_one_hot_skills_have_colours_of_their_own():
+    angles = _angle(np.eye(16))
+    assert len(set(np.round(angles, 6))) == 16 and (np.abs(angles) <= np.pi).all()
+    np.testing.assert_allclose(
+        _angle(np.array([[0.0, -1.0, 0.0], [0.6, 0.0, 0.8]])), [-np.pi / 2, 0]
+    )

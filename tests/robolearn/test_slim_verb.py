@@ -59,6 +59,25 @@ def test_a_stream_that_has_no_weight_has_no_critic(tmp_path):
     assert not len(read_curve(tmp_path / "two" / "metrics.jsonl", "value/safety")[0])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("measure.violations=[tabel_force]", "no reward term 'tabel_force'; did you mean"),
+        ("measure.position=hand_yaw", "'hand_yaw' has 2 entries, not 3"),
+        ("measured_in.name=tabletop/cylinder", "measured_in does not fit env"),
+        ("slim.terms.discovery={reach: 1.0}", "slim.terms: 'discovery' is taken"),
+        ("slim.terms.reach={}", "slim.terms.reach should have 1 or more entries"),
+        ("slim.units={reach: .inf}", "slim.units.reach should be a finite number"),
+        ("env.options.near_share=a", "must be numbers"),
+        ("env.options.goal_height_m=-1", "goal_height_m=-1 must be 0 or more"),
+    ],
+)
+def test_what_cannot_be_is_told_before_the_training(change, said, tmp_path, capsys):
+    assert main([*LINE, change, f"out={tmp_path}/no"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
 def test_a_misspelt_stream_is_one_line(tmp_path, capsys):
     assert main([*LINE, "slim.weights={discovry: 1.0}", f"out={tmp_path}/no"]) == 2
     assert "no stream 'discovry'; did you mean 'discovery'?" in capsys.readouterr().err

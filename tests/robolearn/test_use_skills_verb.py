@@ -1,6 +1,7 @@
 """Skills of a checkpoint in use, through the command line and the launch files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from robolearn import checkpoint
 from robolearn.__main__ import main
 from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.curves import read_curve
+from robolearn.errors import UserError
+from robolearn.frozen_skills import settle
 from robolearn.skill_env import with_skill
 from sim import make
 
@@ -101,6 +104,47 @@ def test_an_interrupted_choice_goes_on_with_the_same_curve(
     chosen, skills, require_same_after_a_stop
 ):
     require_same_after_a_stop([*CHOOSE, skills], 3 * 36, chosen, ["kl", "success"])
+
+
+def test_a_choice_that_is_stopped_in_its_evaluation_goes_on(skills, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("robolearn.verbs.choose_skills.bring", stop)
+        assert main([*CHOOSE, skills, f"out={tmp_path}/run"]) == 130
+    assert main([str(tmp_path / "run" / "config.yaml"), f"resume={tmp_path}/run"]) == 0
+    assert summary(tmp_path / "run")["episodes"] == 3
+
+
+def test_a_run_goes_on_with_the_skills_that_it_began_with(skills, tmp_path, capsys):
+    folder = Path(skills.removeprefix("skills="))
+    shutil.copytree(folder, tmp_path / "runs" / "1")
+    line = ["skills_reach", f"skills={tmp_path}/runs", *SMALL, f"out={tmp_path}/run"]
+    assert main(line) == 0
+    used = json.loads((tmp_path / "run" / "skills.json").read_text())
+    assert used["skills"] == str(tmp_path / "runs" / "1" / "checkpoint")
+    shutil.copytree(folder, tmp_path / "runs" / "2")  # a newer run
+    assert settle(f"{tmp_path}/runs", tmp_path / "run" / "skills.json") == used["skills"]
+    (tmp_path / "runs" / "1" / "checkpoint" / "weights.safetensors").write_bytes(b"others")
+    with pytest.raises(UserError, match="are no more what this run began with"):
+        settle(f"{tmp_path}/runs", tmp_path / "run" / "skills.json")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["skills_position", "object=cub"], "object: no 'cub'; did you mean 'cube'?"),
+        (["skills_position", "env={name: tabletop/cube}"], "shows no goals"),
+        (["skills_follow", "path.wait_s=100"], "path.wait_s: 1000 control steps of 400"),
+        (["skills_follow", "path.waypoints=[[0,0,0],[0,0,0]]"], "a path without length"),
+        (["skills_reach", "env={name: dmc/cartpole-swingup}"], "other actions than the skills"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_done(line, said, skills, tmp_path, capsys):
+    assert main([*line, skills, f"out={tmp_path}/run"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
 
 
 def test_without_skills_it_is_ppo_on_the_actions(tmp_path):
