@@ -6,8 +6,8 @@ Prints JSON lines: ``return`` is the mean over 10 whole episodes without explori
 at the end; ``training_return`` the mean over the last tenth of the updates in which episodes ended,
 exploring, as published figures have it; ``published`` that of CleanRL's ``ppo_continuous_action``
 after a million steps, mean over 3 seeds (docs.cleanrl.dev/rl-algorithms/ppo, table "dm_control").
-One setting for all tasks: that of ``launch/ppo_walker.yaml``. ``wall_s`` is the training on one core,
-beside another one on the other. What has been measured is not measured again: ``many_runs``.
+One setting for all tasks: that of ``launch/ppo_walker.yaml``. ``wall_s`` is the training on one
+core, beside another one on the other. What has been measured is not measured again: ``many_runs``.
 """
 
 import json
