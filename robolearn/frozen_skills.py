@@ -126,16 +126,23 @@ def load_skills(path: str, interface: Spec) -> FrozenSkills:
     """
     if path == SCRIPTED:
         return scripted_skills(interface)
-    folder = _newest(path)
-    learner = checkpoint.load_policy(folder, checkpoint.read_spec(folder))
-    if learner.name != "slim":
-        raise UserError(f"skills: {folder} holds a policy of '{learner.name}', which has no skills")
+    folder = newest_skills(path)
+    learner = load_learnt(folder)
     if "discovery" not in learner.streams:
         raise UserError(f"skills: {folder} was trained without 'discovery', so it has no skills")
     return FrozenSkills(learner, learner.streams["discovery"], interface)
 
 
-def _newest(path: str) -> Path:
+def load_learnt(folder: Path) -> Any:
+    """Read the SLIM of a checkpoint; UserError if it is of another learner."""
+    learner = checkpoint.load_policy(folder, checkpoint.read_spec(folder))
+    if learner.name != "slim":
+        raise UserError(f"skills: {folder} holds a policy of '{learner.name}', which has no skills")
+    return learner
+
+
+def newest_skills(path: str) -> Path:
+    """Give the checkpoint of a run, or of the newest in a folder; UserError if there is none."""
     folder = checkpoint.newest(Path(path))
     if not checkpoint.exists(folder):
         made = "`robolearn slim_tabletop` learns some, in runs/slim_tabletop"
@@ -152,7 +159,7 @@ def settle(path: str, file: Path) -> str:
     if file.exists():
         used = json.loads(file.read_text())
     else:
-        used = {"skills": str(_newest(path))}
+        used = {"skills": str(newest_skills(path))}
     weights = Path(used["skills"]) / "weights.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
     if digest is None or used.setdefault("sha256", digest) != digest:

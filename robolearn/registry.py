@@ -32,6 +32,7 @@ VERBS = {
         "robolearn.verbs.use_skills:RearrangeConfig",
         "robolearn.verbs.use_skills:rearrange",
     ),
+    "measure": Verb("robolearn.verbs.slim:RemeasureConfig", "robolearn.verbs.slim:remeasure"),
     "choose": Verb(
         "robolearn.verbs.choose_skills:ChooseConfig",
         "robolearn.verbs.choose_skills:choose",

@@ -1,4 +1,6 @@
-"""``verb: slim``: learn skills with one critic per reward, and measure what they do."""
+"""``verb: slim``: learn skills with one critic per reward, and measure what they do;
+``verb: measure``: measure skills that were learnt before.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import pydantic
 from robolearn import checkpoint
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
 from robolearn.config import EnvConfig
+from robolearn.frozen_skills import load_learnt, newest_skills
 from robolearn.registry import load
 from robolearn.run import Run
 from robolearn.skill_env import SkillEnv
@@ -52,25 +55,61 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
     """
     shown_in = config.measured_in or config.env
     with (
-        contextlib.closing(_make(config.env, config)) as env,
-        contextlib.closing(_make(shown_in, config)) as stage,
+        contextlib.closing(_make(config.env, config.environments, config.slim)) as env,
+        contextlib.closing(_make(shown_in, config.environments, config.slim)) as stage,
     ):
         env.interface.require(stage.interface, "env", "measured_in")
         require_measurable(stage, config.measure)  # now, not after the training
         learner = train(SLIM(env.interface, config.slim, run.seed), env, config.training, run)
-        played = play(lambda: learner, stage, shown_in, config.measure, run, "measuring skills")
-        episodes = list(played)
-    if run.viewer is not None:
-        run.viewer.log_paths(*skill_paths(episodes, env.interface, config.measure))
-    title = f"SLIM on {config.env.name}, seed {run.seed}"
-    draw_skill_map(episodes, env.interface, config.measure, title, run.path("report.png"))
+        title = f"SLIM on {config.env.name}, seed {run.seed}"
+        found = _measure(learner, stage, shown_in, config.measure, run, title)
     draw_critics(run.path("metrics.jsonl"), learner.heads, title, run.path("critics.png"))
     checkpoint.save(run.path("checkpoint"), learner)
     steps = config.training.updates(env.num_envs) * config.training.horizon * env.num_envs
-    return {"steps": steps, **skill_metrics(episodes, env.interface, config.measure)}
+    return {"steps": steps, **found}
 
 
-def _make(env: EnvConfig, config: SkillsConfig) -> SkillEnv:
-    batch = load("sim:make_vec")(env.name, config.environments, **env.options)
-    skills = prior(config.slim)
+@dataclass(frozen=True)
+class RemeasureConfig:
+    """Which skills are measured where."""
+
+    env: EnvConfig
+    """The environment; it must fit what the skills were learnt on."""
+    skills: str = "runs/slim_tabletop"
+    """A run of ``slim``, or a folder of such runs, whose newest one counts."""
+    environments: pydantic.PositiveInt = 64
+    """How many of them step together."""
+    measure: MeasureConfig = MeasureConfig()
+    """How many skills, and what of them."""
+
+
+def remeasure(config: RemeasureConfig, run: Run) -> dict[str, Any]:
+    """Measure the skills of a run that ended; keep ``report.png``.
+
+    Summary: what ``skill_metrics`` gives. A seed other than the run's draws other skills and
+    starts.
+    """
+    folder = newest_skills(config.skills)
+    learner = load_learnt(folder)
+    with contextlib.closing(_make(config.env, config.environments, learner.config)) as stage:
+        learner.interface.require(stage.interface, "skills", "env")
+        require_measurable(stage, config.measure)
+        title = f"skills on {config.env.name}, seed {run.seed}"
+        return _measure(learner, stage, config.env, config.measure, run, title)
+
+
+def _measure(
+    learner: SLIM, stage: SkillEnv, env: EnvConfig, config: MeasureConfig, run: Run, title: str
+) -> dict[str, Any]:
+    """Give what ``skill_metrics`` gives; draw ``report.png``."""
+    episodes = list(play(lambda: learner, stage, env, config, run, "measuring skills"))
+    if run.viewer is not None:
+        run.viewer.log_paths(*skill_paths(episodes, stage.interface, config))
+    draw_skill_map(episodes, stage.interface, config, title, run.path("report.png"))
+    return skill_metrics(episodes, stage.interface, config)
+
+
+def _make(env: EnvConfig, environments: int, slim: SLIMConfig) -> SkillEnv:
+    batch = load("sim:make_vec")(env.name, environments, **env.options)
+    skills = prior(slim)
     return SkillEnv(batch, skills.size, skills.draw)

@@ -81,3 +81,18 @@ def test_what_cannot_be_is_told_before_the_training(change, said, tmp_path, caps
 def test_a_misspelt_stream_is_one_line(tmp_path, capsys):
     assert main([*LINE, "slim.weights={discovry: 1.0}", f"out={tmp_path}/no"]) == 2
     assert "no stream 'discovry'; did you mean 'discovery'?" in capsys.readouterr().err
+
+
+def test_skills_of_a_run_are_measured_again(whole, tmp_path):
+    line = ["skills_measure", f"skills={whole}", f"out={tmp_path}/again"]
+    line += ["environments=4", "measure.episodes=6", "measure.horizon=5"]
+    assert main([*line, "seed=0"]) == 0
+    again = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert again["episodes"] == 6
+    assert 0 < again["start_coverage"] <= again["coverage"]
+    assert (tmp_path / "again" / "report.png").exists()
+
+
+def test_nothing_but_skills_is_measured(tmp_path, capsys):
+    assert main(["skills_measure", f"skills={tmp_path}", f"out={tmp_path}/run"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
