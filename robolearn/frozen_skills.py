@@ -99,8 +99,9 @@ class FrozenSkills:
         """Find the entries of an object; SpecError if the policy knows some that are not there."""
         if name not in self._views:
             names = [self._renamed(entry, name) for entry in self._names]
-            policy = _columns(self._interface, names)
-            position = _columns(self._interface, [f"{name}_pos_{axis}" for axis in "xyz"])
+            about = f"skills that move '{self._known_as}'"
+            policy = _columns(self._interface, names, about)
+            position = _columns(self._interface, [f"{name}_pos_{axis}" for axis in "xyz"], about)
             pose = policy[self._phi.index.numpy()]
             axes = np.flatnonzero(np.isin(position, pose))
             self._views[name] = View(policy, pose, position, axes)
@@ -111,11 +112,11 @@ class FrozenSkills:
         return f"{name}_{rest}" if known_as == self._known_as else entry
 
 
-def _columns(interface: Spec, names: Sequence[str]) -> np.ndarray:
+def _columns(interface: Spec, names: Sequence[str], who: str) -> np.ndarray:
     state: ArraySpec = interface.observations["state"]
     missing = [name for name in names if name not in state.names]
     if missing:
-        raise SpecError(f"{interface.environment} does not show '{missing[0]}', which skills need")
+        raise SpecError(f"{interface.environment} does not show '{missing[0]}', which {who} need")
     return np.array([state.names.index(name) for name in names])
 
 

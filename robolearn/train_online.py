@@ -60,24 +60,31 @@ class Tally:
     def __init__(self, returns: np.ndarray, lengths: np.ndarray):
         self.returns, self.lengths = returns, lengths  # [N], [N]
         self._ended: list[tuple[float, int, bool]] = []
+        self._failed = 0
 
-    def add(self, rewards: np.ndarray, ended: np.ndarray, success: np.ndarray) -> None:
+    def add(
+        self, rewards: np.ndarray, ended: np.ndarray, success: np.ndarray, failed: int = 0
+    ) -> None:
         """Count a step with rewards [N], after which some episodes ended, bool [N], as successes or
-        not, bool [N].
+        not, bool [N], and so many because their simulation diverged.
         """
+        self._failed += failed
         self.returns, self.lengths = self.returns + rewards, self.lengths + 1
         self._ended += zip(self.returns[ended], self.lengths[ended], success[ended], strict=True)
         self.returns, self.lengths = self.returns * ~ended, self.lengths * ~ended
 
     def read(self) -> dict[str, float]:
         """Give ``return``, ``length`` and ``success`` (in the last step), means over the ended
-        episodes; nothing if none ended.
+        episodes; nothing if none ended. ``diverged`` counts those that ended by that, if any.
         """
         if not self._ended:
             return {}
         means = np.mean(np.array(self._ended, float), axis=0)
-        self._ended = []
-        return dict(zip(("return", "length", "success"), means.tolist(), strict=True))
+        found = dict(zip(("return", "length", "success"), means.tolist(), strict=True))
+        if self._failed:
+            found["diverged"] = self._failed
+        self._ended, self._failed = [], 0
+        return found
 
 
 def online(
@@ -139,7 +146,8 @@ def collect(
         ended = terminated | truncated
         reached = _reached(following, ended, info)
         _require_finite({"reward": rewards, **reached}, env.interface, first_step + t)
-        tally.add(rewards, ended, info["success"])
+        failed = sum(reason is not None for reason in info.get("error", ()))
+        tally.add(rewards, ended, info["success"], failed)
         steps.append(
             {
                 "observations": observation,

@@ -118,7 +118,9 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(SpecError, match="test/Table has other actions than the skills"):
         frozen(spec=interface("cube", action=faster))
     skills, _ = frozen(spec=interface("mug"))
-    with pytest.raises(SpecError, match="test/Table does not show 'cube_pos_x', which skills need"):
+    with pytest.raises(
+        SpecError, match="test/Table does not show 'cube_pos_x', which skills that move '"
+    ):
         skills.act(observed(), np.zeros((4, 3)), "cube")
 
 

@@ -123,6 +123,18 @@ def test_returns_are_those_of_whole_episodes():
     assert count.returns.tolist() == [0, 9] and count.lengths.tolist() == [0, 1]
 
 
+def test_simulations_that_diverged_are_counted():
+    class Diverging(Reaching):
+        def step(self, actions, active=None, *, autoreset=True):
+            *result, info = super().step(actions)
+            return *result, info | {"error": np.array([None, "diverged", None], object)}
+
+    env, count = Diverging(n=3, horizon=2), tally(3)
+    collect(env, Pusher(), env.reset()[0], 2, count)
+    assert count.read()["diverged"] == 2
+    assert "diverged" not in count.read()
+
+
 @pytest.mark.parametrize("what", ["reward", "state"])
 def test_what_is_not_finite_is_named_with_its_environment_and_step(what):
     class Broken(Reaching):

@@ -1,0 +1,86 @@
+"""What benchmarks share: runs that are done once, tables, the choice of weights."""
+
+import json
+
+import many_runs
+import numpy as np
+import pytest
+import slim
+import table
+
+WRONG = ["slim_tabletop", "slim.gama=0.9"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(many_runs, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def finish(folder, name, line):
+    (folder / name).mkdir()
+    (folder / name / "summary.json").write_text('{"coverage": 0.5}')
+    (folder / f"{name}.json").write_text(json.dumps(line))
+
+
+def test_what_ended_is_not_run_again(folder):
+    finish(folder, "one-3", WRONG)  # which would fail
+    assert list(many_runs.run_all({"one-3": WRONG})) == [("one-3", folder / "one-3")]
+    assert many_runs.summary(folder / "one-3") == {"coverage": 0.5}
+
+
+def test_a_folder_that_another_line_made_is_refused(folder):
+    finish(folder, "one-3", ["slim_tabletop"])
+    with pytest.raises(RuntimeError, match="one-3: not made by .*remove it to begin anew"):
+        list(many_runs.run_all({"one-3": WRONG}))
+
+
+def test_a_run_that_fails_is_told_with_its_last_words(folder):
+    with pytest.raises(RuntimeError, match="gama"):
+        list(many_runs.run_all({"one-3": WRONG}))
+
+
+def test_an_unknown_variant_is_told_with_the_nearest(capsys):
+    assert many_runs.known([], ["slim", "single"]) == ["slim", "single"]
+    with pytest.raises(SystemExit, match="'singel'.*single"):
+        many_runs.known(["singel"], ["slim", "single"])
+
+
+def test_a_table_has_means_and_ranges():
+    rows = [
+        {"variant": "slim", "lifts": 0.25, "force": {"table": 1000.0}},
+        {"variant": "slim", "lifts": 0.75, "force": {"table": 1000.0}},
+        {"variant": "single", "lifts": None},
+    ]
+    assert list(table.table(rows, "variant", ["lifts", "force.table"])) == [
+        "| variant | runs | lifts | table |",
+        "|---|---|---|---|",
+        "| slim | 2 | 0.5 (0.25 to 0.75) | 1,000 |",
+        "| single | 1 |  |  |",
+    ]
+
+
+def row(variant, seed, coverage, lifts, force):
+    violations = {"table_force": force}
+    return {"variant": variant, "seed": seed, "coverage": coverage, "lift_share": lifts,
+            "violations_per_episode": violations}  # fmt: skip
+
+
+def test_weights_that_do_damage_are_not_the_best(monkeypatch, capsys):
+    def found(trials, seeds, steps):
+        assert len(trials) == len(slim.TRIALS) and list(seeds) == [slim.SEARCH_SEED]
+        for k, name in enumerate(trials):
+            yield row(name, 0, 0.1 * k, 0.0, force=1.0 if k > 5 else 0.1)
+
+    monkeypatch.setattr(slim, "measure", found)
+    discovery, safety = slim.TRIALS[5]
+    assert f"discovery: {discovery}, safety: {safety}" in slim.tuned(1000)[-1]
+    assert len(capsys.readouterr().out.splitlines()) == len(slim.TRIALS)
+
+
+def test_scales_are_drawn(tmp_path):
+    names = ["slim", "single", *slim.SCALES]
+    rng = np.random.default_rng(0)
+    rows = [row(name, seed, *rng.random(2), 0.0) for name in names for seed in range(3)]
+    slim.draw(rows, tmp_path / "scales.png")
+    assert (tmp_path / "scales.png").stat().st_size > 10_000
