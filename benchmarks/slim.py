@@ -5,7 +5,8 @@
 Prints JSON lines. Every variant is ``launch/slim_tabletop.yaml`` with the overrides below, the same
 steps, and the weights at the end of the training; ``wall_s`` is the training on one core, beside
 another one on the other. Names: a stream and a factor multiply the unit of that stream's reward,
-``single_`` has one critic on the weighted sum; ``single_tuned`` is the best of TRIALS sets of
+``single_`` has one critic on the weighted sum; factors of 8 round nothing, and with a critic each
+they must change nothing at all; ``single_tuned`` is the best of TRIALS sets of
 weights, on a seed of their own. ``diayn``, ``lsd`` and ``metra`` have no reward but discovery;
 their episodes begin as all others do, some with the object at hand. What has been measured is not
 measured again: ``many_runs``. With all seeds of a variant and its scales there is a picture,
@@ -46,6 +47,7 @@ SCALES: dict[str, tuple[str, ...]] = {}
 for _critics, _stream, _factor in itertools.product((SINGLE, ()), STREAMS, FACTORS):
     _name = f"{'single_' if _critics else ''}{_stream}_x{_factor:g}"
     SCALES[_name] = (*_critics, f"slim.units={{{_stream}: {_factor}}}")
+EXACT = {f"{stream}_x8": (f"slim.units={{{stream}: 8.0}}",) for stream in STREAMS}
 TUNED = "single_tuned"
 FIRST_SEED = 10  # settings were chosen on seeds 0 and 1
 # Weights of discovery and safety beside reach; the spreads of their advantages suggest 5 and 4.
@@ -132,7 +134,7 @@ def draw(rows: list[dict], path: Path) -> None:
 
 def main(seeds: int, steps: int, names: list[str]) -> None:
     """Measure every variant with every seed, all variants with one seed after the other."""
-    variants = {name: (VARIANTS | SCALES)[name] for name in names if name != TUNED}
+    variants = {name: (VARIANTS | SCALES | EXACT)[name] for name in names if name != TUNED}
     if TUNED in names:
         variants[TUNED] = tuned(steps)
     rows = []
@@ -145,4 +147,4 @@ def main(seeds: int, steps: int, names: list[str]) -> None:
 
 if __name__ == "__main__":
     seeds, steps, *names = [*sys.argv[1:], *["5", "3000000"][len(sys.argv) - 1 :]]
-    main(int(seeds), int(steps), known(names, [*VARIANTS, *SCALES, TUNED]))
+    main(int(seeds), int(steps), known(names, [*VARIANTS, *SCALES, *EXACT, TUNED]))

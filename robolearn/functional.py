@@ -69,4 +69,4 @@ def gae(
 def standardise(x: Tensor, dim: int | tuple[int, ...], epsilon: float = 1e-8) -> Tensor:
     """Bring x to zero mean and unit spread over ``dim``; what does not vary there becomes 0."""
     centred = x - x.mean(dim=dim, keepdim=True)
-    return centred / (centred.square().mean(dim=dim, keepdim=True).sqrt() + epsilon)
+    return centred / centred.square().mean(dim=dim, keepdim=True).sqrt().clamp(min=epsilon)

@@ -232,8 +232,8 @@ class PPO:
     def prepare(self, rollout: Mapping[str, Any]) -> tuple[Rows, Info]:
         """Give what the losses need, as rows [T * N, ...]: the old policy, A and V^target."""
         state, actions = rollout["observations"]["state"], rollout["actions"]
-        mean, log_std, _ = self.network(state)
-        values = self.network.values(state)  # [T, N, K], K = 1
+        mean, log_std, normalised = self.network(state)
+        values = self.network.value.scale.inverse(normalised)  # [T, N, K], K = 1
         advantages = gae(
             rollout["rewards"][..., None], values,
             self.network.values(rollout["next_observations"]["state"]),

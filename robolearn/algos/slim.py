@@ -42,7 +42,7 @@ from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
 from robolearn.settings import Share
 from robolearn.types import RewardStream, Spec
 
-SHARE_ROWS = 1024  # of a rollout, from which the streams' shares of the gradient are measured
+SHARE_ROWS = 512  # of a rollout, from which the streams' shares of the gradient are measured
 
 
 class Discovery(NamedTuple):
@@ -196,8 +196,8 @@ class SLIM(PPO):
     @torch.no_grad()
     def _estimate(self, rollout: Mapping[str, Any]) -> tuple[Rows, Info]:
         state, actions = rollout["observations"]["state"], rollout["actions"]
-        mean, log_std, _ = self.network(state)
-        values = self.network.values(state)  # [T, N, K]
+        mean, log_std, normalised = self.network(state)
+        values = self.network.value.scale.inverse(normalised)  # [T, N, K]
         advantages = gae(
             rollout["rewards"], values,
             self.network.values(rollout["next_observations"]["state"]),

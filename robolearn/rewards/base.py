@@ -156,7 +156,9 @@ class SkillReward:
         self.scale = PoseScale(len(self.index), config.smallest_spread)
         parts = self.build(len(self.index), torch.Generator().manual_seed(weight_seed))
         self.network = nn.ModuleDict({"scale": self.scale, **parts}).to(self.device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, fused=True
+        )
 
     def build(self, inputs: int, generator: torch.Generator) -> dict[str, nn.Module]:
         """Make the networks that the method trains, for poses of P = ``inputs`` numbers."""

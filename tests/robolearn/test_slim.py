@@ -106,6 +106,13 @@ def test_the_unit_of_a_reward_changes_the_update_of_a_single_critic_only(stream,
     assert difference(together, scaled) > 0.05 * moved
 
 
+@pytest.mark.parametrize("stream", ["near", "discovery", "safety"])
+@pytest.mark.parametrize("unit", [0.125, 8.0])
+def test_where_nothing_is_rounded_the_unit_of_a_reward_changes_no_bit(stream, unit):
+    (ours, _), (theirs, _) = trained(slim()), trained(slim(units={stream: unit}))
+    assert difference(ours, theirs) == 0.0
+
+
 def test_the_weight_of_a_reward_changes_the_update():
     ours, _ = trained(slim())
     theirs, _ = trained(slim(weights={**THREE, "discovery": 4.0}))
