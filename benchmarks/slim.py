@@ -6,10 +6,10 @@ Prints JSON lines. Every variant is ``launch/slim_tabletop.yaml`` with the overr
 steps, and the weights at the end of the training; ``wall_s`` is the training on one core, beside
 another one on the other. Names: a stream and a factor multiply the unit of that stream's reward,
 ``single_`` has one critic on the weighted sum; factors of 8 round nothing, and with a critic each
-they must change nothing at all; ``single_tuned`` is the best of TRIALS sets of
-weights, on a seed of their own. ``diayn``, ``lsd`` and ``metra`` have no reward but discovery;
-their episodes begin as all others do, some with the object at hand. What has been measured is not
-measured again: ``many_runs``. With all seeds of a variant and its scales there is a picture,
+they must change nothing at all; ``single_tuned`` is the best of TRIALS sets of weights, on a seed
+of their own. ``diayn``, ``lsd`` and ``metra`` have no reward but discovery; their episodes begin as
+all others do, some with the object at hand. What has been measured is not measured again:
+``many_runs``. With all seeds of a variant and its scales there is a picture,
 ``runs/benchmarks/slim_scales.png``.
 """
 
