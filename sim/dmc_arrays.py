@@ -2,7 +2,8 @@
 
 The formulas are those of ``dm_control.suite``, for N environments at once: an array [N, k] for each
 input. ``tolerance`` is the suite's own. To add a task, write a function that gives its observations
-and its reward, and name it in ``TASKS``; the tests then compare it with dm_control's.
+and its reward, and name it in ``TASKS``; the tests then compare it with dm_control's: observations
+to the last bit, rewards to four units in the last place of 1.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def acrobot(model: mujoco.MjModel, margin: float) -> Task:
         },
         Formula(
             ("site_pos:target - site_pos:tip",),
-            lambda way: tolerance(np.linalg.norm(way, axis=1), (0, radius), margin=margin),
+            lambda way: tolerance(length(way), (0, radius), margin=margin),
         ),
     )
 
@@ -163,7 +164,7 @@ def reacher(model: mujoco.MjModel) -> Task:
             "to_target": Formula((way,), lambda way: way[:, :2]),
             "velocity": "qvel",
         },
-        Formula((way,), lambda way: tolerance(np.linalg.norm(way[:, :2], axis=1), (0, radii))),
+        Formula((way,), lambda way: tolerance(length(way[:, :2]), (0, radii))),
     )
 
 
@@ -172,7 +173,7 @@ def point_mass(model: mujoco.MjModel) -> Task:
     size = model.geom("target").size[0]
 
     def reward(way: np.ndarray, ctrl: np.ndarray) -> np.ndarray:
-        near = tolerance(np.linalg.norm(way, axis=1), (0, size), margin=size)
+        near = tolerance(length(way), (0, size), margin=size)
         return near * little(ctrl)
 
     return Task(
@@ -187,7 +188,7 @@ def finger(model: mujoco.MjModel, turn: bool) -> Task:
     tip, target = "sensor:tip - sensor:spinner", "sensor:target - sensor:spinner"
 
     def distance(tip: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return np.linalg.norm((target - tip)[:, [0, 2]], axis=1) - radius
+        return length((target - tip)[:, [0, 2]]) - radius
 
     def position(proximal: np.ndarray, distal: np.ndarray, tip: np.ndarray) -> np.ndarray:
         return np.hstack([proximal, distal, tip[:, [0, 2]]])
@@ -248,6 +249,16 @@ def faster(velocity: np.ndarray, speed: float, margin: float, value_at_margin: f
 def little(ctrl: np.ndarray) -> np.ndarray:
     """Give 1 for controls [N, A] of 0, down to 0.8 for full controls."""
     return (4 + tolerance(ctrl, margin=1, sigmoid="quadratic", value_at_margin=0).mean(1)) / 5
+
+
+def length(vectors: np.ndarray) -> np.ndarray:
+    """Give the lengths [N] of vectors [N, k], rounded as ``np.linalg.norm`` of each alone.
+
+    That is BLAS ``dot``, as here; ``norm(axis=1)`` is another loop, which rounds in another way on
+    some processors.
+    """
+    vectors = np.ascontiguousarray(vectors)
+    return np.sqrt(np.vecdot(vectors, vectors))
 
 
 def planar(mats: np.ndarray, first: int, entries: tuple[int, ...]) -> np.ndarray:

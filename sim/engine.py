@@ -77,7 +77,7 @@ class ControlLoop:
     robosuite's own loop, with a warning; ``fallback`` says why, and is None where the loop is
     compiled.
 
-    ``engine`` is one of ENGINES: "compiled" equals robosuite's loop to the last bit, "fast" to
+    ``engine`` is one of ENGINES: "compiled" equals robosuite's states to the last bit, "fast" to
     rounding (see ``sim.osc_fast``; only OSC differs), "robosuite" is robosuite's own.
 
     robosuite's controllers and grippers stay the owners of what outlives a control step: it is

@@ -72,9 +72,9 @@ class RobosuiteOptions:
     shaped_reward: bool = True
     """robosuite's shaped reward instead of the sparse one."""
     engine: str = "compiled"
-    """The control loop: "compiled" (robosuite's to the last bit), "fast" (to rounding; and objects
-    that the task has put out of the scene stay there, where they cost nothing, instead of falling
-    to the floor) or "robosuite". Controllers that the first two do not cover are run by
+    """The control loop: "compiled" (robosuite's states to the last bit), "fast" (to rounding; and
+    objects that the task has put out of the scene stay there, where they cost nothing, instead of
+    falling to the floor) or "robosuite". Controllers that the first two do not cover are run by
     robosuite's."""
 
 

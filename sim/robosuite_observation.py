@@ -79,7 +79,7 @@ class StateReader:
             return value
         wxyz = value[WXYZ]
         reference = self._references.get(key)
-        return -wxyz if reference is not None and wxyz @ reference < 0 else wxyz
+        return -wxyz if reference is not None and np.vecdot(wxyz, reference) < 0 else wxyz
 
     def _sense_at_home(self) -> dict[str, np.ndarray]:
         model, data = self._env.sim.model._model, self._env.sim.data._data

@@ -37,7 +37,7 @@ def _signed(value: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
     """Turn quaternions [N, 4] to the side of a reference [4]; leave anything else alone."""
     if reference is None:
         return value
-    return np.where((value @ reference < 0)[:, None], -value, value)
+    return np.where((np.vecdot(value, reference) < 0)[:, None], -value, value)
 
 
 def quantities(env: Any) -> dict[str, Quantity]:

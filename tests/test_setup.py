@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 GOOD_LIBRARIES = "libEGL.so.1 libEGL_mesa.so.0 libGL.so.1 libgthread-2.0.so.0"
 PYTHON = r"""#!/usr/bin/env bash
-# Stands for Python 3.11 and what set-up asks of it.
+# Stands for Python 3.11 or 3.12, by its name, and what set-up asks of it.
 echo "python $*" >> "$LOG"
 case "$1 $2" in
   "-c import sys;"*) exit "${WRONG_VERSION:-0}" ;;
-  "-c import sysconfig;"*) echo "$HEADERS" ;;
+  "-c import sysconfig;"*Python.h*) echo "$HEADERS" ;;
+  "-c import sysconfig;"*version*) echo "${0##*python}" ;;
   "-m venv") mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
   "-m pip")
     [[ $* == *"${FAILING:-nothing}"* ]] && exit 1
@@ -135,10 +136,29 @@ def test_a_folder_that_was_moved_is_set_up_again(machine):
     assert len(machine.installs) == 2
 
 
-def test_without_python_3_11_there_is_one_line(machine):
+def test_without_a_python_that_fits_there_is_one_line(machine):
     done = machine("run", WRONG_VERSION="1")
     assert done.returncode == 2
-    assert done.stderr.startswith("set-up: Python 3.11 is needed")
+    assert done.stderr.startswith("set-up: Python 3.11 or 3.12 is needed")
+    assert done.stderr.count("\n") == 1
+
+
+def test_python_3_12_serves_where_there_is_no_other(machine):
+    commands = Path(machine.environ["PATH"])
+    (commands / "python3.11").rename(commands / "python3.12")
+    assert machine("run", "list").stdout == "robolearn list\n"
+
+
+def test_a_python_can_be_named(machine):
+    commands = Path(machine.environ["PATH"])
+    shutil.copy(commands / "python3.11", commands / "python3.12")
+    done = machine("run", "list", PYTHON="python3.12", HEADERS="/nowhere")
+    assert done.stdout == "robolearn list\n"
+    assert "python3.12-dev" in done.stderr
+    shutil.rmtree(machine.project / ".venv")
+    done = machine("run", PYTHON="python2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("set-up: PYTHON=python2 is no Python 3.11 or 3.12")
     assert done.stderr.count("\n") == 1
 
 

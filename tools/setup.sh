@@ -9,18 +9,24 @@ unfinished=$venv/.unfinished
 
 say() { echo "set-up: $*" >&2; }
 
-# Print the first Python 3.11 that really runs (a pyenv shim may exist and not run).
+# Print the first Python 3.11 or 3.12 that really runs (a pyenv shim may exist and not run), or the
+# one that PYTHON names.
 find_python() {
-  local candidate
-  for candidate in $(type -ap python3.11 python3 python) \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python3.11; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+  local candidate installed=${PYENV_ROOT:-$HOME/.pyenv}/versions
+  for candidate in ${PYTHON:-$(type -ap python3.11 python3.12 python3 python) \
+    "$installed"/3.11*/bin/python3.11 "$installed"/3.12*/bin/python3.12}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+      2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  say "Python 3.11 is needed and was not found; install it (apt-get install python3.11 python3.11-venv," \
-    "or pyenv install 3.11) and start again"
+  if [[ -n ${PYTHON:-} ]]; then
+    say "PYTHON=$PYTHON is no Python 3.11 or 3.12; name one, or none to have it found"
+  else
+    say "Python 3.11 or 3.12 is needed and was not found; install one (apt-get install python3" \
+      "python3-venv, or pyenv install 3.12) and start again"
+  fi
   return 2
 }
 
@@ -36,13 +42,12 @@ missing_packages() {
   has libgthread-2.0.so.0 || echo libglib2.0-0
   if [[ ! -e $stamp ]]; then
     command -v cc >/dev/null && [[ -e /usr/include/linux/input.h ]] || echo gcc libc6-dev
-    [[ -e $(python_headers) ]] || echo python3.11-dev
+    [[ -e $(ask_python 'sysconfig.get_path("include") + "/Python.h"') ]] ||
+      echo "python$(ask_python 'sysconfig.get_python_version()')-dev"
   fi
 }
 
-python_headers() {
-  "$python" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")'
-}
+ask_python() { "$python" -c "import sysconfig; print($1)"; }
 
 # Install Debian packages if that is possible without asking; else say what to type, and go on.
 install_packages() {
@@ -84,7 +89,7 @@ make_environment() {
   say "done"
 }
 
-# Debian's python3.11 may come without ensurepip: then its own pip serves the environment.
+# Debian's Python may come without ensurepip: then its own pip serves the environment.
 new_environment() {
   mkdir -p "$venv" && touch "$unfinished"
   if "$python" -c 'import ensurepip' 2>/dev/null; then
