@@ -21,6 +21,7 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec
+from sim.load_order import load_triton_before_gl
 from sim.options import as_tuple, require_names
 
 BACKENDS = ("egl", "osmesa")  # names of mujoco's modules, in order of preference
@@ -200,6 +201,7 @@ def gl_context(width: int, height: int) -> Any:
 
 def backend_name() -> str | None:
     """Choose the GL backend: what MUJOCO_GL says if it is one of ours, else EGL, else OSMesa."""
+    load_triton_before_gl()  # to try a library is to load it
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted in BACKENDS:
         return wanted

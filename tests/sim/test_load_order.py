@@ -7,6 +7,7 @@ import pytest
 import sim
 from sim import load_order
 from sim.load_order import load_triton_before_gl
+from sim.rendering import backend_name
 
 
 @pytest.fixture
@@ -34,6 +35,12 @@ def test_making_an_environment_loads_triton_before_the_adapter(loaded, monkeypat
     with pytest.raises(AttributeError):  # of the adapter, which is None here
         sim.make("dmc/walker-walk")
     assert loaded == ["triton/_C/libtriton.so", "sim.dmc_env"]
+
+
+def test_trying_gl_loads_triton_before_it(loaded, monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    assert backend_name() is None
+    assert loaded[:2] == ["triton/_C/libtriton.so", "libEGL.so.1"]
 
 
 def test_without_triton_nothing_is_loaded(loaded, monkeypatch):
