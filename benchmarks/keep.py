@@ -24,7 +24,9 @@ def main() -> None:
     if separator != "--" or not command:
         sys.exit("usage: keep.py NAME -- COMMAND ...")
     about = {"command": " ".join(command), "commit": _commit(), "machine": _machine()}
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.exit(f"{result.stdout}{' '.join(command)}: exit code {result.returncode}; not kept")
     rows = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
     about |= {"rows": rows} if rows else {"summary": _summary(result.stdout)}
     RESULTS.mkdir(exist_ok=True)

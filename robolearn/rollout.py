@@ -83,8 +83,9 @@ def rollouts(
 
     As soon as an environment of the batch is free it takes the next job; an episode that ends
     before an earlier one waits for it. Each is the same whatever the size of the batch, and as from
-    ``rollout``, whose arguments these are. ``wanted`` ends it after that many successes; no job is
-    begun that is not needed for them. Without ``keep_states`` the episodes of a batch have none,
+    ``rollout``, whose arguments these are (to the last bit but for rewards, which a batch may round
+    in another way than a single environment). ``wanted`` ends it after that many successes; no job
+    is begun that is not needed for them. Without ``keep_states`` the episodes of a batch have none,
     which saves time. In a single environment the jobs run one after the other.
     """
     missing = np.inf if wanted is None else wanted

@@ -255,7 +255,8 @@ def length(vectors: np.ndarray) -> np.ndarray:
     """Give the lengths [N] of vectors [N, k], rounded as ``np.linalg.norm`` of each alone.
 
     That is BLAS ``dot``, as here; ``norm(axis=1)`` is another loop, which rounds in another way on
-    some processors.
+    some processors. (On those without AVX the address of a 3-vector, too, decides how ``dot``
+    rounds: only rewards, which are compared to rounding, take the lengths of such.)
     """
     vectors = np.ascontiguousarray(vectors)
     return np.sqrt(np.vecdot(vectors, vectors))

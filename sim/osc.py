@@ -33,7 +33,7 @@ def delta_rotation(vector: np.ndarray) -> np.ndarray:
 
     robosuite makes the quaternion in double precision and the matrix in single.
     """
-    angle = _norm(vector)
+    angle = math.sqrt(np.dot(vector, vector))  # as ``np.linalg.norm``
     q = np.zeros(4, np.float32)  # wxyz
     q[0] = 1.0
     if angle > 0.0:
@@ -88,16 +88,16 @@ def in_base_frame(
     """Give a world pose ([3] m, [3, 3]) in the frame of the arm's base.
 
     robosuite moves the position as a pose without rotation, and the rotation with its position,
-    both as products of homogeneous matrices.
+    both as products of homogeneous matrices; the inverse rotation it writes out row by row first.
     """
-    moved, inverse = np.empty(3), np.zeros((4, 4))
-    apply(base_rotation, True, base_pos, moved, lapack)
-    point, pose = np.zeros((4, 4)), np.zeros((4, 4))
+    back, moved = np.ascontiguousarray(base_rotation.T), np.empty(3)
+    apply(back, False, base_pos, moved, lapack)
+    inverse, point, pose = np.zeros((4, 4)), np.zeros((4, 4)), np.zeros((4, 4))
     for i in range(3):
         inverse[i, 3] = -moved[i]
         point[i, i], point[i, 3], pose[i, 3] = 1.0, position[i], position[i]
         for j in range(3):
-            inverse[i, j], pose[i, j] = base_rotation[j, i], rotation[i, j]
+            inverse[i, j], pose[i, j] = back[i, j], rotation[i, j]
     inverse[3, 3] = point[3, 3] = pose[3, 3] = 1.0
     point_inside, pose_inside = np.empty((4, 4)), np.empty((4, 4))
     multiply(inverse, False, point, False, point_inside, lapack)

@@ -89,7 +89,8 @@ def test_with_one_reward_it_is_ppo():
     (ours, our_infos), (theirs, their_infos) = trained(one), trained(ppo)
     assert difference(ours, theirs) < 1e-6
     for name in ("surrogate", "value_loss", "kl", "gradient_norm"):
-        assert [i[name] for i in our_infos] == pytest.approx([i[name] for i in their_infos])
+        expected = pytest.approx([i[name] for i in their_infos], rel=1e-4, abs=1e-6)
+        assert [i[name] for i in our_infos] == expected
     torch.testing.assert_close(one.network.value.linear.weight, ppo.network.value.linear.weight)
 
 
