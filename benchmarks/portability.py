@@ -115,6 +115,7 @@ class Outcomes:
 
 def run_tests(tests: list[str], result: str) -> None:
     """Run the tests in this process and write their outcomes, and what computed them."""
+    sys.path.insert(0, str(ROOT))  # as ``python -m pytest``: for processes that tests start
     outcomes = Outcomes()
     pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[outcomes])
     row = {**libraries(), **outcomes.counts, "failed": outcomes.failed}
