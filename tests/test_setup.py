@@ -14,10 +14,12 @@ PYTHON = r"""#!/usr/bin/env bash
 # Stands for Python 3.11 or 3.12, by its name, and what set-up asks of it.
 echo "python $*" >> "$LOG"
 case "$1 $2" in
-  "-c import sys;"*) exit "${WRONG_VERSION:-0}" ;;
   "-c import sysconfig;"*Python.h*) echo "$HEADERS" ;;
-  "-c import sysconfig;"*version*) echo "${0##*python}" ;;
-  "-m venv") mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
+  "-c import sysconfig;"*version*) cat "${0%/*}/version" 2>/dev/null || echo "${0##*python}" ;;
+  "-m venv")
+    mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python"
+    echo "${0##*python}" > "${@: -1}/bin/version"
+    ;;
   "-m pip")
     [[ $* == *"${FAILING:-nothing}"* ]] && exit 1
     sleep "${DURATION_S:-0}"
@@ -137,7 +139,10 @@ def test_a_folder_that_was_moved_is_set_up_again(machine):
 
 
 def test_without_a_python_that_fits_there_is_one_line(machine):
-    done = machine("run", WRONG_VERSION="1")
+    commands = Path(machine.environ["PATH"])
+    (commands / "python3.11").rename(commands / "python3")
+    (commands / "version").write_text("3.10")
+    done = machine("run")
     assert done.returncode == 2
     assert done.stderr.startswith("set-up: Python 3.11 or 3.12 is needed")
     assert done.stderr.count("\n") == 1
@@ -155,10 +160,16 @@ def test_a_python_can_be_named(machine):
     done = machine("run", "list", PYTHON="python3.12", HEADERS="/nowhere")
     assert done.stdout == "robolearn list\n"
     assert "python3.12-dev" in done.stderr
+    assert machine("run", "list").stdout == "robolearn list\n"
+    for _ in range(2):
+        done = machine("run", PYTHON="python3.11")
+        assert done.returncode == 2 and done.stdout == ""
+        assert done.stderr.startswith("set-up: PYTHON=python3.11, but .venv/ has Python 3.12")
+        (machine.project / "constraints.txt").write_text("torch==2.0")  # incomplete from now on
     shutil.rmtree(machine.project / ".venv")
-    done = machine("run", PYTHON="python2")
+    done = machine("run", PYTHON="no python")
     assert done.returncode == 2
-    assert done.stderr.startswith("set-up: PYTHON=python2 is no Python 3.11 or 3.12")
+    assert done.stderr.startswith("set-up: PYTHON=no python is no Python 3.11 or 3.12")
     assert done.stderr.count("\n") == 1
 
 

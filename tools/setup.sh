@@ -13,10 +13,13 @@ say() { echo "set-up: $*" >&2; }
 # one that PYTHON names.
 find_python() {
   local candidate installed=${PYENV_ROOT:-$HOME/.pyenv}/versions
-  for candidate in ${PYTHON:-$(type -ap python3.11 python3.12 python3 python) \
-    "$installed"/3.11*/bin/python3.11 "$installed"/3.12*/bin/python3.12}; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
-      2>/dev/null; then
+  local candidates=("${PYTHON:-}")
+  [[ -n ${PYTHON:-} ]] || candidates=(
+    $(type -ap python3.11 python3.12 python3 python)
+    "$installed"/3.11*/bin/python3.11 "$installed"/3.12*/bin/python3.12
+  )
+  for candidate in "${candidates[@]}"; do
+    if [[ $(version "$candidate") == 3.1[12] ]]; then
       echo "$candidate"
       return
     fi
@@ -27,6 +30,19 @@ find_python() {
     say "Python 3.11 or 3.12 is needed and was not found; install one (apt-get install python3" \
       "python3-venv, or pyenv install 3.12) and start again"
   fi
+  return 2
+}
+
+# Print the version of a Python, such as 3.12; nothing if it does not run.
+version() { "$1" -c 'import sysconfig; print(sysconfig.get_python_version())' 2>/dev/null || true; }
+
+# Say so, and fail, if PYTHON names another Python than the one that the environment was made with.
+require_same_python() {
+  [[ -n ${PYTHON:-} ]] || return 0
+  local ours
+  ours=$(version "$venv/bin/python")
+  [[ $(version "$PYTHON") != "$ours" ]] || return 0
+  say "PYTHON=$PYTHON, but .venv/ has Python $ours; remove .venv/ to have it made anew"
   return 2
 }
 
@@ -42,12 +58,13 @@ missing_packages() {
   has libgthread-2.0.so.0 || echo libglib2.0-0
   if [[ ! -e $stamp ]]; then
     command -v cc >/dev/null && [[ -e /usr/include/linux/input.h ]] || echo gcc libc6-dev
-    [[ -e $(ask_python 'sysconfig.get_path("include") + "/Python.h"') ]] ||
-      echo "python$(ask_python 'sysconfig.get_python_version()')-dev"
+    [[ -e $(python_headers) ]] || echo "python$(version "$python")-dev"
   fi
 }
 
-ask_python() { "$python" -c "import sysconfig; print($1)"; }
+python_headers() {
+  "$python" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")'
+}
 
 # Install Debian packages if that is possible without asking; else say what to type, and go on.
 install_packages() {
@@ -106,6 +123,7 @@ is_complete() { [[ -e $stamp && $(<"$stamp") == $(wanted) ]]; }
 
 set_up() {
   local packages
+  [[ -e $unfinished || ! -x $venv/bin/python ]] || require_same_python
   if is_complete; then
     packages=$(missing_packages)
     [[ -z $packages ]] || advise $packages

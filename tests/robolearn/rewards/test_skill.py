@@ -60,7 +60,7 @@ def test_learning_makes_the_skills_easier_to_see(method, interface, transitions)
     untrained.scale.load_state_dict(stream.scale.state_dict())
     unseen = transitions(stream, seed=99)
     before, after = (s.reward(unseen).mean().item() for s in (untrained, stream))
-    assert after > abs(before) + 0.01
+    assert after > abs(before) + 0.02
 
 
 @every_method
