@@ -5,8 +5,9 @@
 What a processor can do decides how libraries round: fused multiply-add, the order of sums, the
 approximation of an exponential. Here one machine is told to be several: each row is a run of the
 test suite in a process of its own. Prints a JSON line for each, with what really ran as
-``threadpoolctl``, numpy and torch tell it, and fails if a test does, or if a kernel that was asked
-for did not run. A kernel that this processor lacks is left out, with the reason.
+``threadpoolctl``, numpy and torch tell it, and fails if a test does, if none ran, or if what ran is
+not what was asked for (of oneDNN, MKL, glibc and numba nobody tells). A kernel that this processor
+lacks is left out, with the reason. What failing tests print goes to stderr.
 """
 
 import argparse
@@ -51,14 +52,14 @@ KERNELS: dict[str, dict[str, str]] = {
 NEEDS = {"SkylakeX": "avx512f", "Haswell": "avx2", "Zen": "avx2", "Sandybridge": "avx"}  # flags
 # Builds of OpenBLAS that have one kernel for several processors call it by the first of them.
 ALSO = {"Prescott": "Katmai", "Zen": "Haswell"}
+CHOOSING = {"OPENBLAS_L2_SIZE", *(name for kernel in KERNELS.values() for name in kernel)}
 
 
 def main() -> None:
     """Run every kernel and print its line."""
     arguments = _arguments()
     if arguments.child:
-        run_tests(arguments.tests, arguments.child)
-        return
+        sys.exit(run_tests(arguments.tests, arguments.child))
     with ThreadPoolExecutor(arguments.jobs) as pool:
         rows = pool.map(lambda name: measure(name, arguments.tests), arguments.kernels)
         sound = [report(row) for row in rows]
@@ -70,56 +71,58 @@ def measure(kernel: str, tests: list[str]) -> dict[str, Any]:
     flags = Path("/proc/cpuinfo").read_text().split()
     if NEEDS.get(kernel, flags[0]) not in flags:
         return {"kernel": kernel, "left_out": f"this processor lacks {NEEDS[kernel]}"}
+    environment = {name: value for name, value in os.environ.items() if name not in CHOOSING}
+    environment |= {"OMP_NUM_THREADS": "1", **KERNELS[kernel]}  # one thread, as ./test has it
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, __file__, "--child", str(result), "--", *tests]
-        plain = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "NPY_"))}
-        child = subprocess.run(
-            command, cwd=ROOT, env=plain | KERNELS[kernel], capture_output=True, text=True
-        )
-        if not result.exists():
-            raise RuntimeError(f"{kernel}: the tests did not end:\n{child.stdout}{child.stderr}")
-        return {"kernel": kernel, **json.loads(result.read_text())}
+        child = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        row = {"kernel": kernel, "exit_code": child.returncode}
+        if child.returncode:
+            print(f"{kernel}:\n{child.stdout}{child.stderr}", file=sys.stderr)
+        return row | (json.loads(result.read_text()) if result.exists() else {})
 
 
 def report(row: dict[str, Any]) -> bool:
     """Print a row; say whether all is well."""
-    wanted = KERNELS[row["kernel"]].get("OPENBLAS_CORETYPE")
-    row["as_asked"] = wanted is None or {*row.get("blas", {}).values()} <= {
-        wanted,
-        ALSO.get(wanted),
-    }
+    if "left_out" not in row:
+        row["as_asked"] = "blas" in row and as_asked(row, KERNELS[row["kernel"]])
     print(json.dumps(row), flush=True)
-    return row["as_asked"] and not row.get("failed")
+    return "left_out" in row or (row["as_asked"] and row["exit_code"] == 0)
+
+
+def as_asked(row: dict[str, Any], asked: dict[str, str]) -> bool:
+    """Say whether the libraries did as the environment variables told them."""
+    core = asked.get("OPENBLAS_CORETYPE")
+    blas = core is None or {*row["blas"].values()} <= {core, ALSO.get(core)}
+    without = asked.get("NPY_DISABLE_CPU_FEATURES", "").split()
+    torch = asked.get("ATEN_CPU_CAPABILITY", row["torch"]).upper()
+    return bool(row["blas"]) and blas and not {*without} & {*row["numpy"]} and torch == row["torch"]
 
 
 class Outcomes:
-    """Counts what became of the tests; a plugin of pytest."""
+    """Takes down what pytest sums up; a plugin of it."""
 
-    def __init__(self) -> None:
-        self.counts = {"passed": 0, "skipped": 0}
-        self.failed: list[str] = []
+    counts: dict[str, Any]
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take down one phase of one test."""
-        if report.failed:
-            self.failed.append(report.nodeid)
-        elif report.skipped or report.when == "call":
-            self.counts[report.outcome] += 1
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Take down a file that could not be read."""
-        if report.failed:
-            self.failed.append(report.nodeid)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Count what passed and was skipped, and name what did not."""
+        found = terminalreporter.stats
+        self.counts = {name: len(found.get(name, ())) for name in ("passed", "skipped")}
+        bad = [*found.get("failed", ()), *found.get("error", ())]
+        self.counts["failed"] = [report.nodeid for report in bad]
 
 
-def run_tests(tests: list[str], result: str) -> None:
-    """Run the tests in this process and write their outcomes, and what computed them."""
+def run_tests(tests: list[str], result: str) -> int:
+    """Run the tests in this process; write their outcomes, and what computed them.
+
+    Gives pytest's exit code, which is 0 only where some ran and none failed.
+    """
     sys.path.insert(0, str(ROOT))  # as ``python -m pytest``: for processes that tests start
     outcomes = Outcomes()
-    pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[outcomes])
-    row = {**libraries(), **outcomes.counts, "failed": outcomes.failed}
-    Path(result).write_text(json.dumps(row))
+    code = pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[outcomes])
+    Path(result).write_text(json.dumps(libraries() | outcomes.counts))
+    return int(code)
 
 
 def libraries() -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 
 import many_runs
 import numpy as np
+import portability
 import pytest
 import slim
 import table
@@ -84,3 +85,32 @@ def test_scales_are_drawn(tmp_path):
     rows = [row(name, seed, *rng.random(2), 0.0) for name in names for seed in range(3)]
     slim.draw(rows, tmp_path / "scales.png")
     assert (tmp_path / "scales.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("kernel", "changes", "sound"),
+    [
+        ("own", {}, True),
+        ("own", {"blas": {}}, False),  # nobody told
+        ("Haswell", {}, True),
+        ("SkylakeX", {}, False),
+        ("Prescott", {"blas": {"numpy": "Katmai", "opencv": "Prescott"}}, True),
+        ("Prescott", {"blas": {"numpy": "Katmai", "scipy": "Haswell"}}, False),
+        ("numpy plain", {}, False),
+        ("numpy plain", {"numpy": []}, True),
+        ("torch without AVX-512", {}, False),
+        ("torch without AVX-512", {"torch": "AVX2"}, True),
+    ],
+)
+def test_what_ran_is_held_against_what_was_asked_for(kernel, changes, sound):
+    row = {"blas": {"numpy": "Haswell"}, "numpy": ["X86_V3"], "torch": "AVX512"} | changes
+    assert portability.as_asked(row, portability.KERNELS[kernel]) is sound
+
+
+def test_a_kernel_that_failed_or_ran_nothing_is_no_success(capsys):
+    row = {"kernel": "own", "blas": {"numpy": "Haswell"}, "numpy": [], "torch": "AVX2"}
+    assert portability.report(row | {"exit_code": 0})
+    assert not portability.report(row | {"exit_code": 5})
+    assert not portability.report({"kernel": "own", "exit_code": -4})  # it did not get far
+    assert portability.report({"kernel": "SkylakeX", "left_out": "this processor lacks avx512f"})
+    assert len(capsys.readouterr().out.splitlines()) == 4
