@@ -77,8 +77,8 @@ class ControlLoop:
     robosuite's own loop, with a warning; ``fallback`` says why, and is None where the loop is
     compiled.
 
-    ``engine`` is one of ENGINES: "compiled" equals robosuite's states to the last bit, "fast" to
-    rounding (see ``sim.osc_fast``; only OSC differs), "robosuite" is robosuite's own.
+    ``engine`` is one of ENGINES: "compiled" gives the states of robosuite's loop to the last
+    bit, "fast" to rounding (see ``sim.osc_fast``; only OSC differs), "robosuite" is that loop.
 
     robosuite's controllers and grippers stay the owners of what outlives a control step: it is
     taken from them before each and given back after it, so that whoever saves, restores or resets

@@ -4,7 +4,7 @@ robosuite's controller runs on numpy and on numba's numpy, whose ``dot``, ``inv`
 BLAS and LAPACK with a workspace query, allocations and checks around each call. The same routines
 called directly round the same way in half to two thirds of the time, and compile in a fraction.
 numpy and scipy each bring an OpenBLAS; that both choose the same kernels on a processor is what
-equality to the last bit rests on (``benchmarks/portability.py`` looks).
+equality to the last bit rests on (the tests of ``sim.osc`` would tell).
 
 BLAS rounds differently for a matrix and for the same matrix stored transposed. Every matrix here is
 stored row by row; ``flipped`` says that numpy would have it column by column, and that therefore

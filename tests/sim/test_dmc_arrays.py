@@ -89,7 +89,7 @@ def test_lengths_of_rows_are_those_of_single_vectors(entries):
 
 def assert_same_steps(one, other) -> None:
     """Compare two batches' steps, rewards to rounding."""
-    rewards = [[step[1], step[4].pop("reward_terms").pop("task")] for step in (one, other)]
+    rewards = [[step[1], step[4]["reward_terms"].pop("task")] for step in (one, other)]
     np.testing.assert_allclose(*rewards, rtol=0, atol=ROUNDING)
     np.testing.assert_equal(*(step[:1] + step[2:] for step in (one, other)))
 
