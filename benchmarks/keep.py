@@ -20,9 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     """Run the command after ``--`` and write ``results/<name>.json``."""
-    name, separator, *command = sys.argv[1:] or [""]
-    if separator != "--" or not command:
+    if len(sys.argv) < 4 or sys.argv[2] != "--":
         sys.exit("usage: keep.py NAME -- COMMAND ...")
+    name, _, *command = sys.argv[1:]
     about = {"command": " ".join(command), "commit": _commit(), "machine": _machine()}
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if result.returncode:
