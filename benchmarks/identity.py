@@ -21,7 +21,7 @@ from trajectories import Trajectory, random_trajectory, scripted_trajectory
 
 import sim
 from demos.operators import Style, make_operator
-from robolearn.rollout import rollout
+from robolearn.loops.rollout import rollout
 
 TASK_NAMES = (
     "Lift", "PickPlaceCan", "NutAssemblySquare", "NutAssemblyRound", "Stack", "Door", "TwoArmLift",

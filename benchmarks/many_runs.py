@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
-from robolearn import strict_yaml
-from robolearn.curves import read_curve
 from robolearn.errors import nearest
+from robolearn.running import strict_yaml
+from robolearn.viz.curves import read_curve
 
 FOLDER = Path("runs/benchmarks")
 

@@ -24,7 +24,7 @@ import mujoco
 import numpy as np
 
 import sim
-from sim.mujoco_task import MujocoTask
+from sim.mujoco.task import MujocoTask
 
 PENDULUM = Path(find_spec("dm_control").origin).parent / "suite" / "pendulum.xml"
 ROBOTS = ("Panda", "UR5e", "Sawyer")

@@ -13,7 +13,7 @@ import numpy as np
 
 import sim
 from demos.operators import STYLES, TASKS, make_operator
-from robolearn.rollout import rollout
+from robolearn.loops.rollout import rollout
 from robolearn.types import Environment
 
 HORIZON = 500

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from many_runs import commit, known, run_all, summary, training_s
 
-from robolearn.curves import read_curve
+from robolearn.viz.curves import read_curve
 
 PUBLISHED = {"cartpole-swingup": 640.86, "walker-walk": 392.51, "cheetah-run": 432.56}
 

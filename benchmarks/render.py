@@ -19,8 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 import sim
-from sim.rendering import Cameras, backend_name
-from sim.vector import VectorEnv
+from sim.rendering.cameras import Cameras
+from sim.rendering.gl import backend_name
+from sim.vector.env import VectorEnv
 
 TASKS = ("walker-walk", "cheetah-run", "quadruped-walk", "manipulator-bring_ball")
 

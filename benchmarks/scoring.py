@@ -17,7 +17,7 @@ import torch
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.compatibility import Scale, compatibility, error, novelty
-from robolearn.judge import LiveScore
+from robolearn.judging.judge import LiveScore
 from robolearn.types import ArraySpec, Spec
 
 STATE, ACTION = 23, 7  # the square nut's

@@ -30,8 +30,8 @@ import numpy as np
 from trajectories import Trajectory, random_trajectory, scripted_trajectory
 
 import sim
-from sim.engine_mujoco import load_libmujoco, physics_steps, simulation
-from sim.physics import INTEGRATION
+from sim.base.physics import INTEGRATION
+from sim.engine.mujoco import load_libmujoco, physics_steps, simulation
 
 TASKS = ("Lift", "PickPlaceCan", "NutAssemblySquare", "Stack", "Door", "TwoArmLift")
 BATCH = 16

@@ -27,8 +27,8 @@ import numpy as np
 from dm_control import suite
 
 import sim
-from sim.vector import VectorEnv
-from sim.vector_processes import ProcessVectorEnv, Workers
+from sim.vector.env import VectorEnv
+from sim.vector.processes import ProcessVectorEnv, Workers
 
 TASKS = ("walker-walk", "cheetah-run")
 ACTIONS = 1000  # different actions, played again and again

@@ -27,10 +27,10 @@ import numpy as np
 from numba import njit
 
 import sim
-from sim.engine_batch import mj_step
-from sim.engine_mujoco import Simulation, load_libmujoco, simulation
-from sim.mujoco_task import Draw, Formula, Goal, MujocoTask
-from sim.physics import INTEGRATION
+from sim.base.physics import INTEGRATION
+from sim.engine.batch import mj_step
+from sim.engine.mujoco import Simulation, load_libmujoco, simulation
+from sim.mujoco.task import Draw, Formula, Goal, MujocoTask
 
 HORIZON = 250
 MODELS = Path(find_spec("dm_control").origin).parent / "suite"

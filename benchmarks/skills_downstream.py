@@ -21,7 +21,7 @@ from many_runs import FOLDER, commit, known, run_all, summary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from robolearn.curves import read_curve, smooth
+from robolearn.viz.curves import read_curve, smooth
 
 SCRATCH = (
     "skills=null",  # and PPO's settings at the pace of control steps

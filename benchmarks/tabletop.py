@@ -20,11 +20,11 @@ from collections.abc import Callable
 import numpy as np
 
 import sim
-from sim.engine_mujoco import physics_steps, simulation
-from sim.tabletop_grasp import ScriptedGrasp
-from sim.tabletop_model import KINDS
-from sim.tabletop_physics import MOVE_M, SUBSTEPS
-from sim.tabletop_task import VIOLATIONS
+from sim.engine.mujoco import physics_steps, simulation
+from sim.tabletop.grasp import ScriptedGrasp
+from sim.tabletop.model import KINDS
+from sim.tabletop.physics import MOVE_M, SUBSTEPS
+from sim.tabletop.task import VIOLATIONS
 
 SCENES = (*KINDS, "cube+cylinder", "cube+cylinder+mug")
 BATCH, GRASPS, GRASP_STEPS, HOLD_STEPS = 128, 100, 35, 20

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 import sim
-from robolearn import launch
 from robolearn.algos.slim import SLIM, prior
-from robolearn.skill_env import SkillEnv
-from robolearn.train_online import OnlineConfig, online
+from robolearn.loops.on_policy import OnlineConfig, online
+from robolearn.running import launch
+from robolearn.skills.env import SkillEnv
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.slim import SkillsConfig
 

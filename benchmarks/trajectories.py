@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from demos.operators import TASKS, Style, make_operator
-from robolearn.rollout import rollout
+from robolearn.loops.rollout import rollout
 from robolearn.types import Observation
 
 HOLD_STEPS = 10  # a random motion goes on for so long, and so reaches tables and objects

@@ -4,10 +4,10 @@ import importlib
 from typing import Any
 
 _FACE = {  # name -> module; imported when it is first asked for, as torch takes seconds
-    "calibrate": "robolearn.calibration",
-    "Judge": "robolearn.judge",
-    "JudgeConfig": "robolearn.judge",
-    "Verdict": "robolearn.judge",
+    "calibrate": "robolearn.judging.calibration",
+    "Judge": "robolearn.judging.judge",
+    "JudgeConfig": "robolearn.judging.judge",
+    "Verdict": "robolearn.judging.judge",
 }
 __all__ = ["Judge", "JudgeConfig", "Verdict", "calibrate"]
 

@@ -55,7 +55,7 @@ def _one_line_warnings() -> Iterator[None]:
 def _run(name: str, overrides: Sequence[str]) -> int:
     if name.startswith("-"):
         raise UserError(f"unknown option '{name}'{nearest(name, COMMANDS)}")
-    from robolearn import launch
+    from robolearn.running import launch
 
     words = [command for command in COMMANDS if not command.startswith("-")]
     directory = launch.execute(launch.read(launch.find(name, words), overrides))
@@ -86,7 +86,7 @@ def _version(rest: Sequence[str]) -> int:
 
 def _list(rest: Sequence[str]) -> int:
     _expect(rest, 0, "list")
-    from robolearn import launch
+    from robolearn.running import launch
 
     files = launch.launch_files()
     width = max(map(len, files), default=0)
@@ -98,7 +98,7 @@ def _list(rest: Sequence[str]) -> int:
 def _show(rest: Sequence[str]) -> int:
     if not rest:
         raise UserError("expected: robolearn show LAUNCH [KEY=VALUE ...]")
-    from robolearn import launch, strict_yaml
+    from robolearn.running import launch, strict_yaml
 
     print(strict_yaml.dump(launch.read(launch.find(rest[0]), rest[1:]).settings()), end="")
     return 0
@@ -106,7 +106,7 @@ def _show(rest: Sequence[str]) -> int:
 
 def _view(rest: Sequence[str]) -> int:
     _expect(rest, 1, "view RUN")
-    from robolearn.registry import load
+    from robolearn.names import load
 
     load("robolearn.viz:view")(Path(rest[0]))
     return 0
@@ -115,10 +115,10 @@ def _view(rest: Sequence[str]) -> int:
 def _doctor(rest: Sequence[str]) -> int:
     paths = [argument for argument in rest if argument != "--repair"]
     _expect(paths, 1, "doctor DATASET [--repair]")
-    from robolearn.registry import load
+    from robolearn.names import load
 
-    report = load("demos.doctor:doctor")(paths[0], repair="--repair" in rest)
-    print("\n".join(load("demos.doctor:report_lines")(report)))
+    report = load("demos.data.doctor:doctor")(paths[0], repair="--repair" in rest)
+    print("\n".join(load("demos.data.doctor:report_lines")(report)))
     return 0 if report.healthy else 1
 
 

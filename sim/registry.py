@@ -5,14 +5,14 @@ from typing import Any
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import Environment
-from sim.load_order import load_triton_before_gl
+from sim.rendering.load_order import load_triton_before_gl
 
 ADAPTERS = {
-    "robosuite": "sim.robosuite_env",
-    "dmc": "sim.dmc_env",
-    "mujoco": "sim.mujoco_env",
-    "gym": "sim.gym_env",
-    "tabletop": "sim.tabletop_env",
+    "robosuite": "sim.robosuite.env",
+    "dmc": "sim.dmc.env",
+    "mujoco": "sim.mujoco.env",
+    "gym": "sim.gym.env",
+    "tabletop": "sim.tabletop.env",
 }
 
 

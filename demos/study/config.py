@@ -8,11 +8,11 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from demos.operators import named_style, named_task
 from robolearn.algos.bc import BCConfig
-from robolearn.config import EnvConfig
 from robolearn.errors import UserError
-from robolearn.judge import JudgeConfig
+from robolearn.judging.judge import JudgeConfig
+from robolearn.loops.offline import OfflineConfig
+from robolearn.running.config import EnvConfig
 from robolearn.settings import Settings, Share
-from robolearn.train import OfflineConfig
 
 RESERVED = ("base", "base_held_out")  # what the base operator's demonstrations are called
 Condition = Literal["naive", "filtered", "random_drop", "informed"]

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demos.dataset import Dataset
+from demos.data.dataset import Dataset
 from demos.operators import Style, changed, make_operator, pointed_trait
-from demos.record import circumstances
-from robolearn.judge import Judge, Verdict
-from robolearn.rollout import Job, rollouts
+from demos.session.record import circumstances
+from robolearn.judging.judge import Judge, Verdict
+from robolearn.loops.rollout import Job, rollouts
 from robolearn.types import Episode, VectorEnvironment
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from robolearn.errors import UserError
-from robolearn.run import Run, how_to_go_on
+from robolearn.running.run import Run, how_to_go_on
 
 
 class Pool:

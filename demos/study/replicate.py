@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from demos.dataset import Dataset
+from demos.data.dataset import Dataset
 from demos.operators import make_operator, named_style
-from demos.record import collect
+from demos.session.record import collect
 from demos.study.config import StudyConfig
 from demos.study.elicitation import Elicitation
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.calibration import calibrate
-from robolearn.checkpoint import read_spec, save
-from robolearn.demonstrations import Demonstration, transitions
-from robolearn.evaluate import evaluate
-from robolearn.judge import Judge
-from robolearn.judge_files import load_judge, save_judge
-from robolearn.registry import load
-from robolearn.run import Run, jsonable, replace_text
-from robolearn.train import OfflineConfig, offline, search
+from robolearn.judging.calibration import calibrate
+from robolearn.judging.demonstrations import Demonstration, transitions
+from robolearn.judging.files import load_judge, save_judge
+from robolearn.judging.judge import Judge
+from robolearn.loops.checkpoint import read_spec, save
+from robolearn.loops.evaluate import evaluate
+from robolearn.loops.offline import OfflineConfig, offline, search
+from robolearn.names import load
+from robolearn.running.run import Run, jsonable, replace_text
 from robolearn.types import Episode, Spec, VectorEnvironment
 
 ENVS = 8  # episodes that a job runs at a time

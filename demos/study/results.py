@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 from demos.study.config import StudyConfig
 from demos.study.replicate import HELD_OUT, Replicate, Scores
 from robolearn.algos.compatibility import STATISTICS
-from robolearn.evaluate import wilson_interval
+from robolearn.loops.evaluate import wilson_interval
 
 PAPER = "count"  # the paper's statistic of a demonstration
 

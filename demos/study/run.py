@@ -30,7 +30,7 @@ from demos.study.pool import Pool
 from demos.study.replicate import HELD_OUT, Replicate
 from demos.study.report import draw_report
 from demos.study.results import choose_statistic, summarise
-from robolearn.run import Run
+from robolearn.running.run import Run
 
 
 def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:

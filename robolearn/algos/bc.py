@@ -22,7 +22,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from robolearn.errors import SpecError
-from robolearn.nets import (
+from robolearn.networks.nets import (
     EnsembleMLP,
     Normaliser,
     clip_gradients,

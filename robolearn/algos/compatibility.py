@@ -12,7 +12,7 @@ demonstration with more than tau of them, with thresholds set by eye. Beyond the
 
 - lambda and eta are quantiles of the base operator's own demonstrations, held out of training.
 - A demonstration's verdict is calibrated: it is rejected if some statistic of it is as high as only
-  a share alpha of the base operator's, by a cross-conformal p-value (``robolearn/conformal.py``).
+  a share alpha of the base operator's, by a cross-conformal p-value (``judging/conformal.py``).
 - The statistics look at the worst *window*, so that a short branch counts in a long agreement;
   most do without the gate, which hides a branch once it has led to novel states; and some let a
   step count for one at most, as the operator's own rare jerks would else set the bar for all.

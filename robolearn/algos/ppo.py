@@ -28,14 +28,14 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from robolearn.errors import SpecError, UserError
-from robolearn.functional import (
+from robolearn.networks.functional import (
     gae,
     gaussian_entropy,
     gaussian_kl,
     gaussian_log_probability,
     standardise,
 )
-from robolearn.nets import (
+from robolearn.networks.nets import (
     RunningNormaliser,
     ValueHead,
     elu_mlp,

@@ -16,7 +16,7 @@ share a trunk, and values are learnt in units of their own returns. One critic o
 with, is the same with a single stream, r_t = sum_i w_i u_i R_i. With one stream SLIM is PPO.
 
 z stands at the end of the state and keeps its value throughout an episode: see
-``robolearn.skill_env``.
+``robolearn.skills.env``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,16 @@ from torch import Tensor
 
 from robolearn.algos.ppo import PPO, Info, PPOConfig, Rows
 from robolearn.errors import UserError, nearest
-from robolearn.functional import gae, gaussian_log_probability, standardise
-from robolearn.rewards.base import SkillConfig, directions, entries_of, one_hot
-from robolearn.rewards.fixed import Metric, MetricConfig, Terms
+from robolearn.networks.functional import gae, gaussian_log_probability, standardise
+from robolearn.rewards.base import (
+    Metric,
+    MetricConfig,
+    SkillConfig,
+    Terms,
+    directions,
+    entries_of,
+    one_hot,
+)
 from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
 from robolearn.settings import Share
 from robolearn.types import RewardStream, Spec

@@ -1,0 +1,1 @@
+"""Rewards as streams: terms of the environment, and skill discovery."""

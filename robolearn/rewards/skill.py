@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from robolearn.functional import gaussian_log_probability
+from robolearn.networks.functional import gaussian_log_probability
 from robolearn.rewards.base import (
     Directed,
     Info,

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from robolearn import checkpoint
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.config import EnvConfig
-from robolearn.registry import load
-from robolearn.run import Run
-from robolearn.train import OfflineConfig, offline
+from robolearn.loops import checkpoint
+from robolearn.loops.offline import OfflineConfig, offline
+from robolearn.names import load
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
 from robolearn.types import Spec
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 
@@ -45,7 +45,7 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
     Summary: ``demonstrations``, ``transitions``, ``best_epoch``, ``validation_loss``, and under
     ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
     """
-    dataset = load("demos.dataset:Dataset").open(config.dataset)
+    dataset = load("demos.data.dataset:Dataset").open(config.dataset)
     filters = {"operator": config.operator, "success": config.success}
     data = dataset.transitions(**filters)
     learner, losses = _train(config, run, dataset.interface, data)

@@ -11,20 +11,20 @@ from typing import Any
 
 import pydantic
 
-from robolearn import checkpoint
 from robolearn.algos.ppo import PPO, PPOConfig
-from robolearn.config import EnvConfig
-from robolearn.curves import draw_curve, read_curve
 from robolearn.errors import UserError, nearest
-from robolearn.frozen_skills import goals_of, load_skills, settle
-from robolearn.registry import load
-from robolearn.run import Run
-from robolearn.skill_actions import HeldSkills, SkillActions
-from robolearn.train_online import OnlineConfig
+from robolearn.loops import checkpoint
+from robolearn.loops.on_policy import OnlineConfig
+from robolearn.names import load
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
+from robolearn.skills.actions import HeldSkills, SkillActions
+from robolearn.skills.frozen import goals_of, load_skills, settle
 from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 from robolearn.verbs.use_skills import bring
+from robolearn.viz.curves import draw_curve, read_curve
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from robolearn.config import EnvConfig
-from robolearn.registry import load
-from robolearn.run import Run
+from robolearn.names import load
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
 from robolearn.types import Policy
 
 
@@ -44,7 +44,7 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
 def _demonstrate(config: CollectConfig, run: Run, style: str) -> dict[str, int]:
     watched = run.viewer is not None  # the viewer follows a single environment
     env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
-    dataset = load("demos.dataset:Dataset").ensure(
+    dataset = load("demos.data.dataset:Dataset").ensure(
         config.dataset, env.interface, config.env.options
     )
 
@@ -58,7 +58,7 @@ def _demonstrate(config: CollectConfig, run: Run, style: str) -> dict[str, int]:
             counter.update(done.successes - counter.n)
             run.log(done.attempts, **{f"{style}/successes": done.successes})
 
-        done = load("demos.record:collect")(
+        done = load("demos.session.record:collect")(
             lambda: env,
             make_operator,
             dataset,

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import pydantic
 
-from robolearn import checkpoint
-from robolearn.config import EnvConfig
-from robolearn.evaluate import evaluate, evaluation_seeds
-from robolearn.registry import load
-from robolearn.rollout import Job, rollouts
-from robolearn.run import Run
+from robolearn.loops import checkpoint
+from robolearn.loops.evaluate import evaluate, evaluation_seeds
+from robolearn.loops.rollout import Job, rollouts
+from robolearn.names import load
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
 from robolearn.types import Episode, Policy, VectorEnvironment
 
 

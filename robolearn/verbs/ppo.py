@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from robolearn import checkpoint
 from robolearn.algos.ppo import PPO, PPOConfig
-from robolearn.config import EnvConfig
-from robolearn.curves import draw_curve, read_curve
-from robolearn.registry import load
-from robolearn.run import Run
-from robolearn.train_online import OnlineConfig, OnPolicyLearner, Progress, online
+from robolearn.loops import checkpoint
+from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, online
+from robolearn.names import load
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
 from robolearn.types import Policy, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, play
+from robolearn.viz.curves import draw_curve, read_curve
 
 
 @dataclass(frozen=True)

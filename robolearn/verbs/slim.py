@@ -10,14 +10,15 @@ from typing import Any
 
 import pydantic
 
-from robolearn import checkpoint
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
-from robolearn.config import EnvConfig
-from robolearn.frozen_skills import load_learnt, newest_skills
-from robolearn.registry import load
-from robolearn.run import Run
-from robolearn.skill_env import SkillEnv
-from robolearn.skills import (
+from robolearn.loops import checkpoint
+from robolearn.loops.on_policy import OnlineConfig
+from robolearn.names import load
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
+from robolearn.skills.env import SkillEnv
+from robolearn.skills.frozen import load_learnt, newest_skills
+from robolearn.skills.measures import (
     MeasureConfig,
     draw_critics,
     draw_skill_map,
@@ -25,7 +26,6 @@ from robolearn.skills import (
     skill_metrics,
     skill_paths,
 )
-from robolearn.train_online import OnlineConfig
 from robolearn.verbs.evaluate import play
 from robolearn.verbs.ppo import train
 

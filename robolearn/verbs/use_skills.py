@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from robolearn.config import EnvConfig
 from robolearn.errors import UserError
-from robolearn.frozen_skills import goals_of, load_skills, settle
-from robolearn.goal_metrics import draw_traces, following_metrics, goal_metrics, trace
-from robolearn.goal_skills import Follow, LeaveConfig, PathConfig, Rearrange, Towards
-from robolearn.rearrangement import PlannerConfig
-from robolearn.run import Run
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
+from robolearn.skills.frozen import goals_of, load_skills, settle
+from robolearn.skills.goal_metrics import draw_traces, following_metrics, goal_metrics, trace
+from robolearn.skills.goals import Follow, LeaveConfig, PathConfig, Rearrange, Towards
+from robolearn.skills.rearrangement import PlannerConfig
 from robolearn.types import Policy, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, play
 

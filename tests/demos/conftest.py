@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos.dataset import Dataset
+from demos.data.dataset import Dataset
 from robolearn.types import ArraySpec, Episode, Spec
 
 HERE = Path(__file__).parent

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn import checkpoint, registry
 from robolearn.__main__ import main
-from robolearn.curves import read_curve
 from robolearn.errors import UserError
-from robolearn.run import Run
+from robolearn.loops import checkpoint
+from robolearn.running import registry
+from robolearn.running.run import Run
+from robolearn.viz.curves import read_curve
 
 TOY = """\
 # Counts to three.

@@ -116,7 +116,7 @@ def test_a_bug_is_loud(project):
 
 INTERRUPTED = """
 import sys, types, dataclasses, time
-from robolearn import registry
+from robolearn.running import registry
 from robolearn.__main__ import main
 
 def wait(config, run):

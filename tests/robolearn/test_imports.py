@@ -1,21 +1,51 @@
 """The import rules: who may know whom. They are read off the source, nothing is imported."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("robolearn", "sim", "robots", "demos")
-MAY_IMPORT = {  # of our own packages
-    "robolearn": {"robolearn"},
-    "sim": {"sim", "robolearn.types", "robolearn.errors"},
-    "robots": {"robots", "robolearn.types", "robolearn.errors"},
-    "demos": {"demos", "robots", "robolearn"},
+PACKAGES = ("robolearn", "sim", "robots", "demos")
+CONTRACTS = {"types", "errors", "settings", "files", "names"}  # modules of robolearn/ itself
+MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contracts that it knows
+    "robolearn": {"running"} | CONTRACTS,
+    "robolearn.networks": CONTRACTS,
+    "robolearn.rewards": {"networks"} | CONTRACTS,
+    "robolearn.algos": {"networks", "rewards"} | CONTRACTS,
+    "robolearn.loops": CONTRACTS,
+    "robolearn.viz": CONTRACTS,
+    "robolearn.judging": {"networks", "algos", "loops"} | CONTRACTS,
+    "robolearn.skills": {"rewards", "loops", "viz"} | CONTRACTS,
+    "robolearn.running": CONTRACTS,
+    "robolearn.verbs": {"algos", "loops", "viz", "skills", "running"} | CONTRACTS,
+    "sim": {"base", "rendering", "vector", "robosuite.batch", "mujoco", "dmc", "tabletop"},
+    "sim.base": set(),
+    "sim.rendering": {"base"},
+    "sim.engine": {"base"},
+    "sim.vector": {"base"},
+    "sim.gym": {"base", "rendering"},
+    "sim.mujoco": {"base", "rendering", "engine", "vector"},
+    "sim.dmc": {"base", "rendering", "mujoco"},
+    "sim.tabletop": {"base", "rendering", "engine", "vector"},
+    "sim.robosuite": {"base", "rendering", "engine"},
+    "sim.robosuite.batch": {"base", "engine", "vector", "robosuite"},
+    "robots": set(),
+    "demos": set(),
+    "demos.data": set(),
+    "demos.session": {"data"},
+    "demos.operators": set(),
+    "demos.study": {"data", "session", "operators"},
+}
+OF_THE_CORE = {  # what other packages know of robolearn
+    "sim": {"types", "errors"},
+    "robots": {"types", "errors"},
+    "demos": {"algos", "loops", "viz", "judging", "running"} | CONTRACTS,
 }
 RUNS_CODE_WHEN_READ = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def module_name(path: Path) -> str:
@@ -65,19 +95,58 @@ def by_path(paths: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("path", paths, ids=[module_name(path) for path in paths])
 
 
+def room_of(module: str) -> str:
+    """Give the folder that a module is in, with dots."""
+    return ".".join(MODULES[module].parent.relative_to(ROOT).parts)
+
+
+def known(path: Path) -> set[str]:
+    """Give the other rooms that a file imports from; of the core's contracts, the modules."""
+    modules = {name for name in map(as_module, imports(path)) if name}
+    rooms = {name if room_of(name) == "robolearn" else room_of(name) for name in modules}
+    return rooms - {room_of(module_name(path)), module_name(path)}
+
+
 @by_path(SOURCES)
 def test_a_room_knows_only_those_below_it(path):
-    allowed = MAY_IMPORT[path.relative_to(ROOT).parts[0]]
-    for name in imports(path):
-        if name.split(".")[0] in ROOMS:
-            prefixes = {name.rsplit(".", i)[0] for i in range(name.count(".") + 1)}
-            assert prefixes & allowed, f"imports {name}"
+    room = room_of(module_name(path))
+    package = room.split(".")[0]
+    allowed = {f"{package}.{name}" for name in MAY_IMPORT[room]}
+    allowed |= {f"robolearn.{name}" for name in OF_THE_CORE.get(package, ())}
+    assert known(path) <= allowed
 
 
-@by_path([path for path in SOURCES if module_name(path) != "robolearn.viz"])
-def test_only_viz_knows_rerun_and_is_imported_when_it_is_needed(path):
+def test_rooms_stand_above_each_other():
+    floors = {
+        room: {f"{room.split('.')[0]}.{name}" for name in below} & set(MAY_IMPORT)
+        for room, below in MAY_IMPORT.items()
+    }
+    order = list(graphlib.TopologicalSorter(floors).static_order())  # fails if there is a circle
+    assert order.index("robolearn.networks") < order.index("robolearn.algos")
+
+
+def test_every_arrow_that_is_allowed_is_there():
+    drawn = {room: set() for room in MAY_IMPORT}
+    for path in SOURCES:
+        drawn[room_of(module_name(path))] |= known(path)
+    for room, below in MAY_IMPORT.items():
+        package = room.split(".")[0]
+        assert {f"{package}.{name}" for name in below - CONTRACTS} <= drawn[room], room
+
+
+def test_modules_of_a_room_do_not_import_each_other_in_a_circle():
+    graph = {
+        name: set(filter(None, map(as_module, imports(path, nested=False)))) - {name}
+        for name, path in MODULES.items()
+        if path.name != "__init__.py"
+    }
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@by_path([path for path in SOURCES if module_name(path) != "robolearn.viz.viewer"])
+def test_only_the_viewer_knows_rerun_and_is_imported_when_it_is_needed(path):
     assert "rerun" not in {name.split(".")[0] for name in imports(path)}
-    assert "robolearn.viz" not in map(as_module, imports(path, nested=False))
+    assert "robolearn.viz.viewer" not in map(as_module, imports(path, nested=False))
 
 
 @by_path(SOURCES)

@@ -9,8 +9,8 @@ import pytest
 from annotated_types import MinLen
 from pydantic import PositiveFloat, PositiveInt
 
-from robolearn.config import build, read
 from robolearn.errors import UserError
+from robolearn.running.config import build, read
 from robolearn.settings import ProperShare, Settings, Share, ShareBelowOne, Widths
 
 

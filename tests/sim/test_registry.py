@@ -8,7 +8,7 @@ import pytest
 
 import sim
 from robolearn.errors import UserError
-from sim.options import choose, parse, require_positive
+from sim.base.options import choose, parse, require_positive
 
 
 @dataclass(frozen=True)

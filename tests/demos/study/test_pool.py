@@ -6,7 +6,7 @@ import pytest
 
 from demos.study.pool import Pool
 from robolearn.errors import UserError
-from robolearn.run import Run
+from robolearn.running.run import Run
 
 
 def test_a_process_that_dies_is_one_line_that_says_how_to_go_on(tmp_path):

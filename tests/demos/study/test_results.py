@@ -7,7 +7,7 @@ import pytest
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.results import auc, auc_of, choose_statistic, rejected_share, summarise
 from robolearn.algos.compatibility import STATISTICS
-from robolearn.config import EnvConfig
+from robolearn.running.config import EnvConfig
 
 OPERATORS = {
     "twin": OperatorConfig("base_twin", compatible=True),

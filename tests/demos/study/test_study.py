@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from demos.dataset import Dataset
+from demos.data.dataset import Dataset
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import Replicate, drop_runs
 from demos.study.run import run_study
 from robolearn.algos.bc import BCConfig
-from robolearn.config import EnvConfig
 from robolearn.errors import UserError
-from robolearn.judge import JudgeConfig
-from robolearn.run import Run
-from robolearn.train import OfflineConfig
+from robolearn.judging.judge import JudgeConfig
+from robolearn.loops.offline import OfflineConfig
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
 
 SMALL = StudyConfig(
     env=EnvConfig("robosuite/Lift", {"robot": "Panda", "horizon": 200}),

@@ -1,0 +1,1 @@
+"""Datasets on disk: episode files, their index, training arrays, repairs."""

@@ -1,0 +1,1 @@
+"""Sessions in which demonstrations are collected."""

@@ -1,0 +1,1 @@
+"""Verdicts on demonstrations: who fits the policy, and how sure that is."""

@@ -1,0 +1,254 @@
+"""Verdicts on demonstrations: accepted or not, how sure, where and in what it differs.
+
+``calibrate`` (``calibration.py``) makes a Judge from one operator's demonstrations. The measure and
+its statistics are in ``robolearn/algos/compatibility.py``, the guarantee of the p-value is in
+``conformal.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
+
+from robolearn.algos.bc import BehaviorCloning
+from robolearn.algos.compatibility import (
+    STATISTICS,
+    Scale,
+    Scores,
+    compatibility,
+    error,
+    is_incompatible,
+    novelty,
+    score,
+    window_means,
+)
+from robolearn.errors import UserError, nearest
+from robolearn.judging.conformal import cross_conformal_p_value
+from robolearn.judging.demonstrations import Demonstration, checked, paired
+from robolearn.networks.inference import CompiledEnsemble
+from robolearn.networks.threads import one_thread
+from robolearn.settings import ProperShare, Settings
+
+
+@dataclass(frozen=True)
+class JudgeConfig(Settings):
+    """How demonstrations are judged. Raises UserError for a value that makes no sense."""
+
+    false_rejection_rate: ProperShare = 0.05
+    """Share alpha of the base operator's own demonstrations that may be rejected."""
+    statistic: str = "worst_share"
+    """What is compared: a name of ``compatibility.STATISTICS``."""
+    window: PositiveInt = 30
+    """Length of a window, steps: about as long as people take for one part of a movement."""
+    folds: Annotated[int, Ge(2)] = 5
+    """Parts into which the base demonstrations are dealt: ensembles trained beside the main one."""
+    quantile: ProperShare = 0.95
+    """Share of held-out base pairs whose error is below lambda, and whose novelty is below eta."""
+    gripper_shift: NonNegativeInt = 5
+    """Steps by which the gripper may switch early or late."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.statistic not in STATISTICS:
+            hint = nearest(self.statistic, STATISTICS)
+            raise UserError(f"statistic: unknown '{self.statistic}'{hint}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says of a demonstration of T steps."""
+
+    accepted: bool
+    p_value: float  # small: hardly any base demonstration is as strange
+    statistic: float  # mean over the folds; higher is stranger
+    worst_window: tuple[int, int]  # first step, and one past the last
+    difference: np.ndarray  # [A], mean of action minus base action in the worst window
+    cue: str  # the same in words, largest first: "dz +0.62, dx -0.20"
+    scores: Scores = field(repr=False)  # under the ensemble of all base demonstrations
+    M: np.ndarray = field(repr=False)  # [T], compatibility
+    incompatible: np.ndarray = field(repr=False)  # [T], bool
+
+
+@dataclass(frozen=True)
+class Fold:
+    """An ensemble that has not seen some base demonstrations, and what it says of them."""
+
+    policy: BehaviorCloning
+    scale: Scale
+    held_out: tuple[Scores, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores, accepts and filters demonstrations; made by ``calibrate``."""
+
+    config: JudgeConfig
+    policy: BehaviorCloning  # cloned from all base demonstrations
+    scale: Scale  # from all base demonstrations, each where it was held out
+    folds: tuple[Fold, ...] = field(repr=False)
+    gripper: int | None
+
+    def using(self, statistic: str) -> Judge:
+        """Give the same judge with another statistic; nothing is trained again."""
+        return replace(self, config=replace(self.config, statistic=statistic))
+
+    def score(self, observations: np.ndarray, actions: np.ndarray) -> Verdict:
+        """Judge one demonstration: states [T, O] and actions [T, A] in [-1, 1].
+
+        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite.
+        """
+        demonstration = self._checked(observations, actions)
+        scores = self._scores(self.policy, demonstration)
+        value, p_value = self._compare(self._under_folds(demonstration), self.config.statistic)
+        start, end = self._worst_window(scores)
+        return Verdict(
+            accepted=p_value > self.config.false_rejection_rate,
+            p_value=p_value,
+            statistic=value,
+            worst_window=(start, end),
+            difference=scores.difference[start:end].mean(axis=0),
+            cue=self._cue(scores.difference[start:end]),
+            scores=scores,
+            M=compatibility(scores.L, scores.N, self.scale.lam, self.scale.eta),
+            incompatible=self._incompatible(scores),
+        )
+
+    def compare(
+        self, observations: np.ndarray, actions: np.ndarray
+    ) -> dict[str, tuple[float, float]]:
+        """Give every statistic's value and p-value by name, to choose among statistics."""
+        new = self._under_folds(self._checked(observations, actions))
+        return {name: self._compare(new, name) for name in STATISTICS}
+
+    def filter(
+        self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Keep the demonstrations that are accepted; raises as ``score`` does."""
+        pairs = list(paired(observations, actions))
+        kept = [(s, a) for s, a in pairs if self.score(s, a).accepted]
+        return [s for s, _ in kept], [a for _, a in kept]
+
+    def filter_stretches(
+        self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Keep what is accepted, and of what is rejected the stretches that agree.
+
+        A stretch goes if it lies in a window that disagrees more than the worst window of all but
+        a share alpha of the base's own demonstrations.
+        """
+        return _without(self._disagreeing, observations, actions)
+
+    def filter_pairs(
+        self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Keep every demonstration without its incompatible pairs, as the paper filters."""
+        return _without(lambda s, a: self.score(s, a).incompatible, observations, actions)
+
+    def live(self) -> LiveScore:
+        """Give what scores one step at a time within a control loop."""
+        return LiveScore(self.policy, self.scale, self.gripper)
+
+    def _checked(self, observations: np.ndarray, actions: np.ndarray) -> Demonstration:
+        return checked(observations, actions, self.policy.interface)
+
+    def _scores(self, policy: BehaviorCloning, demonstration: Demonstration) -> Scores:
+        return score_under(policy, demonstration, self.gripper, self.config.gripper_shift)
+
+    def _under_folds(self, demonstration: Demonstration) -> list[Scores]:
+        return [self._scores(fold.policy, demonstration) for fold in self.folds]
+
+    def _compare(self, new: list[Scores], statistic: str) -> tuple[float, float]:
+        """Give the statistic, a mean over the folds, and its p-value."""
+        measure, window = STATISTICS[statistic], self.config.window
+        values = [measure(s, fold.scale, window) for s, fold in zip(new, self.folds, strict=True)]
+        held_out = [
+            np.array([measure(s, fold.scale, window) for s in fold.held_out]) for fold in self.folds
+        ]
+        return float(np.mean(values)), cross_conformal_p_value(held_out, values)
+
+    def _worst_window(self, scores: Scores) -> tuple[int, int]:
+        statistic, window = STATISTICS[self.config.statistic], self.config.window
+        disagreement = statistic.disagreement(scores, self.scale, window)
+        start = int(window_means(disagreement, window).argmax())
+        return start, min(start + window, len(disagreement))
+
+    def _disagreeing(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Say of each step [T] of a demonstration whether it lies in a stretch that goes.
+
+        What is rejected loses at least its worst window: the folds' ensembles gave the verdict, and
+        the ensemble of all base demonstrations says where.
+        """
+        verdict = self.score(observations, actions)
+        gone = np.zeros(len(actions), bool)
+        if verdict.accepted:
+            return gone
+        gone[slice(*verdict.worst_window)] = True
+        measure, window = STATISTICS[self.config.statistic].disagreement, self.config.window
+        worst = [
+            window_means(measure(s, fold.scale, window), window).max()
+            for fold in self.folds
+            for s in fold.held_out
+        ]
+        limit = np.quantile(worst, 1.0 - self.config.false_rejection_rate)
+        means = window_means(measure(verdict.scores, self.scale, window), window)
+        for start in np.flatnonzero(means > limit):
+            gone[start : start + window] = True
+        return gone
+
+    def _incompatible(self, scores: Scores) -> np.ndarray:
+        motion = is_incompatible(scores.L, scores.N, self.scale.lam, self.scale.eta)
+        return motion | is_incompatible(
+            scores.gripper, scores.N, self.scale.gripper, self.scale.eta
+        )
+
+    def _cue(self, difference: np.ndarray) -> str:
+        """Name the entries of difference [W, A] that make up most of it, largest first."""
+        spec = self.policy.interface.action
+        names = spec.names or [f"action_{j}" for j in range(spec.shape[0])]
+        squares = np.square(difference).mean(axis=0)
+        order = [j for j in np.argsort(-squares) if squares[j] >= 0.1 * squares.sum()]
+        return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
+
+
+def _without(
+    gone: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    observations: Sequence[np.ndarray],
+    actions: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Leave the steps out of which ``gone`` gives True [T]."""
+    kept = []
+    for states, acts in paired(observations, actions):
+        keep = ~gone(states, acts)
+        kept.append((states[keep], acts[keep]))
+    return [s for s, _ in kept], [a for _, a in kept]
+
+
+class LiveScore:
+    """Scores single steps under 2 ms on one core; made by ``Judge.live``."""
+
+    def __init__(self, policy: BehaviorCloning, scale: Scale, gripper: int | None):
+        self.scale = scale
+        self._predict = CompiledEnsemble(policy.network["normaliser"], policy.network["mlp"])
+        size = policy.interface.action.shape[0]
+        self._motion = np.array([j for j in range(size) if j != gripper])
+
+    def score_step(self, state: np.ndarray, action: np.ndarray) -> tuple[float, float, float]:
+        """Give (L, N, M) of a state float32 [O] and an action [A], the gripper left out."""
+        predictions = self._predict(state)[:, None, self._motion]  # [K, 1, A]
+        L, N = error(predictions, action[None, self._motion]), novelty(predictions)
+        M = compatibility(L, N, self.scale.lam, self.scale.eta)
+        return float(L[0]), float(N[0]), float(M[0])
+
+
+@one_thread()
+def score_under(
+    policy: BehaviorCloning, demonstration: Demonstration, gripper: int | None, gripper_shift: int
+) -> Scores:
+    """Score a demonstration under an ensemble."""
+    states, actions = demonstration
+    return score(policy.predict(states), actions, gripper, gripper_shift)

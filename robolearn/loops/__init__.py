@@ -1,0 +1,1 @@
+"""Loops that policies and learners run in: rollouts, training, evaluation, checkpoints."""

@@ -1,0 +1,1 @@
+"""Networks and the formulas that methods share."""

@@ -1,0 +1,1 @@
+"""From a launch file to a run: strict YAML, configurations, verbs by name, run directories."""

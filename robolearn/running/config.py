@@ -1,0 +1,179 @@
+"""Strict configuration: YAML and ``key=value`` in, frozen dataclasses out, one-line errors.
+
+Values are checked against the dataclass' annotations without coercion, except that an integer may
+stand for a float and a list for a tuple. The YAML is that of ``strict_yaml``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from robolearn.errors import UserError, nearest
+from robolearn.running import strict_yaml
+from robolearn.settings import said
+
+STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+Config = TypeVar("Config")
+Keys = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Which environment to make, by name, and the options that its adapter knows."""
+
+    name: str
+    """``robosuite/Lift``, ``dmc/walker-walk``, ``mujoco/PATH.xml``, ``gym/ID``."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of ``sim.make``: ``{robot: Panda, horizon: 200}``."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The raw values of one launch file and its overrides, which knows where each came from."""
+
+    path: Path
+    document: strict_yaml.Document  # overrides are put into its value
+    overrides: dict[Keys, str]  # ("bc", "width") -> "bc.width=64"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Give the raw values, overrides applied."""
+        return self.document.value
+
+    def where(self, keys: Keys) -> str:
+        """Say where ``keys`` was written: ``'bc.width=64'`` or ``launch/lift.yaml:7``."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self.overrides:
+                return f"'{self.overrides[keys[:end]]}'"
+        line = self.document.line(keys)
+        inside = (o for k, o in self.overrides.items() if k[: len(keys)] == keys)
+        if not line and (override := next(inside, None)):  # it made the section that it is in
+            return f"'{override}'"
+        return f"{self.path}:{line}" if line else str(self.path)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Source:
+    """Read a YAML mapping and put ``key=value`` overrides (dotted keys, YAML values) over it.
+
+    Raises UserError for what is no YAML mapping, and for overrides that cannot be applied.
+    """
+    document = strict_yaml.parse(_text(path), str(path))
+    if not isinstance(document.value, dict):
+        raise UserError(f"{path}: expected 'key: value' lines")
+    source = Source(path, document, {})
+    for override in overrides:
+        keys, value = _parse_override(override)
+        _assign(source.values, keys, value, override)
+        source.overrides[keys] = override
+    return source
+
+
+def build(
+    cls: type[Config],
+    source: Source,
+    values: Mapping[str, Any],
+    also_known: Iterable[str] = (),
+) -> Config:
+    """Make a ``cls`` of ``values`` (a part of ``source.values``).
+
+    Raises UserError for the first unknown key, wrong type or missing key; ``also_known`` are names
+    that may stand beside the dataclass' own and are offered when a key is misspelt.
+    """
+    # A stdlib dataclass takes its strictness from what is around it: hence the dict around it.
+    adapter = pydantic.TypeAdapter(dict[str, cls], config=STRICT)
+    try:  # as JSON: strict, and yet a list may stand for a tuple
+        return adapter.validate_json(json.dumps({"": values}), strict=True)[""]
+    except pydantic.ValidationError as error:
+        raise UserError(_explain(error, cls, source, also_known)) from None
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Turn a configuration dataclass into dicts, lists and scalars."""
+    return pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+
+
+def _parse_override(override: str) -> tuple[Keys, Any]:
+    name, equals, text = override.partition("=")
+    keys = tuple(name.split("."))
+    if not equals or not all(keys):
+        raise UserError(f"'{override}': expected key=value")
+    return keys, strict_yaml.parse(text, f"'{override}'").value
+
+
+def _assign(values: dict[str, Any], keys: Keys, value: Any, override: str) -> None:
+    for depth, key in enumerate(keys[:-1], start=1):
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UserError(f"'{override}': {'.'.join(keys[:depth])} has no keys of its own")
+    values[keys[-1]] = value
+
+
+_UNKNOWN = "unexpected_keyword_argument"
+
+
+def _explain(
+    error: pydantic.ValidationError, cls: type, source: Source, also_known: Iterable[str]
+) -> str:
+    """Put the most telling fault into one line."""
+    fault = max(error.errors(include_url=False), key=_telling)
+    inside = fault["loc"][1:]  # without the dict around the dataclass
+    keys = tuple(key for key in inside if "[" not in str(key))  # or a choice's annotation
+    name = ".".join(map(str, keys))
+    if fault["type"] == "missing":
+        return f"{source.where(keys[:-1])}: missing key '{name}'"
+    if fault["type"] == _UNKNOWN:
+        known = _known(cls, keys[:-1]) | (set(also_known) if len(keys) == 1 else set())
+        return f"{source.where(keys)}: unknown key '{name}'{nearest(str(keys[-1]), known)}"
+    if fault["type"] == "value_error":  # a UserError of a dataclass' own __post_init__
+        return _placed(str(fault["ctx"]["error"]), cls, source, keys)
+    if "dataclass" in fault["type"]:
+        fault["msg"] = "should be 'key: value' lines"
+    return f"{source.where(keys)}: {name} {said(fault)}"
+
+
+def _telling(fault: Mapping[str, Any]) -> tuple[bool, bool, int]:
+    """Say how much a fault tells: a misspelt key also makes one that is missing, for instance."""
+    named = fault["type"] != "literal_error" or isinstance(fault["input"], str)
+    return fault["type"] == _UNKNOWN, named, len(fault["loc"])
+
+
+def _placed(message: str, cls: type, source: Source, keys: Keys) -> str:
+    """Say where a message of the section at ``keys`` belongs, which may begin with a setting."""
+    setting = re.match(r"[\w.]*", message).group()
+    inside = tuple(setting.split("."))
+    if inside[0] in _known(cls, keys):
+        return f"{source.where((*keys, *inside))}: {'.'.join(map(str, (*keys, message)))}"
+    return f"{source.where(keys)}: {message}"
+
+
+def _known(cls: type, keys: Keys) -> set[str]:
+    """Name the fields of the section that ``keys`` lead to from ``cls``."""
+    sections = [cls]
+    for key in keys:
+        hints = {k: hint for s in sections for k, hint in typing.get_type_hints(s).items()}
+        if key in hints:  # else an index, or the key of a dict of sections
+            sections = list(_sections(hints[key]))
+    return {f.name for s in sections for f in dataclasses.fields(s)}
+
+
+def _sections(annotation: Any) -> Iterator[type]:
+    if dataclasses.is_dataclass(annotation):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _sections(argument)

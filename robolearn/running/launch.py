@@ -1,0 +1,160 @@
+"""Launch files: find them, read them into a verb's configuration, and run it.
+
+A launch file is YAML that names its ``verb``; its other keys are the common ones of ``Common`` and
+the fields of the verb's configuration dataclass (``robolearn.running.registry.VERBS``).
+``config.yaml`` of any run is a launch file too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from robolearn.errors import UserError, nearest
+from robolearn.names import load
+from robolearn.running import config as configuration
+from robolearn.running import registry
+
+CHANGEABLE = {"out", "resume", "view", "threads"}  # when a run is resumed
+
+
+@dataclass(frozen=True)
+class Common:
+    """The keys that every launch file may have."""
+
+    verb: str
+    """What to do: a name of ``robolearn.running.registry.VERBS``."""
+    seed: pydantic.NonNegativeInt = 0
+    """All randomness follows from it."""
+    out: str | None = None
+    """The run's directory; by default ``runs/<launch>/<time>-<seed>``."""
+    resume: str | None = None
+    """Directory of a stopped run to go on in."""
+    view: Literal["off", "record", "live"] = "off"
+    """Rerun: into ``recording.rrd``, or a live viewer as well."""
+    threads: pydantic.PositiveInt = 1
+    """Threads of torch; small networks are fastest with one."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What code wrote this file; written by runs, not read."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch file that was read and checked."""
+
+    name: str
+    common: Common
+    config: Any  # the verb's dataclass
+
+    def settings(self) -> dict[str, Any]:
+        """Give the resolved configuration as plain values, in the layout of a launch file."""
+        common = configuration.plain(self.common)
+        del common["provenance"]
+        return common | configuration.plain(self.config)
+
+
+def folders() -> list[Path]:
+    """List where launch files are looked up: ``./launch``, then beside the installed package."""
+    own = Path(__file__).resolve().parents[2] / "launch"
+    here = Path("launch")
+    return [here, own] if here.resolve() != own else [here]
+
+
+def launch_files() -> dict[str, Path]:
+    """Give every launch file that has a name: ``{"lift": launch/lift.yaml}``."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def find(name: str, also_known: Iterable[str] = ()) -> Path:
+    """Find a launch file by path or name, with or without ``.yaml``; UserError if there is none.
+
+    ``also_known`` are names that are offered beside those of launch files when one is misspelt.
+    """
+    for folder in (Path(), *folders()):
+        for path in (folder / name, folder / f"{name}.yaml"):
+            if path.is_file():
+                return path
+    known = [*launch_files(), *also_known]
+    raise UserError(f"no launch file '{name}'{nearest(Path(name).stem, known)}")
+
+
+def description(path: Path) -> str:
+    """Give the first comment line of a launch file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = (line.lstrip("# ").rstrip() for line in lines if line.startswith("#"))
+    return next(comments, "")
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
+    """Read and check a launch file with its overrides; UserError says where it is wrong."""
+    source = configuration.read(path, overrides)
+    names = {f.name for f in dataclasses.fields(Common)}
+    ours = {key: value for key, value in source.values.items() if key in names}
+    theirs = {key: value for key, value in source.values.items() if key not in names}
+    common = configuration.build(Common, source, ours)
+    verb = registry.verb(common.verb, source.where(("verb",)))
+    if common.resume is not None and not verb.resumable:
+        raise UserError(f"{source.where(('resume',))}: '{common.verb}' cannot be resumed")
+    if common.resume is not None and common.out is not None:
+        raise UserError(f"{source.where(('resume',))}: goes on in its own directory, without out=")
+    config = configuration.build(load(verb.config), source, theirs, also_known=names)
+    return Launch(path.stem, common, config)
+
+
+def execute(launch: Launch) -> Path:
+    """Run a launch file's verb in a run directory, which is returned.
+
+    A KeyboardInterrupt that comes out says how to go on, if the verb can.
+    """
+    import torch
+
+    from robolearn.running import run as runs
+
+    common = launch.common
+    torch.set_num_threads(common.threads)
+    function = load(registry.VERBS[common.verb].function)
+    if common.resume is None:
+        directory = runs.new_directory(launch.name, common.seed, common.out)
+        runs.write_config(directory, launch.settings() | {"out": None})
+    else:
+        directory = runs.old_directory(common.resume)
+        _require_same(launch, read(directory / "config.yaml"), common.resume)
+    try:
+        with runs.Run(directory, common.seed, common.view) as run:
+            run.finish(function(launch.config, run))
+    except UserError:
+        runs.discard_if_empty(directory)
+        raise
+    except KeyboardInterrupt:
+        hints = [runs.how_to_go_on(directory)] if registry.VERBS[common.verb].resumable else []
+        raise KeyboardInterrupt(*hints) from None
+    return directory
+
+
+def _require_same(launch: Launch, earlier: Launch, resume: str) -> None:
+    """Raise UserError unless a run that is resumed is configured as it was: else it is another."""
+    ours, theirs = _flat(launch.settings()), _flat(earlier.settings())
+    changeable = CHANGEABLE | set(registry.VERBS[launch.common.verb].changeable)
+    for key in sorted((ours.keys() | theirs.keys()) - changeable):
+        if ours.get(key) != theirs.get(key):
+            was, now = theirs.get(key), ours.get(key)
+            raise UserError(f"'resume={resume}': that run has {key}={was!r}, not {now!r}")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,246 @@
+"""A run: its directory, its log, its seed, and by name the rooms that a verb may ask for.
+
+::
+
+    runs/<launch>/<time>-<seed>/     or what out= says
+        config.yaml                  resolved configuration, with versions and the git commit
+        metrics.jsonl                a line for each call of ``Run.log``
+        summary.json                 the results; it is there when the run has ended well
+        recording.rrd, checkpoint/   and others, by verb
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from robolearn.errors import UserError
+from robolearn.files import cannot_write, make_folder, write_atomically
+from robolearn.names import load
+from robolearn.running import strict_yaml
+from robolearn.running.config import EnvConfig
+from robolearn.types import Environment, Step, VectorEnvironment
+
+PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "rerun-sdk")
+PLAIN_PERIOD_S = 10.0
+ENVS_PER_PROCESSOR = 4
+
+
+class Run:
+    """What a verb gets beside its configuration; a context manager that closes what it made."""
+
+    def __init__(self, directory: Path, seed: int, view: str = "off"):
+        """Log into ``directory``, which holds an earlier part of the run if it is resumed."""
+        self.directory, self.seed, self._view = directory, seed, view
+        self._started = time.monotonic()
+        self._closing = contextlib.ExitStack()
+        self._metrics = self._closing.enter_context(_append_to(self.path("metrics.jsonl")))
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._closing.__exit__(*error)
+
+    def path(self, name: str) -> Path:
+        """Give the path of a file of this run."""
+        return self.directory / name
+
+    def log(self, step: int, **scalars: float) -> None:
+        """Append a line to ``metrics.jsonl`` at once; UserError if the disk is full."""
+        line = {"step": step, "time_s": round(time.monotonic() - self._started, 3), **scalars}
+        text = json.dumps(jsonable(line), allow_nan=False) + "\n"
+        try:
+            self._metrics.write(text.encode())
+        except OSError as error:
+            raise cannot_write(self.path("metrics.jsonl"), error) from None
+
+    def counter(
+        self, total: int | None = None, label: str = "", unit: str = "", done: int = 0
+    ) -> Any:
+        """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal or lines.
+
+        It begins at ``done``. Lines say how many a second there were since the last one, if they
+        have a ``unit``.
+        """
+        if not sys.stderr.isatty():
+            return _PlainLines(total, label, unit, done)
+        from tqdm import tqdm
+
+        return tqdm(total=total, desc=label, unit=unit or "it", initial=done)
+
+    @functools.cached_property
+    def viewer(self) -> Any:
+        """Give the Rerun viewer that ``view`` asks for (recording.rrd, live too), None when off."""
+        if self._view == "off":
+            return None
+        viewer = load("robolearn.viz:Viewer")(
+            path=self.path("recording.rrd"), live=self._view == "live"
+        )
+        return self._closing.enter_context(viewer)
+
+    def on_step(self, env: Environment) -> Callable[[Step], None] | None:
+        """Give what shows every step of ``env`` in the viewer, for ``rollout``; None when off."""
+        return self.viewer and load("robolearn.viz:step_logger")(self.viewer, env)
+
+    def make_env(self, config: EnvConfig) -> Environment:
+        """Make an environment; the run closes it at its end. UserError for unknown names."""
+        env = load("sim:make")(config.name, **config.options)
+        self._closing.callback(env.close)
+        return env
+
+    def make_envs(self, config: EnvConfig, episodes: int) -> VectorEnvironment:
+        """Make a batch of environments, on all processors, in which to run so many episodes."""
+        n = min(episodes, ENVS_PER_PROCESSOR * len(os.sched_getaffinity(0)))
+        envs = load("sim:make_vec")(config.name, n, **config.options)
+        self._closing.callback(envs.close)
+        return envs
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``, all at once."""
+        text = json.dumps(jsonable(summary), indent=2, allow_nan=False)
+        replace_text(self.path("summary.json"), text + "\n")
+
+
+class _PlainLines:
+    """A line now and then: how many of how many."""
+
+    def __init__(self, total: int | None, label: str, unit: str, done: int):
+        self.label, self.of = label or "progress", "" if total is None else f" of {total}"
+        self.unit = unit
+        self.n = self.shown = done
+        self.last_s = time.monotonic()
+
+    def __enter__(self) -> _PlainLines:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.n != self.shown:
+            self._show()
+
+    def update(self, n: int = 1) -> None:
+        """Count n more."""
+        self.n += n
+        if time.monotonic() >= self.last_s + PLAIN_PERIOD_S:
+            self._show()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        rate = f", {(self.n - self.shown) / (now - self.last_s):.0f} {self.unit}/s"
+        line = f"{self.label}: {self.n}{self.of}{rate if self.unit else ''}"
+        print(line, file=sys.stderr, flush=True)
+        self.shown, self.last_s = self.n, now
+
+
+def new_directory(name: str, seed: int, out: str | None) -> Path:
+    """Make the directory of a new run: ``out``, which must hold no run yet, or one in ``runs/``."""
+    if out is not None:
+        directory = Path(out)
+        if (directory / "config.yaml").exists():
+            raise UserError(f"'out={out}': holds a run already; choose another, or resume={out}")
+        make_folder(directory)
+        return directory
+    base = Path("runs") / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+    others = (base.with_name(f"{base.name}-{i}") for i in range(2, sys.maxsize))
+    directory = base
+    while directory.exists():
+        directory = next(others)
+    make_folder(directory)
+    return directory
+
+
+def old_directory(resume: str) -> Path:
+    """Give the directory of a run that was stopped and is to be resumed; UserError for others."""
+    if not (Path(resume) / "config.yaml").is_file():
+        raise UserError(f"'resume={resume}': no run there (a folder with config.yaml)")
+    if (Path(resume) / "summary.json").exists():
+        raise UserError(f"'resume={resume}': that run has ended")
+    return Path(resume)
+
+
+def how_to_go_on(directory: Path) -> str:
+    """Give the command that resumes a run, whatever it was started with."""
+    return f"go on with: robolearn {directory}/config.yaml resume={directory}"
+
+
+def discard_if_empty(directory: Path) -> None:
+    """Remove the directory of a run that ended before it did anything."""
+    left = {path.name for path in directory.iterdir()}
+    if (
+        left == {"config.yaml", "metrics.jsonl"}
+        and not (directory / "metrics.jsonl").stat().st_size
+    ):
+        shutil.rmtree(directory)
+
+
+def write_config(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Write ``config.yaml``: the settings, and under ``provenance`` what code ran them."""
+    replace_text(
+        directory / "config.yaml", strict_yaml.dump({**settings, "provenance": provenance()})
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """Say which code runs: versions, and the git commit where the source is a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    found = {"robolearn": importlib.metadata.version("robolearn"), "commit": commit}
+    if commit:
+        found["dirty"] = bool(_git("status", "--porcelain"))
+    versions = {name: _version(name) for name in PACKAGES}
+    return found | {"python": platform.python_version(), "versions": versions}
+
+
+def jsonable(value: Any) -> Any:
+    """Turn arrays and tuples into lists, numpy scalars into numbers, what is not finite to None."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy array or scalar
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing; DataError if it cannot be written."""
+    write_atomically(path, text.encode())
+
+
+def _append_to(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """Run git on the project's own checkout; None if it is installed otherwise, or without git."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,1 @@
+"""What all adapters share: options that check themselves, spaces, poses, a state as a vector."""

@@ -1,0 +1,1 @@
+"""Compiled code: robosuite's control step, and plain MuJoCo models in batches."""

@@ -1,0 +1,1 @@
+"""The adapter for gymnasium's registered environments."""

@@ -1,0 +1,1 @@
+"""A tabletop task of our own: a Panda's hand, objects, goals."""

@@ -1,0 +1,110 @@
+"""A Panda at a table with one to three objects, as an environment.
+
+``tabletop/cube``, ``tabletop/cylinder``, ``tabletop/mug``, or several: ``tabletop/cube+mug``,
+``tabletop/cube+cube+cylinder``. What is seen: ``sim.tabletop.state``; what is rewarded, forbidden
+and asked for: ``sim.tabletop.task``; what an action does: ``sim.tabletop.physics``; the model:
+``sim.tabletop.model``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from robolearn.errors import UserError
+from robolearn.types import Observation
+from sim.base.options import choose, parse
+from sim.base.physics_env import PhysicsEnv
+from sim.base.spaces import checked_action, interface_spaces
+from sim.rendering.cameras import Cameras
+from sim.tabletop.batch import Tabletop
+from sim.tabletop.model import COLLISION_GROUP, KINDS
+from sim.tabletop.task import TabletopOptions
+
+MOST_OBJECTS = 3
+
+
+def make(name: str, options: Mapping[str, Any]) -> TabletopEnv:
+    """Make the environment with these objects; raise UserError for an unknown one or option."""
+    return TabletopEnv(kinds_of(name), parse(TabletopOptions, options, f"tabletop/{name}"))
+
+
+def names() -> list[str]:
+    """List the names of one to three objects; their order is free."""
+    counts = range(1, MOST_OBJECTS + 1)
+    return [
+        "+".join(kinds)
+        for count in counts
+        for kinds in itertools.combinations_with_replacement(KINDS, count)
+    ]
+
+
+def kinds_of(name: str) -> list[str]:
+    """Take ``cube+mug`` apart; raise UserError for an unknown object or too many."""
+    kinds = [choose(kind, KINDS, f"tabletop/{name}", "object") for kind in name.split("+")]
+    if len(kinds) > MOST_OBJECTS:
+        raise UserError(f"tabletop/{name}: {len(kinds)} objects; {MOST_OBJECTS} at most")
+    return kinds
+
+
+class TabletopEnv(PhysicsEnv):
+    """One table; see ``robolearn.types.Environment``."""
+
+    def __init__(self, kinds: list[str], options: TabletopOptions) -> None:
+        self.tabletop = Tabletop(kinds, options, n=1, seen=True)
+        self.model, self.data = self.tabletop.model, self.tabletop.physics.data[0]
+        self._cameras = Cameras(
+            self.model, self.data, options.cameras, options.image_size, self.tabletop.where,
+            options.fast_render, hidden_groups=(COLLISION_GROUP,),
+        )  # fmt: skip
+        interface = self.tabletop.interface
+        observations = interface.observations | self._cameras.specs
+        self.interface = dataclasses.replace(interface, observations=observations)
+        self.observation_space, self.action_space = interface_spaces(self.interface)
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply an action float32 [5] in [-1, 1] for one control period.
+
+        ``info`` has "success", "is_success" (the same) and "reward_terms", and "error" where the
+        simulation diverged. Raises SpecError for an action of another shape and DataError for one
+        that is not finite.
+        """
+        actions = checked_action(action, self.interface)[None]
+        outcome = self.tabletop.step(actions, [0], pool=None, threads=1)
+        success = bool(outcome.success[0])
+        terms = {name: float(value[0]) for name, value in outcome.terms.items()}
+        info = {"success": success, "is_success": success, "reward_terms": terms}
+        failures = self.tabletop.physics.failures([0])
+        if failures:
+            info["error"] = failures[0]
+        truncated = bool(self.tabletop.steps[0] >= self.tabletop.options.horizon) or bool(failures)
+        reward, thrown = float(outcome.reward[0]), bool(outcome.thrown[0])
+        return self._observe(), reward, thrown, truncated, info
+
+    def set_goals(self, goals: np.ndarray) -> Observation:
+        """Give every object another goal, [K, 4] (x, y, z in metres, yaw); return what is seen."""
+        self.tabletop.set_goals(0, goals)
+        return self._observe()
+
+    def get_state(self) -> np.ndarray:
+        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
+        return self.tabletop.get_state(0)
+
+    def set_state(self, state: np.ndarray) -> Observation:
+        """Restore what ``get_state`` of an environment with the same options gave."""
+        self.tabletop.set_state(0, state)
+        return self._observe()
+
+    def close(self) -> None:
+        """Free the renderer; calling it again does nothing."""
+        self._cameras.close()
+
+    def _begin_episode(self) -> None:
+        self.tabletop.restart(0, self.np_random)
+
+    def _observe(self) -> Observation:
+        return {"state": self.tabletop.observe()[0], **self._cameras.render()}

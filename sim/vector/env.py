@@ -1,0 +1,320 @@
+"""What all batches of environments share; ``sim.make_vec`` makes them.
+
+Every batch is a ``gymnasium.vector.VectorEnv`` with SAME_STEP autoreset: an environment whose
+episode ends is reset within the same ``step``, which returns the first observation of the next
+episode; ``info["final_obs"]`` and ``info["final_info"]`` hold the last of the ended one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from robolearn.errors import DataError, SpecError, UserError
+from robolearn.types import Observation, Spec
+from sim.base.options import choose, whole_number
+from sim.base.spaces import float_array, interface_spaces
+
+
+class Moves(NamedTuple):
+    """What one step of a batch of N environments gave, before any of them is reset.
+
+    Only the rows that were moved count. The arrays go to whoever called ``step``: nothing may write
+    into them later, and ``reward`` may be none of the terms.
+    """
+
+    observations: Observation  # name -> [N, ...]
+    reward: np.ndarray  # [N] float64
+    terminated: np.ndarray  # [N] bool
+    truncated: np.ndarray  # [N] bool
+    success: np.ndarray  # [N] bool
+    terms: dict[str, np.ndarray]  # name -> [N]
+    errors: dict[int, str]  # environments that cannot go on, and why
+
+
+class WorkerError(Exception):
+    """An environment of a batch raised something; the message begins with its index.
+
+    Some of the others may not have moved: reset the batch before it goes on.
+    """
+
+
+class VectorEnv(gymnasium.vector.VectorEnv):
+    """N environments with one interface; subclasses say how one is reset and how some are moved.
+
+    ``info["success"]`` [N], ``info["is_success"]`` [N] and ``info["reward_terms"]`` (name -> [N])
+    describe the step also where the episode ended with it. An environment that cannot go on, for
+    instance because its simulation diverged, ends its episode as truncated with the reason in
+    ``info["error"]`` [N].
+
+    A batch belongs to the process that made it: threads do not survive a fork. One thread may use
+    it at a time; others, also one that closes it, wait. Raises UserError where it is closed.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+
+    def __init__(self, interface: Spec, mujoco_state_size: int, n: int, threads: int) -> None:
+        self.interface, self.num_envs = interface, n
+        self.mujoco_state_size = mujoco_state_size  # so many entries of a state: time, qpos, qvel
+        self.single_observation_space, self.single_action_space = interface_spaces(interface)
+        self.observation_space = batch_space(self.single_observation_space, n)
+        self.action_space = batch_space(self.single_action_space, n)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sim")
+        self._process, self._lock = os.getpid(), threading.RLock()
+        self._begun = np.zeros(n, bool)  # whether an environment has ever been reset
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode everywhere, or where ``options={"reset_mask": mask}`` [N] bool says.
+
+        An integer ``seed`` gives environment i the seed ``seed + i``; a sequence gives one each.
+        ``options={"state": states}`` begins in stored states [N, S]. Rows that are not reset stay
+        as they are, and their seeds and states are not looked at. Gives the observations of all.
+        Raises SpecError or UserError for unknown options and for seeds that are none.
+        """
+        options = options or {}
+        for key in options:
+            choose(key, ("reset_mask", "state"), self.interface.environment, "reset option")
+        rows = self._rows(options.get("reset_mask"), "reset_mask")
+        seeds = self._chosen_seeds(seed, rows)
+        with self._in_use():
+            for i in rows:
+                self._seed(i, seeds[i])
+            if "state" in options:
+                self._set_states(options["state"], rows)
+            else:
+                self._reset_rows(rows)
+            self._begun[rows] = True
+            return self._observe(), {}
+
+    def step(
+        self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Apply actions float32 [N, A] for one control period, each in its environment.
+
+        Where ``active`` [N] bool is False an environment stays exactly as it is: its action is not
+        looked at, its reward is 0, its episode does not end. Without ``autoreset`` an environment
+        whose episode ends stays there, until ``reset``. Raises SpecError or DataError, before
+        anything moves, for actions of another shape or that are not finite, and UserError for an
+        environment that has never been reset.
+        """
+        rows = self._rows(active, "active")
+        actions = self._checked(actions, rows)
+        with self._in_use():
+            self._require_begun(rows)
+            moves = self._only(rows, self._move(actions, rows))
+            truncated = moves.truncated
+            if moves.errors:
+                truncated[list(moves.errors)] = True
+            ended = np.flatnonzero(moves.terminated | truncated).tolist()
+            info = self._info(moves, rows)
+            observations = moves.observations
+            if ended and autoreset:
+                info |= self._final(moves, ended)
+                self._reset_rows(ended)
+                observations = self._observe()
+            return observations, moves.reward, moves.terminated, truncated, info
+
+    def get_state(self) -> np.ndarray:
+        """Give the states float64 [N, S], the same as the single environment's."""
+        with self._in_use():
+            return np.stack(self._get_rows())
+
+    def set_state(self, states: np.ndarray) -> Observation:
+        """Restore what ``get_state`` gave, bit for bit; return the observations there."""
+        with self._in_use():
+            self._set_states(states, range(self.num_envs))
+            self._begun[:] = True
+            return self._observe()
+
+    def close(self, **kwargs: Any) -> None:
+        """Stop the threads, after a step that is under way, and free the simulators.
+
+        Closing again does nothing, nor does closing in a process that has not made the batch.
+        """
+        if os.getpid() == self._process:
+            with self._lock:
+                super().close(**kwargs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=True)
+
+    def _seed(self, i: int, seed: int | None) -> None:
+        raise NotImplementedError
+
+    def _reset(self, i: int) -> None:
+        raise NotImplementedError
+
+    def _reset_rows(self, rows: list[int]) -> None:
+        for i in rows:
+            self._guarded(self._reset, i)
+
+    def _move(self, actions: np.ndarray, rows: list[int]) -> Moves:
+        """Move some environments under float64 actions [N, A] in [-1, 1], and leave the others."""
+        raise NotImplementedError
+
+    def _observe(self) -> Observation:
+        raise NotImplementedError
+
+    def _get_state(self, i: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def _get_rows(self) -> list[np.ndarray]:
+        return [self._get_state(i) for i in range(self.num_envs)]
+
+    def _set_state(self, i: int, state: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def _set_rows(self, states: np.ndarray, rows: Iterable[int]) -> None:
+        for i in rows:
+            self._set_state(i, states[i])
+
+    def _set_states(self, states: np.ndarray, rows: Iterable[int]) -> None:
+        if len(states) != self.num_envs:
+            raise SpecError(f"{len(states)} states for {self.num_envs} environments")
+        self._set_rows(states, rows)
+
+    def _chosen_seeds(
+        self, seed: int | Sequence[int | None] | None, rows: list[int]
+    ) -> dict[int, int | None]:
+        """Give the seed of every one of these environments, or None."""
+        where = self.interface.environment
+        if seed is None:
+            return dict.fromkeys(rows)
+        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray):
+            first = whole_number(seed, where, "seed", least=0)
+            return {i: first + i for i in rows}
+        if len(seed) != self.num_envs:
+            raise SpecError(f"{len(seed)} seeds for {self.num_envs} environments")
+        return {
+            i: None if seed[i] is None else whole_number(seed[i], where, f"seed[{i}]", least=0)
+            for i in rows
+        }
+
+    def _require_begun(self, rows: list[int]) -> None:
+        if not self._begun.all() and not self._begun[rows].all():
+            where = self.interface.environment
+            raise UserError(f"{where}: reset the batch before its first step")
+
+    def _rows(self, mask: np.ndarray | None, name: str) -> list[int]:
+        """Give the indices of the environments that a mask [N] bool lets through; all for None."""
+        if mask is None:
+            return list(range(self.num_envs))
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise SpecError(
+                f"{name}: {mask.dtype} {mask.shape} instead of bool ({self.num_envs},), "
+                "one for each environment"
+            )
+        return np.flatnonzero(mask).tolist()
+
+    def _checked(self, actions: np.ndarray, rows: list[int]) -> np.ndarray:
+        """Give actions as float64 [N, A] within [-1, 1]; those of other rows are zeros."""
+        where = self.interface.environment
+        actions = float_array(actions, where, "actions")
+        right = (self.num_envs, *self.interface.action.shape)
+        if actions.shape != right:
+            raise SpecError(f"{where}: actions have shape {actions.shape} instead of {right}")
+        if len(rows) < self.num_envs:
+            actions = np.where(self._mask(rows)[:, None], actions, 0.0)
+        if (np.abs(actions) <= 1).all():
+            return actions
+        if not np.isfinite(actions).all():
+            i, j = np.argwhere(~np.isfinite(actions))[0]
+            raise DataError(f"{where}: action[{i}, {j}] is {actions[i, j]}, not a finite number")
+        return np.clip(actions, -1, 1)
+
+    def _mask(self, rows: list[int]) -> np.ndarray:
+        """Give the mask [N] that lets these environments through."""
+        if len(rows) == self.num_envs:
+            return np.ones(self.num_envs, bool)
+        mask = np.zeros(self.num_envs, bool)
+        mask[rows] = True
+        return mask
+
+    def _only(self, rows: list[int], moves: Moves) -> Moves:
+        """Blank out what a step says of other environments than these."""
+        if len(rows) == self.num_envs:
+            return moves
+        mask = self._mask(rows)
+        return Moves(
+            observations=moves.observations,
+            reward=np.where(mask, moves.reward, 0.0),
+            terminated=moves.terminated & mask,
+            truncated=moves.truncated & mask,
+            success=moves.success & mask,
+            terms={name: np.where(mask, value, 0.0) for name, value in moves.terms.items()},
+            errors={i: why for i, why in moves.errors.items() if mask[i]},
+        )
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep other threads out."""
+        where = f"{self.interface.environment}: this batch of {self.num_envs} environments"
+        if os.getpid() != self._process:
+            raise UserError(
+                f"{where} belongs to the process that made it; make one in this process"
+            )
+        with self._lock:
+            if self.closed:
+                raise UserError(f"{where} is closed; make another")
+            yield
+
+    def _guarded(self, function: Callable[..., Any], i: int, *arguments: Any) -> Any:
+        try:
+            return function(i, *arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            raise WorkerError(f"environment {i}: {error!r}") from error
+
+    def _in_parallel(self, function: Callable[[int], None], rows: Iterable[int]) -> None:
+        """Call a function for every row, each thread taking the next as soon as it is free."""
+        left = iter(rows)  # a list's: taking from it is atomic
+
+        def run() -> None:
+            for i in left:
+                self._guarded(function, i)
+
+        futures = [self._pool.submit(run) for _ in range(self._threads)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            wait(futures)  # after an error or Ctrl-C too: no thread works on behind our back
+
+    def _info(self, moves: Moves, rows: list[int]) -> dict[str, Any]:
+        """Lay infos out as gymnasium does: arrays [N], and under ``_key`` where they count."""
+        mask = self._mask(rows)
+        terms = moves.terms | {f"_{name}": mask for name in moves.terms}
+        info = {"success": moves.success, "is_success": moves.success, "reward_terms": terms}
+        info |= {f"_{key}": mask for key in tuple(info)}
+        if moves.errors:
+            info["error"] = np.full(self.num_envs, None, object)
+            info["_error"] = np.zeros(self.num_envs, bool)
+            for i, why in moves.errors.items():
+                info["error"][i], info["_error"][i] = why, True
+        return info
+
+    def _final(self, moves: Moves, ended: list[int]) -> dict[str, Any]:
+        mask = self._mask(ended)
+        last = np.full(self.num_envs, None, object)
+        for i in ended:
+            last[i] = {name: value[i].copy() for name, value in moves.observations.items()}
+        info = self._info(self._only(ended, moves), ended)
+        return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask}

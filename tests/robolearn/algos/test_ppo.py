@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+
+from robolearn.algos.ppo import PPO, PPOConfig, clipped_surrogate, learning_rate_for
+from robolearn.errors import DataError, SpecError, UserError
+from robolearn.loops import checkpoint
+from robolearn.networks.functional import gae
+from robolearn.types import ArraySpec, Learner, Spec
+
+SMALL = PPOConfig(widths=(16,), minibatch=20, epochs=3)
+T, N = 15, 4  # steps, environments
+STATE, ACTION = 3, 2  # entries
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def interface(**cameras):
+    observations = {"state": ArraySpec((STATE,))} | cameras
+    return Spec("test/Point", observations, ArraySpec((ACTION,)), period_s=0.05)
+
+
+def rollout(learner, seed=0, scale=1.0):
+    """Give a rollout of the learner's own actions through random states."""
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(T + 1, N, STATE)).astype(np.float32)
+    reached = states[1:].copy()
+    ended = rng.random((T, N)) < 0.2
+    reached[ended] = rng.normal(size=(ended.sum(), STATE))
+    actions = np.stack([learner.sample({"state": state}) for state in states[:-1]])
+    arrays = {
+        "actions": actions,
+        "rewards": (scale * (actions[..., 0] + states[1:, :, 0])).astype(np.float32),
+        "terminated": ended & (rng.random((T, N)) < 0.5),
+        "ended": ended,
+    }
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    tensors["observations"] = {"state": torch.from_numpy(states[:-1])}
+    tensors["next_observations"] = {"state": torch.from_numpy(reached)}
+    return tensors
+
+
+def trained(seed=0, updates=3, scale=1.0, config=SMALL):
+    learner = PPO(interface(), config, seed)
+    infos = [learner.update(rollout(learner, i, scale)) for i in range(updates)]
+    return learner, infos
+
+
+def test_the_clipped_surrogate_by_hand():
+    ratio = torch.tensor([0.5, 0.5, 1.1, 1.5, 1.5])
+    advantage = torch.tensor([1.0, -1.0, 2.0, 1.0, -1.0])
+    pessimistic = [0.5, -0.8, 2.2, 1.2, -1.5]
+    expected = sum(pessimistic) / 5
+    assert clipped_surrogate(ratio, advantage, 0.2).item() == pytest.approx(expected)
+
+
+def test_the_loss_is_equation_9():
+    learner, _ = trained(config=PPOConfig(widths=(16,), value_weight=0.7, entropy_weight=0.03))
+    rows, _ = learner.prepare(rollout(learner, 5))
+    rows["log_probability"] += 0.3 * torch.randn(T * N, generator=torch.Generator().manual_seed(0))
+    mean, log_std, value = learner.network(rows["state"])
+    pi = Independent(Normal(mean, log_std.exp()), 1)
+    ratio = (pi.log_prob(rows["action"]) - rows["log_probability"]).exp()
+    clip = torch.minimum(ratio * rows["advantage"], ratio.clamp(0.8, 1.2) * rows["advantage"])
+    error = (value[:, 0] - rows["target"][:, 0]).square()
+    expected = -(clip - 0.7 * error + 0.03 * pi.entropy()).mean()
+    loss, info = learner.loss(rows)
+    torch.testing.assert_close(loss, expected)
+    assert 0 < info["clipped"].item() == pytest.approx(((ratio - 1).abs() > 0.2).float().mean())
+
+
+def test_advantages_bootstrap_with_the_observation_that_was_reached():
+    learner, _ = trained()
+    data = rollout(learner, 5)
+    values = learner.network.values(data["observations"]["state"])[..., 0]
+    next_values = learner.network.values(data["next_observations"]["state"])[..., 0]
+    expected = gae(
+        data["rewards"], values, next_values, data["terminated"], data["ended"],
+        SMALL.gamma, SMALL.lam,
+    )  # fmt: skip
+    rows, _ = learner.prepare(data)
+    expected_rows = ((expected - expected.mean()) / expected.std(correction=0)).flatten()
+    torch.testing.assert_close(rows["advantage"], expected_rows.detach(), rtol=1e-4, atol=1e-5)
+    returns = learner.network.value.scale.inverse(rows["target"])[:, 0]
+    torch.testing.assert_close(
+        returns, (expected + values).flatten().detach(), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_policy_that_acted_is_the_one_that_is_improved():
+    learner, _ = trained()
+    data = rollout(learner, 5)
+    rows, _ = learner.prepare(data)
+    assert learner.divergence(rows).item() == pytest.approx(0.0, abs=1e-6)
+    _, info = learner.loss(rows)
+    assert info["clipped"].item() == 0.0
+    assert learner.update(data)["kl"] > 0.0
+
+
+def test_the_unit_of_the_rewards_does_not_matter():
+    ours, theirs = trained()[0], trained(scale=1000.0)[0]
+    for (name, one), other in zip(
+        ours.network.named_parameters(), theirs.network.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=name)
+    state = torch.linspace(-1, 1, 5 * STATE).reshape(5, STATE)
+    values = theirs.network.values(state)
+    torch.testing.assert_close(values, 1000 * ours.network.values(state), rtol=1e-2, atol=1.0)
+
+
+def test_better_actions_become_more_probable():
+    learner = PPO(interface(), PPOConfig(widths=(16,), minibatch=60, learning_rate=3e-3))
+    for i in range(30):
+        learner.update(rollout(learner, i))  # the reward grows with the first entry
+    action = learner.act({"state": np.zeros((1, STATE), np.float32)})[0]
+    assert action[0] == 1.0 > abs(action[1])
+
+
+def test_acts_as_a_policy_within_limits_and_samples_beyond():
+    learner, _ = trained()
+    assert isinstance(learner, Learner) and learner.eats == "rollouts"
+    state = {"state": np.random.default_rng(0).normal(size=(500, STATE)).astype(np.float32)}
+    assert learner.act(state).shape == (500, ACTION) and learner.act(state).dtype == np.float32
+    np.testing.assert_array_equal(learner.act(state), learner.act(state))
+    explored, drawn = learner.act(state, explore=True), learner.sample(state)
+    assert np.abs(explored).max() == 1.0 < np.abs(drawn).max()
+    deviation = drawn - learner.network(torch.from_numpy(state["state"]))[0].detach().numpy()
+    std = learner.network.log_std.exp().detach().numpy()
+    np.testing.assert_allclose(deviation.std(axis=0), std, rtol=0.1)
+
+
+def test_observations_are_normalised_by_all_that_was_seen():
+    learner = PPO(interface(), SMALL)
+    seen = [rollout(learner, i) for i in range(3)]
+    for data in seen:
+        learner.update(data)
+    states = torch.cat([data["observations"]["state"].flatten(0, 1) for data in seen])
+    torch.testing.assert_close(learner.network.normaliser.mean, states.mean(0))
+
+
+def test_the_step_size_follows_the_divergence():
+    assert learning_rate_for(0.021, 0.01, 3e-4) == pytest.approx(2e-4)
+    assert learning_rate_for(0.004, 0.01, 2e-4) == pytest.approx(3e-4)
+    assert learning_rate_for(0.012, 0.01, 2e-4) == 2e-4
+    assert learning_rate_for(9.0, 0.01, 1e-5) == 1e-5 and learning_rate_for(0, 0.01, 1e-2) == 1e-2
+    _, infos = trained(config=PPOConfig(widths=(16,), target_kl=1e-7))
+    assert infos[1]["learning_rate"] == pytest.approx(infos[0]["learning_rate"] / 1.5)
+    _, infos = trained(config=PPOConfig(widths=(16,), target_kl=None))
+    assert infos[1]["learning_rate"] == infos[0]["learning_rate"] == SMALL.learning_rate
+
+
+def test_the_divergence_aimed_at_may_change_on_the_way():
+    config = PPOConfig(widths=(16,), target_kl=0.04, final_kl=0.01)
+    assert [config.aimed_kl(share) for share in (0, 0.5, 1)] == pytest.approx([0.04, 0.02, 0.01])
+    assert PPOConfig(target_kl=0.04).aimed_kl(0.5) == 0.04
+    assert PPOConfig(target_kl=None).aimed_kl(0.5) is None
+    rates = []
+    for share in (0.0, 1.0):  # far apart, so that one is too high and the other too low to reach
+        learner = PPO(interface(), PPOConfig(widths=(16,), target_kl=9.0, final_kl=1e-9))
+        rates.append(learner.update(rollout(learner, 0) | {"progress": share})["learning_rate"])
+        rates.append(learner.update(rollout(learner, 1) | {"progress": share})["learning_rate"])
+    assert rates[1] == pytest.approx(1.5 * rates[0]) and rates[3] == pytest.approx(rates[2] / 1.5)
+
+
+def test_the_seed_decides_everything():
+    assert trained(0)[1] == trained(0)[1]
+    assert trained(0)[1] != trained(1)[1]
+
+
+def test_a_checkpoint_acts_and_goes_on_the_same(tmp_path):
+    config = PPOConfig(widths=(16, 8), minibatch=20, target_kl=1e-7)
+    learner, _ = trained(config=config)
+    checkpoint.save(tmp_path / "ppo", learner, {"updates": 3})
+    restored = checkpoint.load_learner(tmp_path / "ppo", interface())
+    assert restored.learner.config == config and restored.counters == {"updates": 3}
+    state = {"state": np.ones((2, STATE), np.float32)}
+    np.testing.assert_array_equal(learner.act(state), restored.learner.act(state))
+    next_infos = [one.update(rollout(one, 9)) for one in (learner, restored.learner)]
+    assert next_infos[0] == next_infos[1]
+    assert next_infos[0]["learning_rate"] < config.learning_rate
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(DataError, match="another network") as caught:
+        PPO(interface(), PPOConfig(widths=(8,))).load_state_dict(trained()[0].state_dict())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("widths", ()), ("widths", (0,)), ("initial_std", 0.0), ("gamma", 1.1), ("lam", -0.1),
+        ("clip", 0.0), ("epochs", 0), ("minibatch", 0), ("learning_rate", float("nan")),
+        ("target_kl", 0.0), ("final_kl", 0.0), ("value_weight", -1.0), ("entropy_weight", -1.0),
+        ("gradient_clip", 0.0),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_named(setting, value):
+    with pytest.raises(UserError, match=f"^{setting}.* should "):
+        PPOConfig(**{setting: value})
+
+
+def test_a_last_divergence_needs_a_first_one():
+    with pytest.raises(UserError, match="final_kl: needs a target_kl"):
+        PPOConfig(target_kl=None, final_kl=0.01)
+
+
+def test_cameras_are_refused_by_name():
+    with pytest.raises(SpecError, match="agentview"):
+        PPO(interface(agentview=ArraySpec((84, 84, 3), "uint8")), SMALL)

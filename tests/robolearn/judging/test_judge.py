@@ -1,0 +1,310 @@
+"""Verdicts on a synthetic operator: a point that is steered to the origin, where it grasps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import robolearn
+from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.compatibility import STATISTICS
+from robolearn.errors import DataError, SpecError, UserError
+from robolearn.judging.calibration import calibrate
+from robolearn.judging.files import load_judge, save_judge
+from robolearn.judging.judge import JudgeConfig
+from robolearn.loops.offline import OfflineConfig
+from robolearn.types import ArraySpec, Spec
+
+NETWORK = BCConfig(members=3, widths=(32,), dropout=0.1, learning_rate=5e-3)
+TRAINING = OfflineConfig(epochs=25, batch_size=64, validation_share=0.2)
+NAMES = Spec(
+    "test/Point",
+    {"state": ArraySpec((2,))},
+    ArraySpec((3,), names=("dx", "dy", "gripper")),
+    period_s=0.1,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def demonstration(rng, steps=40, noise=None, branch=(0, 0), mirrored=False):
+    """Give states [T, 2] and actions [T, 3]; on the branch, the operator goes the other way in x.
+
+    ``noise`` differs from demonstration to demonstration, as a person's care does.
+    """
+    noise = rng.uniform(0.05, 0.3) if noise is None else noise
+    x = rng.uniform(-1, 1, 2)
+    states, actions = [], []
+    for t in range(steps):
+        move = np.tanh(-3.0 * x) + noise * rng.normal(size=2)
+        if mirrored or branch[0] <= t < branch[1]:
+            move[0] = -np.sign(move[0]) * 0.9
+        action = np.clip([*move, 1.0 if np.abs(x).max() < 0.3 else -1.0], -1, 1)
+        states.append(x)
+        actions.append(action)
+        x = np.clip(x + 0.1 * action[:2], -1, 1)
+    return np.array(states), np.array(actions)
+
+
+def demonstrations(n, seed, **kwargs):
+    rng = np.random.default_rng(seed)
+    states, actions = zip(*[demonstration(rng, **kwargs) for _ in range(n)], strict=True)
+    return list(states), list(actions)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return calibrate(
+        *demonstrations(40, seed=0),
+        gripper="gripper",
+        interface=NAMES,
+        config=JudgeConfig(window=5),
+        network=NETWORK,
+        training=TRAINING,
+    )
+
+
+def rejected_share(judge, observations, actions):
+    verdicts = [judge.score(s, a) for s, a in zip(observations, actions, strict=True)]
+    return np.mean([not verdict.accepted for verdict in verdicts])
+
+
+def test_the_operators_own_are_accepted_and_another_ones_rejected(judge):
+    assert rejected_share(judge, *demonstrations(40, seed=1)) <= 0.15
+    assert rejected_share(judge, *demonstrations(10, seed=2, mirrored=True)) == 1.0
+
+
+def test_a_short_branch_is_seen_by_the_window_and_missed_by_the_count(judge):
+    of_five = demonstrations(20, seed=3, noise=0.05, branch=(3, 8))
+    assert rejected_share(judge, *of_five) >= 0.9
+    assert rejected_share(judge.using("mean_share"), *of_five) <= 0.1
+    of_four = demonstrations(20, seed=3, noise=0.05, branch=(3, 7))
+    assert rejected_share(judge.using("worst_error"), *of_four) >= 0.9
+    assert rejected_share(judge.using("count"), *of_four) <= 0.1
+
+
+def test_the_verdict_points_at_the_branch_and_the_action_entry(judge):
+    (states,), (actions,) = demonstrations(1, seed=4, noise=0.05, branch=(2, 7))
+    verdict = judge.score(states, actions)
+    assert verdict.worst_window == (2, 7)
+    assert verdict.cue.startswith("dx ")
+    assert np.sign(verdict.difference[0]) == np.sign(actions[2, 0])
+    assert verdict.incompatible[2:7].sum() >= 4 and verdict.M[2:7].mean() < 0.3
+    assert len(verdict.M) == len(verdict.scores.L) == len(actions)
+
+
+def test_filtering_by_demonstration_keeps_the_compatible_ones(judge):
+    good, bad = demonstrations(6, seed=5), demonstrations(6, seed=6, mirrored=True)
+    observations, actions = judge.filter(good[0] + bad[0], good[1] + bad[1])
+    kept = [id(array) for array in observations]
+    assert len(kept) >= 5 and set(kept) <= {id(array) for array in good[0]}
+    assert len(observations) == len(actions)
+
+
+def test_filtering_by_stretch_cuts_the_branch_out_of_what_is_rejected(judge):
+    (good,), (good_actions,) = demonstrations(1, seed=5)
+    (bad,), (bad_actions,) = demonstrations(1, seed=7, noise=0.05, branch=(4, 12))
+    assert judge.score(good, good_actions).accepted
+    assert not judge.score(bad, bad_actions).accepted
+    (whole, cut), (_, cut_actions) = judge.filter_stretches(
+        [good, bad], [good_actions, bad_actions]
+    )
+    np.testing.assert_array_equal(whole, good)
+    kept = [int(np.flatnonzero((bad == state).all(axis=1))[0]) for state in cut]
+    assert not set(range(5, 11)) & set(kept)  # the branch is gone
+    assert set(range(20, len(bad))) <= set(kept)  # what agrees, long after it, is not
+    np.testing.assert_array_equal(cut_actions, bad_actions[kept])
+
+
+def test_filtering_by_pair_drops_the_incompatible_steps_only(judge):
+    given = demonstrations(4, seed=7, branch=(3, 8))
+    observations, actions = judge.filter_pairs(*given)
+    for i, (states, kept) in enumerate(zip(given[0], observations, strict=True)):
+        incompatible = judge.score(states, given[1][i]).incompatible
+        np.testing.assert_array_equal(kept, states[~incompatible])
+        np.testing.assert_array_equal(actions[i], given[1][i][~incompatible])
+        assert 3 <= incompatible.sum() <= 15
+
+
+def test_live_scores_are_those_of_the_whole_demonstration(judge):
+    (states,), (actions,) = demonstrations(1, seed=8, branch=(3, 8))
+    verdict, live = judge.score(states, actions), judge.live()
+    for t in (0, 5, 20):
+        L, N, M = live.score_step(states[t].astype(np.float32), actions[t])
+        expected = (verdict.scores.L[t], verdict.scores.N[t], verdict.M[t])
+        np.testing.assert_allclose((L, N, M), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_scoring_is_free_of_dropout_and_repeats(judge):
+    (states,), (actions,) = demonstrations(1, seed=9)
+    first, second = judge.score(states, actions), judge.score(states, actions)
+    np.testing.assert_array_equal(first.scores.L, second.scores.L)
+    assert first.p_value == second.p_value
+
+
+def test_a_judge_from_disk_gives_the_same_verdicts(judge, tmp_path):
+    save_judge(tmp_path / "judge", judge)
+    loaded = load_judge(tmp_path / "judge", NAMES)
+    assert loaded.config == judge.config and loaded.scale == judge.scale
+    for states, actions in zip(*demonstrations(5, seed=14, branch=(3, 8)), strict=True):
+        assert loaded.compare(states, actions) == judge.compare(states, actions)
+        ours, theirs = judge.score(states, actions), loaded.score(states, actions)
+        np.testing.assert_array_equal(ours.M, theirs.M)
+
+
+def test_a_judge_that_is_damaged_or_of_another_robot_is_refused(judge, tmp_path):
+    save_judge(tmp_path / "judge", judge)
+    with pytest.raises(SpecError, match="action has shape"):
+        load_judge(tmp_path / "judge", replace(NAMES, action=ArraySpec((7,))))
+    (tmp_path / "judge" / "judge.json").write_text("{}")
+    with pytest.raises(DataError, match="no judge here, or a damaged one"):
+        load_judge(tmp_path / "judge", NAMES)
+
+
+def test_every_statistic_is_at_hand_without_training_again(judge):
+    (states,), (actions,) = demonstrations(1, seed=10)
+    values = judge.compare(states, actions)
+    assert values.keys() == STATISTICS.keys()
+    for name, (value, p_value) in values.items():
+        verdict = judge.using(name).score(states, actions)
+        assert (verdict.statistic, verdict.p_value) == (value, p_value)
+
+
+def test_no_fold_has_seen_what_it_holds_out(judge):
+    """Each held-out demonstration scores as strange as a new one, not as one learnt by heart."""
+    assert sum(len(fold.held_out) for fold in judge.folds) == 40
+    new = [judge.score(s, a).scores.L.mean() for s, a in zip(*demonstrations(40, 1), strict=True)]
+    held_out = [s.L.mean() for fold in judge.folds for s in fold.held_out]
+    assert np.mean(held_out) == pytest.approx(np.mean(new), rel=0.25)
+
+
+def test_the_false_rejection_rate_is_about_alpha_over_many_calibrations():
+    """A little below it: few demonstrations, whose folds' networks are not quite alike."""
+    tiny = BCConfig(members=2, widths=(24,), dropout=0.0, learning_rate=1e-2)
+    shares = []
+    for draw in range(8):
+        calibrated = calibrate(
+            *demonstrations(29, seed=100 + draw, steps=20),
+            seed=draw,
+            config=JudgeConfig(false_rejection_rate=0.2, window=5, folds=3),
+            network=tiny,
+            training=OfflineConfig(epochs=10, batch_size=64, validation_share=0.2),
+        )
+        shares.append(rejected_share(calibrated, *demonstrations(30, seed=200 + draw, steps=20)))
+    assert 0.1 <= np.mean(shares) <= 0.25, np.mean(shares)
+
+
+def test_the_face_for_plain_arrays():
+    mine, theirs = demonstrations(20, seed=11), demonstrations(3, seed=12, mirrored=True)
+    quick = dict(network=NETWORK, training=TRAINING)
+
+    judge = robolearn.calibrate(*mine, seed=0, **quick)
+    verdict = judge.score(theirs[0][0], theirs[1][0])
+    kept_observations, kept_actions = judge.filter(*theirs)
+
+    assert not verdict.accepted and verdict.p_value == 1 / 21
+    assert kept_observations == kept_actions == []
+    assert verdict.cue.startswith("action_0 ")
+
+
+def test_the_lines_in_the_readme_run():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    lines = readme.partition("```python\n")[2].partition("```")[0]
+    mine = demonstrations(20, seed=11, steps=12)
+    theirs = demonstrations(3, seed=12, steps=12, mirrored=True)
+    names = {
+        "observations": mine[0],
+        "actions": mine[1],
+        "new_observations": theirs[0][0],
+        "new_actions": theirs[1][0],
+        "others_observations": theirs[0],
+        "others_actions": theirs[1],
+    }
+    exec(lines, names)
+    assert len(lines.splitlines()) <= 10
+    assert not names["verdict"].accepted and names["kept_actions"] == []
+
+
+def test_a_saturated_statistic_is_warned_of(recwarn):
+    """A window of one step is full as soon as one step disagrees."""
+    mine, quick = demonstrations(20, seed=14, steps=12), dict(network=NETWORK, training=TRAINING)
+    calibrate(*mine, config=JudgeConfig(window=8), **quick)
+    calibrate(*mine, config=JudgeConfig(window=1, statistic="mean_share"), **quick)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="of 20 base .* window of 1 steps.*'mean_share'") as told:
+        calibrate(*mine, config=JudgeConfig(window=1), **quick)
+    assert told[0].filename == __file__
+
+
+def test_calibrating_and_judging_take_one_thread_and_give_the_others_back(monkeypatch):
+    seen = []
+    predict = BehaviorCloning.predict
+
+    def overheard(policy, states):
+        seen.append(torch.get_num_threads())
+        return predict(policy, states)
+
+    monkeypatch.setattr(BehaviorCloning, "predict", overheard)
+    torch.set_num_threads(2)
+    mine = demonstrations(20, seed=15, steps=5)
+    calibrated = calibrate(
+        *mine,
+        network=NETWORK,
+        training=OfflineConfig(epochs=1, validation_share=0.2),
+        on_fit=lambda done, total: seen.append(torch.get_num_threads() - 1),
+    )
+    calibrated.score(mine[0][0], mine[1][0])
+    assert set(seen) == {1} and torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"observations": [], "actions": []}, DataError, "with 0 demonstrations .*at least 19"),
+        ({"actions": []}, DataError, "observations of 20 demonstrations, but actions of 0"),
+        ({"gripper": 3}, SpecError, "no entry 3 among 3"),
+        ({"gripper": "hand"}, SpecError, "no entry 'hand'"),
+        ({"actions": [np.zeros((5, 1))] * 20, "gripper": 0}, SpecError, "only action entry"),
+        ({"training": OfflineConfig(validation_share=0.0)}, UserError, "validation_share"),
+        ({"network": BCConfig(members=1)}, UserError, "members: .* 2 at least"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_a_one_line_error(changes, error, words):
+    observations, actions = demonstrations(20, seed=13, steps=5)
+    arguments = {"observations": observations, "actions": actions} | changes
+    with pytest.raises(error, match=words):
+        calibrate(**arguments)
+
+
+def test_a_faulty_demonstration_is_named():
+    observations, actions = demonstrations(20, seed=13, steps=5)
+    observations[7][2, 0] = np.nan
+    with pytest.raises(DataError, match="demonstration 7: observations are not finite at step 2"):
+        calibrate(observations, actions)
+
+
+def test_another_robots_demonstration_is_refused(judge):
+    with pytest.raises(SpecError, match=r"actions have shape \(5, 7\) instead of \[T, 3\]"):
+        judge.score(np.zeros((5, 2)), np.zeros((5, 7)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"statistic": "worst_shaer"}, "did you mean 'worst_share'"),
+        ({"false_rejection_rate": 0.0}, "false_rejection_rate should be greater than 0, not 0.0"),
+        ({"window": 0}, "window should"),
+    ],
+)
+def test_settings_are_checked(setting, words):
+    with pytest.raises(UserError, match=words):
+        JudgeConfig(**setting)

@@ -1,0 +1,171 @@
+import contextlib
+import resource
+
+import numpy as np
+import pytest
+import torch
+
+from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.errors import DataError, SpecError
+from robolearn.loops import checkpoint
+from robolearn.loops.offline import OfflineConfig, offline
+from robolearn.types import ArraySpec, Spec
+
+SPEC = Spec(
+    "test/Point",
+    {"state": ArraySpec((3,), names=("x", "y", "z"))},
+    ArraySpec((2,), names=("dx", "dy")),
+    period_s=0.05,
+    robot="Panda",
+)
+SMALL = BCConfig(members=2, widths=(8, 4), dropout=0.3)
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return {
+        "observations": {"state": rng.normal(size=(120, 3)).astype(np.float32)},
+        "actions": rng.uniform(-1, 1, (120, 2)).astype(np.float32),
+        "episode": np.repeat(np.arange(6), 20),
+    }
+
+
+def trained(epochs=3, **kwargs):
+    learner = BehaviorCloning(SPEC, SMALL, seed=1)
+    offline(learner, data(), OfflineConfig(epochs=epochs, batch_size=16), seed=0, **kwargs)
+    return learner
+
+
+def assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_round_trip_is_bit_equal(tmp_path):
+    learner = trained()
+    checkpoint.save(tmp_path / "policy", learner)
+    loaded = checkpoint.load_policy(tmp_path / "policy", SPEC)
+    assert_equal(learner.state_dict(), loaded.state_dict())
+    assert loaded.config == SMALL and loaded.interface == SPEC
+    state = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(learner.act({"state": state}), loaded.act({"state": state}))
+
+
+def test_it_holds_the_documented_files_and_nothing_that_runs(tmp_path):
+    checkpoint.save(tmp_path / "policy", trained(), counters={"epoch": 3})
+    files = {str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()}
+    assert files == {
+        "policy/config.yaml",
+        "policy/spec.json",
+        "policy/weights.safetensors",
+        "policy/training/state.safetensors",
+        "policy/training/counters.json",
+    }
+
+
+def test_training_goes_on_as_if_never_interrupted(tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    learner = BehaviorCloning(SPEC, SMALL, seed=1)
+
+    def stop_after_two(epoch, info):
+        if epoch == 1:
+            checkpoint.save(tmp_path / "policy", learner, {"epoch": 2})
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        config = OfflineConfig(epochs=5, batch_size=16)
+        offline(learner, data(), config, seed=0, on_epoch=stop_after_two)
+    restored = checkpoint.load_learner(tmp_path / "policy", SPEC)
+    first = restored.counters["epoch"]
+    offline(restored.learner, data(), config, seed=0, first_epoch=first)
+    assert_equal(restored.learner.state_dict(), trained(epochs=5).state_dict())
+
+
+def test_a_misfit_is_reported_before_any_weight_is_read(tmp_path):
+    checkpoint.save(tmp_path / "policy", trained())
+    (tmp_path / "policy" / "weights.safetensors").unlink()
+    other = Spec("test/Other", {"state": ArraySpec((4,))}, ArraySpec((2,)), 0.05, robot="UR5e")
+    with pytest.raises(SpecError, match=r"state has shape \(4,\) instead of \(3,\).*UR5e"):
+        checkpoint.load_policy(tmp_path / "policy", other)
+
+
+def test_an_older_checkpoint_is_replaced_and_survives_a_crash_in_between(tmp_path):
+    path = tmp_path / "policy"
+    first, second = trained(1), trained(2)
+    checkpoint.save(path, first)
+    checkpoint.save(path, second)
+    assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), second.state_dict())
+    assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+    path.rename(tmp_path / "policy.previous")  # killed before the new one was in its place
+    assert checkpoint.exists(path) and not checkpoint.exists(tmp_path / "other")
+    assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), second.state_dict())
+    checkpoint.save(path, first)
+    assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), first.state_dict())
+
+
+def damage_weights(path):
+    file = path / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def drop_a_weight(path):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path / "weights.safetensors")
+    tensors.pop("normaliser.mean")
+    save_file(tensors, path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (damage_weights, "weights.safetensors.*damaged"),
+        (drop_a_weight, "weights are of another network"),
+        (lambda p: (p / "weights.safetensors").unlink(), "weights.safetensors.*missing"),
+        (lambda p: (p / "spec.json").write_text("{"), "spec.json.*damaged"),
+        (lambda p: (p / "config.yaml").write_text("[1"), "config.yaml.*damaged"),
+        (lambda p: (p / "config.yaml").write_text("learner: bcc\nconfig: {}"), "mean 'bc'"),
+        (lambda p: (p / "config.yaml").write_text("learner: bc\nconfig: {wid: 1}"), "not a conf"),
+        (lambda p: (p / "config.yaml").unlink(), "no checkpoint here"),
+    ],
+)
+def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path, spoil, words):
+    checkpoint.save(tmp_path / "policy", trained(1))
+    spoil(tmp_path / "policy")
+    with pytest.raises(DataError, match=words) as caught:
+        checkpoint.load_policy(tmp_path / "policy", SPEC)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_without_training_state_cannot_continue(tmp_path):
+    checkpoint.save(tmp_path / "policy", trained(1))
+    with pytest.raises(DataError, match="cannot continue"):
+        checkpoint.load_learner(tmp_path / "policy", SPEC)
+
+
+@contextlib.contextmanager
+def file_size_limit(size):
+    """Let no file grow beyond ``size`` bytes, as on a full disk (Python ignores SIGXFSZ)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+    path = tmp_path / "policy"
+    first, second = trained(1), trained(2)
+    checkpoint.save(path, first)
+    with (
+        file_size_limit(900),
+        pytest.raises(DataError, match="policy: the checkpoint cannot be written") as caught,
+    ):
+        checkpoint.save(path, second)
+    assert "\n" not in str(caught.value)
+    assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), first.state_dict())
+    assert [p.name for p in tmp_path.iterdir()] == ["policy"]

@@ -1,0 +1,224 @@
+"""On-policy learning on a batch of points: small enough to be worked out by hand."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.errors import DataError, UserError
+from robolearn.loops.on_policy import OnlineConfig, Progress, Tally, collect, online
+from robolearn.types import ArraySpec, Spec, VectorEnvironment
+
+FALL = 2.0  # an episode terminates beyond this
+
+
+class Reaching:
+    """N points on a line: x moves by a tenth of the action; the reward is -|x|, success x > 0.
+
+    ``horizon`` truncates an episode, FALL terminates it. A state is (x, steps).
+    """
+
+    def __init__(self, n: int = 3, horizon: int = 10) -> None:
+        self.interface = Spec("test/Reaching", {"state": ArraySpec((1,))}, ArraySpec((1,)), 0.1)
+        self.num_envs, self.horizon = n, horizon
+        self.generators = [np.random.default_rng(i) for i in range(n)]
+        self.x, self.steps = np.zeros(n), np.zeros(n)
+        self.sent: list[np.ndarray] = []
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.generators = [np.random.default_rng(s) for s in seed]
+        for i in range(self.num_envs):
+            self._restart(i)
+        if options:
+            self.x, self.steps = options["state"].T.copy()
+        return self._observe(), {}
+
+    def step(self, actions, active=None, *, autoreset=True):
+        self.sent.append(actions)
+        self.x, self.steps = self.x + 0.1 * actions[:, 0], self.steps + 1
+        terminated, truncated = np.abs(self.x) > FALL, self.steps >= self.horizon
+        rewards, last, info = -np.abs(self.x), self._observe()["state"], {"success": self.x > 0}
+        ended = np.flatnonzero(terminated | truncated)
+        if len(ended):
+            info["final_obs"] = np.full(self.num_envs, None, object)
+        for i in ended:
+            info["final_obs"][i] = {"state": last[i]}
+            self._restart(i)
+        return self._observe(), rewards, terminated, truncated, info
+
+    def get_state(self):
+        return np.stack([self.x, self.steps], axis=1)
+
+    def close(self):
+        pass
+
+    def _restart(self, i):
+        self.x[i], self.steps[i] = self.generators[i].uniform(-1, 1), 0
+
+    def _observe(self):
+        return {"state": self.x[:, None].astype(np.float32)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Pusher:
+    """Pushes right, harder than is possible."""
+
+    def sample(self, observation):
+        return np.full((len(observation["state"]), 1), 3.0, np.float32)
+
+
+def tally(n):
+    return Tally(np.zeros(n), np.zeros(n, int))
+
+
+def test_the_toy_is_a_batch_of_environments():
+    assert isinstance(Reaching(), VectorEnvironment)
+
+
+def test_a_rollout_says_where_every_action_led():
+    env = Reaching(n=2, horizon=3)
+    first, _ = env.reset(seed=[0, 1])
+    env.x[1] = first["state"][1] = FALL - 0.15  # terminates at its second step
+    rollout, last = collect(env, Pusher(), first, 5, tally(2))
+    state = rollout["observations"]["state"][..., 0]  # [T, N]
+    reached = rollout["next_observations"]["state"][..., 0]
+    np.testing.assert_allclose(reached, state + 0.1, atol=1e-6)
+    np.testing.assert_allclose(rewards := rollout["rewards"], -np.abs(reached), atol=1e-6)
+    assert rewards.dtype == np.float32
+    assert rollout["terminated"].T.tolist() == [[False] * 5, [False, True, False, False, False]]
+    assert rollout["ended"][:, 0].tolist() == [False, False, True, False, False]
+    assert rollout["ended"][:, 1].tolist() == [False, True, False, False, True]
+    follows = ~rollout["ended"][:-1]
+    np.testing.assert_array_equal(state[1:][follows], reached[:-1][follows])
+    assert not np.isclose(state[1:], reached[:-1])[~follows].any()
+    np.testing.assert_array_equal(last["state"], env._observe()["state"])
+
+
+def test_actions_are_kept_as_drawn_and_sent_clipped():
+    env = Reaching()
+    rollout, _ = collect(env, Pusher(), env.reset()[0], 2, tally(3))
+    assert (rollout["actions"] == 3.0).all() and (np.array(env.sent) == 1.0).all()
+
+
+def test_returns_are_those_of_whole_episodes():
+    count = tally(2)
+    ends = np.array([[0, 0], [1, 0], [0, 0], [0, 1], [1, 0]], bool)
+    successes = np.array([[1, 1], [1, 0], [1, 1], [0, 0], [0, 1]], bool)  # one at an end
+    for rewards, *rest in zip(np.arange(10.0).reshape(5, 2), ends, successes, strict=True):
+        count.add(rewards, *rest)
+    means = {"return": np.mean([0 + 2, 4 + 6 + 8, 1 + 3 + 5 + 7]), "length": 3.0, "success": 1 / 3}
+    assert count.read() == pytest.approx(means)
+    assert count.read() == {}
+    assert count.returns.tolist() == [0, 9] and count.lengths.tolist() == [0, 1]
+
+
+def test_simulations_that_diverged_are_counted():
+    class Diverging(Reaching):
+        def step(self, actions, active=None, *, autoreset=True):
+            *result, info = super().step(actions)
+            return *result, info | {"error": np.array([None, "diverged", None], object)}
+
+    env, count = Diverging(n=3, horizon=2), tally(3)
+    collect(env, Pusher(), env.reset()[0], 2, count)
+    assert count.read()["diverged"] == 2
+    assert "diverged" not in count.read()
+
+
+@pytest.mark.parametrize("what", ["reward", "state"])
+def test_what_is_not_finite_is_named_with_its_environment_and_step(what):
+    class Broken(Reaching):
+        def step(self, actions, active=None, *, autoreset=True):
+            observation, rewards, *rest = super().step(actions)
+            if len(self.sent) == 5:
+                (rewards if what == "reward" else observation["state"])[1] = np.nan
+            return observation, rewards, *rest
+
+    with pytest.raises(
+        DataError, match=f"test/Reaching: {what} .*finite in environment 1 .*step 4"
+    ):
+        online(PPO(Reaching().interface, SMALL), Broken(), OnlineConfig(60, 4), seed=0)
+
+
+SMALL = PPOConfig(widths=(16,), minibatch=32, epochs=4, gamma=0.9, learning_rate=3e-3)
+CHANGING = dataclasses.replace(SMALL, target_kl=0.04, final_kl=0.01)
+LENGTH = OnlineConfig(steps=12 * 3 * 8, horizon=8, checkpoint_updates=4)
+
+
+def train(learner=None, stop_after=None, progress=None):
+    """Train, and give the learner, what was logged by update, and all checkpoints."""
+    env = Reaching()
+    learner = learner or PPO(env.interface, CHANGING, seed=1)
+    log, checkpoints = {}, []
+
+    def on_update(updates, info):
+        log[updates] = info
+        if updates == stop_after:
+            raise KeyboardInterrupt
+
+    def on_checkpoint(progress):
+        state = {k: v.clone() for k, v in learner.training_state().items()}
+        weights = {k: v.clone() for k, v in learner.state_dict().items()}
+        checkpoints.append((json.loads(json.dumps(dataclasses.asdict(progress))), weights, state))
+
+    try:
+        online(
+            learner, env, LENGTH, 7,
+            progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        assert stop_after
+    return learner, log, checkpoints
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit():
+    whole, log, checkpoints = train()
+    assert [c[0]["updates"] for c in checkpoints] == [4, 8, 12]
+    assert sorted(log) == [*range(1, 13)]
+    _, first_log, kept = train(stop_after=7)
+    progress, weights, state = kept[-1]
+    assert progress["updates"] == 4 and any(progress["lengths"])  # in the middle of episodes
+    learner = PPO(Reaching().interface, CHANGING, seed=99)
+    learner.load_state_dict(weights)
+    learner.load_training_state(state)
+    resumed, second_log, _ = train(learner, progress=Progress(**progress))
+    assert sorted(second_log) == [*range(5, 13)]
+    assert first_log | second_log == log
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+def test_the_seed_decides_everything():
+    assert train()[1] == train()[1]
+    assert train()[1] != train(PPO(Reaching().interface, SMALL, seed=2))[1]
+
+
+def test_ppo_learns_to_reach():
+    env, returns = Reaching(n=16, horizon=20), []
+    learner = PPO(env.interface, SMALL, seed=0)
+    online(
+        learner, env, OnlineConfig(40 * 16 * 20, 20), 0,
+        on_update=lambda _, info: returns.append(info["return"]),
+    )  # fmt: skip
+    nothing = -20 / 2  # to stay where one begins, |x| = 1/2 in the mean
+    best = -1 / 3 / (2 * 0.1)  # to go to the origin at full speed: x^2 / (2 * 0.1) is the sum
+    assert np.mean(returns[:2]) == pytest.approx(nothing, abs=2.0)
+    assert np.mean(returns[-10:]) > best - 1.5
+    states = {"state": np.array([[1.0], [-1.0]], np.float32)}
+    np.testing.assert_array_less(learner.act(states)[:, 0] * [1, -1], -0.5)
+
+
+@pytest.mark.parametrize("setting", ["steps", "horizon", "checkpoint_updates"])
+def test_settings_out_of_range_are_named(setting):
+    with pytest.raises(UserError, match=f"{setting} should be greater than 0, not 0"):
+        OnlineConfig(**{setting: 0})

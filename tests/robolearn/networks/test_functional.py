@@ -1,0 +1,106 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from robolearn.networks.functional import (
+    gae,
+    gaussian_entropy,
+    gaussian_kl,
+    gaussian_log_probability,
+    standardise,
+)
+
+GAMMA, LAM = 0.9, 0.8
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def gaussian(generator, *shape):
+    mean, log_std = (
+        torch.randn(*shape, generator=generator),
+        torch.randn(*shape, generator=generator),
+    )
+    return mean, log_std, Independent(Normal(mean, log_std.exp()), 1)
+
+
+def test_gaussian_formulas_are_those_of_torch_distributions(generator):
+    mean, log_std, ours = gaussian(generator, 5, 3)
+    q_mean, q_log_std, other = gaussian(generator, 5, 3)
+    x = torch.randn(5, 3, generator=generator)
+    torch.testing.assert_close(gaussian_log_probability(x, mean, log_std), ours.log_prob(x))
+    torch.testing.assert_close(gaussian_entropy(log_std), ours.entropy())
+    divergence = gaussian_kl(mean, log_std, q_mean, q_log_std)
+    torch.testing.assert_close(divergence, kl_divergence(ours, other))
+
+
+def test_the_density_by_hand():
+    x, mean, log_std = torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]), torch.tensor([2.0]).log()
+    expected = 2 * -math.log(2 * math.sqrt(2 * math.pi)) - 0.5  # one entry is one spread away
+    assert gaussian_log_probability(x, mean, log_std.expand(2)).item() == pytest.approx(expected)
+
+
+def by_definition(rewards, values, next_values, terminated, ended):
+    """Sum (gamma lam)^l delta_(t+l) to the end of the episode or of the rollout, Eq. (16)."""
+    steps, n = rewards.shape
+    advantages = torch.zeros_like(rewards)
+    for i in range(n):
+        for t in range(steps):
+            for k in range(t, steps):
+                future = 0.0 if terminated[k, i] else GAMMA * next_values[k, i]
+                delta = rewards[k, i] + future - values[k, i]
+                advantages[t, i] += (GAMMA * LAM) ** (k - t) * delta
+                if ended[k, i]:
+                    break
+    return advantages
+
+
+def rollout(generator, *shape):
+    rewards, values, next_values = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
+    terminated = torch.rand(shape[:2], generator=generator) < 0.15
+    truncated = torch.rand(shape[:2], generator=generator) < 0.15
+    return rewards, values, next_values, terminated, terminated | truncated
+
+
+def test_gae_is_the_sum_that_defines_it(generator):
+    arrays = rollout(generator, 12, 6)
+    assert arrays[3].any() and (arrays[4] & ~arrays[3]).any() and arrays[4][-1].any()
+    torch.testing.assert_close(gae(*arrays, GAMMA, LAM), by_definition(*arrays))
+
+
+def test_gae_treats_every_reward_by_itself(generator):
+    rewards, values, next_values, *ends = rollout(generator, 12, 6, 3)
+    together = gae(rewards, values, next_values, *ends, GAMMA, LAM)
+    for k in range(3):
+        alone = by_definition(rewards[..., k], values[..., k], next_values[..., k], *ends)
+        torch.testing.assert_close(together[..., k], alone)
+
+
+def test_truncation_is_bootstrapped_and_termination_is_not():
+    rewards, values = torch.tensor([[1.0, 1.0]]), torch.tensor([[5.0, 5.0]])
+    next_values = torch.tensor([[10.0, 10.0]])
+    terminated, ended = torch.tensor([[True, False]]), torch.tensor([[True, True]])
+    advantages = gae(rewards, values, next_values, terminated, ended, GAMMA, LAM)
+    assert advantages.tolist() == [[1.0 - 5.0, 1.0 + GAMMA * 10.0 - 5.0]]
+
+
+def test_with_lambda_1_advantage_and_value_make_the_discounted_return():
+    rewards, values = torch.ones(4, 1), torch.tensor([[3.0], [1.0], [4.0], [1.0]])
+    next_values = torch.cat([values[1:], torch.tensor([[7.0]])])
+    never = torch.zeros(4, 1, dtype=torch.bool)
+    returns = gae(rewards, values, next_values, never, never, GAMMA, 1.0) + values
+    expected = 1 + GAMMA + GAMMA**2 + GAMMA**3 + GAMMA**4 * 7.0
+    assert returns[0].item() == pytest.approx(expected)
+
+
+def test_standardise_over_the_rollout_is_by_head_and_keeps_what_does_not_vary_at_zero(generator):
+    x = torch.randn(10, 4, 3, generator=generator) * torch.tensor([1.0, 100.0, 0.0]) + 5.0
+    result = standardise(x, dim=(0, 1))
+    torch.testing.assert_close(result.mean(dim=(0, 1)), torch.zeros(3), atol=1e-5, rtol=0)
+    spread = result.square().mean(dim=(0, 1))
+    torch.testing.assert_close(spread, torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(standardise(7.0 * x, dim=(0, 1)), result, atol=1e-4, rtol=1e-4)

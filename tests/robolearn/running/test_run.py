@@ -1,0 +1,132 @@
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robolearn.errors import UserError
+from robolearn.running import run as runs
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Run(tmp_path, seed=3) as run:
+        yield run
+
+
+class Closing:
+    """Something that a run makes and closes."""
+
+    def __init__(self, *arguments, **options):
+        self.given, self.closed = (arguments, options), 0
+
+    def close(self):
+        self.closed += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def pretend(monkeypatch, name: str, **attributes) -> None:
+    module = types.ModuleType(name)
+    vars(module).update(attributes)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_a_metric_is_in_the_file_when_log_returns(run):
+    run.log(5, loss=np.float32(0.5), bad=float("inf"))
+    line = json.loads(run.path("metrics.jsonl").read_text())
+    assert line.pop("time_s") >= 0
+    assert line == {"step": 5, "loss": 0.5, "bad": None}
+
+
+def test_the_summary_takes_arrays_and_tuples_and_is_strict_json(run):
+    run.finish({"a": np.arange(2), "b": (1, {"c": np.float64("nan")}), "path": Path("x")})
+    text = run.path("summary.json").read_text()
+    assert json.loads(text) == {"a": [0, 1], "b": [1, {"c": None}], "path": "x"}
+    assert "NaN" not in text
+    assert {path.name for path in run.directory.iterdir()} == {"metrics.jsonl", "summary.json"}
+
+
+def test_a_file_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot write x .No such file"):
+        runs.replace_text(tmp_path / "missing" / "x", "")
+
+
+def test_a_full_disk_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with Run(tmp_path, seed=0) as run, pytest.raises(UserError, match="No space left on device"):
+        run.log(0)
+
+
+def count(counter, n):
+    with counter:
+        for _ in range(n):
+            counter.update()
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(run, capsys):
+    count(run.counter(3, "letters"), 3)
+    count(run.counter(), 2)
+    assert capsys.readouterr().err == "letters: 3 of 3\nprogress: 2\n"
+
+
+def test_progress_is_a_bar_on_a_terminal(run, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    count(run.counter(3, "letters"), 3)
+    assert "letters: 100%" in capsys.readouterr().err
+
+
+def test_lines_are_shown_now_and_then(run, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "PLAIN_PERIOD_S", 0.0)
+    count(run.counter(2, "letters"), 2)
+    assert capsys.readouterr().err == "letters: 1 of 2\nletters: 2 of 2\n"
+
+
+def test_lines_with_a_unit_say_how_fast_it_goes_from_where_it_went_on(run, capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 2.0, 2.0, 5.0, 5.0, 5.0])
+    monkeypatch.setattr(runs.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runs, "PLAIN_PERIOD_S", 2.0)
+    count(run.counter(13, "pages", "pages", done=10), 3)  # after 1, 2 and 5 s
+    assert capsys.readouterr().err == "pages: 12 of 13, 1 pages/s\npages: 13 of 13, 0 pages/s\n"
+
+
+def test_environments_are_made_by_name_and_closed_with_the_run(tmp_path, monkeypatch):
+    pretend(monkeypatch, "sim", make=Closing)
+    with Run(tmp_path, seed=0) as run:
+        env = run.make_env(EnvConfig("toy/A", {"size": 3}))
+        assert env.given == (("toy/A",), {"size": 3})
+        assert not env.closed
+    assert env.closed == 1
+
+
+def test_there_is_no_viewer_unless_asked_for(run):
+    assert run.viewer is None
+    assert run.on_step(None) is None
+
+
+@pytest.mark.parametrize(("view", "live"), [("record", False), ("live", True)])
+def test_the_viewer_is_one_and_is_closed_with_the_run(tmp_path, monkeypatch, view, live):
+    def step_logger(viewer, env):
+        return viewer, env
+
+    pretend(monkeypatch, "robolearn.viz", Viewer=Closing, step_logger=step_logger)
+    with Run(tmp_path, seed=0, view=view) as run:
+        assert run.on_step("env") == (run.viewer, "env")
+        assert run.viewer.given == ((), {"path": tmp_path / "recording.rrd", "live": live})
+        assert not run.viewer.closed
+    assert run.viewer.closed == 1
+
+
+def test_a_directory_name_that_is_taken_gets_a_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs.time, "strftime", lambda form: "now")
+    names = [runs.new_directory("a", 1, None).name for _ in range(3)]
+    assert names == ["now-1", "now-1-2", "now-1-3"]

@@ -1,0 +1,68 @@
+"""PPO end to end on dm_control, through the command line and its launch file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robolearn.__main__ import main
+from robolearn.viz.curves import draw_curve, read_curve, smooth
+
+LINE = (
+    "ppo_walker", "env.name=dmc/cartpole-balance", "env.options.horizon=20", "environments=2",
+    "ppo.widths=[16]", "training.steps=224", "training.horizon=16", "training.checkpoint_updates=2",
+    "evaluation.episodes=3", "evaluation.horizon=20",
+)  # fmt: skip
+
+
+def summary(directory: Path) -> dict:
+    return json.loads((directory / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("ppo") / "whole"
+    assert main([*LINE, f"out={directory}"]) == 0
+    return directory
+
+
+def test_a_run_leaves_its_results(whole):
+    found = summary(whole)
+    assert found["steps"] == 7 * 16 * 2
+    assert found["evaluation"]["episodes"] == 3
+    assert 0 < found["evaluation"]["return"] <= 20
+    steps, returns = read_curve(whole / "metrics.jsonl", "return")
+    assert set(steps) < {32 * update for update in range(1, 8)}
+    assert ((returns > 0) & (returns <= 20)).all()
+    assert len(read_curve(whole / "metrics.jsonl", "steps_per_s")[0]) == 7
+    assert (whole / "report.png").stat().st_size > 1000
+    assert not (whole / "checkpoint" / "training").exists()
+
+
+def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_after_a_stop):
+    names = ("return", "kl", "value_loss", "gradient_norm")
+    require_same_after_a_stop(LINE, 5 * 32, whole, names)
+
+
+def test_the_policy_of_a_run_is_evaluated_by_the_other_verb(whole, tmp_path):
+    line = ("evaluate_lift", "env.name=dmc/cartpole-balance", "env.options={horizon: 20}")
+    line += (f"checkpoint={whole}", "evaluation.episodes=2", f"out={tmp_path}/evaluate")
+    assert main(line) == 0
+    assert summary(tmp_path / "evaluate")["episodes"] == 2
+
+
+def test_of_a_step_that_was_logged_twice_the_later_line_counts(tmp_path):
+    lines = [(1, 5.0), (3, None), (2, 6.0), (2, 7.0)]
+    text = "".join(json.dumps({"step": step, "return": value}) + "\n" for step, value in lines)
+    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 4, "loss": 1.0}\n')
+    steps, values = read_curve(tmp_path / "metrics.jsonl", "return")
+    assert steps.tolist() == [1, 2] and values.tolist() == [5.0, 7.0]
+
+
+def test_a_curve_is_smoothed_by_the_mean_of_what_came_before(tmp_path):
+    values = np.array([1.0, 3.0, 5.0, 7.0])
+    assert smooth(values, 2).tolist() == [1.0, 2.0, 4.0, 6.0]
+    assert smooth(values, 9).tolist() == [1.0, 2.0, 3.0, 4.0]
+    draw_curve(np.arange(4), values, "return", "A title", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

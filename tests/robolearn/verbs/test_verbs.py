@@ -1,0 +1,87 @@
+"""The verbs, end to end on robosuite's Lift, through the command line and the launch files."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from robolearn.__main__ import main
+from robolearn.loops import checkpoint
+from robolearn.running import launch
+
+SMALL = ("bc.widths=[16]", "bc.members=2", "evaluation.episodes=2", "evaluation.horizon=5")
+
+
+def run(*arguments: str) -> dict:
+    """Run a launch file in this process and give its summary."""
+    assert main(arguments) == 0
+    out = next(a for a in arguments if a.startswith("out="))
+    return json.loads((Path(out.removeprefix("out=")) / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> str:
+    """Three demonstrations, collected in two goes."""
+    folder = tmp_path_factory.mktemp("collect")
+    path = f"{folder}/lift"
+    for episodes in (2, 3):
+        summary = run(
+            "collect_lift", f"episodes={episodes}", f"dataset={path}", "operators=[base]",
+            f"out={folder}/{episodes}",
+        )  # fmt: skip
+    assert summary["dataset"] == path
+    assert summary["operators"]["base"]["successes"] == 3
+    return path
+
+
+def test_a_collection_is_in_order(dataset, capsys):
+    assert main(["doctor", dataset]) == 0
+    assert "episodes in order" in capsys.readouterr().out
+
+
+def test_the_clone_is_trained_evaluated_and_kept(dataset, tmp_path):
+    first = run("bc_lift", f"dataset={dataset}", "training.epochs=3", *SMALL, f"out={tmp_path}/bc")
+    assert first["demonstrations"] == 3
+    assert first["transitions"] > 50
+    assert 1 <= first["best_epoch"] <= 3
+    assert first["evaluation"]["episodes"] == 2
+    spec = checkpoint.read_spec(tmp_path / "bc" / "checkpoint")
+    assert spec.environment == "robosuite/Lift"
+    assert not (tmp_path / "bc" / "checkpoint" / "training").exists()
+    again = run(
+        "evaluate_lift", f"checkpoint={tmp_path}", "evaluation.episodes=2",
+        "evaluation.horizon=5", f"out={tmp_path}/evaluate",
+    )  # fmt: skip
+    assert again == first["evaluation"]
+    episodes = [tmp_path / name / "evaluation" / "episodes.jsonl" for name in ("bc", "evaluate")]
+    assert episodes[0].read_text() == episodes[1].read_text()
+
+
+def test_a_policy_that_does_not_fit_the_environment_is_refused(dataset, tmp_path, capsys):
+    run(
+        "bc_lift", f"dataset={dataset}", "training.epochs=1", "evaluation=", *SMALL[:2],
+        f"out={tmp_path}/bc",
+    )  # fmt: skip
+    capsys.readouterr()
+    line = ["evaluate_lift", f"checkpoint={tmp_path}/bc", "env.options.controller=JOINT_VELOCITY"]
+    assert main([*line, f"out={tmp_path}/evaluate"]) == 2
+    error = capsys.readouterr().err
+    assert "does not fit" in error
+    assert error.count("\n") == 1
+
+
+def test_a_resumed_training_ends_as_if_it_had_never_stopped(
+    dataset, tmp_path, require_same_after_a_stop
+):
+    line = ["bc_lift", f"dataset={dataset}", "training.epochs=5", "checkpoint_epochs=2"]
+    line += [*SMALL[:2], "evaluation="]
+    run(*line, f"out={tmp_path}/whole")
+    require_same_after_a_stop(line, 3, tmp_path / "whole")
+
+
+def test_what_was_run_is_written_down(dataset):
+    config = yaml.safe_load((Path(dataset).parent / "3" / "config.yaml").read_text())
+    assert config["verb"] == "collect"
+    assert config["env"]["name"] == "robosuite/Lift"
+    assert launch.read(Path(dataset).parent / "3" / "config.yaml").config.episodes == 3
