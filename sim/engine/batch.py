@@ -13,8 +13,8 @@ more physics step per control period. The warm start, which is state, stays as i
 
 **A control step of another kind** (a controller at each physics step, inverse kinematics first) is
 a function like ``step_batch`` in a file of its own, built from ``take``, ``advance``, ``look`` and
-``read``. numba does not see when a function in another file changes: make this file's digest part
-of the new function's cache key, as ``engine_control.control_step`` does.
+``read``. numba does not see when a function in another file changes: make the digest of this room
+part of the new function's cache key, as ``control.control_step`` does.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from robolearn.viz import shapes as viz_model
+from robolearn.viz import shapes
 from robolearn.viz import viewer as viz
 from robolearn.viz.shapes import Surface
 
@@ -61,28 +61,28 @@ def names(model, geoms):
 
 
 def test_geom_types_are_numbered_as_in_mujoco():
-    for number, name in enumerate(viz_model.GEOM_TYPES):
+    for number, name in enumerate(shapes.GEOM_TYPES):
         assert mujoco.mjtGeom(number).name == f"mjGEOM_{name.upper()}"
 
 
 def test_visible_geoms_of_the_usual_groups_are_drawn(model):
     everything = {model.geom(i).name for i in range(model.ngeom)}
-    assert names(model, viz_model.drawn_geoms(model)) == everything - {"hidden", "group3"}
+    assert names(model, shapes.drawn_geoms(model)) == everything - {"hidden", "group3"}
 
 
 def test_hulls_are_left_out_where_the_model_has_something_nicer():
     model = mujoco.MjModel.from_xml_string(SEPARATE)
-    assert names(model, viz_model.drawn_geoms(model)) == {"floor", "looks"}
+    assert names(model, shapes.drawn_geoms(model)) == {"floor", "looks"}
 
 
 def test_colours_are_the_geoms_own_or_the_materials_and_textures(model):
     expected = {"painted": (0.5, 0, 0.5, 1), "plain": (0.1, 0.2, 0.3, 1), "own": (1, 0, 0, 1)}
     for name, rgba in expected.items():
-        assert viz_model.colour(model, model.geom(name).id) == pytest.approx(rgba, abs=3e-3)
+        assert shapes.colour(model, model.geom(name).id) == pytest.approx(rgba, abs=3e-3)
 
 
 def test_what_can_move_is_jointed_or_mocap(model):
-    moving = viz_model.moving_bodies(model, np.arange(model.nbody))
+    moving = shapes.moving_bodies(model, np.arange(model.nbody))
     assert {model.body(int(i)).name for i in moving} == {"slider", "welded", "target"}
 
 
@@ -92,7 +92,7 @@ def volume(surface: Surface) -> float:
 
 
 def test_a_mesh_keeps_its_shape_with_each_point_once(model):
-    surface = viz_model.mesh_surface(model, model.geom("mesh").id)
+    surface = shapes.mesh_surface(model, model.geom("mesh").id)
     assert len(surface.vertices) == 4
     assert volume(surface) == pytest.approx(1 / 6)  # closed, and its triangles look outwards
     outwards = surface.vertices - surface.vertices.mean(axis=0)
@@ -104,7 +104,7 @@ def test_a_height_field_is_where_rays_hit_it(model):
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     geom = model.geom("ground").id
-    surface = viz_model.hfield_surface(model, geom)
+    surface = shapes.hfield_surface(model, geom)
     inner = surface.vertices[(np.abs(surface.vertices[:, :2]) < (2, 1)).all(axis=1)]
     assert len(inner) == 2 and np.all(inner[:, 2] == 0.5)
     for x, y, z in surface.vertices[surface.triangles].mean(axis=1):
@@ -129,7 +129,7 @@ def test_the_eye_sees_what_moves_and_not_what_is_put_away():
     model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{links}{away}</worldbody></mujoco>")
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    position, target = viz_model.eye(model, data)
+    position, target = shapes.eye(model, data)
     assert target == pytest.approx([1, 0, 0])
     assert 2 < np.linalg.norm(position - target) < 6
     assert position[2] > 0
@@ -141,5 +141,5 @@ def test_the_eye_sees_a_scene_in_which_nothing_moves():
     )
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    _, target = viz_model.eye(model, data)
+    _, target = shapes.eye(model, data)
     assert target == pytest.approx(model.stat.center)
