@@ -1,7 +1,8 @@
 """Rerun's own viewer as a process of its own, listening on this machine only.
 
 The servers inside of the rerun package listen on all interfaces; the viewer's command line can be
-told not to.
+told not to. Nor does it report its use to its maker: its environment says so, and for the viewer in
+the browser see ``page.py``.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from urllib.parse import quote
 import rerun_cli
 
 from robolearn.errors import UserError
+from robolearn.viz.page import HOST, Page
 
-HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 
@@ -39,8 +40,19 @@ def viewer_executable() -> Path:
     return bundle if bundle.exists() else folder / "rerun"
 
 
+def viewer_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Give the environment in which the viewer reports nothing, and says little.
+
+    "CI" is the one variable that turns its reports off; it then neither reads nor writes the
+    settings that the user made with ``rerun analytics``, nor introduces itself. The variable that
+    would turn them on in spite of all is left out.
+    """
+    kept = {name: value for name, value in environ.items() if name != "FORCE_RERUN_ANALYTICS"}
+    return {**kept, "CI": "true", "RUST_LOG": "warn"}
+
+
 class ViewerProcess:
-    """Rerun's viewer: a ``window``, or a web page at ``address``; data goes to ``url``."""
+    """Rerun's viewer: a ``window``, or a page at ``address``, with token; data goes to ``url``."""
 
     def __init__(self, window: bool, recording: Path | None = None) -> None:
         """Start it, showing ``recording`` if given, and wait until it listens.
@@ -50,16 +62,20 @@ class ViewerProcess:
         self.window = window
         port, web_port = _free_ports(2)
         self.url = f"rerun+http://{HOST}:{port}/proxy"
-        self.address = f"http://{HOST}:{web_port}/?url={quote(self.url, safe='')}"
+        self.address = ""
+        self._page: Page | None = None
         web = [] if window else ["--serve-web", "--web-viewer-port", str(web_port)]
         shown = [str(recording)] if recording else []
         self._process = subprocess.Popen(
             [viewer_executable(), "--bind", HOST, "--port", str(port), *web, *shown],
-            env={**os.environ, "RUST_LOG": "warn"},
+            env=viewer_environment(),
             start_new_session=True,  # Ctrl-C is for the run: it ends the viewer, or leaves it
         )
         try:
             self._await_port(port if window else web_port)
+            if not window:
+                self._page = Page(web_port, port)
+                self.address = f"{self._page.address}?url={quote(self.url, safe='')}"
         except BaseException:
             self.close()
             raise
@@ -70,6 +86,8 @@ class ViewerProcess:
 
     def close(self) -> None:
         """End it; calling it again does nothing."""
+        if self._page is not None:
+            self._page.close()
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)

@@ -1,11 +1,15 @@
 """The viewer runs as a process of its own, on this machine only, and ends when it should."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from robolearn.errors import UserError
 from robolearn.types import Step
 from robolearn.viz import Viewer
 from robolearn.viz import process as viz_process
-from robolearn.viz.process import ViewerProcess, has_screen, view
+from robolearn.viz.process import ViewerProcess, has_screen, view, viewer_environment
 
 
 def listening_addresses(port):
@@ -57,6 +61,73 @@ def test_the_web_page_is_served_on_this_machine_only(recording):
         process.close()
     process.close()
     assert not any(answers(port) for port in ports(process))
+
+
+def test_the_address_holds_a_token_and_the_page_may_reach_its_data_only(recording):
+    process = ViewerProcess(window=False, recording=recording)
+    try:
+        with urllib.request.urlopen(process.address, timeout=10) as answer:
+            connect = re.search(r"connect-src ([^;]*)", answer.headers["Content-Security-Policy"])
+        data, page = ports(process)
+        assert connect[1] == f"'self' http://127.0.0.1:{data}"
+        assert f"%3A{data}%2Fproxy" in process.address
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{page}/", timeout=10)
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def home(tmp_path):
+    """The environment of a user who allowed Rerun's reports, and insists on them."""
+    settings = tmp_path / "config" / "rerun" / "analytics.json"
+    settings.parent.mkdir(parents=True)
+    places = {"config_file_path": str(settings), "data_dir_path": str(tmp_path / "reports")}
+    user = {"analytics_enabled": True, "analytics_id": "somebody", "metadata": {}}
+    settings.write_text(json.dumps(user | places))
+    kept = {k: v for k, v in os.environ.items() if k not in ("CI", "DISPLAY", "WAYLAND_DISPLAY")}
+    folders = {"HOME": tmp_path, "XDG_CONFIG_HOME": tmp_path / "config", "XDG_DATA_HOME": tmp_path}
+    return kept | {k: str(v) for k, v in folders.items()} | {"FORCE_RERUN_ANALYTICS": "1"}
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_viewer_finds_its_reports_turned_off(home):
+    environ = viewer_environment(home) | {"RUST_LOG": "re_analytics=debug"}
+    command = [viz_process.viewer_executable(), "--serve-grpc", "--bind", "127.0.0.1"]
+    process = subprocess.Popen(
+        [*command, "--port", "auto"], env=environ, stderr=subprocess.PIPE, text=True
+    )
+    stop = threading.Timer(30, process.kill)  # else it would run for ever without a word
+    stop.start()
+    try:
+        said = next((line for line in process.stderr if "nalytics" in line), "nothing")
+    finally:
+        stop.cancel()
+        process.kill()
+        process.communicate()
+    assert "Analytics disabled" in said
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_view_reports_nothing_says_so_little_and_leaves_the_users_settings(
+    recording, home, tmp_path, is_new
+):
+    if is_new:  # to Rerun, which introduces itself then
+        shutil.rmtree(tmp_path / "config")
+    before = files(tmp_path)
+    command = f"from robolearn.viz import view; view({str(recording)!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command], env=home, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert "is shown at http://127.0.0.1" in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=30)
+    assert said == ("\n", "")
+    assert files(tmp_path) == before
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
