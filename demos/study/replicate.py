@@ -239,7 +239,6 @@ class Replicate:
         return evaluation.summary() | {
             "demonstrations": len(data),
             "pairs": sum(len(actions) for _, actions in data),
-            "length": float(np.mean(evaluation.lengths)),
         }
 
     def _clone(self, data: list[Demonstration], interface: Spec) -> BehaviorCloning:

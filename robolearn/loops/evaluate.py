@@ -1,4 +1,4 @@
-"""How well a policy does: success over many episodes, with its uncertainty and its start states."""
+"""How well a policy does: success, return and length over many episodes, with intervals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 from robolearn.errors import DataError
 from robolearn.files import make_folder, write_atomically
@@ -29,6 +30,7 @@ class Evaluation:
     lengths: tuple[int, ...]  # [n], steps
     returns: tuple[float, ...]  # [n], sum of rewards
     initial_states: np.ndarray  # [n, S] float64, from which each episode started
+    whole: bool = False  # whether episodes went on after success
 
     @property
     def success(self) -> float:
@@ -40,11 +42,21 @@ class Evaluation:
         return wilson_interval(sum(self.successes), len(self.successes), confidence)
 
     def summary(self) -> dict[str, Any]:
-        """Give the results as JSON-able values: success, its 95% interval, number of episodes."""
+        """Give the results as JSON-able values.
+
+        ``success``, the share of successful episodes, with its 95% Wilson ``interval``; the means
+        ``return`` and ``length``, in steps, with 95% Student-t intervals, None for one episode;
+        ``episodes``, and whether they are ``whole`` or end at success.
+        """
         return {
             "success": self.success,
             "interval": list(self.interval()),
+            "return": float(np.mean(self.returns)),
+            "return_interval": student_interval(self.returns),
+            "length": float(np.mean(self.lengths)),
+            "length_interval": student_interval(self.lengths),
             "episodes": len(self.successes),
+            "whole": self.whole,
         }
 
     def save(self, folder: Path) -> None:
@@ -73,6 +85,16 @@ def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> 
     return float(interval.low), float(interval.high)
 
 
+def student_interval(values: Sequence[float], confidence: float = 0.95) -> list[float] | None:
+    """Give Student's interval of the mean of n values, m -+ t(n - 1) s / sqrt(n); None for one."""
+    n, m = len(values), float(np.mean(values))
+    if n == 1:
+        return None
+    t = student_t.ppf((1 + confidence) / 2, n - 1)
+    half = float(t * np.std(values, ddof=1) / np.sqrt(n))
+    return [m - half, m + half]
+
+
 def evaluate(
     env: VectorEnvironment | Environment,
     policy: Policy,
@@ -80,10 +102,14 @@ def evaluate(
     horizon: int,
     *,
     initial_states: Sequence[np.ndarray] | None = None,
+    whole: bool | None = None,
     keep_states: bool = False,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> Evaluation:
-    """Run the policy once for each seed, at most ``horizon`` steps; an episode ends at success.
+    """Run the policy once for each seed, at most ``horizon`` steps.
+
+    An episode ends at success unless it is ``whole``; None: whole for a policy that was learnt from
+    rewards (its ``eats`` is "rollouts"), whose return means little if success cuts it off.
 
     In a batch of environments many episodes run at a time, if the policy is ``memoryless``; the
     result does not depend on how many. ``initial_states`` (one [S] for each seed), if given, are
@@ -98,13 +124,16 @@ def evaluate(
     if len(states) != len(seeds):
         raise DataError(f"{len(states)} initial states for {len(seeds)} seeds")
     jobs = [Job(policy, int(seed), state) for seed, state in zip(seeds, states, strict=True)]
+    if whole is None:
+        whole = getattr(policy, "eats", None) == "rollouts"
+    lasting = {"horizon": horizon, "settle_steps": horizon if whole else 0}
     rows = []
-    for episode, start in rollouts(env, jobs, horizon=horizon, keep_states=keep_states):
+    for episode, start in rollouts(env, jobs, **lasting, keep_states=keep_states):
         if on_episode is not None:
             on_episode(episode)
         total = float(episode.rewards.sum())
         rows.append((bool(episode.success), len(episode), total, start))
     successes, lengths, returns, starts = zip(*rows, strict=True)
     return Evaluation(
-        tuple(job.seed for job in jobs), successes, lengths, returns, np.stack(starts)
+        tuple(job.seed for job in jobs), successes, lengths, returns, np.stack(starts), whole
     )

@@ -36,7 +36,7 @@ class CloneConfig:
     checkpoint_epochs: pydantic.PositiveInt = 5
     """Epochs between checkpoints from which a stopped run is resumed."""
     evaluation: EvaluationConfig | None = EvaluationConfig()
-    """How many episodes, and how long; None for no evaluation."""
+    """How many episodes, how long, and where they end; None for no evaluation."""
 
 
 def clone(config: CloneConfig, run: Run) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from robolearn.running.run import Run
 from robolearn.skills.actions import HeldSkills, SkillActions
 from robolearn.skills.frozen import goals_of, load_skills, settle
 from robolearn.types import Policy, Spec, VectorEnvironment
-from robolearn.verbs.evaluate import EvaluationConfig
+from robolearn.verbs.evaluate import EpisodesConfig
 from robolearn.verbs.ppo import train
 from robolearn.verbs.use_skills import bring
 from robolearn.viz.curves import draw_curve, read_curve
@@ -46,7 +46,7 @@ class ChooseConfig:
     """Network and objective; a step is one choice."""
     training: OnlineConfig = OnlineConfig()
     """Length, in control steps, also those within a skill that is held."""
-    evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=50)
+    evaluation: EpisodesConfig = EpisodesConfig(episodes=100, horizon=50)
     """How many episodes, and how long, in control steps."""
 
     @property

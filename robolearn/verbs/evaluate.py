@@ -1,4 +1,4 @@
-"""``verb: evaluate``: how often a policy from a checkpoint succeeds."""
+"""``verb: evaluate``: how well a policy from a checkpoint does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from robolearn.types import Episode, Policy, VectorEnvironment
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EpisodesConfig:
     """How many episodes, and how long."""
 
     episodes: pydantic.PositiveInt = 50
@@ -32,6 +32,14 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class EvaluationConfig(EpisodesConfig):
+    """How many episodes, how long, and where they end."""
+
+    whole: bool | None = None
+    """Whether an episode goes on after success; None: if the policy was learnt from rewards."""
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """Which policy is evaluated where."""
 
@@ -40,7 +48,7 @@ class EvaluateConfig:
     env: EnvConfig
     """The environment; it must fit what the policy was trained on."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How many episodes, and how long."""
+    """How many episodes, how long, and where they end."""
 
 
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def measure(
     """Run the episodes, and write ``evaluation/`` with the seed and start state of each.
 
     The viewer, if there is one, replays episodes in an environment of its own, ``env``. Summary:
-    ``success``, its 95% Wilson ``interval``, ``episodes``.
+    see ``Evaluation.summary``.
     """
     shown = 0
     stage = run.make_env(env) if run.viewer is not None and config.recorded else None
@@ -66,7 +74,11 @@ def measure(
         def on_episode(episode: Episode) -> None:
             nonlocal shown
             counter.update()
-            result = {"success": float(episode.success), "length": len(episode)}
+            result = {
+                "success": float(episode.success),
+                "return": float(episode.rewards.sum()),
+                "length": len(episode),
+            }
             run.log(counter.n, **{f"evaluation/{name}": value for name, value in result.items()})
             if stage is not None and shown < config.recorded:
                 load("robolearn.viz:replay_episode")(run.viewer, stage, episode)
@@ -74,7 +86,7 @@ def measure(
 
         evaluation = evaluate(
             envs, policy, seeds, config.horizon,
-            keep_states=stage is not None, on_episode=on_episode,
+            whole=config.whole, keep_states=stage is not None, on_episode=on_episode,
         )  # fmt: skip
     evaluation.save(run.path("evaluation"))
     return evaluation.summary()

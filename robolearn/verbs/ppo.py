@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pydantic
 
 from robolearn.algos.ppo import PPO, PPOConfig
@@ -17,8 +16,8 @@ from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, o
 from robolearn.names import load
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
-from robolearn.types import Policy, VectorEnvironment
-from robolearn.verbs.evaluate import EvaluationConfig, play
+from robolearn.types import VectorEnvironment
+from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.viz.curves import draw_curve, read_curve
 
 
@@ -35,13 +34,13 @@ class ImproveConfig:
     training: OnlineConfig = OnlineConfig()
     """Length, and how often the policy is improved."""
     evaluation: EvaluationConfig | None = EvaluationConfig(episodes=10, horizon=1000)
-    """How many episodes, and how long; None for no evaluation."""
+    """How many episodes, how long, and where they end; None for no evaluation."""
 
 
 def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     """Train, with checkpoints on the way, evaluate, draw ``report.png``, keep ``checkpoint/``.
 
-    Summary: ``steps``, and under ``evaluation`` what ``measure_return`` gives.
+    Summary: ``steps``, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
     """
     make = load("sim:make_vec")
     with contextlib.closing(
@@ -51,7 +50,7 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
         updates = config.training.updates(env.num_envs)
         summary = {"steps": updates * config.training.horizon * env.num_envs}
         if config.evaluation is not None:
-            summary["evaluation"] = measure_return(learner, env, config, run)
+            summary["evaluation"] = measure(learner, env, config.env, config.evaluation, run)
     steps, returns = read_curve(run.path("metrics.jsonl"), "return")
     if len(steps):  # else no episode ended
         title = f"PPO on {config.env.name}, seed {run.seed}"
@@ -96,23 +95,3 @@ def train(
             progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
         )  # fmt: skip
     return learner
-
-
-def measure_return(
-    policy: Policy, env: VectorEnvironment, config: ImproveConfig, run: Run
-) -> dict[str, Any]:
-    """Run whole episodes, without exploring; the viewer, if there is one, replays the first ones.
-
-    Summary: ``return``, its standard deviation ``return_std``, the share of episodes with a
-    ``success`` at any time, ``episodes``.
-    """
-    returns, successes = [], []
-    for episode in play(lambda: policy, env, config.env, config.evaluation, run, "evaluation"):
-        returns.append(float(episode.rewards.sum()))
-        successes.append(episode.success)
-    return {
-        "return": float(np.mean(returns)),
-        "return_std": float(np.std(returns)),
-        "success": float(np.mean(successes)),
-        "episodes": len(returns),
-    }

@@ -16,7 +16,7 @@ from robolearn.skills.goal_metrics import draw_traces, following_metrics, goal_m
 from robolearn.skills.goals import Follow, LeaveConfig, PathConfig, Rearrange, Towards
 from robolearn.skills.rearrangement import PlannerConfig
 from robolearn.types import Policy, VectorEnvironment
-from robolearn.verbs.evaluate import EvaluationConfig, play
+from robolearn.verbs.evaluate import EpisodesConfig, play
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FollowConfig:
     """Where it shall be when."""
     leave: LeaveConfig = LeaveConfig(near_m=0.06)
     """When it is left for a new attempt: not while it is near."""
-    evaluation: EvaluationConfig = EvaluationConfig(episodes=50, horizon=1000)
+    evaluation: EpisodesConfig = EpisodesConfig(episodes=50, horizon=1000)
     """How many episodes, and how long at most: they end with the path."""
 
 
@@ -49,7 +49,7 @@ class RearrangeConfig:
     """When an object is left alone."""
     planner: PlannerConfig = PlannerConfig()
     """What moves cost."""
-    evaluation: EvaluationConfig = EvaluationConfig(episodes=100, horizon=400)
+    evaluation: EpisodesConfig = EpisodesConfig(episodes=100, horizon=400)
     """How many episodes, and how long."""
 
 
@@ -69,7 +69,7 @@ def bring(
     policies: Callable[[], Policy],
     envs: VectorEnvironment,
     env: EnvConfig,
-    config: EvaluationConfig,
+    config: EpisodesConfig,
     run: Run,
     title: str,
 ) -> dict[str, Any]:

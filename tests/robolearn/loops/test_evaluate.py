@@ -7,7 +7,7 @@ import pytest
 import sim
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import DataError
-from robolearn.loops.evaluate import evaluate, wilson_interval
+from robolearn.loops.evaluate import Evaluation, evaluate, student_interval, wilson_interval
 from robolearn.types import ArraySpec, Spec
 
 
@@ -105,10 +105,73 @@ def test_wilson_interval_by_formula():
     assert wilson_interval(0, 10)[0] == 0.0 and wilson_interval(10, 10)[1] == 1.0
 
 
+def test_student_interval_by_hand():
+    # mean 2, s = 1, t(2) = 4.302653 (tables); mean 0.5, s = sqrt(1 / 2), t(1) = 12.706
+    assert student_interval([1, 2, 3]) == pytest.approx(
+        [2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5]
+    )
+    assert student_interval([0.0, 1.0]) == pytest.approx([0.5 - 6.353, 0.5 + 6.353], abs=1e-3)
+    assert student_interval([1, 2, 3], 0.9) == pytest.approx([2 - 1.68586, 2 + 1.68586], abs=1e-4)
+    assert student_interval([7.0] * 4) == [7.0, 7.0]
+    assert student_interval([7.0]) is None
+
+
+def test_the_summary_has_success_return_and_length_with_intervals():
+    result = Evaluation(
+        (0, 1, 2), (True, False, True), (4, 5, 9), (1.0, 2.0, 3.0), np.zeros((3, 1))
+    )
+    summary, half = result.summary(), 4.302653 / 3**0.5  # t(2) / sqrt(n); s of lengths is sqrt(7)
+    assert summary == {
+        "success": 2 / 3,
+        "interval": list(wilson_interval(2, 3)),
+        "return": 2.0,
+        "return_interval": pytest.approx([2 - half, 2 + half]),
+        "length": 6.0,
+        "length_interval": pytest.approx([6 - 7**0.5 * half, 6 + 7**0.5 * half]),
+        "episodes": 3,
+        "whole": False,
+    }
+
+
+def test_one_episode_has_no_interval_of_return_and_length_and_the_summary_is_json():
+    summary = evaluate(Corridor(), Walker(0.0), [0], 30).summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["return_interval"] is None and summary["length_interval"] is None
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_a_whole_episode_goes_on_after_success(together, n):
+    env = together([Corridor() for _ in range(n)]) if n else Corridor()
+    cut = evaluate(env, Walker(0.25), range(9), 30)
+    whole = evaluate(env, Walker(0.25), range(9), 30, whole=True)
+    assert whole.whole and whole.lengths == (30,) * 9
+    assert whole.successes == cut.successes and 0 < sum(cut.successes) < 9
+    # From the step of success on, that one included, every step is worth 1.
+    earned = [(31 - length) * ok for length, ok in zip(cut.lengths, cut.successes, strict=True)]
+    assert whole.returns == tuple(map(float, earned))
+    assert not cut.whole and cut.returns == tuple(map(float, cut.successes))
+
+
+@pytest.mark.parametrize(
+    ("eats", "whole", "expected"),
+    [("rollouts", None, True), ("transitions", None, False), (None, None, False),
+     ("rollouts", False, False), ("transitions", True, True)],
+)  # fmt: skip
+def test_a_policy_learnt_from_rewards_gets_whole_episodes_unless_told_otherwise(
+    eats, whole, expected
+):
+    policy = Walker(0.0)
+    if eats is not None:
+        policy.eats = eats
+    result = evaluate(Corridor(), policy, range(2), 30, whole=whole)
+    assert result.whole is result.summary()["whole"] is expected
+    assert (result.lengths == (30, 30)) is expected
+
+
 def test_summary_is_json_and_is_saved_by_episode(tmp_path):
     result = evaluate(Corridor(), Walker(0.25), seeds=range(4), horizon=5)
     summary = json.loads(json.dumps(result.summary()))
-    assert set(summary) == {"success", "interval", "episodes"} and summary["episodes"] == 4
+    assert summary == result.summary() and summary["episodes"] == 4
     result.save(tmp_path / "evaluation")
     lines = (tmp_path / "evaluation" / "episodes.jsonl").read_text().splitlines()
     assert [json.loads(line)["seed"] for line in lines] == [0, 1, 2, 3]

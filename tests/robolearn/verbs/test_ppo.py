@@ -32,6 +32,9 @@ def test_a_run_leaves_its_results(whole):
     assert found["steps"] == 7 * 16 * 2
     assert found["evaluation"]["episodes"] == 3
     assert 0 < found["evaluation"]["return"] <= 20
+    low, high = found["evaluation"]["return_interval"]
+    assert low < found["evaluation"]["return"] < high
+    assert found["evaluation"]["whole"] and found["evaluation"]["length"] == 20
     steps, returns = read_curve(whole / "metrics.jsonl", "return")
     assert set(steps) < {32 * update for update in range(1, 8)}
     assert ((returns > 0) & (returns <= 20)).all()
@@ -45,11 +48,19 @@ def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_afte
     require_same_after_a_stop(LINE, 5 * 32, whole, names)
 
 
-def test_the_policy_of_a_run_is_evaluated_by_the_other_verb(whole, tmp_path):
+def test_the_policy_of_a_run_is_evaluated_by_the_other_verb(whole, tmp_path, capsys):
     line = ("evaluate_lift", "env.name=dmc/cartpole-balance", "env.options={horizon: 20}")
-    line += (f"checkpoint={whole}", "evaluation.episodes=2", f"out={tmp_path}/evaluate")
-    assert main(line) == 0
-    assert summary(tmp_path / "evaluate")["episodes"] == 2
+    line += (f"checkpoint={whole}", "evaluation.episodes=3")
+    assert main([*line, f"out={tmp_path}/evaluate"]) == 0
+    found = summary(tmp_path / "evaluate")
+    assert found == summary(whole)["evaluation"]
+    said = capsys.readouterr().err.splitlines()
+    for name in ("return", "return_interval", "length", "length_interval", "whole"):
+        assert f"{name}: {json.dumps(found[name])}" in said
+    # The pole starts upright, which is this task's success.
+    assert main([*line, "evaluation.whole=false", f"out={tmp_path}/cut"]) == 0
+    cut = summary(tmp_path / "cut")
+    assert not cut["whole"] and cut["length"] < found["length"] and cut["success"] == 1
 
 
 def test_of_a_step_that_was_logged_twice_the_later_line_counts(tmp_path):

@@ -45,7 +45,9 @@ def test_the_clone_is_trained_evaluated_and_kept(dataset, tmp_path):
     assert first["demonstrations"] == 3
     assert first["transitions"] > 50
     assert 1 <= first["best_epoch"] <= 3
-    assert first["evaluation"]["episodes"] == 2
+    assert first["evaluation"]["episodes"] == 2 and not first["evaluation"]["whole"]
+    low, high = first["evaluation"]["return_interval"]
+    assert low <= first["evaluation"]["return"] <= high
     spec = checkpoint.read_spec(tmp_path / "bc" / "checkpoint")
     assert spec.environment == "robosuite/Lift"
     assert not (tmp_path / "bc" / "checkpoint" / "training").exists()
