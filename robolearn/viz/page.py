@@ -17,10 +17,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 
 HOST = "127.0.0.1"
-KEPT_HEADERS = (
-    "Content-Type",
-    "rerun-final-length",
-)  # the page shows by the second how much is loaded
+KEPT_HEADERS = ("Content-Type", "rerun-final-length")  # the page says how much is loaded
 FOREIGN_LINK = re.compile(rb"<link[^>]*https?://[^>]*>")  # no policy covers "preconnect"
 TIMEOUT_S = 30.0
 

@@ -112,21 +112,21 @@ def test_the_viewer_finds_its_reports_turned_off(home):
 
 
 @pytest.mark.parametrize("is_new", [False, True])
-def test_view_reports_nothing_says_so_little_and_leaves_the_users_settings(
-    recording, home, tmp_path, is_new
-):
+def test_recording_and_viewing_report_nothing_and_leave_the_users_settings(home, tmp_path, is_new):
     if is_new:  # to Rerun, which introduces itself then
         shutil.rmtree(tmp_path / "config")
     before = files(tmp_path)
-    command = f"from robolearn.viz import view; view({str(recording)!r})"
+    recording = tmp_path / "recording.rrd"
+    command = f"from robolearn.viz import Viewer, view; Viewer(path := {str(recording)!r}).close()"
     process = subprocess.Popen(
-        [sys.executable, "-c", command], env=home, text=True,
+        [sys.executable, "-c", f"{command}; view(path)"], env=home, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert "is shown at http://127.0.0.1" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=30)
     assert said == ("\n", "")
+    recording.unlink()
     assert files(tmp_path) == before
 
 
