@@ -25,6 +25,7 @@ from demos.data import index, transitions
 from demos.data.episode_file import encode, read_episode, read_header, to_json
 from demos.data.index import EPISODES, Entry, Masks
 from demos.data.locks import locked, uninterrupted
+from demos.data.robomimic_keys import robomimic_keys
 from robolearn.errors import DataError, SpecError, nearest
 from robolearn.files import TEMPORARY, cannot_write, write_atomically
 from robolearn.types import ArraySpec, Episode, Spec
@@ -107,7 +108,7 @@ class Dataset:
         does not fit, or the disk is full.
         """
         require_fit(self.interface, episode, f"{self.path}: the episode to append")
-        content = encode(episode, self._env_args())
+        content = encode(episode, self._env_args(), robomimic_keys(self.interface))
         with locked(self.path / ABOUT), uninterrupted():
             path = self._free_file()
             write_atomically(path, content)
