@@ -1,6 +1,8 @@
 """Examine a dataset file by file, and repair what can be repaired without touching an episode.
 
-A damaged or foreign file is named and left alone: only its owner knows what it is worth.
+A damaged or foreign file is named and left alone: only its owner knows what it is worth. Files of
+earlier versions lack the keys that robomimic asks for; a repair writes them anew, with the same
+episode inside (its checksum is verified), and a kill leaves the old file or the new one.
 """
 
 import shutil
@@ -10,12 +12,13 @@ from pathlib import Path
 
 from demos.data import index
 from demos.data.dataset import ABOUT, read_about, require_fit
-from demos.data.episode_file import EpisodeFileError, read_episode
+from demos.data.episode_file import EpisodeFileError, observation_names, read_episode, written_anew
 from demos.data.index import EPISODE_FILE, EPISODES, INDEX
 from demos.data.locks import locked
+from demos.data.robomimic_keys import robomimic_keys
 from demos.data.transitions import CACHE
 from robolearn.errors import DataError, SpecError
-from robolearn.files import TEMPORARY, cannot_write
+from robolearn.files import TEMPORARY, cannot_write, write_atomically
 from robolearn.types import Spec
 
 OK = "ok"
@@ -56,16 +59,20 @@ class Report:
 def doctor(path: str | Path, repair: bool = False) -> Report:
     """Examine every file of the dataset; every episode is read whole, one at a time.
 
-    ``repair`` removes stray temporaries and the cache (it is rebuilt when needed), and rebuilds
-    the index; no collection is disturbed by it. Raises DataError if ``path`` is not a dataset.
+    ``repair`` removes stray temporaries and the cache (it is rebuilt when needed), adds robomimic's
+    keys to episodes that lack them, and rebuilds the index; no collection is disturbed by it.
+    Raises DataError if ``path`` is not a dataset.
     """
     path = Path(path)
     interface, env_options = read_about(path)
     findings = list(_examine_episodes(path, interface))
     with locked(path / ABOUT):  # nobody writes now: what is temporary was left behind
-        findings += [*_strays(path), _examine_index(path)]
+        old = _without_keys(path, interface, findings)
+        findings += [*_strays(path), _examine_index(path, len(old))]
         if repair:
             _clean(path, findings)
+            for file in old:
+                write_atomically(file, written_anew(file, robomimic_keys(interface)))
             index.update_index(path, index.env_args(interface, env_options))
     repairable = [f.file for f in findings if f.status in REPAIRABLE]
     return Report(path, findings, repairable if repair else [])
@@ -120,12 +127,21 @@ def _strays(dataset: Path) -> Iterator[Finding]:
             yield Finding(str(path.relative_to(dataset)), TEMPORARY_FILE)
 
 
-def _examine_index(dataset: Path) -> Finding:
+def _without_keys(dataset: Path, interface: Spec, findings: list[Finding]) -> list[Path]:
+    """List the episodes in order whose files lack a key of robomimic's that they could have."""
+    keys = robomimic_keys(interface).keys()
+    in_order = [dataset / finding.file for finding in findings if finding.status == OK]
+    return [file for file in in_order if keys and keys - observation_names(file)]
+
+
+def _examine_index(dataset: Path, without_keys: int) -> Finding:
     found = index.read_index(dataset)
     if found is None:
         return Finding(INDEX, STALE, "missing or unreadable")
     if index.scan(dataset, found[0]) != found[0]:
         return Finding(INDEX, STALE, "it does not say what is in the folder")
+    if without_keys:
+        return Finding(INDEX, STALE, f"{without_keys} episodes are without robomimic's keys")
     return Finding(INDEX, OK)
 
 

@@ -11,7 +11,8 @@ the keys that robomimic's configurations ask for (``robomimic_keys.py``): column
 robomimic means by a state), all S where the metadata do not say. ``dones`` is 1 where the task
 ended (``terminated``), not where time ran out, since robomimic bootstraps with ``1 - dones``.
 
-Files are written once and never changed: a checksum over the content is verified on every load.
+Files are written once and never changed (``doctor --repair`` replaces those of earlier versions,
+whole, by files of the same episode): a checksum over the content is verified on every load.
 """
 
 import hashlib
@@ -97,6 +98,20 @@ def read_header(path: Path) -> tuple[int, bool, dict[str, Any]]:
     """Read only the number of actions, the success and the metadata."""
     with _demo(path) as demo:
         return int(demo.attrs["num_samples"]), bool(demo.attrs["success"]), _read_metadata(demo)
+
+
+def observation_names(path: Path) -> set[str]:
+    """Name what robomimic finds under ``obs`` and ``next_obs``, up to the first slash."""
+    with _demo(path) as demo:
+        return set(demo["obs"]) & set(demo["next_obs"])
+
+
+def written_anew(path: Path, keys: Mapping[str, Sequence[int]]) -> bytes:
+    """Give the content that the file would have with these ``keys`` (see ``encode``)."""
+    episode = read_episode(path)
+    with _demo(path) as demo:
+        env_args = json.loads(demo.parent.attrs["env_args"])
+    return encode(episode, env_args, keys)
 
 
 def to_json(value: Any) -> str:
