@@ -155,6 +155,11 @@ class Statistic:
         """Give the number; higher is stranger. ``window`` is in steps."""
         return self.total(self.disagreement(scores, scale, window), window)
 
+    @property
+    def by_window(self) -> bool:
+        """Say whether it is the worst window's, to which a shorter demonstration adds agreement."""
+        return self.total is _worst_window
+
 
 def window_means(disagreement: np.ndarray, window: int) -> np.ndarray:
     """Average [T] over every window; agreement is taken to follow what is shorter than one."""

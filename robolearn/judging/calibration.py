@@ -29,7 +29,7 @@ from robolearn.judging.demonstrations import (
     plain_interface,
     transitions,
 )
-from robolearn.judging.judge import Fold, Judge, JudgeConfig, score_under
+from robolearn.judging.judge import Fold, Judge, JudgeConfig, score_under, warn_if_short
 from robolearn.loops.offline import OfflineConfig, offline, validation_episodes
 from robolearn.networks.threads import one_thread
 from robolearn.types import Spec
@@ -54,9 +54,9 @@ def calibrate(
 
     ``gripper`` is the index or name of the action entry that opens and closes (-1 and 1), if there
     is one. ``interface`` names the entries; without it they are numbered. Trains ``config.folds``
-    + 1 ensembles, on one thread, and calls ``on_fit(done, total)`` after each. Warns if the
-    statistic is saturated: so many of these demonstrations reach its cap that others hardly can
-    stand out.
+    + 1 ensembles, on one thread, and calls ``on_fit(done, total)`` after each. Warns if some of
+    these demonstrations are shorter than the statistic's window, and if the statistic is saturated:
+    so many of them reach its cap that others hardly can stand out.
 
     Raises DataError for fewer demonstrations than ``config.false_rejection_rate`` needs, or values
     that are not finite; SpecError for sizes that do not fit; UserError for a setting out of range.
@@ -73,6 +73,7 @@ def calibrate(
         checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)
     ]
     entry = _gripper_entry(gripper, interface)
+    warn_if_short(actions, config, "base ")
     judge = _Calibration(demonstrations, interface, entry, config, network, training).run(
         seed, on_fit or _say_nothing
     )

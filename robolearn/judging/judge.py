@@ -7,6 +7,7 @@ its statistics are in ``robolearn/algos/compatibility.py``, the guarantee of the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -44,7 +45,8 @@ class JudgeConfig(Settings):
     statistic: str = "worst_share"
     """What is compared: a name of ``compatibility.STATISTICS``."""
     window: PositiveInt = 30
-    """Length of a window, steps: about as long as people take for one part of a movement."""
+    """Length of a window, steps: about as long as people take for one part of a movement. The steps
+    that a shorter demonstration lacks count as agreement, so that it is hardly ever rejected."""
     folds: Annotated[int, Ge(2)] = 5
     """Parts into which the base demonstrations are dealt: ensembles trained beside the main one."""
     quantile: ProperShare = 0.95
@@ -100,8 +102,14 @@ class Judge:
     def score(self, observations: np.ndarray, actions: np.ndarray) -> Verdict:
         """Judge one demonstration: states [T, O] and actions [T, A] in [-1, 1].
 
-        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite.
+        Warns if it is shorter than the statistic's window: it cannot be rejected reliably. Raises
+        SpecError if its sizes are not the base operator's, DataError if it is not finite.
         """
+        verdict = self._verdict(observations, actions)
+        warn_if_short([actions], self.config)
+        return verdict
+
+    def _verdict(self, observations: np.ndarray, actions: np.ndarray) -> Verdict:
         demonstration = self._checked(observations, actions)
         scores = self._scores(self.policy, demonstration)
         value, p_value = self._compare(self._under_folds(demonstration), self.config.statistic)
@@ -121,16 +129,21 @@ class Judge:
     def compare(
         self, observations: np.ndarray, actions: np.ndarray
     ) -> dict[str, tuple[float, float]]:
-        """Give every statistic's value and p-value by name, to choose among statistics."""
+        """Give every statistic's value and p-value by name, to choose among statistics.
+
+        Warns and raises as ``score`` does.
+        """
         new = self._under_folds(self._checked(observations, actions))
+        warn_if_short([actions], self.config)
         return {name: self._compare(new, name) for name in STATISTICS}
 
     def filter(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Keep the demonstrations that are accepted; raises as ``score`` does."""
+        """Keep the demonstrations that are accepted; warns, once, and raises as ``score`` does."""
         pairs = list(paired(observations, actions))
-        kept = [(s, a) for s, a in pairs if self.score(s, a).accepted]
+        kept = [(s, a) for s, a in pairs if self._verdict(s, a).accepted]
+        warn_if_short(actions, self.config)
         return [s for s, _ in kept], [a for _, a in kept]
 
     def filter_stretches(
@@ -139,15 +152,17 @@ class Judge:
         """Keep what is accepted, and of what is rejected the stretches that agree.
 
         A stretch goes if it lies in a window that disagrees more than the worst window of all but
-        a share alpha of the base's own demonstrations.
+        a share alpha of the base's own demonstrations. Warns, once, and raises as ``score`` does.
         """
-        return _without(self._disagreeing, observations, actions)
+        kept = _without(self._disagreeing, observations, actions)
+        warn_if_short(actions, self.config)
+        return kept
 
     def filter_pairs(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Keep every demonstration without its incompatible pairs, as the paper filters."""
-        return _without(lambda s, a: self.score(s, a).incompatible, observations, actions)
+        return _without(lambda s, a: self._verdict(s, a).incompatible, observations, actions)
 
     def live(self) -> LiveScore:
         """Give what scores one step at a time within a control loop."""
@@ -183,7 +198,7 @@ class Judge:
         What is rejected loses at least its worst window: the folds' ensembles gave the verdict, and
         the ensemble of all base demonstrations says where.
         """
-        verdict = self.score(observations, actions)
+        verdict = self._verdict(observations, actions)
         gone = np.zeros(len(actions), bool)
         if verdict.accepted:
             return gone
@@ -213,6 +228,22 @@ class Judge:
         squares = np.square(difference).mean(axis=0)
         order = [j for j in np.argsort(-squares) if squares[j] >= 0.1 * squares.sum()]
         return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
+
+
+def warn_if_short(actions: Sequence[np.ndarray], config: JudgeConfig, whose: str = "") -> None:
+    """Warn the caller's caller, once, if demonstrations are shorter than the statistic's window."""
+    short = [len(acts) for acts in actions if len(acts) < config.window]
+    if not short or not STATISTICS[config.statistic].by_window:
+        return
+    which = f"a {whose}demonstration of {short[0]} steps is"
+    if len(actions) > 1:
+        those = f"{len(short)} of {len(actions)} {whose}demonstrations"
+        which = f"{those} (the shortest: {min(short)} steps) are"
+    warnings.warn(
+        f"{which} shorter than the window of {config.window} steps: so short, none can be rejected"
+        " reliably, as missing steps count as agreement; calibrate with a shorter window",
+        stacklevel=3,
+    )
 
 
 def _without(

@@ -135,6 +135,13 @@ def test_statistics_by_hand():
     assert statistic("worst_gripper", L, gripper=[0, 1, 0, 0]) == pytest.approx(0.5 / 0.25)
 
 
+@pytest.mark.parametrize("name", STATISTICS)
+def test_a_longer_window_than_the_demonstration_dilutes_what_looks_at_windows(name):
+    statistic, three = STATISTICS[name], scores([1.0, 1.0, 1.0], gripper=[0.3, 0.3, 0.3])
+    diluted = statistic(three, SCALE, 6) < statistic(three, SCALE, 3)
+    assert diluted == statistic.by_window == name.startswith("worst_")
+
+
 def test_a_branch_counts_for_one_window_after_the_last_familiar_state():
     L, N = [1.0] * 6, [0.0, 0.0, 0.3, 0.3, 0.3, 0.3]
     branch = STATISTICS["worst_branch"].disagreement(scores(L, N), SCALE, 3)

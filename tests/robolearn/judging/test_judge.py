@@ -244,6 +244,59 @@ def test_a_saturated_statistic_is_warned_of(recwarn):
     assert told[0].filename == __file__
 
 
+def test_a_demonstration_shorter_than_the_window_is_warned_of(judge, recwarn):
+    """Mirrored, and yet accepted: that is what the warning is about."""
+    (states,), (actions,) = demonstrations(1, seed=16, steps=5, mirrored=True)
+    assert not judge.score(states, actions).accepted  # as long as the window
+    assert not recwarn
+    with pytest.warns(UserWarning) as told:
+        assert judge.score(states[:2], actions[:2]).accepted
+    assert [str(warning.message) for warning in told] == [
+        "a demonstration of 2 steps is shorter than the window of 5 steps: so short, none can be"
+        " rejected reliably, as missing steps count as agreement; calibrate with a shorter window"
+    ]
+    assert told[0].filename == __file__
+    with pytest.warns(UserWarning, match="of 2 steps is .* window of 5") as told:
+        judge.compare(states[:2], actions[:2])
+    assert len(told) == 1 and told[0].filename == __file__
+
+
+@pytest.mark.parametrize("filtering", ["filter", "filter_stretches"])
+def test_filtering_warns_of_all_short_demonstrations_at_once(judge, filtering):
+    states, actions = demonstrations(4, seed=17, steps=6)
+    for i, steps in enumerate((4, 2, 5)):
+        states[i], actions[i] = states[i][:steps], actions[i][:steps]
+    with pytest.warns(UserWarning) as told:
+        getattr(judge, filtering)(states, actions)
+    (warning,) = told
+    assert str(warning.message).startswith(
+        "2 of 4 demonstrations (the shortest: 2 steps) are shorter than the window of 5 steps: "
+    )
+    assert warning.filename == __file__
+
+
+def test_what_looks_at_no_window_does_not_warn_of_its_length(judge, recwarn):
+    states, actions = demonstrations(2, seed=17, steps=4)
+    judge.using("mean_share").score(states[0], actions[0])
+    judge.using("count").filter(states, actions)
+    judge.filter_pairs(states, actions)
+    assert not recwarn
+
+
+def test_base_demonstrations_shorter_than_the_window_are_warned_of(recwarn):
+    mine, quick = demonstrations(20, seed=18, steps=8), dict(network=NETWORK, training=TRAINING)
+    mine[0][3], mine[1][3] = mine[0][3][:7], mine[1][3][:7]
+    calibrate(*mine, config=JudgeConfig(window=7), **quick)
+    assert not recwarn
+    with pytest.warns(UserWarning) as told:
+        calibrate(*mine, config=JudgeConfig(window=8), **quick)
+    (warning,) = told
+    assert str(warning.message).startswith(
+        "1 of 20 base demonstrations (the shortest: 7 steps) are shorter than the window of 8"
+    )
+    assert warning.filename == __file__
+
+
 def test_calibrating_and_judging_take_one_thread_and_give_the_others_back(monkeypatch):
     seen = []
     predict = BehaviorCloning.predict
