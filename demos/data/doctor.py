@@ -141,7 +141,7 @@ def _examine_index(dataset: Path, without_keys: int) -> Finding:
     if index.scan(dataset, found[0]) != found[0]:
         return Finding(INDEX, STALE, "it does not say what is in the folder")
     if without_keys:
-        return Finding(INDEX, STALE, f"{without_keys} episodes are without robomimic's keys")
+        return Finding(INDEX, STALE, f"robomimic's keys are missing in {without_keys} of the files")
     return Finding(INDEX, OK)
 
 

@@ -227,7 +227,7 @@ def earlier(tmp_path, monkeypatch):
 def test_a_repair_gives_keys_to_episodes_of_earlier_versions(earlier):
     report = doctor(earlier.path)
     assert report_lines(report) == [
-        "index.hdf5: stale (2 episodes are without robomimic's keys); --repair mends it",
+        "index.hdf5: stale (robomimic's keys are missing in 2 of the files); --repair mends it",
         f"{earlier.path}: 3 of 3 episodes in order",
     ]
     untouched = episode_file(earlier, 2).read_bytes()
