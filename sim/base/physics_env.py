@@ -25,7 +25,7 @@ class PhysicsEnv(gymnasium.Env):
     physics: Physics
     action_range: ActionRange
     substeps: int  # of the physics in a control step
-    horizon: int  # control steps of an episode
+    horizon: float  # control steps of an episode; infinite where nothing ends it
     _steps: int
 
     @property

@@ -78,9 +78,9 @@ class GymEnv(gymnasium.Env):
         self._env = env
         registered = gymnasium.spec(env.spec.id).max_episode_steps
         if options.horizon is None:
-            self._horizon = registered or float("inf")
+            self.horizon = registered or float("inf")
         else:
-            self._horizon = whole_number(options.horizon, where, "horizon")
+            self.horizon = whole_number(options.horizon, where, "horizon")
         self._steps = 0
         self._access = _access(env, where)
         self._warnings = _warnings(env.unwrapped)
@@ -144,7 +144,7 @@ class GymEnv(gymnasium.Env):
         error = divergence(self._warnings)
         if error:
             info["error"] = error
-        truncated = bool(truncated or error) or self._steps >= self._horizon
+        truncated = bool(truncated or error) or self._steps >= self.horizon
         return self._observe(observation), float(reward), bool(terminated), truncated, info
 
     def get_state(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from sim.base.physics_env import PhysicsEnv
 from sim.engine.batch import BatchPhysics
 from sim.mujoco.arrays import TaskArrays
 from sim.vector.env import Moves, VectorEnv
+from sim.vector.kind import Kind
 
 
 class MujocoVectorEnv(VectorEnv):
@@ -33,7 +34,7 @@ class MujocoVectorEnv(VectorEnv):
         threads: int,
         fatal: Sequence[int] = DIVERGED,
     ) -> None:
-        super().__init__(template.interface, template.mujoco_state_size, n, threads)
+        super().__init__(Kind.of(template), n, threads)
         self._template, self._task, self._fatal = template, task, fatal
         model, own = template.model, template.physics.changes_model
         models = [copy.copy(model) if own else model for _ in range(n)]

@@ -103,7 +103,7 @@ class RobosuiteEnv(PhysicsEnv):
 
     def __init__(self, task: str, options: RobosuiteOptions) -> None:
         where = f"robosuite/{task}"
-        self._options = options
+        self.horizon = options.horizon
         config, self._env = _build(task, options, where)
         self.model, self.data = self._env.sim.model._model, self._env.sim.data._data
         self.physics = Physics(self.model, self.data)
@@ -157,7 +157,7 @@ class RobosuiteEnv(PhysicsEnv):
         info = {"success": success, "is_success": success, "reward_terms": terms}
         if error:
             info["error"] = error
-        truncated = self._env.timestep >= self._options.horizon or bool(error)
+        truncated = self._env.timestep >= self.horizon or bool(error)
         return self._observe(), float(reward), False, truncated, info
 
     def get_state(self) -> np.ndarray:

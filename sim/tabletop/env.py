@@ -56,6 +56,7 @@ class TabletopEnv(PhysicsEnv):
 
     def __init__(self, kinds: list[str], options: TabletopOptions) -> None:
         self.tabletop = Tabletop(kinds, options, n=1, seen=True)
+        self.horizon = options.horizon
         self.model, self.data = self.tabletop.model, self.tabletop.physics.data[0]
         self._cameras = Cameras(
             self.model, self.data, options.cameras, options.image_size, self.tabletop.where,
@@ -81,7 +82,7 @@ class TabletopEnv(PhysicsEnv):
         failures = self.tabletop.physics.failures([0])
         if failures:
             info["error"] = failures[0]
-        truncated = bool(self.tabletop.steps[0] >= self.tabletop.options.horizon) or bool(failures)
+        truncated = bool(self.tabletop.steps[0] >= self.horizon) or bool(failures)
         reward, thrown = float(outcome.reward[0]), bool(outcome.thrown[0])
         return self._observe(), reward, thrown, truncated, info
 

@@ -9,13 +9,14 @@ from robolearn.types import Observation
 from sim.tabletop.batch import Tabletop
 from sim.tabletop.env import TabletopEnv
 from sim.vector.env import Moves, VectorEnv
+from sim.vector.kind import Kind
 
 
 class TabletopVectorEnv(VectorEnv):
     """N episodes like those of ``template``, which has no cameras."""
 
     def __init__(self, template: TabletopEnv, n: int, threads: int) -> None:
-        super().__init__(template.interface, template.mujoco_state_size, n, threads)
+        super().__init__(Kind.of(template), n, threads)
         one = template.tabletop
         self.tabletop = Tabletop(one.kinds, one.options, n, seen=False)
         self._generators = [seeding.np_random()[0] for _ in range(n)]

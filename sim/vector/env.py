@@ -20,9 +20,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from robolearn.errors import DataError, SpecError, UserError
-from robolearn.types import Observation, Spec
+from robolearn.types import Observation
 from sim.base.options import choose, whole_number
 from sim.base.spaces import float_array, interface_spaces
+from sim.vector.kind import Kind
 
 
 class Moves(NamedTuple):
@@ -54,7 +55,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     ``info["success"]`` [N], ``info["is_success"]`` [N] and ``info["reward_terms"]`` (name -> [N])
     describe the step also where the episode ended with it. An environment that cannot go on, for
     instance because its simulation diverged, ends its episode as truncated with the reason in
-    ``info["error"]`` [N].
+    ``info["error"]`` [N]. ``horizon`` is the number of control steps after which an episode is
+    truncated, None where there is no such number.
 
     A batch belongs to the process that made it: threads do not survive a fork. One thread may use
     it at a time; others, also one that closes it, wait. Raises UserError where it is closed.
@@ -62,10 +64,10 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
 
-    def __init__(self, interface: Spec, mujoco_state_size: int, n: int, threads: int) -> None:
-        self.interface, self.num_envs = interface, n
-        self.mujoco_state_size = mujoco_state_size  # so many entries of a state: time, qpos, qvel
-        self.single_observation_space, self.single_action_space = interface_spaces(interface)
+    def __init__(self, kind: Kind, n: int, threads: int) -> None:
+        self.interface, self.num_envs, self.horizon = kind.interface, n, kind.horizon
+        self.mujoco_state_size = kind.mujoco_state_size  # entries of a state: time, qpos, qvel
+        self.single_observation_space, self.single_action_space = interface_spaces(self.interface)
         self.observation_space = batch_space(self.single_observation_space, n)
         self.action_space = batch_space(self.single_action_space, n)
         self._threads = threads

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from robolearn.errors import UserError
-from robolearn.types import Observation, Spec
+from robolearn.types import Observation
 from sim.vector.env import Moves, VectorEnv, WorkerError
+from sim.vector.kind import Kind
 from sim.vector.worker import ANY_NUMBER, Failure, Shared, pack, unpack
 
 WORK = "from sim.registry import make; from sim.vector.worker import main; main(make)"
@@ -39,7 +40,7 @@ class ProcessVectorEnv(VectorEnv):
     """N environments of any kind over worker processes; observations returned are copies."""
 
     def __init__(self, workers: Workers) -> None:
-        super().__init__(workers.interface, workers.mujoco_state_size, workers.n, len(workers.rows))
+        super().__init__(workers.kind, workers.n, len(workers.rows))
         self._workers = workers
         self._seeds: list[int | None] = [None] * workers.n
 
@@ -134,8 +135,8 @@ class Workers:
         try:
             for _ in self.rows:
                 self._start()
-            self.interface, self.mujoco_state_size = self._make(options)
-            self.shared = Shared(self._memory, self.interface, n)
+            self.kind = self._make(options)
+            self.shared = Shared(self._memory, self.kind.interface, n)
         except BaseException:
             self.close()
             raise
@@ -184,7 +185,7 @@ class Workers:
             )
         self._processes.append(process)
 
-    def _make(self, options: dict[str, Any]) -> tuple[Spec, int]:
+    def _make(self, options: dict[str, Any]) -> Kind:
         try:
             ForkingPickler.dumps(options)
         except Exception as error:

@@ -22,6 +22,7 @@ import numpy as np
 
 from robolearn.errors import UserError
 from robolearn.types import Environment, Observation, Spec
+from sim.vector.kind import Kind
 
 LOOK_MS = 1000  # how often a waiting worker looks whether the process that started it lives
 ALIGNMENT = 64  # bytes: where arrays begin
@@ -95,8 +96,8 @@ class Share:
         self._quick = False  # whether the environments have ``move`` and write into shared memory
         self._shared: Shared
 
-    def make(self, name: str, options: dict[str, Any], rows: range, n: int) -> tuple[Spec, int]:
-        """Make the environments; give their interface and the size of MuJoCo's part of a state."""
+    def make(self, name: str, options: dict[str, Any], rows: range, n: int) -> Kind:
+        """Make the environments; say what they have in common."""
         self.row = rows[0]
         first = self._make(name, **options)
         again = getattr(first, "twin", lambda: self._make(name, **options))
@@ -109,7 +110,7 @@ class Share:
             for row, env in self._envs.items():
                 env.show_in(self._shared.observations["state"][row])
             self._quick = True
-        return first.interface, first.mujoco_state_size
+        return Kind.of(first)
 
     def reset(self, seeds: dict[int, int | None]) -> None:
         """Begin episodes in some rows."""

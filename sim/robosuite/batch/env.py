@@ -22,6 +22,7 @@ from sim.robosuite.batch.observation import BatchReader
 from sim.robosuite.batch.tasks import task_of
 from sim.robosuite.env import RobosuiteEnv
 from sim.vector.env import Moves, VectorEnv
+from sim.vector.kind import Kind
 
 
 def why_not(template: RobosuiteEnv) -> str | None:
@@ -54,7 +55,7 @@ class RobosuiteVectorEnv(VectorEnv):
     """N episodes of one robosuite task; takes over ``template``."""
 
     def __init__(self, template: RobosuiteEnv, n: int, threads: int) -> None:
-        super().__init__(template.interface, template.mujoco_state_size, n, threads)
+        super().__init__(Kind.of(template), n, threads)
         self._template, self._robosuite = template, template._env
         arms, grippers, self._task, self._reader = _parts(template)
         lean, own = lean_model(self._robosuite), template.physics.changes_model

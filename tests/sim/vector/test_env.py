@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ TASKS = (
     "Lift", "PickPlaceCan", "NutAssemblySquare", "NutAssemblyRound", "Stack", "Door", "TwoArmLift",
     "PickPlace", "NutAssembly",
 )  # fmt: skip
+ARM = f"mujoco/{Path(__file__).parents[1] / 'models' / 'arm.xml'}"
 HORIZON = 5
 ROUNDING = 1e-14  # of rewards: robosuite's distances are BLAS, those of a batch numpy's loops
 # The free body of each task that is moved, and the reward terms that must show up on its way.
@@ -332,6 +334,28 @@ def test_any_environment_can_be_batched(name, recwarn):
     observations, rewards, *_ = batch.step(np.tile(action, (2, 1)))
     np.testing.assert_array_equal(observations["state"][1], expected[0]["state"])
     assert rewards[1] == expected[1]
+    batch.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "horizon"),
+    [
+        ("robosuite/Lift", {}, 500),
+        ("robosuite/ToolHang", {"horizon": 7}, 7),
+        ("dmc/cartpole-balance", {}, 1000),
+        ("dmc/cartpole-balance", {"horizon": np.int64(4)}, 4),
+        ("dmc/lqr-lqr_2_1", {}, None),  # ends when it is solved, whenever that is
+        (ARM, {"task": {"horizon": 3}}, 3),
+        ("gym/Pendulum-v1", {}, 200),
+        ("gym/Pendulum-v1", {"horizon": 9}, 9),
+        ("tabletop/cube", {}, 50),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*in processes")
+def test_a_batch_says_how_long_its_episodes_are(name, options, horizon):
+    batch = sim.make_vec(name, 2, threads=1, **options)
+    assert batch.horizon == horizon
+    assert horizon is None or type(batch.horizon) is int
     batch.close()
 
 

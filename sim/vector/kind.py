@@ -1,0 +1,26 @@
+"""What the environments of a batch have in common; worker processes send it to their batch."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from robolearn.types import Environment, Spec
+
+
+class Kind(NamedTuple):
+    """What one environment says of all."""
+
+    interface: Spec
+    mujoco_state_size: int  # so many leading entries of a state are time, qpos and qvel
+    horizon: int | None  # control steps after which an episode is truncated; None if unknown
+
+    @classmethod
+    def of(cls, env: Environment) -> Kind:
+        """Ask one of them."""
+        horizon = getattr(env, "horizon", math.inf)
+        return cls(
+            env.interface,
+            env.mujoco_state_size,
+            int(horizon) if math.isfinite(horizon) else None,
+        )
