@@ -6,14 +6,25 @@ import os
 import warnings
 from typing import Any
 
+from gymnasium.vector import AutoresetMode
+
 from robolearn.types import Environment
-from sim.base.options import whole_number
+from sim.base.options import choose, whole_number
 from sim.registry import make
 from sim.vector.env import VectorEnv
 
 
-def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> VectorEnv:
+def make_vec(
+    name: str,
+    n: int,
+    threads: int | None = None,
+    autoreset_mode: AutoresetMode | str = "same_step",
+    **options: Any,
+) -> VectorEnv:
     """Make n environments called ``name`` that step together; options as for ``make``.
+
+    ``autoreset_mode``, gymnasium's or its name, says what follows the end of an episode (see
+    ``sim.vector.env``): "same_step", "next_step" or "disabled".
 
     ``threads`` run them, one per processor by default. robosuite's common tasks, dm_control's that
     have formulas (``sim.dmc.arrays``), tasks on one's own models and tabletops are evaluated as
@@ -23,7 +34,20 @@ def make_vec(name: str, n: int, threads: int | None = None, **options: Any) -> V
     """
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     n, threads = whole_number(n, name, "n"), whole_number(threads, name, "threads")
-    threads = min(threads, n)
+    mode = _autoreset_mode(autoreset_mode, name)
+    batch = _make_batch(name, n, min(threads, n), options)
+    batch.autoreset_mode = mode
+    return batch
+
+
+def _autoreset_mode(mode: AutoresetMode | str, name: str) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    modes = {one.name.lower(): one for one in AutoresetMode}
+    return modes[choose(mode, modes, name, "autoreset_mode")]
+
+
+def _make_batch(name: str, n: int, threads: int, options: dict[str, Any]) -> VectorEnv:
     if not options.get("cameras") and _may_be_arrays(name):
         batch = _make_arrays(make(name, **options), name, n, threads)
         if batch is not None:
@@ -62,5 +86,5 @@ def _make_arrays(template: Environment, name: str, n: int, threads: int) -> Vect
     if reason is None:
         return RobosuiteVectorEnv(template, n, threads)
     template.close()
-    warnings.warn(f"{name}: in processes, since arrays do not cover {reason}", stacklevel=3)
+    warnings.warn(f"{name}: in processes, since arrays do not cover {reason}", stacklevel=4)
     return None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import PositiveInt
 
-from robolearn.errors import DataError
+from robolearn.errors import DataError, UserError
 from robolearn.settings import Settings
 from robolearn.types import Learner, Observation, Spec, VectorEnvironment
 
@@ -103,8 +103,10 @@ def online(
     every ``checkpoint_updates`` of them and after the last. There the environments are given new
     seeds, which follow from ``seed`` and the number of updates, so that a learner restored with its
     ``progress`` goes on exactly as if never interrupted. Raises DataError for an observation or
-    reward that is not finite, UserError for environments whose state cannot be read.
+    reward that is not finite, UserError for environments whose state cannot be read or that do not
+    begin anew within the step that ends an episode.
     """
+    _require_same_step(env)
     total = config.updates(env.num_envs)
     tally = _tally(env, progress)
     observation = _begin(env, seed, progress)
@@ -188,6 +190,16 @@ def _require_finite(arrays: Mapping[str, np.ndarray], interface: Spec, step: int
                 f"{interface.environment}: {name} is not finite in environment "
                 f"{int(rows.argmax())} at its step {step}"
             )
+
+
+def _require_same_step(env: VectorEnvironment) -> None:
+    """Refuse a gymnasium batch with another autoreset: its rows would be taken for transitions."""
+    mode = getattr(env, "metadata", {}).get("autoreset_mode")
+    if mode is not None and mode.name != "SAME_STEP":
+        raise UserError(
+            f"{env.interface.environment}: learning on rollouts needs a batch with "
+            f"autoreset_mode='same_step', not '{mode.name.lower()}'"
+        )
 
 
 def _begin(env: VectorEnvironment, seed: int, progress: Progress | None) -> Observation:

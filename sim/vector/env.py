@@ -1,8 +1,12 @@
 """What all batches of environments share; ``sim.make_vec`` makes them.
 
-Every batch is a ``gymnasium.vector.VectorEnv`` with SAME_STEP autoreset: an environment whose
-episode ends is reset within the same ``step``, which returns the first observation of the next
-episode; ``info["final_obs"]`` and ``info["final_info"]`` hold the last of the ended one.
+Every batch is a ``gymnasium.vector.VectorEnv``. What follows the end of an episode is its
+``autoreset_mode``, one of gymnasium's:
+
+- SAME_STEP: the same ``step`` resets it and gives the first observation of the next episode;
+  ``info["final_obs"]`` and ``info["final_info"]`` hold the last of the ended one.
+- NEXT_STEP: the next ``step`` resets it instead of applying its action, with reward 0.
+- DISABLED: it stays where it ended until ``reset(options={"reset_mask": mask})``.
 """
 
 from __future__ import annotations
@@ -27,10 +31,11 @@ from sim.vector.kind import Kind
 
 
 class Moves(NamedTuple):
-    """What one step of a batch of N environments gave, before any of them is reset.
+    """What one step of a batch of N environments gave, before any that has ended is reset.
 
-    Only the rows that were moved count. The arrays go to whoever called ``step``: nothing may write
-    into them later, and ``reward`` may be none of the terms.
+    Observations are those of all; of the rest only the rows that were moved count. The arrays go to
+    whoever called ``step``: nothing may write into them later, and ``reward`` may be none of the
+    terms.
     """
 
     observations: Observation  # name -> [N, ...]
@@ -62,7 +67,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     it at a time; others, also one that closes it, wait. Raises UserError where it is closed.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+    metadata = {"render_modes": []}
 
     def __init__(self, kind: Kind, n: int, threads: int) -> None:
         self.interface, self.num_envs, self.horizon = kind.interface, n, kind.horizon
@@ -74,6 +79,18 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sim")
         self._process, self._lock = os.getpid(), threading.RLock()
         self._begun = np.zeros(n, bool)  # whether an environment has ever been reset
+        self._ended = np.zeros(n, bool)  # whether its episode has ended, and none begun since
+        self.autoreset_mode = AutoresetMode.SAME_STEP
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What follows the end of an episode; ``metadata`` says the same."""
+        return self._autoreset_mode
+
+    @autoreset_mode.setter
+    def autoreset_mode(self, mode: AutoresetMode) -> None:
+        self._autoreset_mode = mode
+        self.metadata = self.metadata | {"autoreset_mode": mode}
 
     def reset(
         self,
@@ -100,7 +117,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
                 self._set_states(options["state"], rows)
             else:
                 self._reset_rows(rows)
-            self._begun[rows] = True
+            self._begun[rows], self._ended[rows] = True, False
             return self._observe(), {}
 
     def step(
@@ -109,25 +126,30 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """Apply actions float32 [N, A] for one control period, each in its environment.
 
         Where ``active`` [N] bool is False an environment stays exactly as it is: its action is not
-        looked at, its reward is 0, its episode does not end. Without ``autoreset`` an environment
-        whose episode ends stays there, until ``reset``. Raises SpecError or DataError, before
-        anything moves, for actions of another shape or that are not finite, and UserError for an
-        environment that has never been reset.
+        looked at, its reward is 0, its episode does not end. Without ``autoreset`` this step resets
+        nothing, whatever the mode: an environment whose episode ends stays there. Raises SpecError
+        or DataError, before anything moves, for actions of another shape or that are not finite,
+        and UserError for an environment that has never been reset or, where autoreset is disabled,
+        has ended.
         """
         rows = self._rows(active, "active")
-        actions = self._checked(actions, rows)
         with self._in_use():
             self._require_begun(rows)
+            due, rows = self._due(rows, autoreset)
+            actions = self._checked(actions, rows)
+            if due:
+                self._begin_anew(due)
             moves = self._only(rows, self._move(actions, rows))
             truncated = moves.truncated
             if moves.errors:
                 truncated[list(moves.errors)] = True
             ended = np.flatnonzero(moves.terminated | truncated).tolist()
             info = self._info(moves, rows)
+            self._ended[ended] = True
             observations = moves.observations
-            if ended and autoreset:
+            if ended and autoreset and self.autoreset_mode == AutoresetMode.SAME_STEP:
                 info |= self._final(moves, ended)
-                self._reset_rows(ended)
+                self._begin_anew(ended)
                 observations = self._observe()
             return observations, moves.reward, moves.terminated, truncated, info
 
@@ -140,7 +162,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """Restore what ``get_state`` gave, bit for bit; return the observations there."""
         with self._in_use():
             self._set_states(states, range(self.num_envs))
-            self._begun[:] = True
+            self._begun[:], self._ended[:] = True, False
             return self._observe()
 
     def close(self, **kwargs: Any) -> None:
@@ -212,6 +234,23 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         if not self._begun.all() and not self._begun[rows].all():
             where = self.interface.environment
             raise UserError(f"{where}: reset the batch before its first step")
+
+    def _due(self, rows: list[int], autoreset: bool) -> tuple[list[int], list[int]]:
+        """Give those of sorted rows that a step resets instead of moving, and those it moves."""
+        if self.autoreset_mode == AutoresetMode.SAME_STEP or not self._ended[rows].any():
+            return [], rows
+        ended = np.flatnonzero(self._ended & self._mask(rows)).tolist()
+        if self.autoreset_mode == AutoresetMode.DISABLED:
+            raise UserError(
+                f"{self.interface.environment}: {len(ended)} of {self.num_envs} environments have "
+                f"ended, the first is {ended[0]}; before the next step, reset them by "
+                'options={"reset_mask": mask}, or leave them out of active'
+            )
+        return (ended, [i for i in rows if not self._ended[i]]) if autoreset else ([], rows)
+
+    def _begin_anew(self, rows: list[int]) -> None:
+        self._reset_rows(rows)
+        self._ended[rows] = False
 
     def _rows(self, mask: np.ndarray | None, name: str) -> list[int]:
         """Give the indices of the environments that a mask [N] bool lets through; all for None."""

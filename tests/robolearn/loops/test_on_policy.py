@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import DataError, UserError
 from robolearn.loops.on_policy import OnlineConfig, Progress, Tally, collect, online
+from robolearn.skills.env import SkillEnv
 from robolearn.types import ArraySpec, Spec, VectorEnvironment
 
 FALL = 2.0  # an episode terminates beyond this
@@ -22,7 +24,9 @@ class Reaching:
     """
 
     def __init__(self, n: int = 3, horizon: int = 10) -> None:
-        self.interface = Spec("test/Reaching", {"state": ArraySpec((1,))}, ArraySpec((1,)), 0.1)
+        self.interface = Spec(
+            "test/Reaching", {"state": ArraySpec((1,), names=("x",))}, ArraySpec((1,)), 0.1
+        )
         self.num_envs, self.horizon = n, horizon
         self.generators = [np.random.default_rng(i) for i in range(n)]
         self.x, self.steps = np.zeros(n), np.zeros(n)
@@ -121,6 +125,16 @@ def test_returns_are_those_of_whole_episodes():
     assert count.read() == pytest.approx(means)
     assert count.read() == {}
     assert count.returns.tolist() == [0, 9] and count.lengths.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_a_batch_that_begins_episodes_in_another_way_is_refused(mode):
+    env = Reaching()
+    env.metadata = {"autoreset_mode": mode}
+    for wrong in (env, SkillEnv(env, 2, lambda n, generator: torch.zeros(n, 2))):
+        with pytest.raises(UserError, match=f"'same_step', not '{mode.name.lower()}'"):
+            online(PPO(wrong.interface, PPOConfig(), 0), wrong, OnlineConfig(steps=30), 0)
+    assert not env.sent
 
 
 def test_simulations_that_diverged_are_counted():
