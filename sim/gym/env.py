@@ -27,6 +27,7 @@ from sim.rendering.cameras import Cameras
 
 CLASSIC_CONTROL = "gymnasium.envs.classic_control."
 UNKNOWN_PERIOD_S = 0.0
+OURS = "robolearn/"  # what IDs of the other adapters begin with
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def make(name: str, options: Mapping[str, Any]) -> "GymEnv":
 
 
 def names() -> list[str]:
-    """List the IDs that are registered with gymnasium."""
-    return sorted(gymnasium.registry)
+    """List the IDs that others have registered with gymnasium."""
+    return sorted(name for name in gymnasium.registry if not name.startswith(OURS))
 
 
 class GymEnv(gymnasium.Env):

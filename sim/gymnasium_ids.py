@@ -1,0 +1,107 @@
+"""Our environments under ids for gymnasium: ``gymnasium.make("robolearn/robosuite-Lift-v0")``.
+
+Such an id has one slash and no "+", hence ``robolearn/ADAPTER-TASK-v0``, and "-" between the
+objects of a tabletop; ``robolearn/mujoco-v0`` takes the model as ``path=``. Our options are keyword
+arguments. ``gymnasium.make_vec`` gives a batch of ``sim.make_vec``, which takes ``threads=`` and
+``autoreset_mode=`` too, unless it is told another ``vectorization_mode``.
+
+The names are written down, since listing them would import every simulator; a test compares them
+with ``sim.available``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+
+from robolearn.errors import UserError
+from sim.batches import make_vec
+from sim.registry import make
+
+NAMES = {
+    "robosuite": """
+        Door Lift NutAssembly NutAssemblyRound NutAssemblySingle NutAssemblySquare PickPlace
+        PickPlaceBread PickPlaceCan PickPlaceCereal PickPlaceMilk PickPlaceSingle Stack ToolHang
+        TwoArmHandover TwoArmLift TwoArmPegInHole TwoArmTransport Wipe
+    """,
+    "dmc": """
+        acrobot-swingup acrobot-swingup_sparse
+        ball_in_cup-catch
+        cartpole-balance cartpole-balance_sparse cartpole-swingup cartpole-swingup_sparse
+        cartpole-three_poles cartpole-two_poles
+        cheetah-run
+        dog-fetch dog-run dog-stand dog-trot dog-walk
+        finger-spin finger-turn_easy finger-turn_hard
+        fish-swim fish-upright
+        hopper-hop hopper-stand
+        humanoid-run humanoid-run_pure_state humanoid-stand humanoid-walk
+        humanoid_CMU-run humanoid_CMU-stand humanoid_CMU-walk
+        lqr-lqr_2_1 lqr-lqr_6_2
+        manipulator-bring_ball manipulator-bring_peg manipulator-insert_ball manipulator-insert_peg
+        pendulum-swingup
+        point_mass-easy point_mass-hard
+        quadruped-escape quadruped-fetch quadruped-run quadruped-walk
+        reacher-easy reacher-hard
+        stacker-stack_2 stacker-stack_4
+        swimmer-swimmer15 swimmer-swimmer6
+        walker-run walker-stand walker-walk
+    """,
+    "tabletop": """
+        cube cylinder mug
+        cube+cube cube+cylinder cube+mug cylinder+cylinder cylinder+mug mug+mug
+        cube+cube+cube cube+cube+cylinder cube+cube+mug cube+cylinder+cylinder cube+cylinder+mug
+        cube+mug+mug cylinder+cylinder+cylinder cylinder+cylinder+mug cylinder+mug+mug mug+mug+mug
+    """,
+}
+MODEL_ID = "robolearn/mujoco-v0"
+
+
+def register_ids() -> None:
+    """Tell gymnasium all ids, once."""
+    _register(MODEL_ID, "model", {})
+    for adapter, names in NAMES.items():
+        for name in names.split():
+            environment = f"{adapter}/{name}"
+            _register(gymnasium_id(environment), "one", {"environment": environment})
+
+
+def gymnasium_id(environment: str) -> str:
+    """Give the id of the environment that we call ADAPTER/TASK."""
+    return f"robolearn/{environment.replace('/', '-').replace('+', '-')}-v0"
+
+
+def make_one(environment: str, **options: Any) -> gymnasium.Env:
+    """Make an environment, for ``gymnasium.make``."""
+    return make(environment, **options)
+
+
+def vec_one(environment: str, num_envs: int, **options: Any) -> gymnasium.vector.VectorEnv:
+    """Make a batch, for ``gymnasium.make_vec``."""
+    return make_vec(environment, num_envs, **options)
+
+
+def make_model(path: str | None = None, **options: Any) -> gymnasium.Env:
+    """Make an environment of the MuJoCo model at ``path``."""
+    return make(_of_model(path), **options)
+
+
+def vec_model(num_envs: int, path: str | None = None, **options: Any) -> gymnasium.vector.VectorEnv:
+    """Make a batch of the MuJoCo model at ``path``."""
+    return make_vec(_of_model(path), num_envs, **options)
+
+
+def _of_model(path: str | None) -> str:
+    if path is None:
+        raise UserError(f"{MODEL_ID}: say which model, path='model.xml'")
+    return f"mujoco/{path}"
+
+
+def _register(name: str, what: str, kwargs: dict[str, Any]) -> None:
+    if name not in gymnasium.registry:
+        gymnasium.register(
+            name,
+            entry_point=f"{__name__}:make_{what}",
+            vector_entry_point=f"{__name__}:vec_{what}",
+            kwargs=kwargs,
+        )
