@@ -91,6 +91,10 @@ def vec_model(num_envs: int, path: str | None = None, **options: Any) -> gymnasi
     return make_vec(_of_model(path), num_envs, **options)
 
 
+# By this gymnasium knows that it may turn images into windows ("human") or lists of them.
+make_one.metadata = make_model.metadata = {"render_modes": ["rgb_array"]}
+
+
 def _of_model(path: str | None) -> str:
     if path is None:
         raise UserError(f"{MODEL_ID}: say which model, path='model.xml'")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     it at a time; others, also one that closes it, wait. Raises UserError where it is closed.
     """
 
-    metadata = {"render_modes": []}
+    metadata = {"render_modes": ["rgb_array"]}
 
     def __init__(self, kind: Kind, n: int, threads: int) -> None:
         self.interface, self.num_envs, self.horizon = kind.interface, n, kind.horizon
@@ -81,6 +82,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self._begun = np.zeros(n, bool)  # whether an environment has ever been reset
         self._ended = np.zeros(n, bool)  # whether its episode has ended, and none begun since
         self.autoreset_mode = AutoresetMode.SAME_STEP
+        self.render_mode = kind.render_mode
+        if kind.render_fps is not None:
+            self.metadata = self.metadata | {"render_fps": kind.render_fps}
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
@@ -134,7 +138,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """
         rows = self._rows(active, "active")
         with self._in_use():
-            self._require_begun(rows)
+            self._require_begun(rows, "its first step")
             due, rows = self._due(rows, autoreset)
             actions = self._checked(actions, rows)
             if due:
@@ -152,6 +156,21 @@ class VectorEnv(gymnasium.vector.VectorEnv):
                 self._begin_anew(ended)
                 observations = self._observe()
             return observations, moves.reward, moves.terminated, truncated, info
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Draw the present states for people: N images uint8 [H, W, 3].
+
+        Gives None, with a warning, where the batch was made without ``render_mode``. Raises
+        UserError for an environment that has never been reset and where no GL library works.
+        """
+        if self.render_mode is None:
+            where = self.interface.environment
+            hint = 'make_vec(..., render_mode="rgb_array")'
+            warnings.warn(f"{where}: nothing is rendered without {hint}", stacklevel=2)
+            return None
+        with self._in_use():
+            self._require_begun(list(range(self.num_envs)), "it is rendered")
+            return tuple(self._render())
 
     def get_state(self) -> np.ndarray:
         """Give the states float64 [N, S], the same as the single environment's."""
@@ -195,6 +214,10 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def _observe(self) -> Observation:
         raise NotImplementedError
 
+    def _render(self) -> list[np.ndarray]:
+        """Draw all environments of a batch that was made with ``render_mode``."""
+        raise NotImplementedError
+
     def _get_state(self, i: int) -> np.ndarray:
         raise NotImplementedError
 
@@ -230,10 +253,10 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             for i in rows
         }
 
-    def _require_begun(self, rows: list[int]) -> None:
+    def _require_begun(self, rows: list[int], what: str) -> None:
         if not self._begun.all() and not self._begun[rows].all():
             where = self.interface.environment
-            raise UserError(f"{where}: reset the batch before its first step")
+            raise UserError(f"{where}: reset the batch before {what}")
 
     def _due(self, rows: list[int], autoreset: bool) -> tuple[list[int], list[int]]:
         """Give those of sorted rows that a step resets instead of moving, and those it moves."""

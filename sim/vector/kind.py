@@ -14,6 +14,8 @@ class Kind(NamedTuple):
     interface: Spec
     mujoco_state_size: int  # so many leading entries of a state are time, qpos and qvel
     horizon: int | None  # control steps after which an episode is truncated; None if unknown
+    render_mode: str | None
+    render_fps: float | None  # images a second for a film as fast as life; None if unknown
 
     @classmethod
     def of(cls, env: Environment) -> Kind:
@@ -23,4 +25,6 @@ class Kind(NamedTuple):
             env.interface,
             env.mujoco_state_size,
             int(horizon) if math.isfinite(horizon) else None,
+            env.render_mode,
+            env.metadata.get("render_fps"),
         )

@@ -91,12 +91,18 @@ class ProcessVectorEnv(VectorEnv):
     def _observe(self) -> Observation:
         return {name: value.copy() for name, value in self._workers.shared.observations.items()}
 
+    def _render(self) -> list[np.ndarray]:
+        return self._of_all("render")
+
     def _get_rows(self) -> list[np.ndarray]:
-        answers = self._ask("get_state", [()] * self._threads)
-        return [state for answer in answers for state in answer]
+        return self._of_all("get_state")
 
     def _set_rows(self, states: np.ndarray, rows: Iterable[int]) -> None:
         self._ask("set_state", [({i: states[i] for i in own},) for own in self._split(rows)])
+
+    def _of_all(self, command: str) -> list[Any]:
+        """Ask for something of every row."""
+        return [own for answer in self._ask(command, [()] * self._threads) for own in answer]
 
     def _split(self, rows: Iterable[int]) -> list[list[int]]:
         """Give every worker's part of sorted rows."""

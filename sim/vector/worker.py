@@ -169,6 +169,14 @@ class Share:
             states.append(env.get_state())
         return states
 
+    def render(self) -> list[np.ndarray]:
+        """Draw all rows for people, uint8 [H, W, 3]."""
+        images = []
+        for row, env in self._envs.items():
+            self.row = row
+            images.append(env.render())
+        return images
+
     def set_state(self, states: dict[int, np.ndarray]) -> None:
         """Restore some rows."""
         for self.row, state in states.items():

@@ -14,8 +14,10 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 import sim
 from robolearn.errors import UserError
 from sim.gymnasium_ids import MODEL_ID, NAMES, gymnasium_id, register_ids
+from sim.rendering.gl import backend_name
 from sim.vector.env import VectorEnv
 
+needs_gl = pytest.mark.skipif(backend_name() is None, reason="no GL library works here")
 ARM = str(Path(__file__).parent / "models" / "arm.xml")
 TASK = {"observation": ["joint_pos:hinge"], "horizon": 3, "control_hz": 20}
 # id -> options, and the name and options for ``sim.make``
@@ -134,6 +136,20 @@ print(env.step(env.action_space.sample())[3], "robosuite" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("True False\n", "")
+
+
+@needs_gl
+def test_gymnasium_collects_images():
+    env = gymnasium.make(
+        "robolearn/tabletop-cube-v0", render_mode="rgb_array_list", render_size=(40, 50)
+    )
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(env.action_space.sample())
+    images = env.render()
+    assert [image.shape for image in images] == [(40, 50, 3)] * 3
+    assert (images[0] != images[2]).any()
+    env.close()
 
 
 def test_misspelt_ids_and_options_are_told_the_nearest():

@@ -1,0 +1,61 @@
+"""Images of batches for people: one of each environment, as it would draw itself."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import sim
+from robolearn.errors import UserError
+from sim.rendering.gl import backend_name
+from sim.vector.processes import ProcessVectorEnv
+
+needs_gl = pytest.mark.skipif(backend_name() is None, reason="no GL library works here")
+ARM = f"mujoco/{Path(__file__).parents[1] / 'models' / 'arm.xml'}"
+SMALL = {"render_mode": "rgb_array", "render_size": (40, 50)}
+
+
+@needs_gl
+@pytest.mark.parametrize("name", ["robosuite/Lift", "dmc/pendulum-swingup", ARM, "tabletop/cube"])
+def test_a_batch_draws_what_single_environments_do(name):
+    batch, single = sim.make_vec(name, 3, threads=2, **SMALL), sim.make(name, **SMALL)
+    assert isinstance(batch, ProcessVectorEnv)
+    assert batch.render_mode == "rgb_array" in batch.metadata["render_modes"]
+    assert batch.metadata["render_fps"] == round(1 / batch.interface.period_s)
+    batch.reset(seed=0)
+    single.reset(seed=1)
+    actions = np.full(batch.action_space.shape, 0.5, np.float32)
+    begun = batch.render()
+    batch.step(actions)
+    single.step(actions[1])
+    images = batch.render()
+    assert isinstance(images, tuple) and len(images) == 3
+    assert all(image.shape == (40, 50, 3) and image.dtype == np.uint8 for image in images)
+    np.testing.assert_array_equal(images[1], single.render())
+    assert (images[1] != begun[1]).any()
+    batch.close()
+    single.close()
+
+
+@needs_gl
+def test_gymnasium_makes_batches_that_draw():
+    envs = gymnasium.make_vec("robolearn/tabletop-cube-v0", num_envs=2, threads=1, **SMALL)
+    with pytest.raises(UserError, match="tabletop/cube: reset the batch before it is rendered"):
+        envs.render()
+    envs.reset(seed=0)
+    assert [image.shape for image in envs.render()] == [(40, 50, 3)] * 2
+    envs.close()
+
+
+def test_a_batch_without_a_render_mode_draws_nothing_and_says_so():
+    batch = sim.make_vec("tabletop/cube", 2)
+    batch.reset(seed=0)
+    with pytest.warns(UserWarning, match=r"nothing is rendered without make_vec\(..., render_mode"):
+        assert batch.render() is None
+    batch.close()
+
+
+def test_another_render_mode_is_refused():
+    with pytest.raises(UserError, match="tabletop/cube: unknown render_mode 'human'.*rgb_array"):
+        sim.make_vec("tabletop/cube", 2, threads=1, render_mode="human")
