@@ -235,6 +235,8 @@ class VectorEnvironment(Protocol):
 
     interface: Spec
     num_envs: int
+    horizon: int | None
+    """Control steps after which an episode is truncated; None: never, or nobody knows."""
 
     def reset(
         self, *, seed: Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -16,6 +16,7 @@ class Together:
 
     def __init__(self, envs):
         self.envs, self.interface, self.num_envs = envs, envs[0].interface, len(envs)
+        self.horizon = None
         self.latest, self.moved, self.closed = [None] * len(envs), 0, False
         if hasattr(envs[0], "mujoco_state_size"):
             self.mujoco_state_size = envs[0].mujoco_state_size

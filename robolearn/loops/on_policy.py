@@ -34,6 +34,11 @@ class OnlineConfig(Settings):
     """Control steps to learn from, of all environments together."""
     horizon: PositiveInt = 128
     """Control steps of each environment between two updates."""
+    spread: bool = True
+    """Whether the first episodes are cut, each after another share of its length, so that from then
+    on the episodes end at different times. Else environments whose episodes last equally long stay
+    in step, and a rollout shorter than those shows all of them at the same age. Rollouts of whole
+    episodes show every age anyhow: there nothing is cut."""
     checkpoint_updates: PositiveInt = 20
     """Updates between two points from which a stopped training can go on."""
 
@@ -50,6 +55,34 @@ class Progress:
     states: list[list[float]]  # [N, S], of the environments
     returns: list[float]  # [N], of the episodes under way
     lengths: list[int]  # [N]
+    cuts: list[int] | None = None  # [N], steps until an episode is cut, 0: never; None: all 0
+
+
+class Cuts:
+    """Steps until each environment's first episode is cut: given up as if its time were over.
+
+    For the same end, massively parallel PPO begins with episodes that are already partly over
+    (rsl_rl's ``init_at_random_ep_len``); this needs no access to an environment's clock.
+    """
+
+    def __init__(self, left: np.ndarray):
+        self.left = left  # [N] int, 0: never
+
+    def count(self, ended: np.ndarray) -> np.ndarray:
+        """Count a step, after which some episodes ended, bool [N]; say which are cut now, bool [N].
+
+        An episode that ended by itself is not cut, nor is the one after it.
+        """
+        due = (self.left == 1) & ~ended
+        self.left = np.where(ended, 0, np.maximum(self.left - 1, 0))
+        return due
+
+
+def spread_cuts(n: int, horizon: int | None) -> Cuts:
+    """Spread the ends of n first episodes evenly over (0, ``horizon``]; None: no cuts."""
+    if horizon is None:
+        return Cuts(np.zeros(n, int))
+    return Cuts(-(-np.arange(1, n + 1) * horizon // n))
 
 
 class Tally:
@@ -72,6 +105,10 @@ class Tally:
         self.returns, self.lengths = self.returns + rewards, self.lengths + 1
         self._ended += zip(self.returns[ended], self.lengths[ended], success[ended], strict=True)
         self.returns, self.lengths = self.returns * ~ended, self.lengths * ~ended
+
+    def forget(self, cut: np.ndarray) -> None:
+        """Leave out episodes that were cut, bool [N]."""
+        self.returns, self.lengths = self.returns * ~cut, self.lengths * ~cut
 
     def read(self) -> dict[str, float]:
         """Give ``return``, ``length`` and ``success`` (in the last step), means over the ended
@@ -108,19 +145,22 @@ def online(
     """
     _require_same_step(env)
     total = config.updates(env.num_envs)
-    tally = _tally(env, progress)
+    tally, cuts = _tally(env, progress), _cuts(env, config, progress)
     observation = _begin(env, seed, progress)
     env.get_state()  # an environment that cannot give its state says so now, not after 20 updates
     for update in range(progress.updates if progress else 0, total):
         first_step = update * config.horizon
-        rollout, observation = collect(env, learner, observation, config.horizon, tally, first_step)
+        rollout, observation = collect(
+            env, learner, observation, config.horizon, tally, first_step, cuts
+        )
         info = learner.update(_on_device(rollout, learner.device) | {"progress": update / total})
         if on_update is not None:
             on_update(update + 1, tally.read() | info)
         if (update + 1) % config.checkpoint_updates == 0 or update + 1 == total:
             progress = Progress(
-                update + 1, env.get_state().tolist(), tally.returns.tolist(), tally.lengths.tolist()
-            )
+                update + 1, env.get_state().tolist(), tally.returns.tolist(),
+                tally.lengths.tolist(), cuts.left.tolist(),
+            )  # fmt: skip
             observation = _begin(env, seed, progress)
             if on_checkpoint is not None:
                 on_checkpoint(progress)
@@ -133,14 +173,16 @@ def collect(
     horizon: int,
     tally: Tally,
     first_step: int = 0,
+    cuts: Cuts | None = None,
 ) -> tuple[Rollout, Observation]:
     """Act for T = ``horizon`` steps; give what happened, arrays [T, N, ...], and where it stopped.
 
     Keys: "observations" and "next_observations" (name -> array), "actions" as they were drawn,
     "rewards", "reward_terms" (name -> array), "terminated", "ended". Environments get the actions
-    clipped to [-1, 1].
+    clipped to [-1, 1]. An episode that is cut has ended without having terminated, as if truncated,
+    and does not count in the tally.
     """
-    steps = []
+    steps, cuts = [], cuts or spread_cuts(env.num_envs, None)
     for t in range(horizon):
         actions = learner.sample(observation)
         following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
@@ -150,6 +192,10 @@ def collect(
         _require_finite({"reward": rewards, **reached}, env.interface, first_step + t)
         failed = sum(reason is not None for reason in info.get("error", ()))
         tally.add(rewards, ended, info["success"], failed)
+        cut = cuts.count(ended)
+        if cut.any():
+            following = _cut(env, cut)
+            tally.forget(cut)
         steps.append(
             {
                 "observations": observation,
@@ -158,11 +204,17 @@ def collect(
                 "rewards": rewards.astype(np.float32),
                 "reward_terms": _terms(info),
                 "terminated": terminated,
-                "ended": ended,
+                "ended": ended | cut,
             }
         )
         observation = following
     return _stack(steps), observation
+
+
+def _cut(env: VectorEnvironment, rows: np.ndarray) -> Observation:
+    """Begin other episodes in some rows, bool [N]; give the observations of all."""
+    observation, _ = env.reset(options={"reset_mask": rows})
+    return {name: array.copy() for name, array in observation.items()}
 
 
 def _reached(following: Observation, ended: np.ndarray, info: Mapping[str, Any]) -> Observation:
@@ -208,6 +260,15 @@ def _begin(env: VectorEnvironment, seed: int, progress: Progress | None) -> Obse
     seeds = np.random.SeedSequence([seed, updates]).generate_state(env.num_envs).tolist()
     options = {"state": np.array(progress.states)} if progress else None
     return env.reset(seed=seeds, options=options)[0]
+
+
+def _cuts(env: VectorEnvironment, config: OnlineConfig, progress: Progress | None) -> Cuts:
+    """Give the cuts that are left where progress says, else those that a training begins with."""
+    if progress is not None and progress.cuts is not None:
+        return Cuts(np.array(progress.cuts))
+    whole = env.horizon is not None and config.horizon % env.horizon == 0  # episodes in a rollout
+    spread = config.spread and not whole and progress is None
+    return spread_cuts(env.num_envs, env.horizon if spread else None)
 
 
 def _tally(env: VectorEnvironment, progress: Progress | None) -> Tally:

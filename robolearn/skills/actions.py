@@ -42,6 +42,7 @@ class SkillActions:
         self._env, self._skills, self._name, self._hold = env, skills, name, hold
         self.interface = with_skill_actions(env.interface, skills.size, hold)
         self.num_envs = env.num_envs
+        self.horizon = None if env.horizon is None else -(-env.horizon // hold)  # choices
         self._observation: Observation = {}
 
     def reset(

@@ -26,7 +26,7 @@ class SkillEnv:
         """Wrap ``env``, which is closed with this; ``draw`` gives skills z of Z = ``size``."""
         self._env, self._draw, self._size = env, draw, size
         self.interface = with_skill(env.interface, size)
-        self.num_envs = env.num_envs
+        self.num_envs, self.horizon = env.num_envs, env.horizon
         self.metadata = getattr(env, "metadata", {})  # of gymnasium's: what autoreset it has
         self._generators = [torch.Generator() for _ in range(env.num_envs)]
         self.skills = np.zeros((env.num_envs, size), np.float32)  # [N, Z]

@@ -236,7 +236,7 @@ class Points:
         self.interface = Spec(
             "test/Points", {"state": ArraySpec((2,), names=names)}, ArraySpec((2,)), 0.1
         )
-        self.num_envs, self.rng = n, np.random.default_rng(0)
+        self.num_envs, self.horizon, self.rng = n, None, np.random.default_rng(0)
         self.points, self.steps = np.zeros((n, 2)), np.zeros(n)
 
     def reset(self, *, seed=None, options=None):

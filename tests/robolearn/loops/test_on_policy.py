@@ -33,11 +33,12 @@ class Reaching:
         self.sent: list[np.ndarray] = []
 
     def reset(self, *, seed=None, options=None):
+        options = options or {}
         if seed is not None:
             self.generators = [np.random.default_rng(s) for s in seed]
-        for i in range(self.num_envs):
+        for i in np.flatnonzero(options.get("reset_mask", np.ones(self.num_envs, bool))):
             self._restart(i)
-        if options:
+        if "state" in options:
             self.x, self.steps = options["state"].T.copy()
         return self._observe(), {}
 

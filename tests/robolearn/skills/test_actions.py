@@ -94,6 +94,7 @@ def test_an_episode_that_is_thrown_away_is_not_moved_any_more():
         def __init__(self):
             self.table, self.steps = table(), np.zeros(N, int)
             self.interface, self.num_envs, self.close = self.table.interface, N, self.table.close
+            self.horizon = self.table.horizon
             self.reset, self.get_state = self.table.reset, self.table.get_state
 
         def step(self, actions, active=None, *, autoreset=True):
