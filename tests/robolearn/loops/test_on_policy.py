@@ -10,7 +10,16 @@ from gymnasium.vector import AutoresetMode
 
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import DataError, UserError
-from robolearn.loops.on_policy import OnlineConfig, Progress, Tally, collect, online
+from robolearn.loops.on_policy import (
+    Cuts,
+    OnlineConfig,
+    Progress,
+    Tally,
+    collect,
+    online,
+    spread_cuts,
+)
+from robolearn.networks.functional import gae
 from robolearn.skills.env import SkillEnv
 from robolearn.types import ArraySpec, Spec, VectorEnvironment
 
@@ -27,7 +36,7 @@ class Reaching:
         self.interface = Spec(
             "test/Reaching", {"state": ArraySpec((1,), names=("x",))}, ArraySpec((1,)), 0.1
         )
-        self.num_envs, self.horizon = n, horizon
+        self.num_envs, self.horizon, self.limit = n, horizon, horizon
         self.generators = [np.random.default_rng(i) for i in range(n)]
         self.x, self.steps = np.zeros(n), np.zeros(n)
         self.sent: list[np.ndarray] = []
@@ -45,7 +54,7 @@ class Reaching:
     def step(self, actions, active=None, *, autoreset=True):
         self.sent.append(actions)
         self.x, self.steps = self.x + 0.1 * actions[:, 0], self.steps + 1
-        terminated, truncated = np.abs(self.x) > FALL, self.steps >= self.horizon
+        terminated, truncated = np.abs(self.x) > FALL, self.steps >= self.limit
         rewards, last, info = -np.abs(self.x), self._observe()["state"], {"success": self.x > 0}
         ended = np.flatnonzero(terminated | truncated)
         if len(ended):
@@ -81,6 +90,27 @@ class Pusher:
 
     def sample(self, observation):
         return np.full((len(observation["state"]), 1), 3.0, np.float32)
+
+
+class Watching:
+    """Does nothing, and keeps the rollouts that it is given."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.rollouts = []
+
+    def sample(self, observation):
+        return np.zeros((len(observation["state"]), 1), np.float32)
+
+    def update(self, rollout):
+        self.rollouts.append(rollout)
+        return {}
+
+    def ends(self):
+        """Say at which steps the episodes of each environment ended."""
+        ended = torch.cat([rollout["ended"] for rollout in self.rollouts])  # [T, N]
+        return [(torch.nonzero(row)[:, 0] + 1).tolist() for row in ended.T]
 
 
 def tally(n):
@@ -128,6 +158,91 @@ def test_returns_are_those_of_whole_episodes():
     assert count.returns.tolist() == [0, 9] and count.lengths.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("n", "horizon", "cuts"),
+    [
+        (4, 1000, [250, 500, 750, 1000]),
+        (3, 10, [4, 7, 10]),
+        (1, 7, [7]),
+        (5, 2, [1, 1, 2, 2, 2]),
+        (2, None, [0, 0]),
+    ],
+)
+def test_cuts_are_spread_over_an_episode(n, horizon, cuts):
+    assert spread_cuts(n, horizon).left.tolist() == cuts
+
+
+def watched(env, **settings):
+    learner = Watching()
+    online(learner, env, OnlineConfig(steps=env.num_envs * 32, **settings), seed=0)
+    return learner
+
+
+def test_episodes_of_environments_that_began_together_end_evenly_spread():
+    ends = watched(Reaching(n=4, horizon=12), horizon=8, checkpoint_updates=1).ends()
+    assert ends == [[3, 15, 27], [6, 18, 30], [9, 21], [12, 24]]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"horizon": 8, "spread": False}, {"horizon": 12}, {"horizon": 24}],
+    ids=["not wanted", "an episode", "two episodes"],
+)
+def test_nothing_is_cut_where_it_is_not_wanted_or_rollouts_are_whole_episodes(settings):
+    learner = watched(Reaching(n=4, horizon=12), **settings)
+    steps = len(learner.rollouts) * settings["horizon"]
+    assert learner.ends() == [list(range(12, steps + 1, 12))] * 4
+
+
+def test_where_nobody_knows_how_long_episodes_are_nothing_is_cut():
+    env = Reaching(n=4, horizon=12)
+    env.horizon = None
+    assert watched(env, horizon=8).ends() == [[12, 24]] * 4
+
+
+def test_a_cut_is_a_truncation():
+    """With V(s) = s, gamma = lambda = 1/2: x goes .5 .6 .7, is cut, and something else begins."""
+    env, count = Reaching(n=2, horizon=4), tally(2)
+    first, _ = env.reset(seed=[0, 1])
+    env.x[:] = first["state"][:, 0] = [0.5, -1.0]
+    rollout, last = collect(env, Pusher(), first, 3, count, cuts=spread_cuts(2, 4))
+    state = torch.as_tensor(rollout["observations"]["state"])[..., 0]  # [T, N]
+    reached = torch.as_tensor(rollout["next_observations"]["state"])[..., 0]
+    assert rollout["ended"].T.tolist() == [[False, True, False], [False] * 3]
+    assert not rollout["terminated"].any()
+    np.testing.assert_allclose(reached[:2, 0], [0.6, 0.7], atol=1e-6)
+    assert abs(state[2, 0] - 0.7) > 0.01
+    np.testing.assert_allclose(state[:, 1], [-1.0, -0.9, -0.8], atol=1e-6)  # goes on
+    np.testing.assert_array_equal(last["state"], env._observe()["state"])
+    rewards, terminated, ended = (
+        torch.as_tensor(rollout[key]) for key in ("rewards", "terminated", "ended")
+    )
+    advantages = gae(rewards, state, reached, terminated, ended, gamma=0.5, lam=0.5)
+    second = -0.7 + 0.5 * 0.7 - 0.6
+    assert advantages[1, 0].item() == pytest.approx(second, abs=1e-5)
+    first = -0.6 + 0.5 * 0.6 - 0.5 + 0.25 * second
+    assert advantages[0, 0].item() == pytest.approx(first, abs=1e-5)
+
+
+def test_what_is_cut_is_no_episode():
+    env, count, cuts = Reaching(n=2, horizon=4), tally(2), spread_cuts(2, 4)
+    first, _ = env.reset(seed=[0, 1])
+    _, last = collect(env, Pusher(), first, 3, count, cuts=cuts)
+    assert count.read() == {} and count.lengths.tolist() == [1, 3]
+    assert count.returns[0] == -abs(env.x[0]) and cuts.left.tolist() == [0, 1]
+    collect(env, Pusher(), last, 3, count, cuts=cuts)
+    assert count.read()["length"] == 4.0 and count.lengths.tolist() == [0, 2]
+
+
+def test_what_ends_by_itself_is_not_cut():
+    cuts = Cuts(np.array([2, 2, 3, 0]))
+    assert not cuts.count(np.array([True, False, False, False])).any()
+    assert cuts.left.tolist() == [0, 1, 2, 0]
+    assert not cuts.count(np.array([False, True, False, False])).any()  # at the same step
+    assert cuts.count(np.zeros(4, bool)).tolist() == [False, False, True, False]
+    assert cuts.left.tolist() == [0] * 4
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
 def test_a_batch_that_begins_episodes_in_another_way_is_refused(mode):
     env = Reaching()
@@ -170,9 +285,9 @@ CHANGING = dataclasses.replace(SMALL, target_kl=0.04, final_kl=0.01)
 LENGTH = OnlineConfig(steps=12 * 3 * 8, horizon=8, checkpoint_updates=4)
 
 
-def train(learner=None, stop_after=None, progress=None):
+def train(learner=None, stop_after=None, progress=None, horizon=10):
     """Train, and give the learner, what was logged by update, and all checkpoints."""
-    env = Reaching()
+    env = Reaching(horizon=horizon)
     learner = learner or PPO(env.interface, CHANGING, seed=1)
     log, checkpoints = {}, []
 
@@ -196,21 +311,30 @@ def train(learner=None, stop_after=None, progress=None):
     return learner, log, checkpoints
 
 
-def test_an_interrupted_training_goes_on_bit_for_bit():
-    whole, log, checkpoints = train()
+@pytest.mark.parametrize(("horizon", "cuts"), [(10, [0, 0, 0]), (50, [0, 2, 18])])
+def test_an_interrupted_training_goes_on_bit_for_bit(horizon, cuts):
+    whole, log, checkpoints = train(horizon=horizon)
     assert [c[0]["updates"] for c in checkpoints] == [4, 8, 12]
     assert sorted(log) == [*range(1, 13)]
-    _, first_log, kept = train(stop_after=7)
+    _, first_log, kept = train(stop_after=7, horizon=horizon)
     progress, weights, state = kept[-1]
     assert progress["updates"] == 4 and any(progress["lengths"])  # in the middle of episodes
+    assert progress["cuts"] == cuts
     learner = PPO(Reaching().interface, CHANGING, seed=99)
     learner.load_state_dict(weights)
     learner.load_training_state(state)
-    resumed, second_log, _ = train(learner, progress=Progress(**progress))
+    resumed, second_log, _ = train(learner, progress=Progress(**progress), horizon=horizon)
     assert sorted(second_log) == [*range(5, 13)]
     assert first_log | second_log == log
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+def test_a_training_that_began_without_cuts_goes_on_without():
+    before = Progress(1, [[0.0, 8.0]] * 3, [0.0] * 3, [8] * 3)  # as older checkpoints have it
+    env, learner = Reaching(horizon=12), Watching()
+    online(learner, env, OnlineConfig(3 * 32, 8), seed=0, progress=before)
+    assert learner.ends() == [[4, 16]] * 3
 
 
 def test_the_seed_decides_everything():

@@ -40,7 +40,7 @@ def choices(seed=0, rows=N):
 
 
 def test_it_is_a_batch_of_environments_whose_actions_are_skills(env, below):
-    assert isinstance(env, VectorEnvironment)
+    assert isinstance(env, VectorEnvironment) and env.horizon == 3
     assert env.interface.action.names == ("skill_1", "skill_2", "skill_3")
     assert env.interface.observations == below.interface.observations
     assert env.interface.period_s == pytest.approx(HOLD * below.interface.period_s)

@@ -30,7 +30,7 @@ def idle(env):
 
 
 def test_it_is_a_batch_of_environments_whose_state_ends_with_a_skill(env):
-    assert isinstance(env, VectorEnvironment)
+    assert isinstance(env, VectorEnvironment) and env.horizon == 4
     spec = env.interface.observations["state"]
     observation, _ = env.reset(seed=[0, 1, 2])
     assert observation["state"].shape == (N, *spec.shape)
