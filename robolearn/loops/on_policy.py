@@ -34,13 +34,13 @@ class OnlineConfig(Settings):
     """Control steps to learn from, of all environments together."""
     horizon: PositiveInt = 128
     """Control steps of each environment between two updates."""
+    checkpoint_updates: PositiveInt = 20
+    """Updates between two points from which a stopped training can go on."""
     spread: bool = True
     """Whether the first episodes are cut, each after another share of its length, so that from then
     on the episodes end at different times. Else environments whose episodes last equally long stay
     in step, and a rollout shorter than those shows all of them at the same age. Rollouts of whole
     episodes show every age anyhow: there nothing is cut."""
-    checkpoint_updates: PositiveInt = 20
-    """Updates between two points from which a stopped training can go on."""
 
     def updates(self, environments: int) -> int:
         """Count the updates that ``steps`` are enough for, at least one."""
