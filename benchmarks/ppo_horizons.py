@@ -80,9 +80,9 @@ class AsTheirs(VecEnv):
     """One of our batches as stable-baselines3 knows them."""
 
     def __init__(self, env: VectorEnvironment, seed: int):
+        self.env, self.first_seed = env, seed  # first: the base class asks for attributes
         spaces = env.single_observation_space["state"], env.single_action_space
         super().__init__(env.num_envs, *(as_float32(space) for space in spaces))
-        self.env, self.first_seed = env, seed
 
     def reset(self) -> np.ndarray:
         """Begin episodes everywhere; give the observations [N, O]."""
@@ -109,9 +109,11 @@ class AsTheirs(VecEnv):
         return [getattr(self.env, attr_name, None)] * self.num_envs
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refuse: nothing is set."""
         raise NotImplementedError
 
     def env_method(self, method_name: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Refuse: nothing is called."""
         raise NotImplementedError
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

@@ -114,3 +114,21 @@ def test_a_kernel_that_failed_or_ran_nothing_is_no_success(capsys):
     assert not portability.report({"kernel": "own", "exit_code": -4})  # it did not get far
     assert portability.report({"kernel": "SkylakeX", "left_out": "this processor lacks avx512f"})
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_their_ppo_sees_truncation_as_ours_does():
+    pytest.importorskip("stable_baselines3", reason="needs the benchmarks extra")
+    import ppo_horizons
+
+    from sim import make_vec
+
+    batch = make_vec("dmc/cartpole-balance", 2, threads=1, horizon=3)
+    env = ppo_horizons.AsTheirs(batch, seed=0)
+    env.reset()
+    for t in range(3):
+        observation, _, dones, infos = env.step(np.zeros((2, 1), np.float32))
+        assert dones.tolist() == [t == 2] * 2
+        assert [info.get("TimeLimit.truncated", False) for info in infos] == [t == 2] * 2
+    assert infos[1]["terminal_observation"].shape == observation[1].shape
+    assert (infos[1]["terminal_observation"] != observation[1]).any()
+    batch.close()
