@@ -332,9 +332,9 @@ def test_an_interrupted_training_goes_on_bit_for_bit(horizon, cuts):
 
 def test_a_training_that_began_without_cuts_goes_on_without():
     before = Progress(1, [[0.0, 8.0]] * 3, [0.0] * 3, [8] * 3)  # as older checkpoints have it
-    env, learner = Reaching(horizon=12), Watching()
-    online(learner, env, OnlineConfig(3 * 32, 8), seed=0, progress=before)
-    assert learner.ends() == [[4, 16]] * 3
+    env, learner = Reaching(horizon=20), Watching()
+    online(learner, env, OnlineConfig(3 * 48, 8), seed=0, progress=before)
+    assert learner.ends() == [[12, 32]] * 3
 
 
 def test_the_seed_decides_everything():
