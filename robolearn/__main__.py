@@ -1,11 +1,15 @@
 """The command line; its own words come without importing any simulator or learner."""
 
 import contextlib
+import errno
 import json
+import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from robolearn.errors import UserError, nearest
 
@@ -24,10 +28,33 @@ view=off|record|live and, where its verb can go on with a stopped run, resume=RU
 RESULTS = ("summary.json", "report.png")  # of a run, if it has them
 SHORT_SUMMARY = 600  # characters
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+READER_GONE = 141  # 128 + SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line; give its exit code: 2 for what the user can put right."""
+    """Carry out a command line; give its exit code: 2 for what the user can put right.
+
+    Where nobody reads on what it prints (``robolearn list | head -1``) it ends without a word.
+    """
+    try:
+        code = _carry_out(arguments)
+        print(end="", flush=True)  # a reader that is gone, or a full disk, is noticed here
+        return code
+    except BrokenPipeError:
+        gone = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+        if not gone:  # another pipe than ours
+            raise
+        _discard(gone)
+        return READER_GONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _discard([sys.stdout])
+        print(f"robolearn: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _carry_out(arguments: Sequence[str] | None) -> int:
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         with _one_line_warnings():
@@ -39,6 +66,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         how_to_go_on = "".join(f"; {hint}" for hint in interruption.args)
         print(f"robolearn: interrupted; what was finished is kept{how_to_go_on}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Say whether a stream is a pipe that nobody reads from."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (AttributeError, OSError):  # closed, or no file at all
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard(streams: Sequence[TextIO]) -> None:
+    """Let streams lead nowhere: Python flushes them once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextlib.contextmanager

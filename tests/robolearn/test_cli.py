@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import subprocess
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demos.data.dataset import Dataset
 from robolearn import __main__ as cli
+from robolearn.types import ArraySpec, Spec
+
+POINT = Spec("test/Point", {"state": ArraySpec((2,))}, ArraySpec((1,)), period_s=0.05)
 
 BAD = [
     ("nowhere", "no launch file 'nowhere'"),
@@ -147,6 +152,73 @@ def test_a_real_ctrl_c_ends_a_run_cleanly(tmp_path):
     assert process.returncode == 130
     assert error == "robolearn: interrupted; what was finished is kept\n"
     assert (tmp_path / "here" / "metrics.jsonl").read_text().count("\n") == 1
+
+
+PRINTS = """
+import sys
+from robolearn import __main__ as cli
+
+def much(rest):
+    for i in range(100_000):
+        print("line", i)
+    return 0
+
+cli.COMMANDS["much"] = much
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def start(line, cwd, **streams):
+    """Start the command line in a process, with a word more: ``much`` prints many lines."""
+    return subprocess.Popen([sys.executable, "-c", PRINTS, *line.split()], cwd=cwd, **streams)
+
+
+def to_nobody(line, cwd, stream="stdout"):
+    """Run a line whose ``stream`` is a pipe that nobody reads; give its code and the other one."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    other = "stderr" if stream == "stdout" else "stdout"
+    with os.fdopen(writer, "wb") as pipe:
+        process = start(line, cwd, **{stream: pipe, other: subprocess.PIPE})
+    said = process.communicate(timeout=60)
+    return process.returncode, said[stream == "stdout"]
+
+
+@pytest.mark.parametrize(
+    "line", ["list", "show quickstart", "doctor dataset", "--help", "--version", "much"]
+)
+def test_a_reader_that_is_gone_ends_a_command_quietly(tmp_path, line):
+    Dataset.create(tmp_path / "dataset", POINT)
+    assert to_nobody(line, tmp_path) == (cli.READER_GONE, b"")
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly(tmp_path):
+    process = start("much", tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"line 0\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+
+
+def test_an_error_that_nobody_reads_is_no_other_error(tmp_path):
+    assert to_nobody("nowhere", tmp_path, "stderr") == (cli.READER_GONE, b"")
+
+
+def test_output_to_a_full_disk_is_one_line(tmp_path):
+    with open("/dev/full", "wb") as full:
+        process = start("--help", tmp_path, stdout=full, stderr=subprocess.PIPE)
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 2
+    assert said == "robolearn: the output cannot be written: No space left on device\n"
+
+
+def test_a_broken_pipe_of_something_else_is_loud(monkeypatch):
+    def burst(rest):
+        raise BrokenPipeError
+
+    monkeypatch.setitem(cli.COMMANDS, "list", burst)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["list"])
 
 
 FRUGAL = """
