@@ -11,9 +11,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+from annotated_types import Ge, Le
 
 from robolearn.errors import UserError, nearest
 from robolearn.names import load
@@ -21,6 +22,7 @@ from robolearn.running import config as configuration
 from robolearn.running import registry
 
 CHANGEABLE = {"out", "resume", "view", "threads"}  # when a run is resumed
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Common:
     """Directory of a stopped run to go on in."""
     view: Literal["off", "record", "live"] = "off"
     """Rerun: into ``recording.rrd``, or a live viewer as well."""
-    threads: pydantic.PositiveInt = 1
+    threads: Annotated[int, Ge(1), Le(MOST_THREADS)] = 1
     """Threads of torch; small networks are fastest with one."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What code wrote this file; written by runs, not read."""
@@ -65,11 +67,19 @@ def folders() -> list[Path]:
     return [here, own] if here.resolve() != own else [here]
 
 
+def is_file(path: Path) -> bool:
+    """Say whether there is a file; no path is too long, or in too private a folder, to ask."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def launch_files() -> dict[str, Path]:
     """Give every launch file that has a name: ``{"lift": launch/lift.yaml}``."""
     found: dict[str, Path] = {}
     for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
+        for path in filter(is_file, sorted(folder.glob("*.yaml"))):
             found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 
@@ -81,15 +91,18 @@ def find(name: str, also_known: Iterable[str] = ()) -> Path:
     """
     for folder in (Path(), *folders()):
         for path in (folder / name, folder / f"{name}.yaml"):
-            if path.is_file():
+            if is_file(path):
                 return path
     known = [*launch_files(), *also_known]
     raise UserError(f"no launch file '{name}'{nearest(Path(name).stem, known)}")
 
 
 def description(path: Path) -> str:
-    """Give the first comment line of a launch file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    """Give the first comment line of a launch file; of one that cannot be read, that."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return "(cannot be read)"
     comments = (line.lstrip("# ").rstrip() for line in lines if line.startswith("#"))
     return next(comments, "")
 

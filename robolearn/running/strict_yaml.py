@@ -61,6 +61,10 @@ def parse(text: str, where: str) -> Document:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None and "\n" in text else ""
         raise UserError(f"{where}{line}: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise UserError(f"{where}: too many values inside each other") from None
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        raise UserError(f"{where}: a number has too many digits") from None
     finally:
         if loader is not None:
             loader.dispose()

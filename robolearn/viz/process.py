@@ -22,6 +22,7 @@ import rerun_cli
 from robolearn.errors import UserError
 from robolearn.viz.page import HOST, Page
 
+MAGIC = b"RRF"  # how recordings begin
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 
@@ -114,6 +115,9 @@ def view(path: str | Path) -> None:
     recording = Path(path) / "recording.rrd" if Path(path).is_dir() else Path(path)
     if not recording.is_file():
         raise UserError(f"{recording}: no such recording; a run with view=record makes one")
+    with recording.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise UserError(f"{recording}: not a recording of Rerun's; a run has recording.rrd")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no server behind
     process = ViewerProcess(has_screen(), recording)
     try:

@@ -18,6 +18,9 @@ POINT = Spec("test/Point", {"state": ArraySpec((2,))}, ArraySpec((1,)), period_s
 BAD = [
     ("nowhere", "no launch file 'nowhere'"),
     ("toi", "no launch file 'toi'; did you mean 'toy'?"),
+    ("a" * 300, "no launch file 'aaa"),
+    ("show launch", "no launch file 'launch'"),
+    ("show launch/bytes.yaml", "launch/bytes.yaml: cannot be read"),
     ("shwo toy", "no launch file 'shwo'; did you mean 'show'?"),
     ("empty", "launch/empty.yaml: expected 'key: value' lines"),
     ("list", "launch/list.yaml: expected 'key: value' lines"),
@@ -40,6 +43,8 @@ BAD = [
     ("show toy cuont=3", "'cuont=3': unknown key 'cuont'"),
     ("view", "expected: robolearn view RUN"),
     ("view nowhere", "nowhere"),
+    ("view launch", "launch/recording.rrd: no such recording"),
+    ("view launch/toy.yaml", "launch/toy.yaml: not a recording of Rerun's"),
     ("doctor", "expected: robolearn doctor DATASET"),
     ("doctor nowhere", "nowhere is not a dataset"),
     ("doctor nowhere --repare", "expected: robolearn doctor DATASET"),
@@ -50,6 +55,7 @@ BAD = [
 def test_bad_input_is_one_line_and_exit_code_2(project, capsys, line, said):
     (project / "launch" / "empty.yaml").write_text("")
     (project / "launch" / "list.yaml").write_text("- verb")
+    (project / "launch" / "bytes.yaml").write_bytes(b"verb: \xff")
     (project / "launch" / "twice.yaml").write_text("verb: toy\nverb: toy")
     (project / "launch" / "unknown.yaml").write_text("verb: tow")
     arguments = ["./launch/list.yaml"] if line == "list" else line.split()
@@ -79,6 +85,16 @@ def test_show_prints_the_resolved_configuration(project, capsys):
 def test_list_names_every_launch_file_with_its_description(project, capsys):
     assert cli.main(["list"]) == 0
     assert re.search(r"^toy +Counts to three\.$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_list_passes_over_what_cannot_be_read(project, capsys):
+    (project / "launch" / "bytes.yaml").write_bytes(b"verb: \xff")
+    (project / "launch" / "folder.yaml").mkdir()
+    (project / "launch" / "gone.yaml").symlink_to("nowhere")
+    assert cli.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"^bytes +\(cannot be read\)$", listed, re.MULTILINE)
+    assert not re.search("^(folder|gone)", listed, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

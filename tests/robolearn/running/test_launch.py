@@ -59,7 +59,14 @@ def test_no_verb_takes_a_common_key_for_itself():
         ("verb: toy\ncuont: 3", "x.yaml:2: unknown key 'cuont'; did you mean 'count'?"),
         ("verb: toy\ncount: 3\nsede: 3", "x.yaml:3: unknown key 'sede'; did you mean 'seed'?"),
         ("verb: toy\ncount: 3\nseed: -1", "x.yaml:3: seed should be greater than or equal to 0"),
-        ("verb: toy\ncount: 3\nthreads: 0", "x.yaml:3: threads should be greater than 0"),
+        (
+            "verb: toy\ncount: 3\nthreads: 0",
+            "x.yaml:3: threads should be greater than or equal to 1",
+        ),
+        (
+            "verb: toy\ncount: 3\nthreads: 9999",
+            "x.yaml:3: threads should be less than or equal to 1024",
+        ),
         ("verb: toy", "x.yaml: missing key 'count'"),
         ("verb: collect\nresume: x", "x.yaml:2: 'collect' cannot be resumed"),
         ("verb: toy\nresume: x\nout: y", "x.yaml:2: goes on in its own directory, without out="),

@@ -61,6 +61,8 @@ def test_lines_are_known():
         ("a: 1\nb: [", "x:2: expected the node content"),
         ("a: 1\n\tb: 2", "x:2: found character '\\t'"),
         ("a: 1\n--- \nb: 2", "x:2: but found another document"),
+        pytest.param("[" * 3000, "x: too many values inside each other", id="deep"),
+        pytest.param("9" * 5000, "x: a number has too many digits", id="long"),
         ("a: !!python/name:os.system", "x: could not determine a constructor"),
         ("a: !!timestamp 2026-01-01", "x: could not determine a constructor"),
         ("a: \x00", "x: unacceptable character"),
