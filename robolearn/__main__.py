@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -15,7 +15,7 @@ from robolearn.errors import UserError, nearest
 
 USAGE = """\
 usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
-       robolearn list                          name the launch files
+       robolearn list                          name the launch files, and what packages add
        robolearn show LAUNCH [KEY=VALUE ...]   print the resolved configuration
        robolearn view RUN                      open the recording of a run in Rerun
        robolearn doctor DATASET [--repair]     check a dataset file by file, and mend it
@@ -25,6 +25,12 @@ LAUNCH is a path, or a name in ./launch or among the launch files that come with
 have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=DIRECTORY, threads=1,
 view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
 """
+PUBLISHED = {  # group of entry points -> what installed packages publish in it
+    "robolearn.verbs": "verbs",
+    "robolearn.environments": "environments",
+    "robolearn.learners": "learners",
+}
+OF_ONES_OWN = "Your own verbs, environments and operators go by module:function (see README.md)."
 RESULTS = ("summary.json", "report.png")  # of a run, if it has them
 SHORT_SUMMARY = 600  # characters
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -131,13 +137,23 @@ def _version(rest: Sequence[str]) -> int:
 
 def _list(rest: Sequence[str]) -> int:
     _expect(rest, 0, "list")
+    from robolearn.names import installed
     from robolearn.running import launch
 
     files = launch.launch_files()
-    width = max(map(len, files), default=0)
-    for name, path in files.items():
-        print(f"{name:{width}}  {launch.description(path)}".rstrip())
+    _say_table({name: launch.description(path) for name, path in files.items()})
+    for group, what in PUBLISHED.items():
+        if names := installed(group):
+            print(f"\n{what.capitalize()} of installed packages:")
+            _say_table({name: " or ".join(values) for name, values in names.items()})
+    print(f"\n{OF_ONES_OWN}")
     return 0
+
+
+def _say_table(rows: Mapping[str, str]) -> None:
+    width = max(map(len, rows), default=0)
+    for name, text in rows.items():
+        print(f"{name:{width}}  {text}".rstrip())
 
 
 def _show(rest: Sequence[str]) -> int:

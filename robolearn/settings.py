@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import reprlib
+import sys
+import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pydantic
@@ -44,6 +47,41 @@ class Settings:
                 where = ".".join(map(str, (name, *fault["loc"])))
                 raise UserError(f"{where} {said(fault)}") from None
             object.__setattr__(self, name, value)  # frozen, but not yet made
+
+
+def settings_of(function: Callable, where: str) -> type[Settings]:
+    """Give the class that the parameter ``config`` of a user's function or class is annotated with.
+
+    Raises UserError that begins with ``where`` unless it is a frozen dataclass of ``Settings``.
+    """
+    try:
+        parameter = inspect.signature(function).parameters.get("config")
+    except ValueError:  # some built-in ones do not say
+        parameter = None
+    if parameter is None or parameter.annotation is parameter.empty:
+        raise UserError(f"{where}: needs a parameter 'config' with the class of its settings")
+    alone = types.SimpleNamespace(__annotations__={"config": parameter.annotation})
+    try:  # the annotations of other parameters need not be there when the module runs
+        kind = typing.get_type_hints(alone, vars(sys.modules[function.__module__]))["config"]
+    except NameError as error:
+        raise UserError(f"{where}: config: {error}") from None
+    return require_settings(kind, where)
+
+
+def require_settings(kind: Any, where: str) -> type[Settings]:
+    """Give back a frozen dataclass of ``Settings``; UserError that begins with ``where`` else."""
+    if not (
+        isinstance(kind, type)
+        and issubclass(kind, Settings)
+        and dataclasses.is_dataclass(kind)
+        and kind.__dataclass_params__.frozen
+    ):
+        name = getattr(kind, "__name__", kind)
+        raise UserError(
+            f"{where}: its settings, {name}, must be a frozen dataclass that derives from "
+            "robolearn.settings.Settings"
+        )
+    return kind
 
 
 def said(fault: Mapping[str, Any]) -> str:

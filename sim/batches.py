@@ -28,10 +28,10 @@ def make_vec(
 
     ``threads`` run them, one per processor by default. robosuite's common tasks, dm_control's that
     have formulas (``sim.dmc.arrays``), tasks on one's own models and tabletops are evaluated as
-    arrays. All others, and all with images (``cameras``, or ``render_mode="rgb_array"`` for
-    ``render``), are each made in one of as many processes; where that is for want of a robosuite
-    task's formulas, a warning says so. Raises UserError for what ``make`` does not take and for a
-    count below 1.
+    arrays. All others, one's own and all with images (``cameras``, or ``render_mode="rgb_array"``
+    for ``render``), are each made in one of as many processes; where that is for want of a
+    robosuite task's formulas, a warning says so. Raises UserError for what ``make`` does not take
+    and for a count below 1.
     """
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     n, threads = whole_number(n, name, "n"), whole_number(threads, name, "threads")

@@ -5,6 +5,7 @@ from typing import Any
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import Environment
+from sim import own
 from sim.rendering.load_order import load_triton_before_gl
 
 ADAPTERS = {
@@ -21,8 +22,9 @@ def make(name: str, **options: Any) -> Environment:
 
     ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml``, ``gym/ID`` or
     ``tabletop/OBJECTS``; the options are those of the adapter (``RobosuiteOptions``,
-    ``DmcOptions``, ``MujocoOptions``, ``GymOptions``, ``TabletopOptions``).
-    Raises UserError for an unknown name or option.
+    ``DmcOptions``, ``MujocoOptions``, ``GymOptions``, ``TabletopOptions``). One's own:
+    ``module:function``, or a name that an installed package publishes; the options are the
+    function's. Raises UserError for an unknown name or option.
     """
     adapter, rest = _adapter(name)
     return adapter.make(rest, options)
@@ -35,11 +37,14 @@ def available(adapter: str) -> list[str]:
 
 def _adapter(name: str) -> tuple[Any, str]:
     prefix, slash, rest = str(name).partition("/")
+    if prefix not in ADAPTERS and own.knows(str(name)):
+        load_triton_before_gl()
+        return own, str(name)
     if prefix not in ADAPTERS or not slash or not rest:
-        meant = nearest(prefix, ADAPTERS) if prefix not in ADAPTERS else ""
+        meant = nearest(prefix, [*ADAPTERS, *own.names()]) if prefix not in ADAPTERS else ""
         raise UserError(
             f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, "
-            f"gym/ID or tabletop/OBJECTS{meant}"
+            f"gym/ID or tabletop/OBJECTS, or one's own, module:function{meant}"
         )
     load_triton_before_gl()
     return importlib.import_module(ADAPTERS[prefix]), rest

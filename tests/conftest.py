@@ -1,9 +1,23 @@
 """What all tests rely on."""
 
+import importlib
+import shutil
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+LAB = Path(__file__).parent / "lab"
+ENTRY_POINTS = """\
+[robolearn.verbs]
+reach = my_lab.reach:run
+[robolearn.environments]
+bead = my_lab.envs:make_bead
+[robolearn.learners]
+spring = my_lab.method:Spring
+"""
 
 
 def pytest_configure() -> None:
@@ -62,3 +76,25 @@ class Together:
 def together():
     """Give what makes a batch of single environments."""
     return Together
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch) -> Path:
+    """A folder to work in that holds somebody's package ``my_lab`` and ``reach.yaml``."""
+    shutil.copytree(LAB, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def installed_lab(lab) -> Path:
+    """The same, as installing it would leave it: with entry points, found by Python."""
+    (lab / "my_lab-1.0.dist-info").mkdir()
+    (lab / "my_lab-1.0.dist-info" / "METADATA").write_text("Name: my_lab\nVersion: 1.0\n")
+    (lab / "my_lab-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
+    sys.path.append(str(lab))
+    return lab

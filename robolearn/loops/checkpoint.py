@@ -14,7 +14,7 @@ import dataclasses
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ from torch import Tensor
 
 from robolearn.errors import DataError, nearest
 from robolearn.files import sync
+from robolearn.names import installed, load_own, published
+from robolearn.settings import settings_of
 from robolearn.types import Learner, Spec
 
 NEEDED = ("config.yaml", "spec.json")  # in every checkpoint
@@ -34,6 +36,8 @@ LEARNERS = {  # name -> (class, its configuration)
     "ppo": ("robolearn.algos.ppo", "PPO", "PPOConfig"),
     "slim": ("robolearn.algos.slim", "SLIM", "SLIMConfig"),
 }
+
+GROUP = "robolearn.learners"  # of entry points, by which installed packages publish learners
 
 
 class Storable(Learner, Protocol):
@@ -100,21 +104,23 @@ def newest(path: Path) -> Path:
     return next((folder for folder in inside if exists(folder)), path)
 
 
-def load_policy(path: Path | str, interface: Spec) -> Storable:
+def load_policy(path: Path | str, interface: Spec, own: Iterable[type] = ()) -> Storable:
     """Read a policy that is to act on ``interface``; SpecError, before any weight, if it cannot.
 
-    Raises DataError for a checkpoint that is missing, damaged or of an unknown learner.
+    ``own`` are classes of learners, by their ``name``, beside ours and those that installed
+    packages publish: a checkpoint alone cannot have anything imported. Raises DataError for a
+    checkpoint that is missing, damaged or of an unknown learner.
     """
     folder = _existing(Path(path))
-    learner = _build(folder)
+    learner = _build(folder, own)
     learner.interface.require(interface, f"the policy in {path}", "the environment")
     learner.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return learner
 
 
-def load_learner(path: Path | str, interface: Spec) -> Restored:
+def load_learner(path: Path | str, interface: Spec, own: Iterable[type] = ()) -> Restored:
     """Read a learner as ``load_policy`` does, and what it needs to continue training."""
-    learner = load_policy(path, interface)
+    learner = load_policy(path, interface, own)
     folder = _existing(Path(path)) / "training"
     if not folder.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
@@ -166,22 +172,35 @@ def _find(path: Path) -> Path | None:
     return next((f for f in folders if all((f / n).is_file() for n in NEEDED)), None)
 
 
-def _build(folder: Path) -> Storable:
+def _build(folder: Path, own: Iterable[type]) -> Storable:
     file = folder / "config.yaml"
     try:
         stored = yaml.safe_load(_read(file))
-        name, settings = stored["learner"], stored["config"]
+        name, settings = str(stored["learner"]), stored["config"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise DataError(f"{file}: damaged: no learner and config in it") from error
-    if name not in LEARNERS:
-        raise DataError(f"{file}: unknown learner '{name}'{nearest(str(name), LEARNERS)}")
-    module, learner, config = LEARNERS[name]
-    room = importlib.import_module(module)
+    learner, kind = _classes(name, own, str(file))
     try:
-        configuration = getattr(room, config)(**_frozen(settings))
+        configuration = kind(**_frozen(settings))
     except TypeError as error:
         raise DataError(f"{file}: not a configuration of '{name}': {error}") from error
-    return getattr(room, learner)(read_spec(folder), configuration)
+    return learner(read_spec(folder), configuration)
+
+
+def _classes(name: str, own: Iterable[type], where: str) -> tuple[Any, Any]:
+    """Give the classes of a learner and of its configuration."""
+    if name in LEARNERS:
+        module, *classes = LEARNERS[name]
+        learner, kind = (getattr(importlib.import_module(module), one) for one in classes)
+        return learner, kind
+    given = {str(getattr(one, "name", one)): one for one in own}
+    if name not in given:
+        foreign = published(name, GROUP, where)
+        if foreign is None:
+            known = [*LEARNERS, *given, *installed(GROUP)]
+            raise DataError(f"{where}: unknown learner '{name}'{nearest(name, known)}")
+        given[name] = load_own(foreign, where)
+    return given[name], settings_of(given[name], f"{where}: learner '{name}'")
 
 
 def _plain(value: Any) -> Any:

@@ -31,7 +31,8 @@ class EnvConfig:
     """Which environment to make, by name, and the options that its adapter knows."""
 
     name: str
-    """``robosuite/Lift``, ``dmc/walker-walk``, ``mujoco/PATH.xml``, ``gym/ID``."""
+    """``robosuite/Lift``, ``dmc/walker-walk``, ``mujoco/PATH.xml``, ``gym/ID``; one's own
+    ``module:function``, or a name that an installed package publishes."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of ``sim.make``: ``{robot: Panda, horizon: 200}``."""
 

@@ -17,7 +17,6 @@ import pydantic
 from annotated_types import Ge, Le
 
 from robolearn.errors import UserError, nearest
-from robolearn.names import load
 from robolearn.running import config as configuration
 from robolearn.running import registry
 
@@ -30,7 +29,8 @@ class Common:
     """The keys that every launch file may have."""
 
     verb: str
-    """What to do: a name of ``robolearn.running.registry.VERBS``."""
+    """What to do: a name of ``robolearn.running.registry.VERBS`` or of an installed package, or
+    "module:function" of one's own."""
     seed: pydantic.NonNegativeInt = 0
     """All randomness follows from it."""
     out: str | None = None
@@ -51,6 +51,7 @@ class Launch:
 
     name: str
     common: Common
+    verb: registry.Verb
     config: Any  # the verb's dataclass
 
     def settings(self) -> dict[str, Any]:
@@ -119,8 +120,12 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
         raise UserError(f"{source.where(('resume',))}: '{common.verb}' cannot be resumed")
     if common.resume is not None and common.out is not None:
         raise UserError(f"{source.where(('resume',))}: goes on in its own directory, without out=")
-    config = configuration.build(load(verb.config), source, theirs, also_known=names)
-    return Launch(path.stem, common, config)
+    kind = verb.load_config()
+    taken = names & {f.name for f in dataclasses.fields(kind)}
+    if taken:
+        raise UserError(f"{kind.__name__}.{min(taken)}: a key of every launch file; rename it")
+    config = configuration.build(kind, source, theirs, also_known=names)
+    return Launch(path.stem, common, verb, config)
 
 
 def execute(launch: Launch) -> Path:
@@ -134,7 +139,7 @@ def execute(launch: Launch) -> Path:
 
     common = launch.common
     torch.set_num_threads(common.threads)
-    function = load(registry.VERBS[common.verb].function)
+    function = launch.verb.load_function()
     if common.resume is None:
         directory = runs.new_directory(launch.name, common.seed, common.out)
         runs.write_config(directory, launch.settings() | {"out": None})
@@ -143,20 +148,27 @@ def execute(launch: Launch) -> Path:
         _require_same(launch, read(directory / "config.yaml"), common.resume)
     try:
         with runs.Run(directory, common.seed, common.view) as run:
-            run.finish(function(launch.config, run))
+            run.finish(_summary(function(launch.config, run), common.verb))
     except UserError:
         runs.discard_if_empty(directory)
         raise
     except KeyboardInterrupt:
-        hints = [runs.how_to_go_on(directory)] if registry.VERBS[common.verb].resumable else []
+        hints = [runs.how_to_go_on(directory)] if launch.verb.resumable else []
         raise KeyboardInterrupt(*hints) from None
     return directory
+
+
+def _summary(summary: Any, verb: str) -> Mapping[str, Any]:
+    """Give back what a verb returned; UserError if it is no mapping, as one's own may forget."""
+    if not isinstance(summary, Mapping):
+        raise UserError(f"verb '{verb}' returned {type(summary).__name__}, not a dict of results")
+    return summary
 
 
 def _require_same(launch: Launch, earlier: Launch, resume: str) -> None:
     """Raise UserError unless a run that is resumed is configured as it was: else it is another."""
     ours, theirs = _flat(launch.settings()), _flat(earlier.settings())
-    changeable = CHANGEABLE | set(registry.VERBS[launch.common.verb].changeable)
+    changeable = CHANGEABLE | set(launch.verb.changeable)
     for key in sorted((ours.keys() | theirs.keys()) - changeable):
         if ours.get(key) != theirs.get(key):
             was, now = theirs.get(key), ours.get(key)

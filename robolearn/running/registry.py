@@ -1,8 +1,16 @@
 """Names to things, as strings: nothing is imported before it is asked for."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from robolearn.errors import UserError, nearest
+from robolearn.names import installed, load, load_own, published
+from robolearn.settings import require_settings, settings_of
+
+GROUP = "robolearn.verbs"  # of entry points, by which installed packages publish verbs
 
 
 @dataclass(frozen=True)
@@ -14,10 +22,18 @@ class Verb:
     ``changeable`` names the keys that may then be other than they were: no result depends on them.
     """
 
-    config: str  # "module:Dataclass"
-    function: str  # "module:function"
+    config: str | type  # "module:Dataclass", or the class
+    function: str | Callable[[Any, Any], dict[str, Any]]  # "module:function", or the function
     resumable: bool = False
     changeable: tuple[str, ...] = ()
+
+    def load_config(self) -> type:
+        """Give the configuration's class."""
+        return load(self.config) if isinstance(self.config, str) else self.config
+
+    def load_function(self) -> Callable[[Any, Any], dict[str, Any]]:
+        """Give the function."""
+        return load(self.function) if isinstance(self.function, str) else self.function
 
 
 VERBS = {
@@ -49,7 +65,28 @@ VERBS = {
 
 
 def verb(name: str, where: str) -> Verb:
-    """Give the verb called ``name``; UserError that starts with ``where`` if there is none."""
-    if name not in VERBS:
-        raise UserError(f"{where}: unknown verb '{name}'{nearest(name, VERBS)}")
-    return VERBS[name]
+    """Give the verb called ``name``; UserError that starts with ``where`` if there is none.
+
+    Names of ``VERBS`` come first, then those that installed packages publish. "module:attribute" is
+    a user's own: a ``Verb``, or a function whose parameter ``config`` says what configures it.
+    """
+    if name in VERBS:
+        return VERBS[name]
+    own = published(name, GROUP, where)
+    if own is None and not {":", "."} & set(name):
+        known = [*VERBS, *installed(GROUP)]
+        raise UserError(f"{where}: unknown verb '{name}'{nearest(name, known)}")
+    own = own or name
+    return _own(load_own(own, where), f"{where}: verb {own}")
+
+
+def _own(found: Any, where: str) -> Verb:
+    if isinstance(found, Verb):
+        config, function = (
+            load_own(part, where) if isinstance(part, str) else part
+            for part in (found.config, found.function)
+        )
+        return Verb(require_settings(config, where), function, found.resumable, found.changeable)
+    if isinstance(found, type) or not callable(found):
+        raise UserError(f"{where} must be a function, run(config, run), or a Verb")
+    return Verb(settings_of(found, where), found)

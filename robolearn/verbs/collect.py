@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pydantic
 
-from robolearn.names import load
+from robolearn.errors import UserError
+from robolearn.names import load, load_own
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
-from robolearn.types import Policy
+from robolearn.types import Policy, Spec
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class CollectConfig:
     dataset: str
     """Folder; a collection that was begun in it goes on."""
     operators: tuple[str, ...] = ("base",)
-    """Styles of ``demos.operators``; all of them meet the same start states."""
+    """Styles of ``demos.operators``, or ``module:function`` of one's own, which makes a policy of
+    ``(interface, rng)``; all of them meet the same start states."""
     episodes: pydantic.PositiveInt = 50
     """Successful demonstrations of each operator; failed ones are kept too."""
     horizon: pydantic.PositiveInt = 400
@@ -37,32 +40,49 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``dataset``, and under ``operators`` by name ``attempts`` and ``successes``.
     """
-    operators = {name: _demonstrate(config, run, name) for name in config.operators}
+    makers = {name: _maker(config.env.name, name) for name in config.operators}
+    operators = {name: _demonstrate(config, run, name, make) for name, make in makers.items()}
     return {"dataset": config.dataset, "operators": operators}
 
 
-def _demonstrate(config: CollectConfig, run: Run, style: str) -> dict[str, int]:
+def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Policy]:
+    """Give what makes an operator for an interface and a generator."""
+    if ":" in operator:
+        own = load_own(operator, "operators")
+        if not callable(own):
+            raise UserError(f"operators: {operator} must be a function of (interface, rng)")
+        return own
+
+    def scripted(interface: Spec, rng: np.random.Generator) -> Policy:
+        task = env.partition("/")[2]
+        return load("demos.operators:make_operator")(task, operator, interface, rng)
+
+    return scripted
+
+
+def _demonstrate(
+    config: CollectConfig,
+    run: Run,
+    operator: str,
+    make: Callable[[Spec, np.random.Generator], Policy],
+) -> dict[str, int]:
     watched = run.viewer is not None  # the viewer follows a single environment
     env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
     dataset = load("demos.data.dataset:Dataset").ensure(
         config.dataset, env.interface, config.env.options
     )
 
-    def make_operator(rng: np.random.Generator) -> Policy:
-        task = config.env.name.partition("/")[2]
-        return load("demos.operators:make_operator")(task, style, env.interface, rng)
-
-    with run.counter(config.episodes, style) as counter:
+    with run.counter(config.episodes, operator) as counter:
 
         def progress(done: Any) -> None:
             counter.update(done.successes - counter.n)
-            run.log(done.attempts, **{f"{style}/successes": done.successes})
+            run.log(done.attempts, **{f"{operator}/successes": done.successes})
 
         done = load("demos.session.record:collect")(
             lambda: env,
-            make_operator,
+            lambda rng: make(env.interface, rng),
             dataset,
-            operator=style,
+            operator=operator,
             episodes=config.episodes,
             seed=run.seed,
             horizon=config.horizon,

@@ -13,7 +13,7 @@ import pydantic
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import Job, rollouts
-from robolearn.names import load
+from robolearn.names import load, load_own
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
 from robolearn.types import Episode, Policy, VectorEnvironment
@@ -47,14 +47,18 @@ class EvaluateConfig:
     """A checkpoint, a run that left one, or a folder of runs, whose newest one counts."""
     env: EnvConfig
     """The environment; it must fit what the policy was trained on."""
+    learner: str | None = None
+    """``module:Class`` of the policy, if it is one's own and no installed package publishes it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How many episodes, how long, and where they end."""
 
 
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
     """Load the policy and evaluate it; see ``measure`` for the summary."""
+    own = [] if config.learner is None else [load_own(config.learner, "learner")]
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    policy = checkpoint.load_policy(checkpoint.newest(Path(config.checkpoint)), envs.interface)
+    folder = checkpoint.newest(Path(config.checkpoint))
+    policy = checkpoint.load_policy(folder, envs.interface, own)
     return measure(policy, envs, config.env, config.evaluation, run)
 
 

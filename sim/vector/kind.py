@@ -23,8 +23,8 @@ class Kind(NamedTuple):
         horizon = getattr(env, "horizon", math.inf)
         return cls(
             env.interface,
-            env.mujoco_state_size,
+            getattr(env, "mujoco_state_size", 0),
             int(horizon) if math.isfinite(horizon) else None,
-            env.render_mode,
-            env.metadata.get("render_fps"),
+            getattr(env, "render_mode", None),
+            getattr(env, "metadata", {}).get("render_fps"),
         )

@@ -40,7 +40,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos.study": {"data", "session", "operators"},
 }
 OF_THE_CORE = {  # what other packages know of robolearn
-    "sim": {"types", "errors"},
+    "sim": {"types", "errors", "names"},
     "robots": {"types", "errors"},
     "demos": {"algos", "loops", "viz", "judging", "running"} | CONTRACTS,
 }

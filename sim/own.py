@@ -1,0 +1,61 @@
+"""Environments of one's own, made by ``module:function`` or by a name that a package publishes."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from robolearn.errors import UserError, nearest
+from robolearn.names import installed, load_own, published
+from robolearn.types import Environment, Spec
+
+GROUP = "robolearn.environments"  # of entry points, by which installed packages publish makers
+METHODS = ("reset", "step", "get_state", "set_state", "close")
+
+
+def knows(name: str) -> bool:
+    """Say whether a name is one of these."""
+    return ":" in name or name in installed(GROUP)
+
+
+def names() -> list[str]:
+    """List the names that installed packages publish."""
+    return list(installed(GROUP))
+
+
+def make(name: str, options: Mapping[str, Any]) -> Environment:
+    """Call the maker with the options, and check that what it gives keeps the contract.
+
+    Raises UserError for a name that leads nowhere, an option that the maker does not take, and
+    where the contract's parts are missing. What the maker itself raises comes out as it is.
+    """
+    where = f"environment '{name}'"
+    maker = load_own(name if ":" in name else published(name, GROUP, where), where)
+    if not callable(maker):
+        raise UserError(f"{where}: must be a function that makes an environment")
+    _require_options(maker, options, where)
+    return _checked(maker(**options), where)
+
+
+def _require_options(maker: Any, options: Mapping[str, Any], where: str) -> None:
+    try:
+        parameters = inspect.signature(maker).parameters
+    except ValueError:  # some built-in ones do not say
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in options:
+        if key not in parameters:
+            raise UserError(f"{where}: unknown option '{key}'{nearest(key, parameters)}")
+    try:
+        inspect.signature(maker).bind(**options)
+    except TypeError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _checked(env: Any, where: str) -> Environment:
+    if not isinstance(getattr(env, "interface", None), Spec):
+        raise UserError(f"{where}: {type(env).__name__} has no interface, a robolearn.types.Spec")
+    missing = [method for method in METHODS if not callable(getattr(env, method, None))]
+    if missing:
+        raise UserError(f"{where}: {type(env).__name__} has no {', '.join(missing)}")
+    return env

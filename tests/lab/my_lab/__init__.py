@@ -1,0 +1,1 @@
+"""Somebody else's package: tests copy it into a temporary folder."""

@@ -1,0 +1,103 @@
+"""Names of a user's own: from the current folder, and published by installed packages."""
+
+import subprocess
+import sys
+
+import pytest
+
+from robolearn.errors import UserError
+from robolearn.names import installed, load, load_own, published
+
+VERBS = "robolearn.verbs"
+
+
+def test_our_own_names_are_loaded():
+    assert load("robolearn.names:load") is load
+
+
+def test_a_name_is_loaded_from_the_current_folder_which_comes_last(lab):
+    (lab / "json.py").write_text("dumps = 'hides the real one'")
+    assert load_own("my_lab.envs:make_bead", "here").__module__ == "my_lab.envs"
+    assert sys.path[-1] == str(lab)
+    assert callable(load_own("json:dumps", "here"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my_lab.reach", "'my_lab.reach' must be module:attribute, such as my_lab.reach:run"),
+        ("my_lab.reach:", "'my_lab.reach:' must be module:attribute"),
+        (":run", "':run' must be module:attribute"),
+        ("my_lab/reach.py:run", "'my_lab/reach.py:run' must be module:attribute"),
+        (".reach:run", "'.reach:run' must be module:attribute"),
+        ("my_lab.reach:run:run", "'my_lab.reach:run:run' must be module:attribute"),
+        ("my_lba.reach:run", "no module 'my_lba' here or installed; did you mean 'my_lab'?"),
+        ("raech:run", "no module 'raech' here or installed; known: my_lab"),
+        (
+            "my_lab.raech:run",
+            "no module 'my_lab.raech' here or installed; did you mean 'my_lab.reach'?",
+        ),
+        ("my_lab.envs.deep:run", "no module 'my_lab.envs.deep' here or installed"),
+        ("my_lab.reach:rnu", "no 'rnu' in my_lab.reach; did you mean 'run'?"),
+        ("my_lab.operators:x", "no 'x' in my_lab.operators; known: Pusher, make_pusher"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_one_line(lab, name, said):
+    with pytest.raises(UserError) as caught:
+        load_own(name, "here")
+    assert str(caught.value).startswith(f"here: {said}")
+
+
+def test_what_a_users_own_code_misses_comes_out_as_it_is(lab):
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_nobody_has"):
+        load_own("my_lab.needy:run", "here")
+
+
+def test_installed_packages_publish_names(installed_lab):
+    assert installed(VERBS) == {"reach": ["my_lab.reach:run"]}
+    assert published("reach", VERBS, "here") == "my_lab.reach:run"
+    assert published("raech", VERBS, "here") is None
+
+
+def test_packages_that_disagree_are_told_apart(installed_lab):
+    other = installed_lab / "their_lab-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Name: their_lab\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[robolearn.verbs]\nreach = their_lab:run\n")
+    with pytest.raises(UserError) as caught:
+        published("reach", VERBS, "here")
+    said = str(caught.value)
+    assert said.startswith("here: packages disagree on 'reach'; write ")
+    assert {"my_lab.reach:run", "their_lab:run"} <= set(said.split())
+
+
+def command(*words, console_script=False):
+    """Call the command line; a console script's ``sys.path`` lacks the current folder."""
+    script = ["-P", "-c", "import sys; from robolearn.__main__ import main; sys.exit(main())"]
+    how = script if console_script else ["-m", "robolearn"]
+    return subprocess.run([sys.executable, *how, *words], capture_output=True, text=True)
+
+
+def test_a_verb_of_ones_own_runs_from_its_folder(lab):
+    done = command("reach", "out=run", "env.options.start=0.5", console_script=True)
+    assert done.returncode == 0, done.stderr
+    assert (lab / "run" / "summary.json").exists()
+
+
+def test_an_installed_package_is_used_by_its_names_alone(installed_lab):
+    done = command("reach", "verb=reach", "env.name=bead", "out=run")
+    assert done.returncode == 0, done.stderr
+    episodes = ("evaluation.episodes=2", "evaluation.horizon=30")
+    done = command("evaluate_lift", "checkpoint=run", "env={name: bead}", *episodes)
+    assert done.returncode == 0, done.stderr
+
+
+def test_list_names_what_installed_packages_add(installed_lab):
+    done = command("list")
+    launch_files, verbs, environments, learners, own = done.stdout.split("\n\n")
+    assert "ppo_walker" in launch_files
+    assert verbs == "Verbs of installed packages:\nreach  my_lab.reach:run"
+    assert environments == "Environments of installed packages:\nbead  my_lab.envs:make_bead"
+    assert learners == "Learners of installed packages:\nspring  my_lab.method:Spring"
+    assert "module:function" in own
+    assert done.stderr == ""
