@@ -1,5 +1,6 @@
 """Environments of one's own, made by ``module:function`` or by a name that a package publishes."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -25,15 +26,17 @@ def names() -> list[str]:
 def make(name: str, options: Mapping[str, Any]) -> Environment:
     """Call the maker with the options, and check that what it gives keeps the contract.
 
-    Raises UserError for a name that leads nowhere, an option that the maker does not take, and
-    where the contract's parts are missing. What the maker itself raises comes out as it is.
+    ``interface.environment`` becomes "module:function", by which others make it again. Raises
+    UserError for a name that leads nowhere, an option that the maker does not take, and where the
+    contract's parts are missing. What the maker itself raises comes out as it is.
     """
     where = f"environment '{name}'"
-    maker = load_own(name if ":" in name else published(name, GROUP, where), where)
+    full = name if ":" in name else published(name, GROUP, where)
+    maker = load_own(full, where)
     if not callable(maker):
         raise UserError(f"{where}: must be a function that makes an environment")
     _require_options(maker, options, where)
-    return _checked(maker(**options), where)
+    return _named(_checked(maker(**options), where), full, where)
 
 
 def _require_options(maker: Any, options: Mapping[str, Any], where: str) -> None:
@@ -58,4 +61,13 @@ def _checked(env: Any, where: str) -> Environment:
     missing = [method for method in METHODS if not callable(getattr(env, method, None))]
     if missing:
         raise UserError(f"{where}: {type(env).__name__} has no {', '.join(missing)}")
+    return env
+
+
+def _named(env: Environment, name: str, where: str) -> Environment:
+    if env.interface.environment != name:
+        try:
+            env.interface = dataclasses.replace(env.interface, environment=name)
+        except AttributeError:  # a property
+            raise UserError(f"{where}: interface.environment must be '{name}'") from None
     return env

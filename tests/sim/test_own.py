@@ -15,7 +15,8 @@ def test_a_maker_is_called_by_its_name_with_its_options(lab):
 
 
 def test_an_installed_package_publishes_one(installed_lab):
-    assert sim.make("bead").interface.environment == "my_lab/bead"
+    names = {sim.make(name).interface.environment for name in ("bead", "my_lab.envs:make_bead")}
+    assert names == {"my_lab.envs:make_bead"}
     with pytest.raises(UserError, match="did you mean 'bead'"):
         sim.make("baed")
 
@@ -30,6 +31,7 @@ def test_an_installed_package_publishes_one(installed_lab):
         ("my_lab.envs:PERIOD_S", {}, "must be a function that makes an environment"),
         ("my_lab.envs:Faceless", {}, "Faceless has no interface, a robolearn.types.Spec"),
         ("my_lab.envs:make_stateless", {}, "Bead has no get_state"),
+        ("my_lab.envs:Stubborn", {}, "interface.environment must be 'my_lab.envs:Stubborn'"),
         ("builtins:dict", {}, "dict has no interface, a robolearn.types.Spec"),
     ],
 )

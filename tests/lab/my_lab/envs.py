@@ -49,6 +49,13 @@ class Faceless(Bead):
         del self.interface
 
 
+class Stubborn:
+    """Calls itself by another name, and sticks to it."""
+
+    reset = step = get_state = set_state = close = print
+    interface = property(lambda self: Bead(1.0).interface)
+
+
 def make_bead(start=1.0):
     """Make the environment: the bead begins at ``start`` or half as far."""
     return Bead(start)

@@ -1,5 +1,6 @@
 import contextlib
 import resource
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import DataError, SpecError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
+from robolearn.names import load_own
 from robolearn.types import ArraySpec, Spec
 
 SPEC = Spec(
@@ -18,6 +20,7 @@ SPEC = Spec(
     period_s=0.05,
     robot="Panda",
 )
+POINT = Spec("test/Bead", {"state": ArraySpec((2,))}, ArraySpec((1,)), period_s=0.1)
 SMALL = BCConfig(members=2, widths=(8, 4), dropout=0.3)
 
 
@@ -138,6 +141,41 @@ def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path, spoil, words):
     with pytest.raises(DataError, match=words) as caught:
         checkpoint.load_policy(tmp_path / "policy", SPEC)
     assert "\n" not in str(caught.value)
+
+
+def spring(lab):
+    """Save a learner of one's own, and give it."""
+    make, config = (load_own(f"my_lab.method:{name}", "") for name in ("Spring", "SpringConfig"))
+    learner = make(POINT, config(spread=2.0), seed=3)
+    learner.update({"reward": 1.0})
+    checkpoint.save(lab / "spring", learner, {"trials": 1})
+    return learner
+
+
+def test_a_learner_of_ones_own_is_read_where_its_class_is_given(lab):
+    saved = spring(lab)
+    restored = checkpoint.load_learner(lab / "spring", POINT, own=[type(saved)])
+    assert restored.counters == {"trials": 1}
+    assert restored.learner.config == saved.config
+    assert restored.learner.best == 1.0
+    np.testing.assert_array_equal(restored.learner.gains, saved.gains)
+
+
+def test_a_learner_that_an_installed_package_publishes_is_read(installed_lab):
+    saved = spring(installed_lab)
+    restored = checkpoint.load_policy(installed_lab / "spring", POINT)
+    np.testing.assert_array_equal(restored.gains, saved.gains)
+
+
+@pytest.mark.parametrize("named", ["spring", "my_lab.method:Spring", "os:system", "[1]"])
+def test_a_checkpoint_alone_has_nothing_imported(lab, named):
+    spring(lab)
+    for name in [name for name in sys.modules if name.startswith("my_lab")]:
+        del sys.modules[name]
+    (lab / "spring" / "config.yaml").write_text(f"learner: {named}\nconfig: {{}}")
+    with pytest.raises(DataError, match="unknown learner"):
+        checkpoint.load_policy(lab / "spring", POINT)
+    assert "my_lab.method" not in sys.modules
 
 
 def test_one_without_training_state_cannot_continue(tmp_path):

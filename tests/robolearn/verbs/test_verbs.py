@@ -73,6 +73,55 @@ def test_a_policy_that_does_not_fit_the_environment_is_refused(dataset, tmp_path
     assert error.count("\n") == 1
 
 
+def test_an_operator_and_an_environment_of_ones_own(lab):
+    """Demonstrate, clone, evaluate, and learn from rewards, as in our own environments."""
+    env, operator = (
+        "{name: my_lab.envs:make_bead, options: {start: 0.8}}",
+        "my_lab.operators:make_pusher",
+    )
+    collected = run(
+        "collect_lift", f"env={env}", "dataset=beads", f"operators=[{operator}]", "episodes=3",
+        "horizon=30", "out=collect",
+    )  # fmt: skip
+    assert collected["operators"][operator]["successes"] == 3
+    assert main(["doctor", "beads"]) == 0
+    cloned = run(
+        "bc_lift", "dataset=beads", f"operator={operator}", "training.epochs=30", "bc.widths=[32]",
+        "evaluation={episodes: 2, horizon: 30}", "out=bc",
+    )  # fmt: skip
+    assert cloned["evaluation"]["success"] == 1.0
+    learnt = run(
+        "ppo_walker", "env={name: my_lab.envs:make_bead}", "environments=2", "out=ppo",
+        "training={steps: 64, horizon: 32}", "evaluation={episodes: 1, horizon: 30}",
+    )  # fmt: skip
+    assert learnt["steps"] == 64
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        ("my_lab.operators:make_pushr", "did you mean 'make_pusher'?"),
+        ("my_lab.operators:not_a_maker", "must be a function of (interface, rng)"),
+    ],
+)
+def test_an_operator_that_is_none_is_one_line(lab, capsys, operator, said):
+    line = ["collect_lift", "env={name: my_lab.envs:make_bead}", "dataset=beads"]
+    assert main([*line, f"operators=[my_lab.operators:make_pusher, {operator}]"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("robolearn: operators: ")
+    assert said in error and error.count("\n") == 1
+    assert not Path("beads").exists()
+
+
+def test_a_learner_of_ones_own_is_evaluated_where_it_is_named(lab, capsys):
+    run("reach", "out=run")
+    line = ["evaluate_lift", "checkpoint=run", "env={name: my_lab.envs:make_bead}"]
+    line += ["evaluation={episodes: 2, horizon: 30}"]
+    assert main(line) == 2
+    assert "unknown learner 'spring'" in capsys.readouterr().err
+    assert run(*line, "learner=my_lab.method:Spring", "out=evaluation")["episodes"] == 2
+
+
 def test_a_resumed_training_ends_as_if_it_had_never_stopped(
     dataset, tmp_path, require_same_after_a_stop
 ):
