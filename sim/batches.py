@@ -16,6 +16,7 @@ from sim.vector.env import VectorEnv
 
 def make_vec(
     name: str,
+    /,
     n: int,
     threads: int | None = None,
     autoreset_mode: AutoresetMode | str = "same_step",

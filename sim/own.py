@@ -41,16 +41,15 @@ def make(name: str, options: Mapping[str, Any]) -> Environment:
 
 def _require_options(maker: Any, options: Mapping[str, Any], where: str) -> None:
     try:
-        parameters = inspect.signature(maker).parameters
+        signature = inspect.signature(maker)
     except ValueError:  # some built-in ones do not say
         return
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for key in options:
-        if key not in parameters:
-            raise UserError(f"{where}: unknown option '{key}'{nearest(key, parameters)}")
+        if key not in signature.parameters and not takes_any:
+            raise UserError(f"{where}: unknown option '{key}'{nearest(key, signature.parameters)}")
     try:
-        inspect.signature(maker).bind(**options)
+        signature.bind(**options)
     except TypeError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -17,7 +17,7 @@ ADAPTERS = {
 }
 
 
-def make(name: str, **options: Any) -> Environment:
+def make(name: str, /, **options: Any) -> Environment:
     """Make the environment called ``name``, a ``gymnasium.Env`` with the project's contracts.
 
     ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml``, ``gym/ID`` or

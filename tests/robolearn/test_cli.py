@@ -220,6 +220,13 @@ def test_an_error_that_nobody_reads_is_no_other_error(tmp_path):
     assert to_nobody("nowhere", tmp_path, "stderr") == (cli.READER_GONE, b"")
 
 
+def test_a_run_whose_last_lines_nobody_reads_is_whole(lab):
+    code, said = to_nobody("reach trials=2 out=here", lab)
+    assert code == cli.READER_GONE
+    assert re.fullmatch(r"best: -\d+\.\d+\n", said.decode())
+    assert (lab / "here" / "summary.json").is_file()
+
+
 def test_output_to_a_full_disk_is_one_line(tmp_path):
     with open("/dev/full", "wb") as full:
         process = start("--help", tmp_path, stdout=full, stderr=subprocess.PIPE)

@@ -1,5 +1,7 @@
 """Environments of one's own: made by name, checked against the contract, in batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,9 @@ from sim.vector.env import WorkerError
 def test_a_maker_is_called_by_its_name_with_its_options(lab):
     env = sim.make("my_lab.envs:make_bead", start=0.5)
     observation, _ = env.reset(seed=0)
+    assert sim.make("my_lab.envs:make_any", start=0.5, colour=1).interface == replace(
+        env.interface, environment="my_lab.envs:make_any"
+    )
     assert 0.25 <= observation["state"][0] <= 0.5
 
 
@@ -28,6 +33,7 @@ def test_an_installed_package_publishes_one(installed_lab):
         ("my_lab.env:make_bead", {}, "no module 'my_lab.env' here or installed; did you mean"),
         ("my_lab.envs:make_bead", {"strat": 1}, "unknown option 'strat'; did you mean 'start'?"),
         ("my_lab.envs:make_pinned", {}, "missing a required argument: 'start'"),
+        ("my_lab.envs:make_any", {"colour": 1}, "missing a required argument: 'start'"),
         ("my_lab.envs:PERIOD_S", {}, "must be a function that makes an environment"),
         ("my_lab.envs:Faceless", {}, "Faceless has no interface, a robolearn.types.Spec"),
         ("my_lab.envs:make_stateless", {}, "Bead has no get_state"),

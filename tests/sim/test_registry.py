@@ -49,6 +49,12 @@ def test_unknown_options_are_told_the_nearest(name):
         sim.make(name, horizn=3)
 
 
+def test_an_option_called_name_is_an_unknown_option_too():
+    for make in (sim.make, lambda *name, **options: sim.make_vec(*name, 1, **options)):
+        with pytest.raises(UserError, match="unknown option 'name'"):
+            make("gym/CartPole-v1", **{"name": "Lift"})
+
+
 def test_available_lists_full_names():
     assert {"robosuite/Lift", "robosuite/TwoArmTransport"} <= set(sim.available("robosuite"))
     assert "dmc/walker-walk" in sim.available("dmc")

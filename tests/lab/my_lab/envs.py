@@ -66,6 +66,11 @@ def make_pinned(*, start):
     return Bead(start)
 
 
+def make_any(start, **options):
+    """Make one, whatever else is asked for."""
+    return Bead(start)
+
+
 def make_stateless():
     """Make one whose state cannot be read."""
     env = Bead(1.0)
