@@ -75,13 +75,13 @@ def _carry_out(arguments: Sequence[str] | None) -> int:
 
 
 def _has_no_reader(stream: TextIO) -> bool:
-    """Say whether a stream is a pipe that nobody reads from."""
+    """Say whether a stream is a pipe, or a socket, that nobody reads from."""
     poll = select.poll()
     try:
         poll.register(stream.fileno(), 0)
     except (AttributeError, OSError):  # closed, or no file at all
         return False
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _discard(streams: Sequence[TextIO]) -> None:

@@ -125,7 +125,11 @@ def load_learner(path: Path | str, interface: Spec, own: Iterable[type] = ()) ->
     if not folder.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
     learner.load_training_state(read_tensors(folder / "state.safetensors"))
-    return Restored(learner, json.loads(_read(folder / "counters.json")))
+    try:
+        counters = json.loads(_read(folder / "counters.json"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{folder / 'counters.json'}: damaged: {error}") from error
+    return Restored(learner, counters)
 
 
 def read_spec(path: Path | str) -> Spec:
@@ -231,6 +235,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: damaged: {error}") from error

@@ -68,19 +68,11 @@ def folders() -> list[Path]:
     return [here, own] if here.resolve() != own else [here]
 
 
-def is_file(path: Path) -> bool:
-    """Say whether there is a file; no path is too long, or in too private a folder, to ask."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def launch_files() -> dict[str, Path]:
     """Give every launch file that has a name: ``{"lift": launch/lift.yaml}``."""
     found: dict[str, Path] = {}
     for folder in folders():
-        for path in filter(is_file, sorted(folder.glob("*.yaml"))):
+        for path in filter(_is_file, sorted(folder.glob("*.yaml"))):
             found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 
@@ -92,7 +84,7 @@ def find(name: str, also_known: Iterable[str] = ()) -> Path:
     """
     for folder in (Path(), *folders()):
         for path in (folder / name, folder / f"{name}.yaml"):
-            if is_file(path):
+            if _is_file(path):
                 return path
     known = [*launch_files(), *also_known]
     raise UserError(f"no launch file '{name}'{nearest(Path(name).stem, known)}")
@@ -156,6 +148,14 @@ def execute(launch: Launch) -> Path:
         hints = [runs.how_to_go_on(directory)] if launch.verb.resumable else []
         raise KeyboardInterrupt(*hints) from None
     return directory
+
+
+def _is_file(path: Path) -> bool:
+    """Say whether there is a file; no path is too long, or in too private a folder, to ask."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _summary(summary: Any, verb: str) -> Mapping[str, Any]:

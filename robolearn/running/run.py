@@ -221,7 +221,10 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def _append_to(path: Path) -> BinaryIO:
+    """Open a file of lines, without what a full disk has left of its last one."""
     try:
+        if path.is_file():
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         return path.open("ab", buffering=0)
     except OSError as error:
         raise cannot_write(path, error) from error

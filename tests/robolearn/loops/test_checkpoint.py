@@ -132,6 +132,8 @@ def drop_a_weight(path):
         (lambda p: (p / "config.yaml").write_text("[1"), "config.yaml.*damaged"),
         (lambda p: (p / "config.yaml").write_text("learner: bcc\nconfig: {}"), "mean 'bc'"),
         (lambda p: (p / "config.yaml").write_text("learner: bc\nconfig: {wid: 1}"), "not a conf"),
+        (lambda p: (p / "config.yaml").write_bytes(b"\xff"), "config.yaml.*damaged"),
+        (lambda p: (p / "spec.json").write_bytes(b"\xff"), "spec.json.*damaged"),
         (lambda p: (p / "config.yaml").unlink(), "no checkpoint here"),
     ],
 )
@@ -176,6 +178,13 @@ def test_a_checkpoint_alone_has_nothing_imported(lab, named):
     with pytest.raises(DataError, match="unknown learner"):
         checkpoint.load_policy(lab / "spring", POINT)
     assert "my_lab.method" not in sys.modules
+
+
+def test_damaged_counters_are_a_one_line_error(tmp_path):
+    checkpoint.save(tmp_path / "policy", trained(1), {"epoch": 1})
+    (tmp_path / "policy" / "training" / "counters.json").write_text('{"epoch": ')
+    with pytest.raises(DataError, match="counters.json: damaged"):
+        checkpoint.load_learner(tmp_path / "policy", SPEC)
 
 
 def test_one_without_training_state_cannot_continue(tmp_path):

@@ -150,6 +150,16 @@ def test_a_stopped_run_goes_on_in_its_directory(project):
     assert Path("here/config.yaml").read_text() == kept
 
 
+def test_what_a_full_disk_has_left_of_a_line_is_forgotten(project):
+    with pytest.raises(KeyboardInterrupt):
+        execute("toy", "end=interrupted", "count=3", "out=here")
+    log = Path("here/metrics.jsonl")
+    log.write_bytes(log.read_bytes()[:-5])
+    with pytest.raises(KeyboardInterrupt):
+        execute("here/config.yaml", "resume=here")
+    assert [line["step"] for line in lines(Path("here"))] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
