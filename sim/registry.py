@@ -6,6 +6,7 @@ from typing import Any
 from robolearn.errors import UserError, nearest
 from robolearn.types import Environment
 from sim import own
+from sim.rendering.gl import check_variables
 from sim.rendering.load_order import load_triton_before_gl
 
 ADAPTERS = {
@@ -36,15 +37,18 @@ def available(adapter: str) -> list[str]:
 
 
 def _adapter(name: str) -> tuple[Any, str]:
-    prefix, slash, rest = str(name).partition("/")
-    if prefix not in ADAPTERS and own.knows(str(name)):
-        load_triton_before_gl()
-        return own, str(name)
-    if prefix not in ADAPTERS or not slash or not rest:
+    """Give the adapter of an environment, and what the name is to it."""
+    prefix, _, rest = str(name).partition("/")
+    if prefix in ADAPTERS and rest:
+        adapter = ADAPTERS[prefix]
+    elif prefix not in ADAPTERS and own.knows(str(name)):
+        adapter, rest = own.__name__, str(name)
+    else:
         meant = nearest(prefix, [*ADAPTERS, *own.names()]) if prefix not in ADAPTERS else ""
         raise UserError(
             f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, "
             f"gym/ID or tabletop/OBJECTS, or one's own, module:function{meant}"
         )
     load_triton_before_gl()
-    return importlib.import_module(ADAPTERS[prefix]), rest
+    check_variables()
+    return importlib.import_module(adapter), rest
