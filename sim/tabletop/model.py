@@ -79,13 +79,14 @@ OBJECT_MASS_KG = 0.2
 FRICTION = (0.6, 0.005, 0.0)  # of objects and table: sliding, torsional, rolling
 PRISM_SIDES = 24
 CAN_RADIUS_M, CAN_HALF_HEIGHT_M = 0.025, 0.04  # of robosuite's mesh
+SKY, HORIZON = (0.45, 0.55, 0.68), (0.86, 0.88, 0.9)
 RED, BLUE, WHITE = (0.8, 0.25, 0.2, 1.0), (0.2, 0.45, 0.8, 1.0), (0.9, 0.9, 0.85, 1.0)
 
 
 def build(objects: tuple[tuple[str, str], ...], seen: bool) -> mujoco.MjModel:
     """Build the model with objects given as (name, kind).
 
-    ``seen`` adds what is only looked at: meshes, lights and cameras. The physics is the same.
+    ``seen`` adds what is only looked at: meshes, lights, cameras, sky. The physics is the same.
     """
     spec = _robot(seen)
     _settings(spec)
@@ -192,6 +193,10 @@ def _table(spec: mujoco.MjSpec, seen: bool) -> None:
         camera = spec.worldbody.add_camera(name=name, pos=pos, fovy=45)
         camera.quat = _looking(np.array(pos), np.array([-0.15, 0.0, 0.2]))
     spec.worldbody.add_camera(name="top", pos=(0.0, 0.0, 1.3), fovy=45)
+    spec.add_texture(
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, rgb1=SKY, rgb2=HORIZON, width=64, height=384,
+    )  # fmt: skip
 
 
 def _looking(eye: np.ndarray, at: np.ndarray) -> np.ndarray:
