@@ -118,6 +118,8 @@ def play(
     are the first part of those of ``envs``.
     """
     stage = run.make_env(shown_in) if run.viewer is not None and config.recorded else None
+    if stage is not None:
+        stage.reset(seed=run.seed)  # before that it has no state, whose size is asked for below
     jobs = [Job(policies(), seed) for seed in evaluation_seeds(run.seed, config.episodes)]
     whole = {"horizon": config.horizon, "settle_steps": config.horizon}
     with run.counter(config.episodes, what) as counter:

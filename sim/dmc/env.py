@@ -19,8 +19,8 @@ from robolearn.types import ArraySpec, Observation, Spec
 from sim.base.options import as_tuple, choose, parse, whole_number
 from sim.base.physics import Physics, divergence, refresh
 from sim.base.physics_env import PhysicsEnv
-from sim.base.spaces import ActionRange, Columns, checked_action, flat_names, interface_spaces
-from sim.rendering.cameras import Cameras
+from sim.base.spaces import ActionRange, Columns, flat_names, interface_spaces
+from sim.rendering.cameras import CameraOptions, Images
 from sim.rendering.gl import gl_environment
 
 POSES_AND_VELOCITIES = mujoco.mjtStage.mjSTAGE_VEL  # dm_control's step leaves them up to date
@@ -30,16 +30,9 @@ MODEL_SEED = 0  # tasks that draw their model (lqr) draw the same in every envir
 
 
 @dataclass(frozen=True)
-class DmcOptions:
+class DmcOptions(CameraOptions):
     """Options of ``make("dmc/DOMAIN-TASK", ...)``."""
 
-    cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations; "free" looks at the whole model, and
-    "NAME_segmentation" says what camera NAME shows in each pixel (see ``Cameras``)."""
-    image_size: tuple[int, int] = (84, 84)
-    """Height and width of the images, pixels."""
-    fast_render: bool = True
-    """Leave out shadows, reflections, multisampling and sky."""
     horizon: int | None = None
     """Control steps after which an episode is truncated; None for the task's own time limit."""
     state: tuple[str, ...] | None = None
@@ -78,15 +71,15 @@ class DmcEnv(PhysicsEnv):
         self._take(suite_env.physics)
         self.physics.watch([lambda seed=seed: self.restart(seed) for seed in range(3)])
         self.keys, state = _state_spec(self._observations(), options.state, where)
-        self._cameras = self._new_cameras()
+        self._images = self._new_images()
         self.action_range, action = _action_spec(suite_env.action_spec())
-        self.interface = Spec(
+        interface = Spec(
             environment=where,
-            observations={"state": state, **self._cameras.specs},
+            observations={"state": state, **self._images.specs},
             action=action,
             period_s=suite_env.control_timestep(),
         )
-        self.observation_space, self.action_space = interface_spaces(self.interface)
+        self._present(interface, options.render_mode)
         self.show_in(np.empty(state.shape, np.float32))
 
     def twin(self) -> "DmcEnv":
@@ -100,7 +93,8 @@ class DmcEnv(PhysicsEnv):
         twin._np_random = None
         twin._task = copy.deepcopy(self._task)
         twin._take(self.dm_physics.copy(share_model=True))
-        twin._cameras = twin._new_cameras()
+        twin._images = twin._new_images()
+        twin._begun = False
         twin.observation_space, twin.action_space = interface_spaces(self.interface)
         twin.show_in(np.empty_like(self._state))
         return twin
@@ -117,16 +111,8 @@ class DmcEnv(PhysicsEnv):
         refresh(self.model, self.data)
         self._steps = 0
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action float32 [A] in [-1, 1] for one control period.
-
-        ``info`` has "success", "is_success" (the same) and "reward_terms"; where the simulation
-        diverges, MuJoCo begins anew, and "error" says why the episode is truncated. Raises
-        SpecError for an action of another shape and DataError for one that is not finite.
-        """
-        reward, terminated, truncated, success, error = self.move(
-            checked_action(action, self.interface)
-        )
+    def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        reward, terminated, truncated, success, error = self.move(action)
         info = {"success": success, "is_success": success, "reward_terms": {"task": reward}}
         if error is not None:
             info["error"] = error
@@ -154,9 +140,7 @@ class DmcEnv(PhysicsEnv):
         self._columns.write(self._observations())
         return reward, terminated, truncated, reward >= self.success_reward, error
 
-    def close(self) -> None:
-        """Free the simulator and the renderer; calling it again does nothing."""
-        self._cameras.close()
+    def _free(self) -> None:
         self.dm_physics.free()
 
     def _take(self, physics: Any) -> None:
@@ -166,11 +150,8 @@ class DmcEnv(PhysicsEnv):
         self._warnings = self.data.warning.number  # [kinds], a view
         self._lagging = bool((self.model.sensor_needstage == ACCELERATIONS).any())
 
-    def _new_cameras(self) -> Cameras:
-        options, where = self._options, f"dmc/{self._name}"
-        return Cameras(
-            self.model, self.data, options.cameras, options.image_size, where, options.fast_render
-        )
+    def _new_images(self) -> Images:
+        return Images(self.model, self.data, self._options, f"dmc/{self._name}")
 
     def _advance(self) -> str | None:
         """Run the physics steps of a control period; say what has gone wrong since the reset.
@@ -186,7 +167,7 @@ class DmcEnv(PhysicsEnv):
         return self._observation()
 
     def _observation(self) -> Observation:
-        return {"state": self._state.copy(), **self._cameras.render()}
+        return {"state": self._state.copy(), **self._images.observe()}
 
     def _observations(self) -> dict[str, np.ndarray]:
         return self._task.get_observation(self.dm_physics)

@@ -7,6 +7,9 @@ in its info, else False. Reward terms are its info's "reward_*" entries, else "t
 States can be read and set where nothing is hidden: in gymnasium's MuJoCo environments (bit-exactly;
 their observation is computed again after the step, from up-to-date quantities) and in its classic
 control. Elsewhere ``get_state`` and ``set_state`` raise UserError.
+
+Environments with a MuJoCo model are rendered as all others of this project; the rest draw
+themselves.
 """
 
 from collections.abc import Mapping
@@ -18,33 +21,31 @@ import mujoco
 import numpy as np
 
 from robolearn.errors import SpecError, UserError, nearest
-from robolearn.types import Observation, Spec
+from robolearn.types import ArraySpec, Observation, Spec
+from sim.base.env import RENDER_MODE, Env, Renderer
 from sim.base.options import parse, whole_number
 from sim.base.physics import Physics, divergence, refresh
-from sim.base.spaces import checked_action, interface_spaces
 from sim.gym.spaces import ObservationReader, action_decoder
-from sim.rendering.cameras import Cameras
+from sim.rendering.cameras import CameraOptions, Images
 
 CLASSIC_CONTROL = "gymnasium.envs.classic_control."
 UNKNOWN_PERIOD_S = 0.0
 OURS = "robolearn/"  # what IDs of the other adapters begin with
+UNKNOWN_FPS = 30  # gymnasium's own, of videos of environments that do not say
 
 
 @dataclass(frozen=True)
-class GymOptions:
-    """Options of ``make("gym/ID", ...)``."""
+class GymOptions(CameraOptions):
+    """Options of ``make("gym/ID", ...)``.
+
+    Cameras, of what is observed and of ``render``, and their sizes are for environments with a
+    MuJoCo model.
+    """
 
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Keywords for the environment itself."""
     horizon: int | None = None
     """Steps after which an episode is truncated; None for what the environment registered."""
-    cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations, or "NAME_segmentation" (see ``Cameras``); only
-    for environments with a MuJoCo model."""
-    image_size: tuple[int, int] = (84, 84)
-    """Height and width of the images, pixels."""
-    fast_render: bool = True
-    """Leave out shadows, reflections, multisampling and sky."""
 
 
 def make(name: str, options: Mapping[str, Any]) -> "GymEnv":
@@ -54,15 +55,22 @@ def make(name: str, options: Mapping[str, Any]) -> "GymEnv":
     """
     where = f"gym/{name}"
     parsed = parse(GymOptions, options, where)
+    env = _make(name, parsed.env_options, where)
+    if parsed.render_mode == RENDER_MODE and not _has_model(env):
+        if not _render_modes(env):
+            raise UserError(f"{where}: this environment draws no images")
+        env.close()  # some prepare themselves to draw when they are made
+        env = _make(name, {**parsed.env_options, "render_mode": RENDER_MODE}, where)
+    return GymEnv(env, parsed, where)
+
+
+def _make(name: str, options: Mapping[str, Any], where: str) -> gymnasium.Env:
     try:
-        env = gymnasium.make(
-            name, max_episode_steps=-1, disable_env_checker=True, **parsed.env_options
-        )
+        return gymnasium.make(name, max_episode_steps=-1, disable_env_checker=True, **options)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.MissingArgument):
         raise UserError(f"{where}: no such environment{nearest(name, names())}") from None
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
-    return GymEnv(env, parsed, where)
 
 
 def names() -> list[str]:
@@ -70,10 +78,8 @@ def names() -> list[str]:
     return sorted(name for name in gymnasium.registry if not name.startswith(OURS))
 
 
-class GymEnv(gymnasium.Env):
+class GymEnv(Env):
     """One gymnasium environment; see ``robolearn.types.Environment``."""
-
-    metadata = {"render_modes": []}
 
     def __init__(self, env: gymnasium.Env, options: GymOptions, where: str) -> None:
         self._env = env
@@ -87,15 +93,16 @@ class GymEnv(gymnasium.Env):
         self._warnings = _warnings(env.unwrapped)
         self._read = ObservationReader(env.observation_space, where)
         action, self._decode = action_decoder(env.action_space, where)
-        self._cameras = _cameras(self._access, options, where)
-        images = self._cameras.specs if self._cameras else {}
-        self.interface = Spec(
+        self._images, seen = _images(env, self._access, options, where)
+        interface = Spec(
             environment=where,
-            observations={**self._read.specs, **images},
+            observations={**self._read.specs, **seen},
             action=action,
             period_s=float(getattr(env.unwrapped, "dt", UNKNOWN_PERIOD_S)),
         )
-        self.observation_space, self.action_space = interface_spaces(self.interface)
+        fps = env.metadata.get("render_fps", UNKNOWN_FPS)
+        self.metadata = {"render_modes": _render_modes(env), "render_fps": fps}
+        self._present(interface, options.render_mode)
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -112,27 +119,15 @@ class GymEnv(gymnasium.Env):
         """How many leading entries of a state are time, qpos and qvel; 0 without MuJoCo."""
         return self._access.mujoco_state_size
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; ``options={"state": state}`` begins it in a stored state [S]."""
-        super().reset(seed=seed)
+    def _begin_episode(self) -> Observation:
         observation, _ = self._env.reset(seed=int(self.np_random.integers(2**31)))
         self._steps = 0
-        if options and "state" in options:
-            return self.set_state(options["state"]), {}
-        return self._observe(observation), {}
+        return self._observe(observation)
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action float32 [A] in [-1, 1] for one step.
-
-        ``info`` has "success", "is_success" (the same), "reward_terms" and what the environment
-        itself reports, and "error" where the simulation diverged, which truncates the episode.
-        Raises SpecError for an action of another shape and DataError for one that is not finite.
-        """
-        decoded = self._decode(checked_action(action, self.interface))
+    def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Do what ``step`` says; ``info`` also has what the environment itself reports."""
         self._warnings[:] = 0
-        observation, reward, terminated, truncated, info = self._env.step(decoded)
+        observation, reward, terminated, truncated, info = self._env.step(self._decode(action))
         self._steps += 1
         terms = {k: float(v) for k, v in info.items() if k.startswith("reward_")}
         success = bool(info.get("success", info.get("is_success", False)))
@@ -148,25 +143,38 @@ class GymEnv(gymnasium.Env):
         truncated = bool(truncated or error) or self._steps >= self.horizon
         return self._observe(observation), float(reward), bool(terminated), truncated, info
 
-    def get_state(self) -> np.ndarray:
-        """Give the state float64 [S]; raise UserError where it is hidden."""
+    def _get_state(self) -> np.ndarray:
         return np.append(self._access.get(), self._steps)
 
-    def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` of an environment with the same options gave."""
-        self._access.set(np.asarray(state, np.float64)[:-1])
+    def _set_state(self, state: np.ndarray) -> Observation:
+        self._access.set(state[:-1])
         self._steps = int(state[-1])
         return self._observe(None)
 
-    def close(self) -> None:
-        """Free the simulator and the renderer; calling it again does nothing."""
-        if self._cameras:
-            self._cameras.close()
+    def _free(self) -> None:
         self._env.close()
 
     def _observe(self, observation: Any) -> Observation:
-        result = self._read(self._access.settle(observation))
-        return {**result, **self._cameras.render()} if self._cameras else result
+        return {**self._read(self._access.settle(observation)), **self._images.observe()}
+
+
+class _OwnImages:
+    """What an environment without a model draws: itself, for people."""
+
+    def __init__(self, env: gymnasium.Env, where: str) -> None:
+        self._env, self._where = env, where
+
+    def observe(self) -> Observation:
+        return {}
+
+    def show(self) -> np.ndarray:
+        try:
+            return np.asarray(self._env.render(), np.uint8)
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise UserError(f"{self._where}: {' '.join(str(error).split())}") from None
+
+    def close(self) -> None:
+        """Leave that to the environment."""
 
 
 class _MujocoAccess:
@@ -211,6 +219,8 @@ class _ClassicAccess:
         if state.shape != (self._size,):
             raise SpecError(f"state has shape {state.shape} instead of ({self._size},)")
         self._env.state = state.copy()
+        if hasattr(self._env, "steps_beyond_terminated"):  # a pole that has fallen stands again
+            self._env.steps_beyond_terminated = None
 
     def settle(self, observation: Any) -> Any:
         self._env.state = self.get()
@@ -237,12 +247,9 @@ class _NoAccess:
 
 
 def _access(env: gymnasium.Env, where: str) -> _MujocoAccess | _ClassicAccess | _NoAccess:
-    unwrapped = env.unwrapped
-    if isinstance(getattr(unwrapped, "model", None), mujoco.MjModel) and _has(
-        unwrapped, "_get_obs"
-    ):
+    if _has_model(env):
         return _MujocoAccess(env)
-    if type(unwrapped).__module__.startswith(CLASSIC_CONTROL):
+    if type(env.unwrapped).__module__.startswith(CLASSIC_CONTROL):
         return _ClassicAccess(env)
     return _NoAccess(where)
 
@@ -255,16 +262,25 @@ def _warnings(unwrapped: gymnasium.Env) -> np.ndarray:
     return np.zeros(mujoco.mjtWarning.mjNWARNING, np.int32)
 
 
-def _has(owner: Any, name: str) -> bool:
-    return callable(getattr(owner, name, None))
+def _has_model(env: gymnasium.Env) -> bool:
+    unwrapped = env.unwrapped
+    model = isinstance(getattr(unwrapped, "model", None), mujoco.MjModel)
+    return model and callable(getattr(unwrapped, "_get_obs", None))
 
 
-def _cameras(access: Any, options: GymOptions, where: str) -> Cameras | None:
-    if not options.cameras:
-        return None
-    if not isinstance(access, _MujocoAccess):
-        raise UserError(f"{where}: cameras need an environment with a MuJoCo model")
-    return Cameras(
-        access.physics.model, access.physics.data, options.cameras, options.image_size, where,
-        options.fast_render,
-    )  # fmt: skip
+def _render_modes(env: gymnasium.Env) -> list[str]:
+    there = _has_model(env) or RENDER_MODE in env.metadata.get("render_modes", ())
+    return [RENDER_MODE] if there else []
+
+
+def _images(
+    env: gymnasium.Env, access: Any, options: GymOptions, where: str
+) -> tuple[Renderer, dict[str, ArraySpec]]:
+    """Give what draws, and what of it is observed; raise UserError for what cannot be drawn."""
+    if isinstance(access, _MujocoAccess):
+        images = Images(access.physics.model, access.physics.data, options, where)
+        return images, images.specs
+    for what in ("cameras need", "render_camera needs", "render_size needs"):
+        if getattr(options, what.split()[0]):
+            raise UserError(f"{where}: {what} an environment with a MuJoCo model")
+    return _OwnImages(env, where), {}

@@ -13,28 +13,21 @@ from robolearn.types import ArraySpec, Observation, Spec
 from sim.base.options import parse, require_positive, whole_number
 from sim.base.physics import Physics, refresh
 from sim.base.physics_env import PhysicsEnv
-from sim.base.spaces import ActionRange, checked_action, flat_names, interface_spaces
+from sim.base.spaces import ActionRange, flat_names
 from sim.mujoco.arrays import TaskArrays
 from sim.mujoco.start import EpisodeStart
 from sim.mujoco.task import MujocoTask, Quantity, task_from
-from sim.rendering.cameras import Cameras
+from sim.rendering.cameras import CameraOptions, Images
 
 AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
-class MujocoOptions:
+class MujocoOptions(CameraOptions):
     """Options of ``make("mujoco/PATH.xml", ...)``."""
 
     task: MujocoTask | Mapping[str, Any] = field(default_factory=MujocoTask)
     """What is seen, rewarded, reached and drawn; a mapping (YAML) of its fields will do."""
-    cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations; "free" looks at the whole model, and
-    "NAME_segmentation" says what camera NAME shows in each pixel (see ``Cameras``)."""
-    image_size: tuple[int, int] = (84, 84)
-    """Height and width of the images, pixels."""
-    fast_render: bool = True
-    """Leave out shadows, reflections, multisampling and sky."""
 
 
 def make(path: str, options: Mapping[str, Any]) -> "MujocoEnv":
@@ -79,17 +72,15 @@ class MujocoEnv(PhysicsEnv):
         self.arrays = TaskArrays(task, model, self.data, where)
         self._readings = np.zeros((1, self.arrays.layout.width))
         self._steps = 0
-        self._cameras = Cameras(
-            model, self.data, options.cameras, options.image_size, where, options.fast_render
-        )
+        self._images = Images(model, self.data, options, where)
         self.action_range, action = _action_spec(model)
-        self.interface = Spec(
+        interface = Spec(
             environment=where,
-            observations={"state": _state_spec(task, self.arrays), **self._cameras.specs},
+            observations={"state": _state_spec(task, self.arrays), **self._images.specs},
             action=action,
             period_s=self.substeps * model.opt.timestep,
         )
-        self.observation_space, self.action_space = interface_spaces(self.interface)
+        self._present(interface, options.render_mode)
 
     @property
     def horizon(self) -> int:
@@ -102,14 +93,8 @@ class MujocoEnv(PhysicsEnv):
         refresh(self.model, self.data)
         self._steps = 0
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action float32 [A] in [-1, 1] for one control period.
-
-        ``info`` has "success", "is_success" (the same) and "reward_terms", and "error" where the
-        simulation diverged, which truncates the episode. Raises SpecError for an action of another
-        shape and DataError for one that is not finite.
-        """
-        self.data.ctrl[:] = self.action_range(checked_action(action, self.interface))
+    def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        self.data.ctrl[:] = self.action_range(action)
         mujoco.mj_step(self.model, self.data, self.substeps)
         error = self.physics.divergence()
         refresh(self.model, self.data)
@@ -125,15 +110,11 @@ class MujocoEnv(PhysicsEnv):
         reward, terminated = float(outcome.reward[0]), bool(outcome.failure[0])
         return observation, reward, terminated, truncated, info
 
-    def close(self) -> None:
-        """Free the renderer; calling it again does nothing."""
-        self._cameras.close()
-
     def _observe(self) -> Observation:
         return self._with_images(self.arrays.evaluate(self._read()).observation)
 
     def _with_images(self, observation: np.ndarray) -> Observation:
-        return {"state": observation[0], **self._cameras.render()}
+        return {"state": observation[0], **self._images.observe()}
 
     def _read(self) -> np.ndarray:
         """Give what the task looks at, [1, Q]."""

@@ -22,10 +22,9 @@ from robolearn.types import Observation, Spec
 from sim.base.options import as_tuple, choose, parse, require_positive, whole_number
 from sim.base.physics import Physics, refresh
 from sim.base.physics_env import PhysicsEnv
-from sim.base.spaces import checked_action, interface_spaces
 from sim.engine.loop import ENGINES, ControlLoop
-from sim.rendering.cameras import Cameras
-from sim.rendering.gl import gl_environment
+from sim.rendering.cameras import CameraOptions, Images
+from sim.rendering.gl import DEVICE, gl_environment
 from sim.robosuite.controllers import action_map, controller_config, describe
 from sim.robosuite.memory import Memory, forget_cached_updates
 from sim.robosuite.observation import StateReader, default_keys
@@ -47,7 +46,7 @@ NO_SHAPED_REWARD = ("TwoArmTransport",)  # robosuite has none and gives no rewar
 
 
 @dataclass(frozen=True)
-class RobosuiteOptions:
+class RobosuiteOptions(CameraOptions):
     """Options of ``make("robosuite/TASK", ...)``."""
 
     robot: str | tuple[str, ...] = "Panda"
@@ -56,12 +55,6 @@ class RobosuiteOptions:
     controller: str | Mapping[str, Any] = "OSC_POSE"
     """Name of a part controller for the arms, settings that differ from its default
     (``{"type": "OSC_POSE", "kp": 300}``), or a composite configuration with ``body_parts``."""
-    cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations, or "NAME_segmentation" (see ``Cameras``)."""
-    image_size: tuple[int, int] = (84, 84)
-    """Height and width of the images, pixels."""
-    fast_render: bool = True
-    """Leave out shadows, reflections, multisampling and sky."""
     horizon: int = 500
     """Control steps after which an episode is truncated."""
     control_hz: int = 20
@@ -110,10 +103,7 @@ class RobosuiteEnv(PhysicsEnv):
         self.physics.watch([lambda seed=seed: self.restart(seed) for seed in range(3)])
         keys = default_keys(self._env) if options.state is None else as_tuple(options.state)
         self._reader = StateReader(self._env, keys, where)
-        self._cameras = Cameras(
-            self.model, self.data, options.cameras, options.image_size, where,
-            fast=options.fast_render, hidden_groups=(COLLISION_GROUP,),
-        )  # fmt: skip
+        self._images = Images(self.model, self.data, options, where, (COLLISION_GROUP,))
         self._terms = RewardTerms(self._env)
         self._action = action_map(self._env)
         engine = choose(options.engine, ENGINES, where, "engine")
@@ -121,15 +111,15 @@ class RobosuiteEnv(PhysicsEnv):
         self._loop.step(np.zeros(self._env.action_dim))
         self._memory = Memory(self._env)
         self.restart(MODEL_SEED)
-        self.interface = Spec(
+        interface = Spec(
             environment=where,
-            observations={"state": self._reader.spec, **self._cameras.specs},
+            observations={"state": self._reader.spec, **self._images.specs},
             action=self._action.spec,
             period_s=1 / options.control_hz,
             robot="+".join(self._env.robot_names),
             controller=describe(config, self._env, options.control_hz),
         )
-        self.observation_space, self.action_space = interface_spaces(self.interface)
+        self._present(interface, options.render_mode)
 
     def restart(self, seed: int) -> None:
         """Begin the episode that a seed draws; show nothing."""
@@ -139,14 +129,8 @@ class RobosuiteEnv(PhysicsEnv):
         refresh(self.model, self.data)
         forget_cached_updates(self._env)
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action float32 [A] in [-1, 1] for one control period.
-
-        ``info`` has "success", "is_success" (the same) and "reward_terms", and "error" where the
-        simulation diverged, which truncates the episode. Raises SpecError for an action of another
-        shape and DataError for one that is not finite.
-        """
-        robosuite_action = self._action(checked_action(action, self.interface))
+    def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        robosuite_action = self._action(action)
         self._loop.step(robosuite_action)
         error = self.physics.divergence()
         refresh(self.model, self.data)
@@ -160,12 +144,10 @@ class RobosuiteEnv(PhysicsEnv):
         truncated = self._env.timestep >= self.horizon or bool(error)
         return self._observe(), float(reward), False, truncated, info
 
-    def get_state(self) -> np.ndarray:
-        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
+    def _get_state(self) -> np.ndarray:
         return np.concatenate([self.physics.get_state(), self._memory.get()])
 
-    def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` of an environment with the same options gave."""
+    def _set_state(self, state: np.ndarray) -> Observation:
         state = self.physics.checked(state, self.physics.size + self._memory.size)
         self.physics.set_state(state[: self.physics.size])
         self._memory.set(state[self.physics.size :])
@@ -173,15 +155,12 @@ class RobosuiteEnv(PhysicsEnv):
         forget_cached_updates(self._env)
         return self._observe()
 
-    def close(self) -> None:
-        """Free the simulator and the renderer; calling it again does nothing."""
-        self._cameras.close()
-        if vars(self._env):
-            self._env.close()
-            vars(self._env).clear()  # it refers to itself: only so is its model freed at once
+    def _free(self) -> None:
+        self._env.close()
+        vars(self._env).clear()  # it refers to itself: only so is its model freed at once
 
     def _observe(self) -> Observation:
-        return {"state": self._reader.read(), **self._cameras.render()}
+        return {"state": self._reader.read(), **self._images.observe()}
 
 
 def _build(task: str, options: RobosuiteOptions, where: str) -> tuple[dict[str, Any], Any]:
@@ -244,7 +223,7 @@ def _import_robosuite() -> Any:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with gl_environment():
+        with gl_environment(hidden=(DEVICE,)):  # which it compares with CUDA's numbers
             import robosuite
     finally:
         logging.disable(level)

@@ -19,8 +19,7 @@ from robolearn.errors import UserError
 from robolearn.types import Observation
 from sim.base.options import choose, parse
 from sim.base.physics_env import PhysicsEnv
-from sim.base.spaces import checked_action, interface_spaces
-from sim.rendering.cameras import Cameras
+from sim.rendering.cameras import Images
 from sim.tabletop.batch import Tabletop
 from sim.tabletop.model import COLLISION_GROUP, KINDS
 from sim.tabletop.task import TabletopOptions
@@ -58,24 +57,17 @@ class TabletopEnv(PhysicsEnv):
         self.tabletop = Tabletop(kinds, options, n=1, seen=True)
         self.horizon = options.horizon
         self.model, self.data = self.tabletop.model, self.tabletop.physics.data[0]
-        self._cameras = Cameras(
-            self.model, self.data, options.cameras, options.image_size, self.tabletop.where,
-            options.fast_render, hidden_groups=(COLLISION_GROUP,),
-        )  # fmt: skip
+        self._images = Images(
+            self.model, self.data, options, self.tabletop.where, (COLLISION_GROUP,)
+        )
         interface = self.tabletop.interface
-        observations = interface.observations | self._cameras.specs
-        self.interface = dataclasses.replace(interface, observations=observations)
-        self.observation_space, self.action_space = interface_spaces(self.interface)
+        observations = interface.observations | self._images.specs
+        self._present(
+            dataclasses.replace(interface, observations=observations), options.render_mode
+        )
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action float32 [5] in [-1, 1] for one control period.
-
-        ``info`` has "success", "is_success" (the same) and "reward_terms", and "error" where the
-        simulation diverged. Raises SpecError for an action of another shape and DataError for one
-        that is not finite.
-        """
-        actions = checked_action(action, self.interface)[None]
-        outcome = self.tabletop.step(actions, [0], pool=None, threads=1)
+    def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        outcome = self.tabletop.step(action[None], [0], pool=None, threads=1)
         success = bool(outcome.success[0])
         terms = {name: float(value[0]) for name, value in outcome.terms.items()}
         info = {"success": success, "is_success": success, "reward_terms": terms}
@@ -88,24 +80,20 @@ class TabletopEnv(PhysicsEnv):
 
     def set_goals(self, goals: np.ndarray) -> Observation:
         """Give every object another goal, [K, 4] (x, y, z in metres, yaw); return what is seen."""
+        self._require_begun("its goals are set")
         self.tabletop.set_goals(0, goals)
         return self._observe()
 
-    def get_state(self) -> np.ndarray:
-        """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
+    def _begin_episode(self) -> Observation:
+        self.tabletop.restart(0, self.np_random)
+        return self._observe()
+
+    def _get_state(self) -> np.ndarray:
         return self.tabletop.get_state(0)
 
-    def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` of an environment with the same options gave."""
+    def _set_state(self, state: np.ndarray) -> Observation:
         self.tabletop.set_state(0, state)
         return self._observe()
 
-    def close(self) -> None:
-        """Free the renderer; calling it again does nothing."""
-        self._cameras.close()
-
-    def _begin_episode(self) -> None:
-        self.tabletop.restart(0, self.np_random)
-
     def _observe(self) -> Observation:
-        return {"state": self.tabletop.observe()[0], **self._cameras.render()}
+        return {"state": self.tabletop.observe()[0], **self._images.observe()}

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.rendering.cameras import CameraOptions
 from sim.tabletop.model import ARM_JOINTS, KINDS, TABLE_HALF_M
 from sim.tabletop.physics import WORKSPACE_HIGH_M, WORKSPACE_LOW_M, TabletopPhysics
 from sim.tabletop.state import Objects
@@ -36,8 +37,11 @@ NEAR_M, NEAR_RAD, LIFTED_M = 0.05, np.deg2rad(15), 0.05
 
 
 @dataclass(frozen=True)
-class TabletopOptions:
-    """Options of ``make("tabletop/OBJECTS", ...)``."""
+class TabletopOptions(CameraOptions):
+    """Options of ``make("tabletop/OBJECTS", ...)``.
+
+    Its cameras: front, side, top, eye_in_hand, robotview, free.
+    """
 
     goal: str | None = None
     """None, "position" (where every object should be) or "pose" (its yaw too)."""
@@ -51,12 +55,6 @@ class TabletopOptions:
     """Share of the episodes that begin with the open hand around an object, or right above it."""
     held_share: float = 0.0
     """Share of the episodes that begin with an object in the hand, on the table or above."""
-    cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations: front, side, top, eye_in_hand, robotview, free."""
-    image_size: tuple[int, int] = (84, 84)
-    """Height and width of the images, pixels."""
-    fast_render: bool = True
-    """Leave out shadows, reflections, multisampling and sky."""
 
 
 @dataclass(frozen=True)

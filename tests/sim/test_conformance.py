@@ -6,6 +6,7 @@
 import dataclasses
 import os
 import random
+import re
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import sim
-from robolearn.errors import DataError, SpecError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.types import Spec
 
 ARM = str(Path(__file__).parent / "models" / "arm.xml")
@@ -29,29 +30,47 @@ ARM_TASK = {
     ],
 }
 SMALL = {"image_size": (24, 32)}
+SHOWN = {**SMALL, "render_mode": "rgb_array", "render_size": (36, 48)}
 CASES = [
-    ("robosuite/Lift", {"cameras": ("agentview",), **SMALL}),
+    ("robosuite/Lift", {"cameras": ("agentview",), **SHOWN}),
     ("robosuite/NutAssemblySquare", {}),
     ("robosuite/NutAssemblySingle", {}),
     ("robosuite/Door", {"robot": "UR5e", "controller": "JOINT_VELOCITY"}),
     ("robosuite/TwoArmLift", {"shaped_reward": False}),
     ("robosuite/Wipe", {}),
-    ("dmc/walker-walk", {"cameras": ("side",), **SMALL}),
+    ("dmc/walker-walk", {"cameras": ("side",), **SHOWN}),
     ("dmc/manipulator-insert_ball", {}),
     ("dmc/lqr-lqr_2_1", {}),
     ("dmc/point_mass-hard", {}),
-    (f"mujoco/{ARM}", {"task": ARM_TASK, "cameras": ("front", "free"), **SMALL}),
+    (f"mujoco/{ARM}", {"task": ARM_TASK, "cameras": ("front", "free"), **SHOWN}),
     ("gym/CartPole-v1", {}),
     ("gym/MountainCarContinuous-v0", {}),
-    ("gym/HalfCheetah-v5", {}),
-    ("tabletop/cube", {"cameras": ("front",), **SMALL}),
+    ("gym/HalfCheetah-v5", {"cameras": ("track",), **SHOWN}),
+    ("tabletop/cube", {"cameras": ("front",), **SHOWN}),
     ("tabletop/cylinder+mug", {"goal": "pose"}),
+]
+FAMILIES = [  # one environment of every kind, quick to make
+    ("robosuite/Lift", {}),
+    ("dmc/cartpole-swingup", {}),
+    (f"mujoco/{ARM}", {"task": ARM_TASK}),
+    ("gym/CartPole-v1", {}),
+    ("gym/HalfCheetah-v5", {}),
+    ("tabletop/cube", {"goal": "pose"}),
 ]
 if os.environ.get("SIM_TESTS") == "all":
     from robosuite.robots import ROBOT_CLASS_MAPPING
 
     CASES += [(name, {}) for name in sim.available("robosuite") + sim.available("dmc")]
     CASES += [("robosuite/Lift", {"robot": robot}) for robot in ROBOT_CLASS_MAPPING]
+
+
+@pytest.fixture(params=FAMILIES, ids=lambda case: f"{case[0].split('/')[-1]}")
+def fresh(request):
+    """An environment that has just been made."""
+    name, options = request.param
+    env = sim.make(name, **options)
+    yield env
+    env.close()
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].split('/')[-1]}")
@@ -95,7 +114,8 @@ def assert_same_trace(left, right):
 def test_gymnasium_check_env(pair):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Box observation space.*infinity.*")
-        check_env(pair[0], skip_render_check=True)
+        warnings.filterwarnings("ignore", message=".*not having a spec.*")
+        check_env(pair[0])
 
 
 def test_observations_are_what_the_interface_says(pair):
@@ -240,6 +260,31 @@ def test_faulty_actions_and_states_are_refused(pair):
         env.step(broken)
     with pytest.raises(SpecError, match="state has shape"):
         env.set_state(env.get_state()[:-1])
+    for broken in ("state", {}, [[1.0], [2.0, 3.0]]):
+        with pytest.raises(SpecError, match="state must be an array of numbers"):
+            env.set_state(broken)
+    with pytest.raises(SpecError, match="state has shape"):
+        env.set_state(0.0)
+
+
+def test_any_whole_number_is_a_seed(pair):
+    env = pair[0]
+    expected = env.reset(seed=3)[0]
+    for seed in (np.int64(3), np.uint8(3)):
+        assert_same_observation(env.reset(seed=seed)[0], expected)
+        assert type(env.np_random_seed) is int
+    for seed in (True, 3.0, -1, "3", np.array([3, 4])):
+        with pytest.raises(UserError, match="seed=.* must be a whole number, 0 or more"):
+            env.reset(seed=seed)
+
+
+def test_unknown_options_of_a_reset_are_told_the_nearest(pair):
+    env = pair[0]
+    where = re.escape(env.interface.environment)
+    with pytest.raises(UserError, match=f"{where}: unknown reset option 'stat'; did you mean 'st"):
+        env.reset(options={"stat": 0})
+    with pytest.raises(UserError, match=f"{where}: options=3 must be a mapping"):
+        env.reset(options=3)
 
 
 def test_a_diverging_simulation_ends_the_episode_and_says_why(pair):
@@ -259,10 +304,66 @@ def test_a_diverging_simulation_ends_the_episode_and_says_why(pair):
         assert not truncated and "error" not in info
 
 
-def test_closing_twice_does_nothing():
-    env = sim.make(f"mujoco/{ARM}", cameras=("free",), **SMALL)
+def test_before_the_first_reset_nothing_can_be_done_but_that(fresh):
+    where = re.escape(fresh.interface.environment)
+    still = np.zeros(fresh.action_space.shape, np.float32)
+    calls = {
+        "its first step": lambda: fresh.step(still),
+        "its state is read": fresh.get_state,
+        "it is rendered": fresh.render,
+    }
+    if fresh.interface.environment.startswith("tabletop"):
+        calls["its goals are set"] = lambda: fresh.set_goals(np.zeros((1, 4)))
+    for what, call in calls.items():
+        with pytest.raises(UserError, match=f"^{where}: reset the environment before {what}$"):
+            call()
+    with pytest.raises(UserError):
+        fresh.reset(seed=-1)
+    with pytest.raises(UserError, match="before its first step"):  # that was none
+        fresh.step(still)
+    fresh.reset(seed=0)
+    fresh.step(still)
+
+
+def test_a_stored_state_begins_an_episode_too(fresh):
+    name, options = next(case for case in FAMILIES if case[0] == fresh.interface.environment)
+    other = sim.make(name, **options)
+    other.reset(seed=0)
+    fresh.set_state(other.get_state())
+    fresh.step(np.zeros(fresh.action_space.shape, np.float32))
+    other.close()
+
+
+def test_a_closed_environment_says_so_and_closing_twice_does_nothing(fresh):
+    where = re.escape(fresh.interface.environment)
+    fresh.reset(seed=0)
+    state = fresh.get_state()
+    fresh.close()
+    fresh.close()
+    calls = (
+        fresh.reset,
+        lambda: fresh.reset(options={"state": state}),
+        lambda: fresh.step(np.zeros(fresh.action_space.shape, np.float32)),
+        fresh.get_state,
+        lambda: fresh.set_state(state),
+        fresh.render,
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=f"^{where}: this environment is closed; make another"):
+            call()
+
+
+def test_without_a_render_mode_nothing_is_rendered_and_a_warning_says_how(fresh):
+    fresh.reset(seed=0)
+    with pytest.warns(UserWarning, match=r'rendered without make\(..., render_mode="rgb_array"\)'):
+        assert fresh.render() is None
+    assert fresh.render_mode is None
+
+
+def test_an_ended_episode_may_be_stepped_on():
+    env = sim.make("dmc/pendulum-swingup", horizon=1)
     env.reset(seed=0)
-    env.close()
+    assert [env.step(np.zeros(1, np.float32))[3] for _ in range(2)] == [True, True]
     env.close()
 
 
