@@ -5,6 +5,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers.vector import RecordVideo
 
 import sim
 from robolearn.errors import UserError
