@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from robolearn.types import Environment
 from sim.base.options import choose, whole_number
-from sim.registry import make
+from sim.registry import make, prepare
 from sim.vector.env import VectorEnv
 
 
@@ -64,6 +64,7 @@ def _may_be_arrays(name: str) -> bool:
     adapter, _, task = str(name).partition("/")
     if adapter != "dmc":
         return adapter in ("robosuite", "mujoco", "tabletop")
+    prepare()
     from sim.dmc.arrays import TASKS
 
     return task in TASKS

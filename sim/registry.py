@@ -36,6 +36,15 @@ def available(adapter: str) -> list[str]:
     return [f"{adapter}/{name}" for name in _adapter(f"{adapter}/*")[0].names()]
 
 
+def prepare() -> None:
+    """Call it before anything imports mujoco: it loads what must come first, and checks variables.
+
+    Raises UserError for variables that name a GL library or device which is not to be had.
+    """
+    load_triton_before_gl()
+    check_variables()
+
+
 def _adapter(name: str) -> tuple[Any, str]:
     """Give the adapter of an environment, and what the name is to it."""
     prefix, _, rest = str(name).partition("/")
@@ -49,6 +58,5 @@ def _adapter(name: str) -> tuple[Any, str]:
             f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, "
             f"gym/ID or tabletop/OBJECTS, or one's own, module:function{meant}"
         )
-    load_triton_before_gl()
-    check_variables()
+    prepare()
     return importlib.import_module(adapter), rest

@@ -111,7 +111,10 @@ def test_a_library_that_fails_is_named(variables, monkeypatch):
         gl.gl_context(8, 8)
 
 
-@pytest.mark.parametrize("make", ["make('dmc/walker-walk')", "make_vec('tabletop/cube', 2)"])
+@pytest.mark.parametrize(
+    "make",
+    ["make('dmc/walker-walk')", "make_vec('tabletop/cube', 2)", "make_vec('dmc/walker-walk', 2)"],
+)
 def test_environments_are_not_made_with_a_misspelt_library(make, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "elg")
     code = f"import sim\ntry: sim.{make}\nexcept ValueError as error: print(error)"
