@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic_core import PydanticCustomError
 
 from robolearn.errors import UserError
 
@@ -29,6 +30,19 @@ Widths = Annotated[tuple[pydantic.PositiveInt, ...], MinLen(1)]
 Names = Annotated[tuple[str, ...], MinLen(1)]
 
 FINITE = pydantic.ConfigDict(allow_inf_nan=False)
+
+
+def _or_auto(value: Any, check: Callable[[Any], Any]) -> Any:
+    if isinstance(value, str) and value != "auto":
+        raise PydanticCustomError("auto", "should be a number, 'auto' or null")
+    return value if value == "auto" else check(value)
+
+
+NumberOrAuto = Annotated[  # a union of both would name its parts in messages
+    pydantic.PositiveFloat | None,
+    pydantic.WrapValidator(_or_auto),
+    pydantic.PlainSerializer(lambda value: value),
+]
 
 
 class Settings:

@@ -44,12 +44,13 @@ from robolearn.networks.nets import (
     load_weights,
     optimiser_tensors,
 )
-from robolearn.settings import Settings, Share, Widths
+from robolearn.settings import NumberOrAuto, Settings, Share, Widths
 from robolearn.types import Observation, Spec
 
 Info = dict[str, Tensor]
 Rows = dict[str, Tensor]
 FURTHEST_OBSERVATION = 10.0  # standard deviations
+KL_OF_AN_ENTRY = 0.01  # nats
 LEARNING_RATES = (1e-5, 1e-2)  # between which the step size may follow the divergence
 
 
@@ -73,8 +74,9 @@ class PPOConfig(Settings):
     """Steps in a minibatch."""
     learning_rate: PositiveFloat = 3e-4
     """Step size of Adam; the first one, if it follows the divergence."""
-    target_kl: PositiveFloat | None = 0.01
-    """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
+    target_kl: NumberOrAuto = "auto"
+    """Divergence between two policies, nats, that the step size aims at; "auto": 0.01 for each
+    entry of an action, since it is a sum over them; None keeps the step size fixed."""
     final_kl: PositiveFloat | None = None
     """The same at the end of the training, if it shall change on the way, geometrically."""
     stop_kl: PositiveFloat | None = None
@@ -93,11 +95,15 @@ class PPOConfig(Settings):
             if getattr(self, name) is not None and self.target_kl is None:
                 raise UserError(f"{name}: needs a target_kl")
 
-    def aimed_kl(self, progress: float) -> float | None:
-        """Give the divergence to aim at when this share of the training is over."""
-        if self.target_kl is None or self.final_kl is None:
-            return self.target_kl
-        return self.target_kl ** (1 - progress) * self.final_kl**progress
+    def aimed_kl(self, progress: float, entries: int) -> float | None:
+        """Give the divergence to aim at when this share of the training is over.
+
+        Actions have so many ``entries``.
+        """
+        first = KL_OF_AN_ENTRY * entries if self.target_kl == "auto" else self.target_kl
+        if first is None or self.final_kl is None:
+            return first
+        return first ** (1 - progress) * self.final_kl**progress
 
 
 class ActorCritic(nn.Module):
@@ -213,7 +219,8 @@ class PPO:
         improved.
         """
         rows, info = self.prepare(rollout)
-        aim, stop = self.config.aimed_kl(rollout.get("progress", 0.0)), self.config.stop_kl
+        aim = self.config.aimed_kl(rollout.get("progress", 0.0), rollout["actions"].shape[-1])
+        stop = self.config.stop_kl
         infos = []
         for _ in range(self.config.epochs):
             infos += [self._step(minibatch) for minibatch in self._minibatches(rows)]

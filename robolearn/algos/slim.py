@@ -46,7 +46,7 @@ from robolearn.rewards.base import (
     one_hot,
 )
 from robolearn.rewards.skill import DIAYN, LSD, METRA, LSDConfig, METRAConfig
-from robolearn.settings import Share
+from robolearn.settings import NumberOrAuto, Share
 from robolearn.types import RewardStream, Spec
 
 SHARE_ROWS = 512  # of a rollout, from which the streams' shares of the gradient are measured
@@ -86,8 +86,9 @@ class SLIMConfig(PPOConfig):
     """Steps in a minibatch."""
     learning_rate: PositiveFloat = 1e-3
     """Step size of Adam; the first one, if it follows the divergence."""
-    target_kl: PositiveFloat | None = 0.02
-    """Divergence between two policies, nats, that the step size aims at; None keeps it fixed."""
+    target_kl: NumberOrAuto = 0.02
+    """Divergence between two policies, nats, that the step size aims at; "auto": 0.01 for each
+    entry of an action; None keeps the step size fixed."""
     entropy_weight: NonNegativeFloat = 0.006
     """Weight of the entropy bonus, c2."""
     discovery: Literal["lsd", "metra", "diayn", "metric"] = "lsd"

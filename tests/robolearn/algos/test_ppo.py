@@ -158,9 +158,12 @@ def test_the_step_size_follows_the_divergence():
 
 def test_the_divergence_aimed_at_may_change_on_the_way():
     config = PPOConfig(widths=(16,), target_kl=0.04, final_kl=0.01)
-    assert [config.aimed_kl(share) for share in (0, 0.5, 1)] == pytest.approx([0.04, 0.02, 0.01])
-    assert PPOConfig(target_kl=0.04).aimed_kl(0.5) == 0.04
-    assert PPOConfig(target_kl=None).aimed_kl(0.5) is None
+    assert [config.aimed_kl(share, 3) for share in (0, 0.5, 1)] == pytest.approx([0.04, 0.02, 0.01])
+    assert PPOConfig(target_kl=0.04).aimed_kl(0.5, 3) == 0.04
+    assert PPOConfig(target_kl=None).aimed_kl(0.5, 3) is None
+    assert PPOConfig().aimed_kl(0.5, 3) == pytest.approx(0.03)  # a hundredth for each entry
+    config = PPOConfig(final_kl=0.0075)
+    assert [config.aimed_kl(share, 3) for share in (0, 0.5)] == pytest.approx([0.03, 0.015])
     rates = []
     for share in (0.0, 1.0):  # far apart, so that one is too high and the other too low to reach
         learner = PPO(interface(), PPOConfig(widths=(16,), target_kl=9.0, final_kl=1e-9))
@@ -198,8 +201,8 @@ def test_weights_of_another_network_are_refused():
     [
         ("widths", ()), ("widths", (0,)), ("initial_std", 0.0), ("gamma", 1.1), ("lam", -0.1),
         ("clip", 0.0), ("epochs", 0), ("minibatch", 0), ("learning_rate", float("nan")),
-        ("target_kl", 0.0), ("final_kl", 0.0), ("value_weight", -1.0), ("entropy_weight", -1.0),
-        ("gradient_clip", 0.0),
+        ("target_kl", 0.0), ("target_kl", "aut"), ("final_kl", 0.0), ("value_weight", -1.0),
+        ("entropy_weight", -1.0), ("gradient_clip", 0.0),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(setting, value):
