@@ -204,6 +204,10 @@ class Environment(Protocol):
 
     ``step`` gives ``info["success"]`` (bool, now) and ``info["reward_terms"]`` (dict of floats).
     All randomness comes from ``reset(seed=)``.
+
+    Read where they are there, and unknown where they are None: ``horizon`` (control steps after
+    which an episode is truncated), ``mujoco_state_size`` (how many leading entries of a state are
+    time, qpos and qvel), ``metadata`` and ``render_mode``, which are gymnasium's.
     """
 
     interface: Spec

@@ -68,8 +68,6 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     it at a time; others, also one that closes it, wait. Raises UserError where it is closed.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}
-
     def __init__(self, kind: Kind, n: int, threads: int) -> None:
         self.interface, self.num_envs, self.horizon = kind.interface, n, kind.horizon
         self.mujoco_state_size = kind.mujoco_state_size  # entries of a state: time, qpos, qvel
@@ -81,6 +79,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self._process, self._lock = os.getpid(), threading.RLock()
         self._begun = np.zeros(n, bool)  # whether an environment has ever been reset
         self._ended = np.zeros(n, bool)  # whether its episode has ended, and none begun since
+        self.metadata = {"render_modes": kind.render_modes}
         self.autoreset_mode = AutoresetMode.SAME_STEP
         self.render_mode = kind.render_mode
         if kind.render_fps is not None:

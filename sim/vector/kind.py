@@ -15,16 +15,19 @@ class Kind(NamedTuple):
     mujoco_state_size: int  # so many leading entries of a state are time, qpos and qvel
     horizon: int | None  # control steps after which an episode is truncated; None if unknown
     render_mode: str | None
+    render_modes: list[str]  # that there are
     render_fps: float | None  # images a second for a film as fast as life; None if unknown
 
     @classmethod
     def of(cls, env: Environment) -> Kind:
         """Ask one of them."""
-        horizon = getattr(env, "horizon", math.inf)
+        horizon = getattr(env, "horizon", None)
+        metadata = getattr(env, "metadata", None) or {}
         return cls(
             env.interface,
-            getattr(env, "mujoco_state_size", 0),
-            int(horizon) if math.isfinite(horizon) else None,
+            getattr(env, "mujoco_state_size", None) or 0,
+            int(horizon) if horizon is not None and math.isfinite(horizon) else None,
             getattr(env, "render_mode", None),
-            getattr(env, "metadata", {}).get("render_fps"),
+            list(metadata.get("render_modes", ())),
+            metadata.get("render_fps"),
         )

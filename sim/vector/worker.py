@@ -110,6 +110,7 @@ class Share:
             for row, env in self._envs.items():
                 env.show_in(self._shared.observations["state"][row])
             self._quick = True
+        self.row = rows[0]
         return Kind.of(first)
 
     def reset(self, seeds: dict[int, int | None]) -> None:

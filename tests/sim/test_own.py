@@ -67,6 +67,7 @@ def test_a_batch_gives_what_single_environments_give(installed_lab, name):
         np.testing.assert_array_equal(seen["state"], [step[0]["state"] for step in steps])
         np.testing.assert_array_equal(rewards, [step[1] for step in steps])
         np.testing.assert_array_equal(batch.get_state(), [env.get_state() for env in alone])
+        assert batch.metadata["render_modes"] == []  # they say of none
     finally:
         batch.close()
 
