@@ -10,11 +10,17 @@ import numpy as np
 
 from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
-from sim.base.options import choose, require_mapping, whole_number
-from sim.base.spaces import checked_action, float_array, interface_spaces
+from sim.base.options import choose, reset_options, whole_number
+from sim.base.spaces import checked_action, checked_state, interface_spaces
 
 RENDER_MODE = "rgb_array"  # the one there is
 RESET_OPTIONS = ("state",)
+
+
+def warn_unrendered(where: str, maker: str) -> None:
+    """Warn who called ``render`` of what was made without a ``render_mode``."""
+    hint = f'{maker}(..., render_mode="{RENDER_MODE}")'
+    warnings.warn(f"{where}: nothing is rendered without {hint}", stacklevel=3)
 
 
 class Renderer(Protocol):
@@ -52,10 +58,7 @@ class Env(gymnasium.Env):
         """
         self._require_open()
         where = self.interface.environment
-        options = {} if options is None else options
-        require_mapping(where, options=options)
-        for key in options:
-            choose(key, RESET_OPTIONS, where, "reset option")
+        options = reset_options(options, RESET_OPTIONS, where)
         if seed is not None:
             seed = whole_number(seed, where, "seed", least=0)
         super().reset(seed=seed)
@@ -76,15 +79,24 @@ class Env(gymnasium.Env):
             self._require_begun("its first step")
         return self._step(checked_action(action, self.interface))
 
+    @property
+    def state_size(self) -> int | None:
+        """How many entries a state has; None where states cannot be set."""
+        raise NotImplementedError
+
     def get_state(self) -> np.ndarray:
         """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
         self._require_begun("its state is read")
         return self._get_state()
 
     def set_state(self, state: np.ndarray) -> Observation:
-        """Restore what ``get_state`` of an environment with the same options gave."""
+        """Restore what ``get_state`` of an environment with the same options gave.
+
+        Raises SpecError for a state of another size and DataError for one that is not finite,
+        before anything changes.
+        """
         self._require_open()
-        state = np.atleast_1d(float_array(state, self.interface.environment, "state"))
+        state = checked_state(state, self.state_size, self.interface.environment)
         observation = self._set_state(state)
         self._begun = True
         return observation
@@ -97,9 +109,7 @@ class Env(gymnasium.Env):
         """
         self._require_begun("it is rendered")
         if self.render_mode is None:
-            where = self.interface.environment
-            hint = f'make(..., render_mode="{RENDER_MODE}")'
-            warnings.warn(f"{where}: nothing is rendered without {hint}", stacklevel=2)
+            warn_unrendered(self.interface.environment, "make")
             return None
         return self._images.show()
 

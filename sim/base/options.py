@@ -62,6 +62,15 @@ def require_mapping(where: str, **values: Any) -> None:
             raise UserError(f"{where}: {name}={value!r} must be a mapping of names to values")
 
 
+def reset_options(options: Any, known: tuple[str, ...], where: str) -> Mapping[str, Any]:
+    """Give the options of a reset, of which None are none; UserError unless they are known ones."""
+    options = {} if options is None else options
+    require_mapping(where, options=options)
+    for key in options:
+        choose(key, known, where, "reset option")
+    return options
+
+
 def as_tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
     """Take one name for a tuple of one."""
     return (names,) if isinstance(names, str) else tuple(names)

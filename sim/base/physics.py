@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import mujoco
 import numpy as np
 
-from robolearn.errors import SpecError
-
 # mj_getState writes its parts in the order of their bits: time, qpos, qvel, then activations, warm
 # start, controls, applied forces, equality flags, mocap poses, user data and plugin state.
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -107,16 +105,6 @@ class Physics:
         for flat, indices in self._varying:
             state[start : start + len(indices)] = flat[indices]
             start += len(indices)
-        return state
-
-    def checked(self, state: np.ndarray, size: int) -> np.ndarray:
-        """Give the state as float64 [size]; raise SpecError if it has another size."""
-        state = np.ascontiguousarray(state, np.float64)
-        if state.shape != (size,):
-            raise SpecError(
-                f"state has shape {state.shape} instead of ({size},): it belongs to another "
-                "environment or to other options"
-            )
         return state
 
     def set_state(self, state: np.ndarray) -> None:

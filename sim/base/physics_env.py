@@ -29,6 +29,11 @@ class PhysicsEnv(Env):
         """How many leading entries of a state are time, qpos and qvel."""
         return 1 + self.model.nq + self.model.nv
 
+    @property
+    def state_size(self) -> int:
+        """How many entries a state has."""
+        return self.physics.size + 1
+
     def restart(self, seed: int) -> None:
         """Begin the episode that a seed draws; show nothing."""
         raise NotImplementedError
@@ -41,7 +46,6 @@ class PhysicsEnv(Env):
         return np.append(self.physics.get_state(), self._steps)
 
     def _set_state(self, state: np.ndarray) -> Observation:
-        state = self.physics.checked(state, self.physics.size + 1)
         self.physics.set_state(state[:-1])
         self._steps = int(state[-1])
         return self._observe()

@@ -60,6 +60,29 @@ def float_array(values: Any, where: str, what: str) -> np.ndarray:
         raise SpecError(f"{where}: {what} must be an array of numbers") from None
 
 
+def require_finite(values: np.ndarray, where: str, what: str) -> None:
+    """Raise DataError for the first entry of an array that is not finite."""
+    if not np.isfinite(values).all():
+        place = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
+        entry = f"{what}[{', '.join(map(str, place))}]"
+        raise DataError(f"{where}: {entry} is {values[place]}, not a finite number")
+
+
+def checked_state(state: np.ndarray, size: int | None, where: str) -> np.ndarray:
+    """Give the state as float64 [size]; any size will do for None.
+
+    Raises SpecError if it is no array or its size is wrong, DataError if an entry is not finite.
+    """
+    state = np.ascontiguousarray(float_array(state, where, "state"))
+    if size is not None and state.shape != (size,):
+        raise SpecError(
+            f"{where}: state has shape {state.shape} instead of ({size},): it belongs to another "
+            "environment or to other options"
+        )
+    require_finite(state, where, "state")
+    return state
+
+
 def checked_action(action: np.ndarray, interface: Spec) -> np.ndarray:
     """Give the action as float64 [A], clipped to [-1, 1].
 
@@ -73,9 +96,7 @@ def checked_action(action: np.ndarray, interface: Spec) -> np.ndarray:
         )
     if all(-1 <= entry <= 1 for entry in action.tolist()):  # quicker than numpy for a few numbers
         return action.copy()
-    if not np.isfinite(action).all():
-        index = int(np.flatnonzero(~np.isfinite(action))[0])
-        raise DataError(f"{where}: action[{index}] is {action[index]}, not a finite number")
+    require_finite(action, where, "action")
     return np.clip(action, -1, 1)
 
 

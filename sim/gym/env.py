@@ -20,7 +20,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from robolearn.errors import SpecError, UserError, nearest
+from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
 from sim.base.env import RENDER_MODE, Env, Renderer
 from sim.base.options import parse, whole_number
@@ -119,6 +119,11 @@ class GymEnv(Env):
         """How many leading entries of a state are time, qpos and qvel; 0 without MuJoCo."""
         return self._access.mujoco_state_size
 
+    @property
+    def state_size(self) -> int | None:
+        """How many entries a state has; None where states cannot be set."""
+        return None if self._access.size is None else self._access.size + 1
+
     def _begin_episode(self) -> Observation:
         observation, _ = self._env.reset(seed=int(self.np_random.integers(2**31)))
         self._steps = 0
@@ -184,13 +189,13 @@ class _MujocoAccess:
         self._env = env.unwrapped
         self.physics = Physics(self._env.model, self._env.data)
         self.physics.watch([lambda seed=seed: env.reset(seed=seed) for seed in range(3)])
-        self.mujoco_state_size = self.physics.mujoco_state_size
+        self.mujoco_state_size, self.size = self.physics.mujoco_state_size, self.physics.size
 
     def get(self) -> np.ndarray:
         return self.physics.get_state()
 
     def set(self, state: np.ndarray) -> None:
-        self.physics.set_state(self.physics.checked(state, self.physics.size))
+        self.physics.set_state(state)
 
     def settle(self, observation: Any) -> Any:
         """Bring all that follows from the state up to date, and observe that.
@@ -210,14 +215,12 @@ class _ClassicAccess:
     def __init__(self, env: gymnasium.Env) -> None:
         self._env = env.unwrapped
         env.reset(seed=0)
-        self._size = np.size(self._env.state)
+        self.size = np.size(self._env.state)
 
     def get(self) -> np.ndarray:
         return np.array(self._env.state, np.float64)
 
     def set(self, state: np.ndarray) -> None:
-        if state.shape != (self._size,):
-            raise SpecError(f"state has shape {state.shape} instead of ({self._size},)")
         self._env.state = state.copy()
         if hasattr(self._env, "steps_beyond_terminated"):  # a pole that has fallen stands again
             self._env.steps_beyond_terminated = None
@@ -231,7 +234,7 @@ class _ClassicAccess:
 class _NoAccess:
     """An environment whose state is its own affair."""
 
-    mujoco_state_size = 0
+    mujoco_state_size, size = 0, None
 
     def __init__(self, where: str) -> None:
         self._where = where

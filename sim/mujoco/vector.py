@@ -85,7 +85,6 @@ class MujocoVectorEnv(VectorEnv):
         return np.append(self._states[i].get_state(), self._steps[i])
 
     def _set_state(self, i: int, state: np.ndarray) -> None:
-        state = self._states[i].checked(state, self._states[i].size + 1)
         self._begin(i, state[:-1], int(state[-1]))
 
     def _begin(self, i: int, state: np.ndarray, steps: int) -> None:

@@ -121,6 +121,11 @@ class RobosuiteEnv(PhysicsEnv):
         )
         self._present(interface, options.render_mode)
 
+    @property
+    def state_size(self) -> int:
+        """How many entries a state has."""
+        return self.physics.size + self._memory.size
+
     def restart(self, seed: int) -> None:
         """Begin the episode that a seed draws; show nothing."""
         with seeded(seed) as generators:
@@ -148,7 +153,6 @@ class RobosuiteEnv(PhysicsEnv):
         return np.concatenate([self.physics.get_state(), self._memory.get()])
 
     def _set_state(self, state: np.ndarray) -> Observation:
-        state = self.physics.checked(state, self.physics.size + self._memory.size)
         self.physics.set_state(state[: self.physics.size])
         self._memory.set(state[self.physics.size :])
         name_object(self._env)

@@ -15,6 +15,7 @@ from robolearn.errors import SpecError, UserError
 from robolearn.types import ArraySpec, Spec
 from sim.base.options import choose, require_positive, whole_number
 from sim.base.physics import INTEGRATION
+from sim.base.spaces import float_array, require_finite
 from sim.tabletop.model import ARM_JOINTS, KINDS, build, home_qpos
 from sim.tabletop.physics import MOVE_M, PERIOD_S, ROBOT_JOINTS, TURN_RAD, TabletopPhysics
 from sim.tabletop.start import closed_hand_with, open_hand_at
@@ -100,13 +101,20 @@ class Tabletop:
         """Give what is seen of every episode, float32 [N, O]."""
         return observe(self.physics, self.objects, self.goals, self.options.goal)
 
-    def set_goals(self, i: int, goals: np.ndarray) -> None:
-        """Give row i other goals [K, 4]; raise SpecError if they do not fit."""
-        goals = np.asarray(goals, np.float64)
-        if not self.options.goal or goals.shape != self.goals[i].shape:
-            wanted = f"{self.goals[i].shape} (x, y, z, yaw)" if self.options.goal else "none"
+    def set_goals(self, goals: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Give the rows of ``mask`` [N] bool other goals [N, K, 4]; without one, all rows [K, 4].
+
+        Raises SpecError if they do not fit, DataError if one is not finite; then none is changed.
+        """
+        goals = float_array(goals, self.where, "goals")
+        right = self.goals.shape[1:] if mask is None else self.goals.shape
+        if not self.options.goal or goals.shape != right:
+            wanted = f"{right} (x, y, z, yaw)" if self.options.goal else "none"
             raise SpecError(f"{self.where}: goals have shape {goals.shape} instead of {wanted}")
-        self.goals[i] = goals
+        if mask is not None:
+            goals = np.where(mask[:, None, None], goals, self.goals)
+        require_finite(goals, self.where, "goals")
+        self.goals[:] = goals
 
     def get_state(self, i: int) -> np.ndarray:
         """Give the state float64 [S] of row i."""
@@ -116,13 +124,7 @@ class Tabletop:
         return np.concatenate([physics, goals, [self.steps[i]]])
 
     def set_state(self, i: int, state: np.ndarray) -> None:
-        """Restore in row i what ``get_state`` gave; raise SpecError if it is of another size."""
-        state = np.ascontiguousarray(state, np.float64)
-        if state.shape != (self.state_size,):
-            raise SpecError(
-                f"state has shape {state.shape} instead of ({self.state_size},): it belongs to "
-                "another environment or to other options"
-            )
+        """Restore in row i what ``get_state`` gave, a state that has been checked."""
         data = self.physics.data[i]
         mujoco.mj_resetData(self.model, data)
         mujoco.mj_setState(self.model, data, state[: self._size], INTEGRATION)

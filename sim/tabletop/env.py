@@ -78,10 +78,18 @@ class TabletopEnv(PhysicsEnv):
         reward, thrown = float(outcome.reward[0]), bool(outcome.thrown[0])
         return self._observe(), reward, thrown, truncated, info
 
+    @property
+    def state_size(self) -> int:
+        """How many entries a state has."""
+        return self.tabletop.state_size
+
     def set_goals(self, goals: np.ndarray) -> Observation:
-        """Give every object another goal, [K, 4] (x, y, z in metres, yaw); return what is seen."""
+        """Give every object another goal, [K, 4] (x, y, z in metres, yaw); return what is seen.
+
+        Raises SpecError for goals of another shape and DataError for some that are not finite.
+        """
         self._require_begun("its goals are set")
-        self.tabletop.set_goals(0, goals)
+        self.tabletop.set_goals(goals)
         return self._observe()
 
     def _begin_episode(self) -> Observation:

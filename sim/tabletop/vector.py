@@ -25,11 +25,13 @@ class TabletopVectorEnv(VectorEnv):
     def set_goals(self, goals: np.ndarray, mask: np.ndarray | None = None) -> Observation:
         """Give objects other goals [N, K, 4] (x, y, z in metres, yaw); return what is seen.
 
-        Only where ``mask`` [N] bool is True, if there is one.
+        Only where ``mask`` [N] bool is True, if there is one. Raises SpecError for goals of another
+        shape, DataError for some that are not finite, UserError before the first reset.
         """
         with self._in_use():
-            for i in self._rows(mask, "mask"):
-                self.tabletop.set_goals(i, goals[i])
+            rows = self._rows(mask, "mask")
+            self._require_begun(rows, "its goals are set")
+            self.tabletop.set_goals(goals, self._mask(rows))
             return self._observe()
 
     def _seed(self, i: int, seed: int | None) -> None:

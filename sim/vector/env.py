@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -24,11 +23,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from robolearn.errors import DataError, SpecError, UserError
+from robolearn.errors import SpecError, UserError
 from robolearn.types import Observation
-from sim.base.options import choose, whole_number
-from sim.base.spaces import float_array, interface_spaces
+from sim.base.env import warn_unrendered
+from sim.base.options import reset_options, whole_number
+from sim.base.spaces import float_array, interface_spaces, require_finite
 from sim.vector.kind import Kind
+
+RESET_OPTIONS = ("reset_mask", "state")
+ALL = slice(None)  # rows
 
 
 class Moves(NamedTuple):
@@ -70,6 +73,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(self, kind: Kind, n: int, threads: int) -> None:
         self.interface, self.num_envs, self.horizon = kind.interface, n, kind.horizon
+        self._state_size = kind.state_size
         self.mujoco_state_size = kind.mujoco_state_size  # entries of a state: time, qpos, qvel
         self.single_observation_space, self.single_action_space = interface_spaces(self.interface)
         self.observation_space = batch_space(self.single_observation_space, n)
@@ -108,18 +112,18 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         as they are, and their seeds and states are not looked at. Gives the observations of all.
         Raises SpecError or UserError for unknown options and for seeds that are none.
         """
-        options = options or {}
-        for key in options:
-            choose(key, ("reset_mask", "state"), self.interface.environment, "reset option")
+        options = reset_options(options, RESET_OPTIONS, self.interface.environment)
         rows = self._rows(options.get("reset_mask"), "reset_mask")
         seeds = self._chosen_seeds(seed, rows)
         with self._in_use():
+            begun = "state" in options
+            states = self._checked_states(options["state"], rows) if begun else None
             for i in rows:
                 self._seed(i, seeds[i])
-            if "state" in options:
-                self._set_states(options["state"], rows)
-            else:
+            if states is None:
                 self._reset_rows(rows)
+            else:
+                self._set_rows(states, rows)
             self._begun[rows], self._ended[rows] = True, False
             return self._observe(), {}
 
@@ -162,24 +166,30 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         Gives None, with a warning, where the batch was made without ``render_mode``. Raises
         UserError for an environment that has never been reset and where no GL library works.
         """
-        if self.render_mode is None:
-            where = self.interface.environment
-            hint = 'make_vec(..., render_mode="rgb_array")'
-            warnings.warn(f"{where}: nothing is rendered without {hint}", stacklevel=2)
-            return None
         with self._in_use():
-            self._require_begun(list(range(self.num_envs)), "it is rendered")
+            self._require_begun(ALL, "it is rendered")
+            if self.render_mode is None:
+                warn_unrendered(self.interface.environment, "make_vec")
+                return None
             return tuple(self._render())
 
     def get_state(self) -> np.ndarray:
-        """Give the states float64 [N, S], the same as the single environment's."""
+        """Give the states float64 [N, S], the same as the single environment's.
+
+        Raises UserError for an environment that has never been reset.
+        """
         with self._in_use():
+            self._require_begun(ALL, "its state is read")
             return np.stack(self._get_rows())
 
     def set_state(self, states: np.ndarray) -> Observation:
-        """Restore what ``get_state`` gave, bit for bit; return the observations there."""
+        """Restore what ``get_state`` gave, bit for bit; return the observations there.
+
+        Raises SpecError for states of another shape and DataError for some that are not finite.
+        """
         with self._in_use():
-            self._set_states(states, range(self.num_envs))
+            rows = self._rows(None, "")
+            self._set_rows(self._checked_states(states, rows), rows)
             self._begun[:], self._ended[:] = True, False
             return self._observe()
 
@@ -227,13 +237,23 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         raise NotImplementedError
 
     def _set_rows(self, states: np.ndarray, rows: Iterable[int]) -> None:
+        """Restore states float64 [N, S] that have been checked in some rows."""
         for i in rows:
-            self._set_state(i, states[i])
+            self._set_state(i, np.ascontiguousarray(states[i]))
 
-    def _set_states(self, states: np.ndarray, rows: Iterable[int]) -> None:
-        if len(states) != self.num_envs:
-            raise SpecError(f"{len(states)} states for {self.num_envs} environments")
-        self._set_rows(states, rows)
+    def _checked_states(self, states: np.ndarray, rows: list[int]) -> np.ndarray:
+        """Give states as float64 [N, S]; those of other rows are not looked at."""
+        where, size = self.interface.environment, self._state_size
+        states = float_array(states, where, "states")
+        if states.ndim != 2 or states.shape != (self.num_envs, size or states.shape[1]):
+            right = f"({self.num_envs}, {size or 'S'})"
+            raise SpecError(f"{where}: states have shape {states.shape} instead of {right}")
+        if size is not None:  # else the environments know what may be in a state
+            seen = states
+            if len(rows) < self.num_envs:
+                seen = np.where(self._mask(rows)[:, None], states, 0.0)
+            require_finite(seen, where, "states")
+        return states
 
     def _chosen_seeds(
         self, seed: int | Sequence[int | None] | None, rows: list[int]
@@ -242,7 +262,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         where = self.interface.environment
         if seed is None:
             return dict.fromkeys(rows)
-        if isinstance(seed, str) or not isinstance(seed, Sequence | np.ndarray):
+        several = isinstance(seed, Sequence) and not isinstance(seed, str)
+        if not several and np.ndim(seed) == 0:
             first = whole_number(seed, where, "seed", least=0)
             return {i: first + i for i in rows}
         if len(seed) != self.num_envs:
@@ -252,7 +273,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             for i in rows
         }
 
-    def _require_begun(self, rows: list[int], what: str) -> None:
+    def _require_begun(self, rows: list[int] | slice, what: str) -> None:
         if not self._begun.all() and not self._begun[rows].all():
             where = self.interface.environment
             raise UserError(f"{where}: reset the batch before {what}")
@@ -297,9 +318,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             actions = np.where(self._mask(rows)[:, None], actions, 0.0)
         if (np.abs(actions) <= 1).all():
             return actions
-        if not np.isfinite(actions).all():
-            i, j = np.argwhere(~np.isfinite(actions))[0]
-            raise DataError(f"{where}: action[{i}, {j}] is {actions[i, j]}, not a finite number")
+        require_finite(actions, where, "action")
         return np.clip(actions, -1, 1)
 
     def _mask(self, rows: list[int]) -> np.ndarray:

@@ -6,12 +6,14 @@ import math
 from typing import NamedTuple
 
 from robolearn.types import Environment, Spec
+from sim.base.env import Env
 
 
 class Kind(NamedTuple):
     """What one environment says of all."""
 
     interface: Spec
+    state_size: int | None  # entries of a state; None where only the environment itself knows
     mujoco_state_size: int  # so many leading entries of a state are time, qpos and qvel
     horizon: int | None  # control steps after which an episode is truncated; None if unknown
     render_mode: str | None
@@ -25,6 +27,7 @@ class Kind(NamedTuple):
         metadata = getattr(env, "metadata", None) or {}
         return cls(
             env.interface,
+            env.state_size if isinstance(env, Env) else None,
             getattr(env, "mujoco_state_size", None) or 0,
             int(horizon) if horizon is not None and math.isfinite(horizon) else None,
             getattr(env, "render_mode", None),

@@ -265,6 +265,16 @@ def test_faulty_actions_and_states_are_refused(pair):
             env.set_state(broken)
     with pytest.raises(SpecError, match="state has shape"):
         env.set_state(0.0)
+    before = env.get_state()
+    for entry in (1, -1):  # of a pose, and of what the adapter adds
+        broken = env.get_state() + 1.0
+        broken[entry] = np.nan
+        with pytest.raises(DataError, match=r"state\[\d+\] is nan"):
+            env.set_state(broken)
+    np.testing.assert_array_equal(env.get_state(), before)
+    where = re.escape(env.interface.environment)
+    with pytest.raises(SpecError, match=rf"^{where}: state has shape .* of \({len(before)},\)"):
+        env.reset(options={"state": None})
 
 
 def test_any_whole_number_is_a_seed(pair):

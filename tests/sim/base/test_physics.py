@@ -7,7 +7,6 @@ import mujoco
 import numpy as np
 import pytest
 
-from robolearn.errors import SpecError
 from sim.base.physics import Physics, refresh
 
 ARM = Path(__file__).parents[1] / "models" / "arm.xml"
@@ -95,8 +94,3 @@ def test_warnings_are_logged_and_leave_no_file(physics, tmp_path, monkeypatch, c
     finally:
         mujoco.set_mju_user_warning(before)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_state_of_another_size_is_refused(physics):
-    with pytest.raises(SpecError, match="state has shape"):
-        physics.checked(np.zeros(3), physics.size)

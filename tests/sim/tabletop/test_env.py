@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import sim
-from robolearn.errors import SpecError, UserError
+from robolearn.errors import DataError, SpecError, UserError
 from sim.tabletop.arm import arm_of, empty_pose, forward, inverse, yaw_of
 from sim.tabletop.batch import Tabletop, named
 from sim.tabletop.grasp import ScriptedGrasp
@@ -262,6 +262,10 @@ def test_success_is_by_the_goals_that_somebody_sets():
     assert not env.step(STILL)[4]["success"]
     with pytest.raises(SpecError, match=r"instead of \(2, 4\)"):
         env.set_goals(goals[:1])
+    with pytest.raises(SpecError, match=r"^tabletop/cube\+mug: goals must be an array of numbers"):
+        env.set_goals("ab")
+    with pytest.raises(DataError, match=r"^tabletop/cube\+mug: goals\[1, 2\] is inf, not a finite"):
+        env.set_goals(np.where(np.arange(8).reshape(2, 4) == 6, np.inf, goals))
     without_goals = sim.make("tabletop/cube")
     without_goals.reset(seed=0)
     with pytest.raises(SpecError, match="instead of none"):
@@ -275,6 +279,28 @@ def test_places_and_goals_are_drawn_apart():
         for one, other in ((0, 1), (0, 2), (1, 2)):
             assert (np.linalg.norm(places[:, one] - places[:, other], axis=-1) > APART_M).all()
         assert places.std(axis=0).min() > 0.05
+    batch.close()
+
+
+def test_goals_of_a_batch_are_set_as_those_of_a_single_table():
+    batch = sim.make_vec("tabletop/cube", 2, threads=1, goal="position")
+    goals = np.array([[[0.1, 0.2, 0.025, 0.0]], [[np.nan] * 4]])
+    first = np.array([True, False])
+    with pytest.raises(UserError, match="tabletop/cube: reset the batch before its goals are set"):
+        batch.set_goals(goals, mask=first)
+    before, _ = batch.reset(seed=0)
+    after = batch.set_goals(goals, mask=first)["state"]  # nobody looks at the second
+    shown = batch.interface.observations["state"].index("goal_cube_pos")
+    np.testing.assert_allclose(after[0, shown], goals[0, 0, :3], rtol=1e-6)
+    np.testing.assert_array_equal(after[1], before["state"][1])
+    with pytest.raises(DataError, match=r"goals\[1, 0, 0\] is nan"):
+        batch.set_goals(goals)
+    for wrong in (goals[:1], goals[:, :, :3]):
+        with pytest.raises(SpecError, match=r"instead of \(2, 1, 4\) \(x, y, z, yaw\)"):
+            batch.set_goals(wrong)
+    with pytest.raises(SpecError, match="goals must be an array of numbers"):
+        batch.set_goals("ab")
+    np.testing.assert_array_equal(batch._observe()["state"], after)
     batch.close()
 
 

@@ -1,6 +1,7 @@
 """Batches of environments against single ones, and what a batch promises when things go wrong."""
 
 import multiprocessing
+import re
 import threading
 from pathlib import Path
 
@@ -31,6 +32,14 @@ CARRIED = {
     "PickPlace": ("Can_main", {"reach", "grasp", "lift", "hover"}),  # success needs all objects
     "NutAssembly": ("SquareNut_main", {"reach", "grasp", "lift", "hover"}),
 }
+
+
+@pytest.fixture(params=["tabletop/cube", ARM, "gym/CartPole-v1"], ids=["compiled", "own", "gym"])
+def fresh(request):
+    """A batch of two that has just been made."""
+    batch = sim.make_vec(request.param, 2, threads=1)
+    yield batch
+    batch.close()
 
 
 def _pair(name: str, n: int = 3, **options):
@@ -216,8 +225,10 @@ def test_a_diverging_simulation_ends_its_episode_and_no_other(what):
     if what == "a huge contact":
         velocity[cube + 2] = -1e7  # m/s, into the table
     else:
-        velocity[0] = np.nan if what == "not a number" else 1e9
+        velocity[0] = 1e9
     batch.set_state(states)
+    if what == "not a number":  # no state that can be set
+        batch._slots[1].physics.data.qvel[0] = np.nan
     actions = np.zeros((3, 7))
     observations, reward, _, truncated, info = batch.step(actions)
     untouched.step(actions)
@@ -387,17 +398,68 @@ def test_a_batch_steps_only_what_has_begun():
 def test_wrong_resets_and_actions_are_one_line():
     batch = sim.make_vec("robosuite/Lift", 2, threads=1)
     begun, _ = batch.reset(seed=np.int64(3))
-    for same in (3, np.array([3, 4]), [np.int32(3), 4]):
+    for same in (3, np.array(3), np.array([3, 4]), [np.int32(3), 4]):
         np.testing.assert_array_equal(batch.reset(seed=same)[0]["state"], begun["state"])
     for seed in (1.5, "ab", -1, True, [1, "b"], [1, 2.5], [1, -1]):
         with pytest.raises(UserError, match=r"robosuite/Lift: seed.* must be a whole number"):
             batch.reset(seed=seed)
     with pytest.raises(UserError, match="unknown reset option 'mask'; known: reset_mask, state"):
         batch.reset(options={"mask": np.array([True, False])})
+    for options in (3, 0, [], "state"):
+        with pytest.raises(
+            UserError, match="robosuite/Lift: options=.* must be a mapping of names"
+        ):
+            batch.reset(options=options)
     for actions in ("left", [[1], [2, 3]], {}):
         with pytest.raises(SpecError, match="robosuite/Lift: actions must be an array of numbers"):
             batch.step(actions)
     batch.close()
+
+
+def test_before_the_first_reset_nothing_can_be_done_but_that(fresh):
+    where = re.escape(fresh.interface.environment)
+    calls = {
+        "its first step": lambda: fresh.step(np.zeros(fresh.action_space.shape)),
+        "its state is read": fresh.get_state,
+        "it is rendered": fresh.render,
+    }
+    first = np.array([True, False])
+    for begin in (lambda: None, lambda: fresh.reset(options={"reset_mask": first})):
+        begin()  # the second has not begun
+        for what, call in calls.items():
+            with pytest.raises(UserError, match=f"^{where}: reset the batch before {what}$"):
+                call()
+    fresh.reset()
+    assert np.isfinite(fresh.get_state()).all()
+
+
+def test_states_that_are_none_change_nothing(fresh):
+    where = re.escape(fresh.interface.environment)
+    fresh.reset(seed=0)
+    before = fresh.get_state()
+    second = np.array([False, True])
+    for states in (3, None, before[:1], before[:, :-1], before[0]):
+        for use in (fresh.set_state, lambda s: fresh.reset(seed=5, options={"state": s})):
+            with pytest.raises(SpecError, match=f"^{where}: states have shape .* instead of "):
+                use(states)
+    with pytest.raises(SpecError, match=f"^{where}: states must be an array of numbers$"):
+        fresh.set_state([["a"], ["b"]])
+    for entry in (1, -1):  # of a pose, and the number of steps
+        broken = before + 1.0
+        broken[1, entry] = np.nan
+        place = rf"states\[1, {entry % before.shape[1]}\]"
+        with pytest.raises(DataError, match=f"^{where}: {place} is nan, not a finite number$"):
+            fresh.set_state(broken)
+    np.testing.assert_array_equal(fresh.get_state(), before)
+    fresh.reset(options={"state": broken, "reset_mask": ~second})  # nobody looks at that row
+    np.testing.assert_array_equal(fresh.get_state()[1], before[1])
+
+
+def test_a_closed_batch_says_so(fresh):
+    fresh.close()
+    for use in (fresh.reset, fresh.get_state, fresh.render, lambda: fresh.set_state(3)):
+        with pytest.raises(UserError, match="this batch of 2 environments is closed; make another"):
+            use()
 
 
 def test_a_batch_of_nothing_is_a_users_error():

@@ -14,7 +14,7 @@ INTERFACE = Spec("lab", {"state": ArraySpec((2,))}, ArraySpec((1,)), 0.1)
 
 
 def test_what_an_environment_says_not_or_by_none_is_unknown():
-    unsaid = Kind(INTERFACE, 0, None, None, [], None)
+    unsaid = Kind(INTERFACE, None, 0, None, None, [], None)
     names = ("mujoco_state_size", "horizon", "render_mode", "metadata")
     assert Kind.of(SimpleNamespace(interface=INTERFACE)) == unsaid
     assert Kind.of(SimpleNamespace(interface=INTERFACE, **dict.fromkeys(names))) == unsaid
@@ -27,7 +27,7 @@ def test_what_an_environment_says_is_taken_over():
         interface=INTERFACE, mujoco_state_size=3, horizon=np.int64(9), render_mode="rgb_array",
         metadata=metadata,
     )  # fmt: skip
-    assert Kind.of(env) == Kind(INTERFACE, 3, 9, "rgb_array", metadata["render_modes"], 7)
+    assert Kind.of(env) == Kind(INTERFACE, None, 3, 9, "rgb_array", metadata["render_modes"], 7)
 
 
 def test_the_environment_that_is_asked_is_the_one_that_is_blamed():
