@@ -9,9 +9,9 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from robolearn.types import Environment
-from sim.base.options import choose, whole_number
+from sim.base.options import whole_number
 from sim.registry import make, prepare
-from sim.vector.env import VectorEnv
+from sim.vector.env import VectorEnv, autoreset_mode_of
 
 
 def make_vec(
@@ -36,17 +36,10 @@ def make_vec(
     """
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     n, threads = whole_number(n, name, "n"), whole_number(threads, name, "threads")
-    mode = _autoreset_mode(autoreset_mode, name)
+    mode = autoreset_mode_of(autoreset_mode, name)
     batch = _make_batch(name, n, min(threads, n), options)
     batch.autoreset_mode = mode
     return batch
-
-
-def _autoreset_mode(mode: AutoresetMode | str, name: str) -> AutoresetMode:
-    if isinstance(mode, AutoresetMode):
-        return mode
-    modes = {one.name.lower(): one for one in AutoresetMode}
-    return modes[choose(mode, modes, name, "autoreset_mode")]
 
 
 def _make_batch(name: str, n: int, threads: int, options: dict[str, Any]) -> VectorEnv:

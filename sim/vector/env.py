@@ -26,7 +26,7 @@ from gymnasium.vector.utils import batch_space
 from robolearn.errors import SpecError, UserError
 from robolearn.types import Observation
 from sim.base.env import warn_unrendered
-from sim.base.options import reset_options, whole_number
+from sim.base.options import choose, reset_options, whole_number
 from sim.base.spaces import float_array, interface_spaces, require_finite
 from sim.vector.kind import Kind
 
@@ -56,6 +56,14 @@ class WorkerError(Exception):
 
     Some of the others may not have moved: reset the batch before it goes on.
     """
+
+
+def autoreset_mode_of(mode: AutoresetMode | str, where: str) -> AutoresetMode:
+    """Give the mode of that name, "same_step" and so on; raise UserError if there is none."""
+    if isinstance(mode, AutoresetMode):
+        return mode
+    modes = {one.name.lower(): one for one in AutoresetMode}
+    return modes[choose(mode, modes, where, "autoreset_mode")]
 
 
 class VectorEnv(gymnasium.vector.VectorEnv):
@@ -95,9 +103,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         return self._autoreset_mode
 
     @autoreset_mode.setter
-    def autoreset_mode(self, mode: AutoresetMode) -> None:
-        self._autoreset_mode = mode
-        self.metadata = self.metadata | {"autoreset_mode": mode}
+    def autoreset_mode(self, mode: AutoresetMode | str) -> None:
+        self._autoreset_mode = autoreset_mode_of(mode, self.interface.environment)
+        self.metadata = self.metadata | {"autoreset_mode": self._autoreset_mode}
 
     def reset(
         self,

@@ -241,3 +241,8 @@ def test_modes_are_gymnasiums_or_their_names():
     for wrong in ("nextstep", None, 3):
         with pytest.raises(UserError, match="tabletop/cube: unknown autoreset_mode '"):
             sim.make_vec("tabletop/cube", 2, autoreset_mode=wrong)
+        with pytest.raises(UserError, match="tabletop/cube: unknown autoreset_mode '"):
+            envs[0].autoreset_mode = wrong
+    assert envs[0].autoreset_mode is envs[0].metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+    envs[0].autoreset_mode = "same_step"
+    assert envs[0].autoreset_mode is envs[0].metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
