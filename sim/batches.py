@@ -8,6 +8,7 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
+from robolearn.errors import UserError
 from robolearn.types import Environment
 from sim.base.options import whole_number
 from sim.registry import make, prepare
@@ -17,7 +18,7 @@ from sim.vector.env import VectorEnv, autoreset_mode_of
 def make_vec(
     name: str,
     /,
-    n: int,
+    n: int | None = None,
     threads: int | None = None,
     autoreset_mode: AutoresetMode | str = "same_step",
     **options: Any,
@@ -34,6 +35,8 @@ def make_vec(
     robosuite task's formulas, a warning says so. Raises UserError for what ``make`` does not take
     and for a count below 1.
     """
+    if "num_envs" in options:
+        raise UserError(f"{name}: how many environments is said by n=, not by num_envs=")
     threads = len(os.sched_getaffinity(0)) if threads is None else threads
     n, threads = whole_number(n, name, "n"), whole_number(threads, name, "threads")
     mode = autoreset_mode_of(autoreset_mode, name)

@@ -23,7 +23,7 @@ import numpy as np
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
 from sim.base.env import RENDER_MODE, Env, Renderer
-from sim.base.options import parse, whole_number
+from sim.base.options import parse, require_mapping, whole_number
 from sim.base.physics import Physics, divergence, refresh
 from sim.gym.spaces import ObservationReader, action_decoder
 from sim.rendering.cameras import CameraOptions, Images
@@ -31,6 +31,7 @@ from sim.rendering.cameras import CameraOptions, Images
 CLASSIC_CONTROL = "gymnasium.envs.classic_control."
 UNKNOWN_PERIOD_S = 0.0
 OURS = "robolearn/"  # what IDs of the other adapters begin with
+SAID_BY = {"render_mode": "render_mode", "max_episode_steps": "horizon"}  # options of ours
 UNKNOWN_FPS = 30  # gymnasium's own, of videos of environments that do not say
 
 
@@ -55,6 +56,10 @@ def make(name: str, options: Mapping[str, Any]) -> "GymEnv":
     """
     where = f"gym/{name}"
     parsed = parse(GymOptions, options, where)
+    require_mapping(where, env_options=parsed.env_options)
+    for theirs, ours in SAID_BY.items():
+        if theirs in parsed.env_options:
+            raise UserError(f"{where}: '{theirs}' is no env_options but an option itself, {ours}=")
     env = _make(name, parsed.env_options, where)
     if parsed.render_mode == RENDER_MODE and not _has_model(env):
         if not _render_modes(env):

@@ -101,6 +101,13 @@ def test_options_of_the_environment_and_cameras():
     assert env.step(np.float32([1, 0]))[1] == 0.0
     with pytest.raises(UserError, match="unexpected keyword argument 'foo'"):
         sim.make("gym/CartPole-v1", env_options={"foo": 1})
+    for wrong, said in {
+        3: "env_options=3 must be a mapping of names to values",
+        "render_mode": "'render_mode' is no env_options but an option itself, render_mode=",
+        "max_episode_steps": "'max_episode_steps' is no env_options but an option itself, horizon=",
+    }.items():
+        with pytest.raises(UserError, match=f"^gym/CartPole-v1: {said}$"):
+            sim.make("gym/CartPole-v1", env_options=wrong if wrong == 3 else {wrong: "human"})
     with pytest.raises(UserError, match="horizon=0 must be a whole number, 1 or more"):
         sim.make("gym/CartPole-v1", horizon=0)
     with pytest.raises(UserError, match="cameras need an environment with a MuJoCo model"):

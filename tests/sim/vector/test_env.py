@@ -375,9 +375,12 @@ def test_counts_must_be_whole_and_positive():
         {"n": 2.5},
         {"n": "2"},
         {"n": 2, "threads": 2.5},
+        {},
     ):
         with pytest.raises(UserError, match="1 or more"):
             sim.make_vec("robosuite/Lift", **wrong)
+    with pytest.raises(UserError, match="how many environments is said by n=, not by num_envs="):
+        sim.make_vec("robosuite/Lift", num_envs=2)
 
 
 def test_a_batch_steps_only_what_has_begun():
