@@ -69,9 +69,9 @@ class Cameras:
     The name ``CAMERA_segmentation`` gives int32 [H, W, 2] instead: what each pixel shows, by
     MuJoCo's id and type (mjtObj) of the object, (-1, -1) for the background, as in
     ``mujoco.Renderer``. ``fast`` leaves out shadows, reflections, haze, multisampling and the sky.
-    Geoms in ``hidden_groups`` are not drawn. The GL context is made at the first image and shared
-    by all that draw an equal model in the same thread. Raises UserError for an unknown camera, and,
-    at the first image, where no GL library works.
+    Geoms in ``hidden_groups`` are not drawn. Every thread has a GL context of its own, made at its
+    first image and shared by all that draw an equal model there. Raises UserError for an unknown
+    camera, and, at the first image, where no GL library works.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Cameras:
         for group in hidden_groups:
             self._options.geomgroup[group] = 0
         self._digest = _digest(model) if self.names else b""
-        self._canvas: Canvas | None = None
+        self._held = threading.local()  # the canvas of each thread that draws
 
     @property
     def specs(self) -> dict[str, ArraySpec]:
@@ -107,17 +107,19 @@ class Cameras:
         """Render every camera in the current state, by name."""
         if not self.names:
             return {}
-        if self._canvas is None:
-            self._canvas = _shared_canvas(self._model, self._digest, self.image_size, self._fast)
-        self._canvas.take_up(self._model)
+        canvas = getattr(self._held, "canvas", None)
+        if canvas is None:
+            canvas = _shared_canvas(self._model, self._digest, self.image_size, self._fast)
+            self._held.canvas = canvas
+        canvas.take_up(self._model)
         return {
-            view.name: self._canvas.draw(self._model, self._data, self._options, view)
+            view.name: canvas.draw(self._model, self._data, self._options, view)
             for view in self._views
         }
 
     def close(self) -> None:
-        """Free the GL context if nobody else draws with it; calling it again does nothing."""
-        self._canvas = None
+        """Free the GL contexts that nobody else draws with; calling it again does nothing."""
+        self._held = threading.local()
 
 
 class Images:
@@ -175,8 +177,12 @@ class Canvas:
         self._ground = model.hfield_data.copy()
         self._gl = gl_context(self._width, self._height)
         self._gl.make_current()
-        with _frame_buffer(model, self._width, self._height, multisampling=not fast):
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        try:
+            with _frame_buffer(model, self._width, self._height, multisampling=not fast):
+                self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        except mujoco.FatalError as error:
+            size = f"{self._height} x {self._width}"
+            raise UserError(f"cameras: {size} pixels cannot be drawn here: {error}") from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=max(1000, 2 * model.ngeom))
         if fast:
@@ -239,9 +245,18 @@ def _shared_canvas(
 
 
 def _free(gl: Any, context: mujoco.MjrContext) -> None:
-    gl.make_current()
-    context.free()
-    gl.free()
+    if _take(gl):
+        context.free()
+    gl.free()  # for GL to do as soon as no thread draws with it
+
+
+def _take(gl: Any) -> bool:
+    """Make a GL context this thread's; say whether it is, not one that another draws with."""
+    try:
+        gl.make_current()
+    except Exception:  # of many kinds: PyOpenGL's, the drivers', mujoco's
+        return False
+    return True
 
 
 def _digest(model: mujoco.MjModel) -> bytes:

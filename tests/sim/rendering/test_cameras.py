@@ -1,6 +1,9 @@
 """Cameras without a screen."""
 
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mujoco
@@ -118,13 +121,13 @@ def test_equal_models_share_a_context_and_keep_their_own_looks():
     flat = one.render()["above"]
     models[1].hfield_data[5] = 1.0
     hilly = two.render()["above"]
-    assert two._canvas is one._canvas and (hilly != flat).any()
+    assert two._held.canvas is one._held.canvas and (hilly != flat).any()
     np.testing.assert_array_equal(one.render()["above"], flat)
     one.close()
     np.testing.assert_array_equal(two.render()["above"], hilly)
     other = Cameras(*pairs[0], "above", (30, 30), "here", fast=False)
     other.render()
-    assert other._canvas is not two._canvas
+    assert other._held.canvas is not two._held.canvas
     two.close()
     other.close()
     assert not rendering._CANVASES
@@ -137,6 +140,66 @@ def test_unknown_cameras_and_sizes_are_refused(arm):
     for size in ((8,), (0, 8), (8.0, 8)):
         with pytest.raises(UserError, match="here: image_size=.* must be"):
             Cameras(*arm, ("front",), size, "here")
+
+
+def in_another_thread(function):
+    """Call a function in a thread that has ended then; give what it gave."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+@needs_gl
+def test_every_thread_draws_with_a_context_of_its_own(arm):
+    cameras = Cameras(*arm, ("front",), (40, 60), "here")
+    image = cameras.render()["front"]
+    for _ in range(2):
+        np.testing.assert_array_equal(in_another_thread(cameras.render)["front"], image)
+        np.testing.assert_array_equal(cameras.render()["front"], image)
+    assert len(rendering._CANVASES) == 1  # theirs ended with them
+    in_another_thread(cameras.close)
+    assert not rendering._CANVASES
+
+
+CLOSED_ELSEWHERE = """
+import sys, threading
+import mujoco
+from sim.rendering.cameras import Cameras
+
+model = mujoco.MjModel.from_xml_path(sys.argv[1])
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+one, two = (Cameras(model, data, ("front",), (height, 60), "here") for height in (40, 50))
+images = [cameras.render()["front"] for cameras in (one, two)]
+drawn, end = threading.Event(), threading.Event()
+
+def draw():
+    one.render(), two.render()
+    drawn.set()
+    end.wait()
+
+thread = threading.Thread(target=draw, daemon=True)
+thread.start()
+drawn.wait()
+two.close()  # the thread has its context of it in use, and goes on to the end with that of one
+print((one.render()["front"] == images[0]).all(), (two.render()["front"] == images[1]).all())
+"""
+
+
+@needs_gl
+def test_a_context_that_another_thread_holds_is_left_quietly():
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSED_ELSEWHERE, str(ARM)], capture_output=True, text=True
+    )
+    assert (ended.stdout, ended.stderr) == ("True True\n", "")
+
+
+@needs_gl
+def test_images_that_are_too_large_are_refused_and_others_are_drawn(arm):
+    with pytest.raises(UserError, match="^cameras: 40000 x 40000 pixels cannot be drawn here: Off"):
+        Cameras(*arm, ("front",), (40000, 40000), "here").render()
+    small = Cameras(*arm, ("front",), (40, 40), "here")
+    assert is_red(small.render()["front"]).any()
+    small.close()
 
 
 def test_no_cameras_need_no_gl(arm, monkeypatch):
