@@ -6,6 +6,7 @@ from typing import Any
 from robolearn.errors import UserError, nearest
 from robolearn.types import Environment
 from sim import own
+from sim.base.options import choose
 from sim.rendering.gl import check_variables
 from sim.rendering.load_order import load_triton_before_gl
 
@@ -32,8 +33,12 @@ def make(name: str, /, **options: Any) -> Environment:
 
 
 def available(adapter: str) -> list[str]:
-    """List the full names that an adapter knows, sorted; for ``mujoco`` none: it takes any file."""
-    return [f"{adapter}/{name}" for name in _adapter(f"{adapter}/*")[0].names()]
+    """List the full names that an adapter knows, sorted; for ``mujoco`` none: it takes any file.
+
+    Raises UserError for an unknown adapter.
+    """
+    choose(adapter, ADAPTERS, "available", "adapter")
+    return sorted(f"{adapter}/{name}" for name in _import(ADAPTERS[adapter]).names())
 
 
 def prepare() -> None:
@@ -53,10 +58,14 @@ def _adapter(name: str) -> tuple[Any, str]:
     elif prefix not in ADAPTERS and own.knows(str(name)):
         adapter, rest = own.__name__, str(name)
     else:
-        meant = nearest(prefix, [*ADAPTERS, *own.names()]) if prefix not in ADAPTERS else ""
+        meant = "" if prefix in ADAPTERS else nearest(prefix, [*ADAPTERS, *own.names()])
         raise UserError(
             f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, "
             f"gym/ID or tabletop/OBJECTS, or one's own, module:function{meant}"
         )
+    return _import(adapter), rest
+
+
+def _import(adapter: str) -> Any:
     prepare()
-    return importlib.import_module(adapter), rest
+    return importlib.import_module(adapter)

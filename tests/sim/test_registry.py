@@ -62,6 +62,24 @@ def test_available_lists_full_names():
     assert not [name for name in sim.available("gym") if "robolearn/" in name]
     assert {"tabletop/mug", "tabletop/cube+cube+mug"} <= set(sim.available("tabletop"))
     assert sim.available("mujoco") == []
+    for adapter in ("tabletop", "gym"):
+        assert sim.available(adapter) == sorted(sim.available(adapter))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ("robosute", "did you mean 'robosuite'?"),
+        ("my_lab.envs:make_bead", "known: dmc, gym, mujoco, robosuite, tabletop"),
+        ("bead", "known: dmc, gym, mujoco, robosuite, tabletop"),
+        ("robosuite/Lift", "known: dmc, gym, mujoco, robosuite, tabletop"),
+        (None, "known: dmc, gym, mujoco, robosuite, tabletop"),
+    ],
+)
+def test_only_adapters_list_what_there_is(installed_lab, adapter, said):
+    with pytest.raises(UserError) as error:
+        sim.available(adapter)
+    assert str(error.value) == f"available: unknown adapter '{adapter}'; {said}"
 
 
 def test_importing_sim_imports_no_simulator():
