@@ -3,7 +3,10 @@
 Such an id has one slash and no "+", hence ``robolearn/ADAPTER-TASK-v0``, and "-" between the
 objects of a tabletop; ``robolearn/mujoco-v0`` takes the model as ``path=``. Our options are keyword
 arguments. ``gymnasium.make_vec`` gives a batch of ``sim.make_vec``, which takes ``threads=`` and
-``autoreset_mode=`` too, unless it is told another ``vectorization_mode``.
+``autoreset_mode=`` too and by default resets an environment in the step that ends its episode
+(SAME_STEP). Told ``vectorization_mode="sync"`` or ``"async"`` it gives gymnasium's own batch, which
+does so in the next step (NEXT_STEP). ``max_episode_steps=`` is for ``gymnasium.make`` and those
+batches; ours takes the ``horizon``.
 
 The names are written down, since listing them would import every simulator; a test compares them
 with ``sim.available``.
@@ -16,6 +19,8 @@ from typing import Any
 import gymnasium
 
 from robolearn.errors import UserError
+from sim.base.env import OURS
+from sim.base.options import RENDER_MODE
 from sim.batches import make_vec
 from sim.registry import make
 
@@ -54,7 +59,7 @@ NAMES = {
         cube+mug+mug cylinder+cylinder+cylinder cylinder+cylinder+mug cylinder+mug+mug mug+mug+mug
     """,
 }
-MODEL_ID = "robolearn/mujoco-v0"
+MODEL_ID = f"{OURS}mujoco-v0"
 
 
 def register_ids() -> None:
@@ -68,7 +73,7 @@ def register_ids() -> None:
 
 def gymnasium_id(environment: str) -> str:
     """Give the id of the environment that we call ADAPTER/TASK."""
-    return f"robolearn/{environment.replace('/', '-').replace('+', '-')}-v0"
+    return f"{OURS}{environment.replace('/', '-').replace('+', '-')}-v0"
 
 
 def make_one(environment: str, **options: Any) -> gymnasium.Env:
@@ -77,7 +82,12 @@ def make_one(environment: str, **options: Any) -> gymnasium.Env:
 
 
 def vec_one(environment: str, num_envs: int, **options: Any) -> gymnasium.vector.VectorEnv:
-    """Make a batch, for ``gymnasium.make_vec``."""
+    """Make a batch, for ``gymnasium.make_vec``; raise UserError for ``max_episode_steps``."""
+    if "max_episode_steps" in options:
+        said = "the task's horizon" if environment.startswith("mujoco/") else "horizon="
+        raise UserError(
+            f"{environment}: where a batch's episodes end is said by {said}, not max_episode_steps="
+        )
     return make_vec(environment, num_envs, **options)
 
 
@@ -88,11 +98,11 @@ def make_model(path: str | None = None, **options: Any) -> gymnasium.Env:
 
 def vec_model(num_envs: int, path: str | None = None, **options: Any) -> gymnasium.vector.VectorEnv:
     """Make a batch of the MuJoCo model at ``path``."""
-    return make_vec(_of_model(path), num_envs, **options)
+    return vec_one(_of_model(path), num_envs, **options)
 
 
 # By this gymnasium knows that it may turn images into windows ("human") or lists of them.
-make_one.metadata = make_model.metadata = {"render_modes": ["rgb_array"]}
+make_one.metadata = make_model.metadata = {"render_modes": [RENDER_MODE]}
 
 
 def _of_model(path: str | None) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 
 from robolearn.errors import UserError
 from robolearn.types import Observation, Spec
-from sim.base.options import choose, reset_options, whole_number
+from sim.base.options import RENDER_MODE, reset_options, whole_number
 from sim.base.spaces import checked_action, checked_state, interface_spaces
 
-RENDER_MODE = "rgb_array"  # the one there is
+OURS = "robolearn/"  # what our environments' ids for gymnasium begin with
 RESET_OPTIONS = ("state",)
 
 
@@ -122,8 +122,6 @@ class Env(gymnasium.Env):
 
     def _present(self, interface: Spec, render_mode: str | None) -> None:
         """Tell gymnasium what goes in and out, how it is rendered, and how quickly time goes by."""
-        if render_mode is not None:
-            choose(render_mode, (RENDER_MODE,), interface.environment, "render_mode")
         self.interface, self.render_mode = interface, render_mode
         self.observation_space, self.action_space = interface_spaces(interface)
         if interface.period_s:

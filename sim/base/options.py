@@ -8,15 +8,22 @@ from typing import Any, TypeVar
 
 from robolearn.errors import UserError, nearest
 
+RENDER_MODE = "rgb_array"  # the one there is
 Options = TypeVar("Options")
 
 
 def parse(kind: type[Options], options: Mapping[str, Any], where: str) -> Options:
-    """Make ``kind`` from a mapping; lists become tuples, an unknown key is a UserError."""
+    """Make ``kind`` from a mapping; lists become tuples.
+
+    Raises UserError for an unknown key, and for an unknown ``render_mode``: making an environment
+    can take seconds, and what is half made is not closed.
+    """
     known = [field.name for field in dataclasses.fields(kind)]
     for key in options:
         if key not in known:
             raise UserError(f"{where}: unknown option '{key}'{nearest(key, known)}")
+    if options.get("render_mode") is not None:
+        choose(options["render_mode"], (RENDER_MODE,), where, "render_mode")
     return kind(**{key: _frozen(value) for key, value in options.items()})
 
 

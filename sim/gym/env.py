@@ -22,15 +22,14 @@ import numpy as np
 
 from robolearn.errors import UserError, nearest
 from robolearn.types import ArraySpec, Observation, Spec
-from sim.base.env import RENDER_MODE, Env, Renderer
-from sim.base.options import parse, require_mapping, whole_number
+from sim.base.env import OURS, Env, Renderer
+from sim.base.options import RENDER_MODE, parse, require_mapping, whole_number
 from sim.base.physics import Physics, divergence, refresh
 from sim.gym.spaces import ObservationReader, action_decoder
 from sim.rendering.cameras import CameraOptions, Images
 
 CLASSIC_CONTROL = "gymnasium.envs.classic_control."
 UNKNOWN_PERIOD_S = 0.0
-OURS = "robolearn/"  # what IDs of the other adapters begin with
 SAID_BY = {"render_mode": "render_mode", "max_episode_steps": "horizon"}  # options of ours
 UNKNOWN_FPS = 30  # gymnasium's own, of videos of environments that do not say
 
@@ -55,6 +54,7 @@ def make(name: str, options: Mapping[str, Any]) -> "GymEnv":
     Raises UserError for an unknown ID or option, and where a package is missing that it needs.
     """
     where = f"gym/{name}"
+    _require_theirs(name, where)
     parsed = parse(GymOptions, options, where)
     require_mapping(where, env_options=parsed.env_options)
     for theirs, ours in SAID_BY.items():
@@ -67,6 +67,15 @@ def make(name: str, options: Mapping[str, Any]) -> "GymEnv":
         env.close()  # some prepare themselves to draw when they are made
         env = _make(name, {**parsed.env_options, "render_mode": RENDER_MODE}, where)
     return GymEnv(env, parsed, where)
+
+
+def _require_theirs(name: str, where: str) -> None:
+    """Refuse an ID of the other adapters; gymnasium takes MODULE:ID too."""
+    own_id = name.rpartition(":")[2]
+    if own_id.startswith(OURS):
+        spec = gymnasium.registry.get(own_id)
+        own = "ADAPTER/TASK" if spec is None else spec.kwargs.get("environment", "mujoco/PATH.xml")
+        raise UserError(f"{where}: make this one by its own name, {own}")
 
 
 def _make(name: str, options: Mapping[str, Any], where: str) -> gymnasium.Env:

@@ -152,6 +152,26 @@ def test_gymnasium_collects_images():
     env.close()
 
 
+def test_a_batch_is_told_its_horizon_and_not_gymnasiums_time_limit():
+    for name, options, said in (
+        ("robolearn/tabletop-cube-v0", {}, "tabletop/cube: .* by horizon=, not max_episode_steps="),
+        (MODEL_ID, {"path": ARM}, "mujoco/.*: .* by the task's horizon, not max_episode_steps="),
+    ):
+        with pytest.raises(UserError, match=f"^{said}$"):
+            gymnasium.make_vec(name, num_envs=2, max_episode_steps=3, **options)
+
+
+def test_an_id_of_ours_is_no_name_of_the_adapter_to_gymnasium():
+    for name, own in (
+        ("robolearn/dmc-walker-walk-v0", "dmc/walker-walk"),
+        ("sim:robolearn/tabletop-cube-mug-v0", r"tabletop/cube\+mug"),
+        (MODEL_ID, "mujoco/PATH.xml"),
+        ("robolearn/dmc-walker-wlak-v0", "ADAPTER/TASK"),
+    ):
+        with pytest.raises(UserError, match=f"^gym/{name}: make this one by its own name, {own}$"):
+            sim.make(f"gym/{name}")
+
+
 def test_misspelt_ids_and_options_are_told_the_nearest():
     with pytest.raises(gymnasium.error.NameNotFound, match="Did you mean: `robosuite-Lift`"):
         gymnasium.make("robolearn/robosuite-Lfit-v0")

@@ -72,7 +72,7 @@ def test_available_lists_full_names():
         ("robosute", "did you mean 'robosuite'?"),
         ("my_lab.envs:make_bead", "known: dmc, gym, mujoco, robosuite, tabletop"),
         ("bead", "known: dmc, gym, mujoco, robosuite, tabletop"),
-        ("robosuite/Lift", "known: dmc, gym, mujoco, robosuite, tabletop"),
+        ("robosuite/Lift", "did you mean 'robosuite'?"),
         (None, "known: dmc, gym, mujoco, robosuite, tabletop"),
     ],
 )
@@ -93,6 +93,17 @@ def test_importing_sim_imports_no_simulator():
 
 def test_parse_makes_tuples_of_lists():
     assert parse(Options, {"names": ["a", ["b"]]}, "here") == Options(names=("a", ("b",)))
+
+
+def test_a_render_mode_is_looked_at_before_anything_is_made():
+    @dataclass(frozen=True)
+    class Shown:
+        render_mode: str | None = None
+
+    assert parse(Shown, {"render_mode": "rgb_array"}, "here") == Shown("rgb_array")
+    assert parse(Shown, {"render_mode": None}, "here") == Shown()
+    with pytest.raises(UserError, match="^here: unknown render_mode 'human'; known: rgb_array$"):
+        parse(Shown, {"render_mode": "human"}, "here")
 
 
 def test_choose_and_require_positive_name_the_culprit():
