@@ -143,7 +143,7 @@ def online(
     reward that is not finite, UserError for environments whose state cannot be read or that do not
     begin anew within the step that ends an episode.
     """
-    _require_same_step(env)
+    require_same_step(env, "learning on rollouts")
     total = config.updates(env.num_envs)
     tally, cuts = _tally(env, progress), _cuts(env, config, progress)
     observation = _begin(env, seed, progress)
@@ -244,12 +244,15 @@ def _require_finite(arrays: Mapping[str, np.ndarray], interface: Spec, step: int
             )
 
 
-def _require_same_step(env: VectorEnvironment) -> None:
-    """Refuse a gymnasium batch with another autoreset: its rows would be taken for transitions."""
+def require_same_step(env: VectorEnvironment, what: str) -> None:
+    """Raise UserError for a gymnasium batch with another autoreset than ``what`` can do with.
+
+    The step after the end of an episode, which resets it, would be taken for a transition.
+    """
     mode = getattr(env, "metadata", {}).get("autoreset_mode")
     if mode is not None and mode.name != "SAME_STEP":
         raise UserError(
-            f"{env.interface.environment}: learning on rollouts needs a batch with "
+            f"{env.interface.environment}: {what} needs a batch with "
             f"autoreset_mode='same_step', not '{mode.name.lower()}'"
         )
 

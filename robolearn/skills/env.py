@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from robolearn.loops.on_policy import require_same_step
 from robolearn.types import ArraySpec, Observation, Spec, VectorEnvironment
 
 Draw = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> z [n, Z]
@@ -23,7 +25,11 @@ class SkillEnv:
     """
 
     def __init__(self, env: VectorEnvironment, size: int, draw: Draw):
-        """Wrap ``env``, which is closed with this; ``draw`` gives skills z of Z = ``size``."""
+        """Wrap ``env``, which is closed with this; ``draw`` gives skills z of Z = ``size``.
+
+        Raises UserError for a batch that does not begin anew within the step that ends an episode.
+        """
+        require_same_step(env, "drawing skills")
         self._env, self._draw, self._size = env, draw, size
         self.interface = with_skill(env.interface, size)
         self.num_envs, self.horizon = env.num_envs, env.horizon
@@ -38,20 +44,21 @@ class SkillEnv:
         options: dict[str, Any] | None = None,
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin episodes; see ``VectorEnvironment``. A skill is drawn where no state gives it."""
-        if isinstance(seed, int):
-            seed = range(seed, seed + self.num_envs)
+        if isinstance(seed, Integral):
+            seed = range(int(seed), int(seed) + self.num_envs)
         options = dict(options or {})
         rows = np.flatnonzero(options.get("reset_mask", np.ones(self.num_envs, bool)))
+        states = np.asarray(options["state"]) if "state" in options else None
+        if states is not None:
+            options["state"] = states[:, : -self._size]
+        observation, info = self._env.reset(seed=seed, options=options or None)
         for i in rows if seed is not None else ():
             if seed[i] is not None:
-                self._generators[i].manual_seed(seed[i])
-        if "state" in options:
-            states = np.asarray(options["state"])
-            self.skills[rows] = states[rows, -self._size :]
-            options["state"] = states[:, : -self._size]
-        else:
+                self._generators[i].manual_seed(int(seed[i]))
+        if states is None:
             self._draw_skills(rows)
-        observation, info = self._env.reset(seed=seed, options=options or None)
+        else:
+            self.skills[rows] = states[rows, -self._size :]
         return self._with_skills(observation), info
 
     def step(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from robolearn.errors import UserError
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.rewards.base import directions
 from robolearn.skills.env import SkillEnv
@@ -57,6 +58,24 @@ def test_the_seed_decides_on_the_skill_whatever_runs_beside(env):
     again, _ = env.reset(seed=[9, 5, 9], options={"reset_mask": np.array([False, True, False])})
     np.testing.assert_array_equal(skills_of(again)[1], skills_of(first)[0])
     np.testing.assert_array_equal(skills_of(again)[[0, 2]], skills_of(first)[[0, 2]])
+
+
+def test_seeds_may_be_numpys_and_wrong_ones_are_refused_by_the_batch(env):
+    first, _ = env.reset(seed=5)
+    for seed in (np.int64(5), np.array([5, 6, 7]), [np.int32(5), 6, 7]):
+        np.testing.assert_array_equal(env.reset(seed=seed)[0]["state"], first["state"])
+    for seed in (1.5, "ab", [1, 2.5, 3]):
+        with pytest.raises(UserError, match="^tabletop/cube: seed.* must be a whole number"):
+            env.reset(seed=seed)
+
+
+@pytest.mark.parametrize("mode", ["next_step", "disabled"])
+def test_another_autoreset_is_refused(mode):
+    batch = make_vec("tabletop/cube", N, threads=1, autoreset_mode=mode)
+    needed = f"drawing skills needs a batch with autoreset_mode='same_step', not '{mode}'"
+    with pytest.raises(UserError, match=f"^tabletop/cube: {needed}$"):
+        SkillEnv(batch, Z, lambda n, generator: directions(n, Z, generator))
+    batch.close()
 
 
 def test_a_stored_state_brings_its_skill_with_it(env):
