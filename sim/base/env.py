@@ -24,7 +24,7 @@ def warn_unrendered(where: str, maker: str) -> None:
 
 
 class Renderer(Protocol):
-    """What an environment draws; ``sim.rendering.cameras.Images`` is one."""
+    """What an environment draws; ``sim.rendering.images.Images`` is one."""
 
     def observe(self) -> Observation:
         """Draw the images that are observed, by name."""

@@ -20,8 +20,8 @@ from sim.base.options import as_tuple, choose, parse, whole_number
 from sim.base.physics import Physics, divergence, refresh
 from sim.base.physics_env import PhysicsEnv
 from sim.base.spaces import ActionRange, Columns, flat_names, interface_spaces
-from sim.rendering.cameras import CameraOptions, Images
 from sim.rendering.gl import gl_environment
+from sim.rendering.images import CameraOptions, Images
 
 POSES_AND_VELOCITIES = mujoco.mjtStage.mjSTAGE_VEL  # dm_control's step leaves them up to date
 ACCELERATIONS = mujoco.mjtStage.mjSTAGE_ACC  # what sensors of forces and touch need

@@ -26,7 +26,7 @@ from sim.base.env import OURS, Env, Renderer
 from sim.base.options import RENDER_MODE, parse, require_mapping, whole_number
 from sim.base.physics import Physics, divergence, refresh
 from sim.gym.spaces import ObservationReader, action_decoder
-from sim.rendering.cameras import CameraOptions, Images
+from sim.rendering.images import CameraOptions, Images
 
 CLASSIC_CONTROL = "gymnasium.envs.classic_control."
 UNKNOWN_PERIOD_S = 0.0
@@ -177,7 +177,7 @@ class GymEnv(Env):
         return {**self._read(self._access.settle(observation)), **self._images.observe()}
 
 
-class _OwnImages:
+class _SelfDrawn:
     """What an environment without a model draws: itself, for people."""
 
     def __init__(self, env: gymnasium.Env, where: str) -> None:
@@ -300,4 +300,4 @@ def _images(
     for what in ("cameras need", "render_camera needs", "render_size needs"):
         if getattr(options, what.split()[0]):
             raise UserError(f"{where}: {what} an environment with a MuJoCo model")
-    return _OwnImages(env, where), {}
+    return _SelfDrawn(env, where), {}

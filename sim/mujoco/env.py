@@ -17,7 +17,7 @@ from sim.base.spaces import ActionRange, flat_names
 from sim.mujoco.arrays import TaskArrays
 from sim.mujoco.start import EpisodeStart
 from sim.mujoco.task import MujocoTask, Quantity, task_from
-from sim.rendering.cameras import CameraOptions, Images
+from sim.rendering.images import CameraOptions, Images
 
 AXES = ("x", "y", "z")
 

@@ -11,7 +11,6 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -19,8 +18,8 @@ import mujoco
 import numpy as np
 
 from robolearn.errors import UserError, nearest
-from robolearn.types import ArraySpec, Observation
-from sim.base.options import as_tuple, choose, require_names
+from robolearn.types import ArraySpec
+from sim.base.options import as_tuple, require_names
 from sim.rendering.gl import gl_context
 
 SLOW_EFFECTS = (
@@ -31,28 +30,7 @@ SLOW_EFFECTS = (
 )
 FREE = "free"  # the camera that looks at the whole model
 SEGMENTATION = "_segmentation"
-RENDER_SIZE = (480, 640)  # of images for people
 SEGMENTATION_FLAGS = (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)
-
-
-@dataclass(frozen=True)
-class CameraOptions:
-    """Options that all adapters share: which images are observed, and what ``render`` shows."""
-
-    cameras: tuple[str, ...] = ()
-    """Names of cameras that become observations; "free" looks at the whole model, and
-    "NAME_segmentation" says what camera NAME shows in each pixel (see ``Cameras``)."""
-    image_size: tuple[int, int] = (84, 84)
-    """Height and width of the images that are observed, pixels."""
-    fast_render: bool = True
-    """Leave out shadows, reflections, multisampling and sky in images that are observed."""
-    render_mode: str | None = None
-    """"rgb_array" for an environment whose ``render()`` draws an image for people, with all of
-    these; nothing of it is observed."""
-    render_camera: str | None = None
-    """Camera of ``render()``; None for the model's first, or "free" if it has none."""
-    render_size: tuple[int, int] | None = None
-    """Height and width of what ``render()`` draws, pixels; None for 480 x 640."""
 
 
 class View(NamedTuple):
@@ -85,7 +63,7 @@ class Cameras:
         hidden_groups: Iterable[int] = (),
     ) -> None:
         require_names(where, cameras=names)
-        _require_size(where, image_size=image_size)
+        require_size(where, image_size=image_size)
         self.names = as_tuple(names)
         self.image_size = tuple(int(n) for n in image_size)
         self._model, self._data, self._fast = model, data, fast
@@ -120,49 +98,6 @@ class Cameras:
     def close(self) -> None:
         """Free the GL contexts that nobody else draws with; calling it again does nothing."""
         self._held = threading.local()
-
-
-class Images:
-    """What an environment with a model draws: images that are observed, and one for people.
-
-    Raises UserError for what ``options`` ask for and the model does not have, and as ``Cameras``.
-    """
-
-    def __init__(
-        self,
-        model: mujoco.MjModel,
-        data: mujoco.MjData,
-        options: CameraOptions,
-        where: str,
-        hidden_groups: Iterable[int] = (),
-    ) -> None:
-        self._observed = Cameras(
-            model, data, options.cameras, options.image_size, where, options.fast_render,
-            hidden_groups,
-        )  # fmt: skip
-        self._camera = _for_people(model, options.render_camera, where)
-        size = RENDER_SIZE if options.render_size is None else options.render_size
-        _require_size(where, render_size=size)
-        names = (self._camera,) if options.render_mode else ()
-        self._shown = Cameras(model, data, names, size, where, False, hidden_groups)
-
-    @property
-    def specs(self) -> dict[str, ArraySpec]:
-        """What the images are that are observed, by name."""
-        return self._observed.specs
-
-    def observe(self) -> Observation:
-        """Draw the images that are observed, by name."""
-        return self._observed.render()
-
-    def show(self) -> np.ndarray:
-        """Draw the image for people, uint8 [H, W, 3]."""
-        return self._shown.render()[self._camera]
-
-    def close(self) -> None:
-        """Free the GL contexts that nobody else draws with; calling it again does nothing."""
-        self._observed.close()
-        self._shown.close()
 
 
 class Canvas:
@@ -266,7 +201,7 @@ def _digest(model: mujoco.MjModel) -> bytes:
     return hashlib.sha256(saved).digest()
 
 
-def _require_size(where: str, **values: Any) -> None:
+def require_size(where: str, **values: Any) -> None:
     """Raise UserError for the first value that is no size of an image."""
     for name, value in values.items():
         pair = isinstance(value, list | tuple) and len(value) == 2
@@ -274,19 +209,13 @@ def _require_size(where: str, **values: Any) -> None:
             raise UserError(f"{where}: {name}={value!r} must be (height, width) in pixels")
 
 
-def _camera_names(model: mujoco.MjModel) -> list[str]:
+def camera_names(model: mujoco.MjModel) -> list[str]:
     """List the cameras that have a name, in the model's order."""
     return [name for name in (model.camera(i).name for i in range(model.ncam)) if name]
 
 
-def _for_people(model: mujoco.MjModel, name: str | None, where: str) -> str:
-    """Give the camera of that name, or the one that people look through if they name none."""
-    known = [*_camera_names(model), FREE]
-    return known[0] if name is None else choose(name, known, where, "render_camera")
-
-
 def _view(model: mujoco.MjModel, name: str, where: str) -> View:
-    known = [FREE, *_camera_names(model)]
+    known = [FREE, *camera_names(model)]
     source = name if name in known else name.removesuffix(SEGMENTATION)
     if source not in known:
         raise UserError(f"{where}: unknown camera '{source}'{nearest(source, known)}")

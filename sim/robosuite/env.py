@@ -23,8 +23,8 @@ from sim.base.options import as_tuple, choose, parse, require_positive, whole_nu
 from sim.base.physics import Physics, refresh
 from sim.base.physics_env import PhysicsEnv
 from sim.engine.loop import ENGINES, ControlLoop
-from sim.rendering.cameras import CameraOptions, Images
 from sim.rendering.gl import DEVICE, gl_environment
+from sim.rendering.images import CameraOptions, Images
 from sim.robosuite.controllers import action_map, controller_config, describe
 from sim.robosuite.memory import Memory, forget_cached_updates
 from sim.robosuite.observation import StateReader, default_keys

@@ -19,7 +19,7 @@ from robolearn.errors import UserError
 from robolearn.types import Observation
 from sim.base.options import choose, parse
 from sim.base.physics_env import PhysicsEnv
-from sim.rendering.cameras import Images
+from sim.rendering.images import Images
 from sim.tabletop.batch import Tabletop
 from sim.tabletop.model import COLLISION_GROUP, KINDS
 from sim.tabletop.task import TabletopOptions

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.rendering.cameras import CameraOptions
+from sim.rendering.images import CameraOptions
 from sim.tabletop.model import ARM_JOINTS, KINDS, TABLE_HALF_M
 from sim.tabletop.physics import WORKSPACE_HIGH_M, WORKSPACE_LOW_M, TabletopPhysics
 from sim.tabletop.state import Objects

@@ -97,7 +97,6 @@ def test_metadata_say_how_and_how_quickly(env):
 
 @needs_gl
 def test_gymnasium_records_videos(env, tmp_path):
-    pytest.importorskip("moviepy", reason="moviepy is a development tool")
     video = RecordVideo(env, str(tmp_path / "new"), episode_trigger=lambda _: True, video_length=3)
     video.reset(seed=0)
     for _ in range(3):
