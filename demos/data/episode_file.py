@@ -101,9 +101,12 @@ def read_header(path: Path) -> tuple[int, bool, dict[str, Any]]:
 
 
 def observation_names(path: Path) -> set[str]:
-    """Name what robomimic finds under ``obs`` and ``next_obs``, up to the first slash."""
+    """Name what robomimic finds under ``obs`` and ``next_obs``, up to the first slash.
+
+    A file may lack either group: they are windows, and no part of what the checksum is over.
+    """
     with _demo(path) as demo:
-        return set(demo["obs"]) & set(demo["next_obs"])
+        return set(demo.get("obs", ())) & set(demo.get("next_obs", ()))
 
 
 def written_anew(path: Path, keys: Mapping[str, Sequence[int]]) -> bytes:

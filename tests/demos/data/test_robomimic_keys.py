@@ -243,6 +243,16 @@ def test_a_repair_gives_keys_to_episodes_of_earlier_versions(earlier):
         np.testing.assert_array_equal(demo["next_obs"]["object"], state[1:, 1:])
 
 
+@pytest.mark.parametrize("group", ["obs", "next_obs"])
+def test_an_episode_without_windows_is_in_order_and_a_repair_gives_them(earlier, group):
+    with h5py.File(episode_file(earlier, 2), "r+") as file:
+        del file["data/demo_0"][group]
+    assert report_lines(doctor(earlier.path))[-1].endswith("3 of 3 episodes in order")
+    assert doctor(earlier.path, repair=True).healthy
+    with h5py.File(episode_file(earlier, 2)) as file:
+        assert "object" in file["data/demo_0"][group]
+
+
 def test_a_repair_keeps_what_a_file_says_of_its_environment(earlier):
     with h5py.File(episode_file(earlier, 0), "r+") as file:
         file["data"].attrs["env_args"] = json.dumps({"env_version": "1.4"})
