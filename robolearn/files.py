@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from robolearn.errors import DataError
@@ -17,12 +18,15 @@ def temporary_name(path: Path) -> Path:
 def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
     """Make ``path`` hold ``content``, or leave what was there: never anything in between.
 
-    ``durable`` also waits until the content and its name are on the disk, so that a power failure
-    loses nothing either. Raises DataError, which names the folder, when the disk is full.
+    A file that was there keeps its permissions. ``durable`` also waits until the content and its
+    name are on the disk, so that a power failure loses nothing either. Raises DataError, which
+    names the folder, when the disk is full.
     """
     temporary = temporary_name(path)
     try:
         with open(temporary, "wb") as file:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             file.write(content)
             file.flush()
             if durable:

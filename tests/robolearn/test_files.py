@@ -14,6 +14,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    write_atomically(tmp_path / "a", b"one")
+    for mode in (0o640, 0o606):
+        (tmp_path / "a").chmod(mode)
+        write_atomically(tmp_path / "a", b"two")
+        assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, monkeypatch, step):
     write_atomically(tmp_path / "a", b"one")
