@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from robolearn import names
 from robolearn.errors import UserError, nearest
 
 USAGE = """\
@@ -26,9 +27,9 @@ have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=D
 view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
 """
 PUBLISHED = {  # group of entry points -> what installed packages publish in it
-    "robolearn.verbs": "verbs",
-    "robolearn.environments": "environments",
-    "robolearn.learners": "learners",
+    names.VERBS: "verbs",
+    names.ENVIRONMENTS: "environments",
+    names.LEARNERS: "learners",
 }
 OF_ONES_OWN = "Your own verbs, environments and operators go by module:function (see README.md)."
 RESULTS = ("summary.json", "report.png")  # of a run, if it has them
@@ -137,15 +138,14 @@ def _version(rest: Sequence[str]) -> int:
 
 def _list(rest: Sequence[str]) -> int:
     _expect(rest, 0, "list")
-    from robolearn.names import installed
     from robolearn.running import launch
 
     files = launch.launch_files()
     _say_table({name: launch.description(path) for name, path in files.items()})
     for group, what in PUBLISHED.items():
-        if names := installed(group):
+        if found := names.installed(group):
             print(f"\n{what.capitalize()} of installed packages:")
-            _say_table({name: " or ".join(values) for name, values in names.items()})
+            _say_table({name: " or ".join(values) for name, values in found.items()})
     print(f"\n{OF_ONES_OWN}")
     return 0
 
@@ -167,19 +167,15 @@ def _show(rest: Sequence[str]) -> int:
 
 def _view(rest: Sequence[str]) -> int:
     _expect(rest, 1, "view RUN")
-    from robolearn.names import load
-
-    load("robolearn.viz:view")(Path(rest[0]))
+    names.load("robolearn.viz:view")(Path(rest[0]))
     return 0
 
 
 def _doctor(rest: Sequence[str]) -> int:
     paths = [argument for argument in rest if argument != "--repair"]
     _expect(paths, 1, "doctor DATASET [--repair]")
-    from robolearn.names import load
-
-    report = load("demos.data.doctor:doctor")(paths[0], repair="--repair" in rest)
-    print("\n".join(load("demos.data.doctor:report_lines")(report)))
+    report = names.load("demos.data.doctor:doctor")(paths[0], repair="--repair" in rest)
+    print("\n".join(names.load("demos.data.doctor:report_lines")(report)))
     return 0 if report.healthy else 1
 
 

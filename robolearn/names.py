@@ -14,6 +14,11 @@ from typing import Any
 
 from robolearn.errors import UserError, nearest
 
+# Groups of entry points, by which installed packages publish what they have.
+VERBS = "robolearn.verbs"
+ENVIRONMENTS = "robolearn.environments"
+LEARNERS = "robolearn.learners"
+
 
 def load(name: str) -> Any:
     """Import what ``"module:attribute"`` names."""
@@ -24,29 +29,41 @@ def load(name: str) -> Any:
 def load_own(name: str, where: str) -> Any:
     """Import what a user's ``"module:attribute"`` names, from the current folder too.
 
-    Raises UserError that begins with ``where`` for a name of another form and for a module or an
-    attribute that is not there. An exception of the module's own code comes out as it is.
+    The attribute may have dots, ``"module:Class.make"``. Raises UserError that begins with
+    ``where`` for a name of another form and for a module or an attribute that is not there. An
+    exception of the module's own code comes out as it is.
     """
     module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+    attributes = attribute.split(".")
+    if not all(part.isidentifier() for part in (*module.split("."), *attributes)):
         raise UserError(f"{where}: '{name}' must be module:attribute, such as my_lab.reach:run")
-    found = _import_own(module, where)
-    if not hasattr(found, attribute):
-        defined = [k for k, v in vars(found).items() if getattr(v, "__module__", "") == module]
-        raise UserError(f"{where}: no '{attribute}' in {module}{nearest(attribute, defined)}")
-    return getattr(found, attribute)
+    found, place = _import_own(module, where), module
+    for part in attributes:
+        if not hasattr(found, part):
+            inside = getattr(found, "__dict__", {}).items()
+            defined = [k for k, v in inside if getattr(v, "__module__", "") == module]
+            raise UserError(f"{where}: no '{part}' in {place}{nearest(part, defined)}")
+        found, place = getattr(found, part), part
+    return found
 
 
 def installed(group: str) -> dict[str, list[str]]:
     """Give what installed packages publish in a group of entry points, sorted.
 
-    ``{"reach": ["my_lab.reach:run"]}``; several where packages have chosen the same name.
+    ``{"reach": ["my_lab.reach:run"]}``; several where packages have chosen the same name. What lies
+    in the current folder is not installed: whoever put a file there has not been asked for it.
     """
     found: dict[str, list[str]] = {}
-    for point in importlib.metadata.entry_points(group=group):
-        values = found.setdefault(point.name, [])
-        if point.value not in values:
-            values.append(point.value)
+    packages = set()  # of a package that is found twice, the first counts, as for Python
+    for package in importlib.metadata.distributions(path=_path_without_here()):
+        points = package.entry_points.select(group=group)
+        if not points or package.name in packages:
+            continue
+        packages.add(package.name)
+        for point in points:
+            values, value = found.setdefault(point.name, []), _target(point)
+            if value not in values:
+                values.append(value)
     return dict(sorted(found.items()))
 
 
@@ -59,6 +76,21 @@ def published(name: str, group: str, where: str) -> str | None:
     if len(values) > 1:
         raise UserError(f"{where}: packages disagree on '{name}'; write {' or '.join(values)}")
     return values[0]
+
+
+def _path_without_here() -> list[str]:
+    """Give the folders in which Python looks, but for the current one."""
+    try:
+        here = os.path.realpath(os.getcwd())
+    except FileNotFoundError:  # it was removed
+        return [folder for folder in sys.path if os.path.isabs(folder)]
+    return [folder for folder in sys.path if os.path.realpath(folder) != here]
+
+
+def _target(point: importlib.metadata.EntryPoint) -> str:
+    """Give an entry point's ``"module:attribute"``, without extras; of a malformed one, all."""
+    well_formed = point.pattern.match(point.value)
+    return f"{point.module}:{point.attr}" if well_formed and point.attr else point.value
 
 
 def _import_own(module: str, where: str) -> Any:

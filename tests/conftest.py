@@ -1,6 +1,7 @@
 """What all tests rely on."""
 
 import importlib
+import os
 import shutil
 import signal
 import sys
@@ -91,10 +92,33 @@ def lab(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def installed_lab(lab) -> Path:
-    """The same, as installing it would leave it: with entry points, found by Python."""
-    (lab / "my_lab-1.0.dist-info").mkdir()
-    (lab / "my_lab-1.0.dist-info" / "METADATA").write_text("Name: my_lab\nVersion: 1.0\n")
-    (lab / "my_lab-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
-    sys.path.append(str(lab))
+def site(tmp_path_factory, monkeypatch) -> Path:
+    """A folder of installed packages, in which this Python and its child processes look."""
+    folder = tmp_path_factory.mktemp("site")
+    paths = [os.environ.get("PYTHONPATH"), str(folder)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
+    return folder
+
+
+@pytest.fixture
+def installed_lab(site, lab) -> Path:
+    """The same, but installed: the package is in ``site``, with entry points, and not here."""
+    shutil.move(lab / "my_lab", site)
+    write_dist_info(site, "my_lab", ENTRY_POINTS)
+    importlib.invalidate_caches()
     return lab
+
+
+def write_dist_info(folder: Path, package: str, entry_points: str) -> None:
+    """Write what an installer writes beside a package that publishes entry points."""
+    about = folder / f"{package}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(entry_points)
+
+
+@pytest.fixture
+def dist_info():
+    """Give what writes such a folder."""
+    return write_dist_info

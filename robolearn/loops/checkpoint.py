@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from robolearn import names
 from robolearn.errors import DataError, nearest
 from robolearn.files import sync
 from robolearn.names import installed, load_own, published
@@ -36,8 +37,6 @@ LEARNERS = {  # name -> (class, its configuration)
     "ppo": ("robolearn.algos.ppo", "PPO", "PPOConfig"),
     "slim": ("robolearn.algos.slim", "SLIM", "SLIMConfig"),
 }
-
-GROUP = "robolearn.learners"  # of entry points, by which installed packages publish learners
 
 
 class Storable(Learner, Protocol):
@@ -199,9 +198,9 @@ def _classes(name: str, own: Iterable[type], where: str) -> tuple[Any, Any]:
         return learner, kind
     given = {str(getattr(one, "name", one)): one for one in own}
     if name not in given:
-        foreign = published(name, GROUP, where)
+        foreign = published(name, names.LEARNERS, where)
         if foreign is None:
-            known = [*LEARNERS, *given, *installed(GROUP)]
+            known = [*LEARNERS, *given, *installed(names.LEARNERS)]
             raise DataError(f"{where}: unknown learner '{name}'{nearest(name, known)}")
         given[name] = load_own(foreign, where)
     return given[name], settings_of(given[name], f"{where}: learner '{name}'")

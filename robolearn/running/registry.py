@@ -1,4 +1,4 @@
-"""Names to things, as strings: nothing is imported before it is asked for."""
+"""Verbs by name: ours, those that installed packages publish, and a user's own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from robolearn import names
 from robolearn.errors import UserError, nearest
 from robolearn.names import installed, load, load_own, published
 from robolearn.settings import require_settings, settings_of
-
-GROUP = "robolearn.verbs"  # of entry points, by which installed packages publish verbs
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,9 @@ def verb(name: str, where: str) -> Verb:
     """
     if name in VERBS:
         return VERBS[name]
-    own = published(name, GROUP, where)
+    own = published(name, names.VERBS, where)
     if own is None and not {":", "."} & set(name):
-        known = [*VERBS, *installed(GROUP)]
+        known = [*VERBS, *installed(names.VERBS)]
         raise UserError(f"{where}: unknown verb '{name}'{nearest(name, known)}")
     own = own or name
     return _own(load_own(own, where), f"{where}: verb {own}")

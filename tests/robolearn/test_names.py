@@ -6,9 +6,7 @@ import sys
 import pytest
 
 from robolearn.errors import UserError
-from robolearn.names import installed, load, load_own, published
-
-VERBS = "robolearn.verbs"
+from robolearn.names import VERBS, installed, load, load_own, published
 
 
 def test_our_own_names_are_loaded():
@@ -39,6 +37,8 @@ def test_a_name_is_loaded_from_the_current_folder_which_comes_last(lab):
         ),
         ("my_lab.envs.deep:run", "no module 'my_lab.envs.deep' here or installed"),
         ("my_lab.reach:rnu", "no 'rnu' in my_lab.reach; did you mean 'run'?"),
+        ("my_lab.method:Spring.atc", "no 'atc' in Spring; did you mean 'act'?"),
+        ("my_lab.method:Spring.", "'my_lab.method:Spring.' must be module:attribute"),
         ("my_lab.operators:x", "no 'x' in my_lab.operators; known: Pusher, make_pusher"),
     ],
 )
@@ -59,16 +59,47 @@ def test_installed_packages_publish_names(installed_lab):
     assert published("raech", VERBS, "here") is None
 
 
-def test_packages_that_disagree_are_told_apart(installed_lab):
-    other = installed_lab / "their_lab-1.0.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Name: their_lab\nVersion: 1.0\n")
-    (other / "entry_points.txt").write_text("[robolearn.verbs]\nreach = their_lab:run\n")
+def test_packages_that_disagree_are_told_apart(installed_lab, site, dist_info):
+    dist_info(site, "their_lab", "[robolearn.verbs]\nreach = their_lab:run\n")
     with pytest.raises(UserError) as caught:
         published("reach", VERBS, "here")
     said = str(caught.value)
     assert said.startswith("here: packages disagree on 'reach'; write ")
     assert {"my_lab.reach:run", "their_lab:run"} <= set(said.split())
+
+
+@pytest.mark.parametrize("found_by", ["", "."])
+def test_what_lies_in_the_current_folder_publishes_nothing(
+    installed_lab, dist_info, monkeypatch, found_by
+):
+    monkeypatch.setattr(sys, "path", [found_by, *sys.path, str(installed_lab)])
+    dist_info(installed_lab, "planted", "[robolearn.verbs]\nplanted = planted:run\n")
+    dist_info(installed_lab, "my_lab", "[robolearn.verbs]\nreach = planted:run\n")
+    assert installed(VERBS) == {"reach": ["my_lab.reach:run"]}
+
+
+def test_of_a_package_that_is_found_twice_the_first_counts(
+    installed_lab, dist_info, tmp_path_factory
+):
+    later = tmp_path_factory.mktemp("later")
+    sys.path.append(str(later))
+    dist_info(later, "my_lab", "[robolearn.verbs]\nreach = my_lab.older:run\n")
+    assert installed(VERBS) == {"reach": ["my_lab.reach:run"]}
+
+
+@pytest.mark.parametrize("value", ["my_lab.method:Spring.act", "my_lab.method : Spring.act [all]"])
+def test_an_entry_point_may_have_dots_and_extras(lab, site, dist_info, value):
+    dist_info(site, "their_lab", f"[robolearn.verbs]\nact = {value}\n")
+    name = published("act", VERBS, "here")
+    assert name == "my_lab.method:Spring.act"
+    assert load_own(name, "here").__qualname__ == "Spring.act"
+
+
+@pytest.mark.parametrize("value", ["my_lab.reach", "my lab:run"])
+def test_an_entry_point_that_names_no_attribute_is_one_line(lab, site, dist_info, value):
+    dist_info(site, "their_lab", f"[robolearn.verbs]\nbad = {value}\n")
+    with pytest.raises(UserError, match=f"'{value}' must be module:attribute"):
+        load_own(published("bad", VERBS, "here"), "here")
 
 
 def command(*words, console_script=False):

@@ -170,8 +170,9 @@ def test_a_learner_that_an_installed_package_publishes_is_read(installed_lab):
 
 
 @pytest.mark.parametrize("named", ["spring", "my_lab.method:Spring", "os:system", "[1]"])
-def test_a_checkpoint_alone_has_nothing_imported(lab, named):
-    spring(lab)
+def test_a_checkpoint_alone_has_nothing_imported(lab, dist_info, named):
+    spring(lab)  # which puts the current folder on sys.path
+    dist_info(lab, "planted", "[robolearn.learners]\nspring = my_lab.method:Spring\n")
     for name in [name for name in sys.modules if name.startswith("my_lab")]:
         del sys.modules[name]
     (lab / "spring" / "config.yaml").write_text(f"learner: {named}\nconfig: {{}}")

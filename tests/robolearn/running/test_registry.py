@@ -32,9 +32,8 @@ def test_an_installed_package_publishes_a_verb(installed_lab):
         registry.verb("raech", "here")
 
 
-def test_our_own_verbs_come_first(installed_lab):
-    file = installed_lab / "my_lab-1.0.dist-info" / "entry_points.txt"
-    file.write_text("[robolearn.verbs]\nppo = my_lab.reach:run\n")
+def test_our_own_verbs_come_first(lab, site, dist_info):
+    dist_info(site, "my_lab", "[robolearn.verbs]\nppo = my_lab.reach:run\n")
     assert registry.verb("ppo", "here") is registry.VERBS["ppo"]
 
 
