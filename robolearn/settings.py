@@ -75,9 +75,11 @@ def settings_of(function: Callable, where: str) -> type[Settings]:
     if parameter is None or parameter.annotation is parameter.empty:
         raise UserError(f"{where}: needs a parameter 'config' with the class of its settings")
     alone = types.SimpleNamespace(__annotations__={"config": parameter.annotation})
+    made = function.__init__ if isinstance(function, type) else function  # perhaps inherited
+    module = sys.modules[getattr(made, "__module__", function.__module__)]
     try:  # the annotations of other parameters need not be there when the module runs
-        kind = typing.get_type_hints(alone, vars(sys.modules[function.__module__]))["config"]
-    except NameError as error:
+        kind = typing.get_type_hints(alone, vars(module))["config"]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise UserError(f"{where}: config: {error}") from None
     return require_settings(kind, where)
 

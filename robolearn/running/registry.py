@@ -85,6 +85,8 @@ def _own(found: Any, where: str) -> Verb:
             load_own(part, where) if isinstance(part, str) else part
             for part in (found.config, found.function)
         )
+        if not callable(function):
+            raise UserError(f"{where}: its function, {function!r}, cannot be called")
         return Verb(require_settings(config, where), function, found.resumable, found.changeable)
     if isinstance(found, type) or not callable(found):
         raise UserError(f"{where} must be a function, run(config, run), or a Verb")

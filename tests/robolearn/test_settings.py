@@ -9,9 +9,10 @@ import pytest
 from annotated_types import MinLen
 from pydantic import PositiveFloat, PositiveInt
 
+from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import UserError
 from robolearn.running.config import build, read
-from robolearn.settings import ProperShare, Settings, Share, ShareBelowOne, Widths
+from robolearn.settings import ProperShare, Settings, Share, ShareBelowOne, Widths, settings_of
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,11 @@ def test_a_rule_that_names_no_setting_is_told_with_its_section(tmp_path):
 
 def test_numbers_of_numpy_are_numbers():
     assert Learner(steps=np.int64(2), share=np.float32(0.5)).steps == 2
+
+
+class Inherits(BehaviorCloning):
+    """Has the constructor of its base, in whose module the annotation has a meaning."""
+
+
+def test_the_settings_of_a_class_may_be_those_of_its_base():
+    assert settings_of(Inherits, "here") is BCConfig

@@ -53,6 +53,7 @@ def stop(config: ReachConfig, run: Run) -> dict[str, Any]:
 resumable = Verb(ReachConfig, stop, resumable=True, changeable=("trials",))
 by_name = Verb("my_lab.reach:ReachConfig", "my_lab.reach:run")
 by_wrong_name = Verb("my_lab.reach:ReachConfig", "my_lab.reach:rnu")
+without_function = Verb(ReachConfig, 3)
 
 
 @dataclass
@@ -86,6 +87,14 @@ def nameless(settings: ReachConfig, run: Run) -> dict[str, Any]:
 
 def unknown(config: Nowhere, run: Run) -> dict[str, Any]:  # noqa: F821
     """Name settings that are not there."""
+
+
+def beside(config: ReachConfig.nothing, run: Run) -> dict[str, Any]:
+    """Name settings that are not in there."""
+
+
+def half(config: "1 +", run: Run) -> dict[str, Any]:  # noqa: F722, UP037
+    """Name no settings, nor anything else."""
 
 
 def loose(config: Loose, run: Run) -> dict[str, Any]:
