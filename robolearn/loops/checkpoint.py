@@ -11,7 +11,6 @@ A folder is written beside its place and renamed into it, so that there is alway
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -19,32 +18,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pydantic
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from robolearn import names
-from robolearn.errors import DataError, nearest
+from robolearn.errors import DataError, UserError, nearest
 from robolearn.files import sync
-from robolearn.names import installed, load_own, published
-from robolearn.settings import settings_of
+from robolearn.names import installed, load, load_own, published
+from robolearn.settings import said, settings_of
 from robolearn.types import Learner, Spec
 
 NEEDED = ("config.yaml", "spec.json")  # in every checkpoint
-LEARNERS = {  # name -> (class, its configuration)
-    "bc": ("robolearn.algos.bc", "BehaviorCloning", "BCConfig"),
-    "ppo": ("robolearn.algos.ppo", "PPO", "PPOConfig"),
-    "slim": ("robolearn.algos.slim", "SLIM", "SLIMConfig"),
+COUNTERS = "counters.json"
+LEARNERS = {
+    "bc": "robolearn.algos.bc:BehaviorCloning",
+    "ppo": "robolearn.algos.ppo:PPO",
+    "slim": "robolearn.algos.slim:SLIM",
 }
 
 
 class Storable(Learner, Protocol):
-    """A Learner that a checkpoint can hold."""
+    """A Learner that a checkpoint can hold: all that a class of one's own needs for it.
 
-    name: str
+    It is made anew as ``Class(interface, config)``, with the settings that the parameter ``config``
+    is annotated with: a frozen dataclass of ``robolearn.settings.Settings``. Beside what is below
+    it has, as every Learner, ``eats``, ``reset``, ``act``, ``update``, ``state_dict`` and
+    ``load_state_dict``; all tensors are torch's.
+    """
+
+    name: str  # of the class, under which checkpoints know it
     interface: Spec
-    config: Any  # a dataclass
+    config: Any
 
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside the weights."""
@@ -106,9 +113,9 @@ def newest(path: Path) -> Path:
 def load_policy(path: Path | str, interface: Spec, own: Iterable[type] = ()) -> Storable:
     """Read a policy that is to act on ``interface``; SpecError, before any weight, if it cannot.
 
-    ``own`` are classes of learners, by their ``name``, beside ours and those that installed
-    packages publish: a checkpoint alone cannot have anything imported. Raises DataError for a
-    checkpoint that is missing, damaged or of an unknown learner.
+    ``own`` are classes of learners, which go before ours and those that installed packages publish
+    where their ``name`` is the checkpoint's: a checkpoint alone cannot have anything imported.
+    Raises DataError for a checkpoint that is missing, damaged or of an unknown learner.
     """
     folder = _existing(Path(path))
     learner = _build(folder, own)
@@ -124,19 +131,29 @@ def load_learner(path: Path | str, interface: Spec, own: Iterable[type] = ()) ->
     if not folder.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
     learner.load_training_state(read_tensors(folder / "state.safetensors"))
+    return Restored(learner, checked(dict[str, Any], _read_json(folder / COUNTERS), path))
+
+
+def checked(kind: Any, counters: Any, path: Path | str) -> Any:
+    """Give counters of the checkpoint at ``path``, or a part of them, as ``kind``; else DataError.
+
+    ``kind`` is a dataclass, or another annotation such as ``list[float]``.
+    """
     try:
-        counters = json.loads(_read(folder / "counters.json"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{folder / 'counters.json'}: damaged: {error}") from error
-    return Restored(learner, counters)
+        return pydantic.TypeAdapter(kind).validate_python(counters)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = "".join(f"{key}: " for key in fault["loc"])
+        raise DataError(f"{path}/training/{COUNTERS}: damaged: {where}{said(fault)}") from None
 
 
 def read_spec(path: Path | str) -> Spec:
     """Read what goes in and out of the policy in a checkpoint."""
     file = _existing(Path(path)) / "spec.json"
+    text = _read(file)
     try:
-        return Spec.from_json(_read(file))
-    except (ValueError, TypeError, KeyError) as error:
+        return Spec.from_json(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{file}: damaged: {error}") from error
 
 
@@ -148,7 +165,7 @@ def _write(folder: Path, learner: Storable, counters: Mapping[str, Any] | None) 
     if counters is not None:
         (folder / "training").mkdir()
         write_tensors(folder / "training" / "state.safetensors", learner.training_state())
-        (folder / "training" / "counters.json").write_text(json.dumps(dict(counters)))
+        (folder / "training" / COUNTERS).write_text(json.dumps(dict(counters)))
 
 
 def _replace(fresh: Path, path: Path) -> None:
@@ -177,33 +194,33 @@ def _find(path: Path) -> Path | None:
 
 def _build(folder: Path, own: Iterable[type]) -> Storable:
     file = folder / "config.yaml"
+    text = _read(file)
     try:
-        stored = yaml.safe_load(_read(file))
-        name, settings = str(stored["learner"]), stored["config"]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+        stored = yaml.safe_load(text)
+        name, settings = str(stored["learner"]), _frozen(stored["config"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: damaged: no learner and config in it") from error
-    learner, kind = _classes(name, own, str(file))
+    learner = _class(name, own, str(file))
+    kind = settings_of(learner, f"{file}: learner '{name}'")
     try:
-        configuration = kind(**_frozen(settings))
-    except TypeError as error:
+        configuration = kind(**settings)
+    except (TypeError, UserError) as error:
         raise DataError(f"{file}: not a configuration of '{name}': {error}") from error
     return learner(read_spec(folder), configuration)
 
 
-def _classes(name: str, own: Iterable[type], where: str) -> tuple[Any, Any]:
-    """Give the classes of a learner and of its configuration."""
+def _class(name: str, own: Iterable[type], where: str) -> type[Storable]:
+    """Give the class of a learner; an installed package cannot take the place of one of ours."""
+    given = {one.name: one for one in own}
+    if name in given:
+        return given[name]
     if name in LEARNERS:
-        module, *classes = LEARNERS[name]
-        learner, kind = (getattr(importlib.import_module(module), one) for one in classes)
-        return learner, kind
-    given = {str(getattr(one, "name", one)): one for one in own}
-    if name not in given:
-        foreign = published(name, names.LEARNERS, where)
-        if foreign is None:
-            known = [*LEARNERS, *given, *installed(names.LEARNERS)]
-            raise DataError(f"{where}: unknown learner '{name}'{nearest(name, known)}")
-        given[name] = load_own(foreign, where)
-    return given[name], settings_of(given[name], f"{where}: learner '{name}'")
+        return load(LEARNERS[name])
+    foreign = published(name, names.LEARNERS, where)
+    if foreign is None:
+        known = [*LEARNERS, *given, *installed(names.LEARNERS)]
+        raise DataError(f"{where}: unknown learner '{name}'{nearest(name, known)}")
+    return load_own(foreign, where)
 
 
 def _plain(value: Any) -> Any:
@@ -230,6 +247,14 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{file}: missing or damaged: {error}") from error
+
+
+def _read_json(file: Path) -> Any:
+    text = _read(file)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: damaged: {error}") from error
 
 
 def _read(file: Path) -> str:

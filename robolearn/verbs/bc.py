@@ -71,7 +71,8 @@ def _train(
     folder = run.path("checkpoint")
     if checkpoint.exists(folder):  # a resumed run
         restored = checkpoint.load_learner(folder, interface)
-        learner, losses = restored.learner, restored.counters["validation_losses"]
+        learner, stored = restored.learner, restored.counters.get("validation_losses")
+        losses = checkpoint.checked(list[float], stored, folder)
     else:
         learner, losses = BehaviorCloning(interface, config.bc, run.seed), []
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pydantic
 
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import Job, rollouts
@@ -55,11 +56,24 @@ class EvaluateConfig:
 
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
     """Load the policy and evaluate it; see ``measure`` for the summary."""
-    own = [] if config.learner is None else [load_own(config.learner, "learner")]
+    own = [] if config.learner is None else [_learner(config.learner)]
     envs = run.make_envs(config.env, config.evaluation.episodes)
     folder = checkpoint.newest(Path(config.checkpoint))
     policy = checkpoint.load_policy(folder, envs.interface, own)
+    if own and type(policy) is not own[0]:
+        raise UserError(
+            f"learner: {config.learner} is called '{own[0].name}', the one in {folder} "
+            f"'{policy.name}'"
+        )
     return measure(policy, envs, config.env, config.evaluation, run)
+
+
+def _learner(name: str) -> type[checkpoint.Storable]:
+    """Load a class of one's own; UserError for what is no class, or has no ``name``."""
+    found = load_own(name, "learner")
+    if not isinstance(found, type) or not isinstance(getattr(found, "name", None), str):
+        raise UserError(f"learner: {name} must be a class with a name, as checkpoints have it")
+    return found
 
 
 def measure(

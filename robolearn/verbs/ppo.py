@@ -74,7 +74,8 @@ def train(
     folder, progress = run.path("checkpoint"), None
     if checkpoint.exists(folder):  # a resumed run
         restored = checkpoint.load_learner(folder, env.interface, own=[type(learner)])
-        learner, progress = restored.learner, Progress(**restored.counters)
+        learner = restored.learner
+        progress = checkpoint.checked(Progress, restored.counters, folder)
     steps = config.horizon * env.num_envs * hold  # in an update
     total, done = config.updates(env.num_envs), progress.updates if progress else 0
     with run.counter(total * steps, "training", "steps", done * steps) as counter:

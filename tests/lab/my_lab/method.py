@@ -65,3 +65,9 @@ class Spring:
 
     def load_training_state(self, state: Mapping[str, torch.Tensor]) -> None:
         self.best = float(state["best"])
+
+
+class Clone(Spring):
+    """Has the name of one of the project's learners."""
+
+    name = "bc"

@@ -10,6 +10,7 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import DataError, SpecError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
+from robolearn.loops.on_policy import Progress
 from robolearn.names import load_own
 from robolearn.types import ArraySpec, Spec
 
@@ -122,6 +123,11 @@ def drop_a_weight(path):
     save_file(tensors, path / "weights.safetensors")
 
 
+def configured(config):
+    """Give what writes another configuration."""
+    return lambda path: (path / "config.yaml").write_text(f"learner: bc\nconfig: {config}")
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -135,6 +141,12 @@ def drop_a_weight(path):
         (lambda p: (p / "config.yaml").write_bytes(b"\xff"), "config.yaml.*damaged"),
         (lambda p: (p / "spec.json").write_bytes(b"\xff"), "spec.json.*damaged"),
         (lambda p: (p / "config.yaml").unlink(), "no checkpoint here"),
+        (configured("{members: 0}"), "not a configuration of 'bc': members should be greater"),
+        (configured("{dropout: " + "9" * 5000 + "}"), "config.yaml: damaged"),
+        (configured("[" * 3000), "config.yaml: damaged"),
+        (configured("&a [*a]"), "config.yaml: damaged"),
+        (lambda p: (p / "spec.json").write_text("[" * 100_000), "spec.json: damaged"),
+        (lambda p: (p / "spec.json").write_text('{"observations": []}'), "spec.json: damaged"),
     ],
 )
 def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path, spoil, words):
@@ -181,11 +193,45 @@ def test_a_checkpoint_alone_has_nothing_imported(lab, dist_info, named):
     assert "my_lab.method" not in sys.modules
 
 
-def test_damaged_counters_are_a_one_line_error(tmp_path):
+@pytest.mark.parametrize(
+    "content", ['{"epoch": ', "[]", "3", "null", '{"epoch": ' + "9" * 5000 + "}", "[" * 100_000]
+)
+def test_damaged_counters_are_a_one_line_error(tmp_path, content):
     checkpoint.save(tmp_path / "policy", trained(1), {"epoch": 1})
-    (tmp_path / "policy" / "training" / "counters.json").write_text('{"epoch": ')
-    with pytest.raises(DataError, match="counters.json: damaged"):
+    (tmp_path / "policy" / "training" / "counters.json").write_text(content)
+    with pytest.raises(DataError, match="counters.json: damaged") as caught:
         checkpoint.load_learner(tmp_path / "policy", SPEC)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("counters", "said"),
+    [
+        ({}, "updates: Field required"),
+        ({"updates": 1}, "states: Field required"),
+        ({"updates": "x"}, "updates: should be a valid integer, not 'x'"),
+    ],
+)
+def test_counters_of_another_kind_are_a_one_line_error(counters, said):
+    with pytest.raises(DataError) as caught:
+        checkpoint.checked(Progress, counters, "run/checkpoint")
+    assert str(caught.value).startswith(f"run/checkpoint/training/counters.json: damaged: {said}")
+
+
+class Cautious(BehaviorCloning):
+    """A learner of one's own, under the name of ours."""
+
+
+def test_a_class_that_is_given_goes_before_ours_of_that_name(tmp_path):
+    checkpoint.save(tmp_path / "policy", trained(1))
+    assert type(checkpoint.load_policy(tmp_path / "policy", SPEC, own=[Cautious])) is Cautious
+    assert type(checkpoint.load_policy(tmp_path / "policy", SPEC)) is BehaviorCloning
+
+
+def test_a_learner_of_an_installed_package_does_not_go_before_ours(tmp_path, lab, site, dist_info):
+    dist_info(site, "my_lab", "[robolearn.learners]\nbc = my_lab.method:Spring\n")
+    checkpoint.save(tmp_path / "policy", trained(1))
+    assert type(checkpoint.load_policy(tmp_path / "policy", SPEC)) is BehaviorCloning
 
 
 def test_one_without_training_state_cannot_continue(tmp_path):

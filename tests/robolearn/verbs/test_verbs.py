@@ -122,6 +122,29 @@ def test_a_learner_of_ones_own_is_evaluated_where_it_is_named(lab, capsys):
     assert run(*line, "learner=my_lab.method:Spring", "out=evaluation")["episodes"] == 2
 
 
+@pytest.mark.parametrize(
+    ("learner", "said"),
+    [
+        ("my_lab.method:SpringConfig", "must be a class with a name, as checkpoints have it"),
+        ("my_lab.reach:run", "must be a class with a name, as checkpoints have it"),
+        (
+            "my_lab.method:Clone",
+            "my_lab.method:Clone is called 'bc', the one in run/checkpoint 'spring'",
+        ),
+    ],
+)
+def test_a_learner_that_cannot_be_the_one_in_the_checkpoint_is_refused(
+    installed_lab, capsys, learner, said
+):
+    run("reach", "out=run")
+    capsys.readouterr()
+    line = ["evaluate_lift", "checkpoint=run", "env={name: my_lab.envs:make_bead}"]
+    assert main([*line, f"learner={learner}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("robolearn: learner: ")
+    assert said in error and error.count("\n") == 1
+
+
 def test_a_resumed_training_ends_as_if_it_had_never_stopped(
     dataset, tmp_path, require_same_after_a_stop
 ):
