@@ -12,12 +12,15 @@ import http.client
 import re
 import secrets
 import socketserver
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 HOST = "127.0.0.1"
-KEPT_HEADERS = ("Content-Type", "rerun-final-length")  # the page says how much is loaded
+# By "rerun-final-length" the page says how much is loaded.
+KEPT_HEADERS = ("Content-Type", "rerun-final-length")
 FOREIGN_LINK = re.compile(rb"<link[^>]*https?://[^>]*>")  # no policy covers "preconnect"
 TIMEOUT_S = 30.0
 
@@ -66,20 +69,27 @@ class _Server(socketserver.ThreadingTCPServer):
     policy: str
     token: str
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went away before it had asked."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
         """Answer with a file of Rerun's server."""
-        token, _, name = self.path.partition("?")[0].removeprefix("/").partition("/")
+        token, slash, name = self.path.partition("?")[0].removeprefix("/").partition("/")
         with contextlib.suppress(ConnectionError):  # the browser went away
-            if secrets.compare_digest(token.encode(), self.server.token.encode()):
-                self._hand_on(name)
-            else:
+            if not secrets.compare_digest(token.encode(), self.server.token.encode()):
                 self.send_error(
                     HTTPStatus.FORBIDDEN, "the token in the address is missing or wrong"
                 )
+            elif not slash:  # a page there would look for its files beside the token
+                self.send_error(HTTPStatus.NOT_FOUND, "the address ends with a slash")
+            else:
+                self._hand_on(name)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
@@ -100,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
                 rerun.request("GET", f"/{name}")
                 answer = rerun.getresponse()
                 body = answer.read()
+            except UnicodeError:  # a path that is not ASCII: no file of Rerun's
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
             except (OSError, http.client.HTTPException):
                 self.send_error(HTTPStatus.BAD_GATEWAY, "the viewer does not answer")
                 return

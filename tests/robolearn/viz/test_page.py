@@ -2,6 +2,8 @@
 
 import contextlib
 import http.server
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -82,6 +84,39 @@ def test_who_does_not_know_the_token_gets_nothing(page, path):
     status, headers, body = get(root(page) + path)
     assert status == 403 and b"token" in body
     assert headers["Content-Security-Policy"]
+
+
+def ask(page, path):
+    """Send a path as it is, which urllib would not; give the status."""
+    port = int(page.address.split(":")[2].partition("/")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET " + path + b" HTTP/1.0\r\n\r\n")
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+def test_a_path_that_is_not_ascii_is_answered_without_a_traceback(page, capfd):
+    token = page.address.split("/")[3].encode()
+    assert ask(page, b"/\xc3\xa9/") == 403
+    assert ask(page, b"/" + token + b"/\xc3\xa9.js") == 404
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("more", ["", "?url=data"])
+def test_without_its_slash_the_address_is_no_page(page, more):
+    """Links of a page there would lead beside the token."""
+    status, _, body = get(page.address.removesuffix("/") + more)
+    assert status == 404 and b"slash" in body
+
+
+def test_a_browser_that_goes_away_before_it_asks_leaves_no_traceback(page, capfd):
+    reset = struct.pack("ii", 1, 0)  # close() then resets the connection
+    port = int(page.address.split(":")[2].partition("/")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET ")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    assert get(page.address)[0] == 200  # by then the other request is over
+    page.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_tokens_differ_and_are_long(rerun):
