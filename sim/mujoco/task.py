@@ -31,15 +31,16 @@ Example, in YAML::
     reset: [{quantity: joint_pos:hinge, low: -1.0, high: 1.0}]
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from robolearn.errors import UserError, nearest
-from sim.base.options import parse
+from sim.base.options import parse, require_mapping
 from sim.engine.segments import Segment, part
 
 Sensed = Callable[[mujoco.MjModel, mujoco.MjData], Any]
@@ -135,19 +136,16 @@ class MujocoTask:
 
 
 def task_from(values: MujocoTask | Mapping[str, Any], where: str) -> MujocoTask:
-    """Make a task from what YAML gives; raise UserError for unknown keys and what is no mapping."""
-    if isinstance(values, MujocoTask):
-        return values
-    if not isinstance(values, Mapping):
+    """Make a task from what YAML gives.
+
+    Raises UserError for unknown or missing keys, for values of another kind than their annotations
+    say, and for what is no mapping.
+    """
+    if not isinstance(values, MujocoTask | Mapping):
         raise UserError(f"{where}: task={values!r} must be a mapping of its keys, not a file")
-    values = dict(values)
-    for name, kind in {"success": Goal, "failure": Goal, "reset": Draw}.items():
-        if isinstance(values.get(name), list | tuple):
-            values[name] = [_rule(kind, v, f"{where}: {name}") for v in values[name]]
-    if "reward" in values:
-        terms = values["reward"].items()
-        values["reward"] = {k: _rule(Goal, v, f"{where}: reward {k}") for k, v in terms}
-    return parse(MujocoTask, values, f"{where}: task")
+    task = values if isinstance(values, MujocoTask) else _parsed(values, where)
+    _require_kinds(task, where)
+    return task
 
 
 def named_segment(model: mujoco.MjModel, data: mujoco.MjData, quantity: str, where: str) -> Segment:
@@ -165,5 +163,72 @@ def named_segment(model: mujoco.MjModel, data: mujoco.MjData, quantity: str, whe
     return part(data, array, getattr(getattr(data, element)(name), attribute))
 
 
+def _parsed(values: Mapping[str, Any], where: str) -> MujocoTask:
+    values = dict(values)
+    for name, kind in {"success": Goal, "failure": Goal, "reset": Draw}.items():
+        if isinstance(values.get(name), list | tuple):
+            values[name] = [_rule(kind, v, f"{where}: {name}") for v in values[name]]
+    if isinstance(values.get("reward"), Mapping):
+        terms = values["reward"].items()
+        values["reward"] = {k: _rule(Goal, v, f"{where}: reward {k}") for k, v in terms}
+    return parse(MujocoTask, values, f"{where}: task")
+
+
 def _rule(kind: type, values: Any, where: str) -> Any:
-    return parse(kind, values, where) if isinstance(values, Mapping) else values
+    if not isinstance(values, Mapping):
+        return values
+    known = {f.name: f.default for f in fields(kind)}
+    missing = [k for k, default in known.items() if default is MISSING and k not in values]
+    if missing and values.keys() <= known.keys():  # else one is misspelt
+        raise UserError(f"{where}: missing option '{missing[0]}'")
+    return parse(kind, values, where)
+
+
+def _require_kinds(task: MujocoTask, where: str) -> None:
+    """Raise UserError for the first value that is not of the kind that its annotation says."""
+    for quantity in _listed(task.observation, f"{where}: observation"):
+        _require_quantity(quantity, f"{where}: observation")
+    require_mapping(where, reward=task.reward)
+    for name, term in task.reward.items():
+        _require_goal(term, f"{where}: reward {name}")
+    for name in ("success", "failure"):
+        rules = getattr(task, name)
+        for rule in () if _is_function(rules) else _listed(rules, f"{where}: {name}"):
+            _require_goal(rule, f"{where}: {name}")
+    for draw in () if callable(task.reset) else _listed(task.reset, f"{where}: reset"):
+        if not isinstance(draw, Draw) or not isinstance(draw.quantity, str):
+            raise UserError(f"{where}: reset: {draw!r} must say what is drawn: quantity, low, high")
+        for name in ("low", "high"):
+            for bound in np.ravel(np.array(getattr(draw, name), object)):
+                _require_number(bound, f"{where}: reset {draw.quantity}: {name}")
+    if not isinstance(task.keyframe, str):
+        raise UserError(f"{where}: keyframe={task.keyframe!r} must be a name")
+
+
+def _listed(values: Any, where: str) -> Sequence[Any]:
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{where}: {values!r} must be a list, [a, b]")
+    return values
+
+
+def _require_goal(rule: Any, where: str) -> None:
+    if not isinstance(rule, Goal):
+        _require_quantity(rule, where)
+        return
+    _require_quantity(rule.quantity, where)
+    for name in ("low", "high", "margin", "weight"):
+        _require_number(getattr(rule, name), f"{where}: {name}")
+
+
+def _require_quantity(quantity: Any, where: str) -> None:
+    if not isinstance(quantity, str) and not _is_function(quantity):
+        raise UserError(f"{where}: {quantity!r} must be a quantity, such as joint_pos:NAME")
+
+
+def _require_number(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or value != value:
+        raise UserError(f"{where}={value!r} must be a number")
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) or isinstance(value, Formula)
