@@ -247,8 +247,9 @@ def test_what_ends_by_itself_is_not_cut():
 def test_a_batch_that_begins_episodes_in_another_way_is_refused(mode):
     env = Reaching()
     env.metadata = {"autoreset_mode": mode}
-    for wrong in (env, SkillEnv(env, 2, lambda n, generator: torch.zeros(n, 2))):
+    for make in (lambda: env, lambda: SkillEnv(env, 2, lambda n, generator: torch.zeros(n, 2))):
         with pytest.raises(UserError, match=f"'same_step', not '{mode.name.lower()}'"):
+            wrong = make()
             online(PPO(wrong.interface, PPOConfig(), 0), wrong, OnlineConfig(steps=30), 0)
     assert not env.sent
 
