@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Evaluation:
     lengths: tuple[int, ...]  # [n], steps
     returns: tuple[float, ...]  # [n], sum of rewards
     initial_states: np.ndarray  # [n, S] float64, from which each episode started
-    whole: bool = False  # whether episodes went on after success
+    whole: bool = False  # whether episodes went on after success, else: terminate on success
 
     @property
     def success(self) -> float:
@@ -42,19 +43,21 @@ class Evaluation:
         return wilson_interval(sum(self.successes), len(self.successes), confidence)
 
     def summary(self) -> dict[str, Any]:
-        """Give the results as JSON-able values.
+        """Give the results as JSON-able values; None for what is not finite.
 
         ``success``, the share of successful episodes, with its 95% Wilson ``interval``; the means
-        ``return`` and ``length``, in steps, with 95% Student-t intervals, None for one episode;
-        ``episodes``, and whether they are ``whole`` or end at success.
+        ``return`` and ``length``, in steps, with 95% Student-t intervals (the length's cut at
+        0), None for one episode; ``episodes``, and whether they are ``whole`` or terminate on
+        success.
         """
+        length_interval = student_interval(self.lengths)
         return {
             "success": self.success,
             "interval": list(self.interval()),
-            "return": float(np.mean(self.returns)),
+            "return": _mean(self.returns),
             "return_interval": student_interval(self.returns),
-            "length": float(np.mean(self.lengths)),
-            "length_interval": student_interval(self.lengths),
+            "length": _mean(self.lengths),
+            "length_interval": length_interval and [max(0.0, end) for end in length_interval],
             "episodes": len(self.successes),
             "whole": self.whole,
         }
@@ -62,12 +65,14 @@ class Evaluation:
     def save(self, folder: Path) -> None:
         """Write ``episodes.jsonl``, a line for each episode, and ``initial_states.npy``.
 
-        Raises DataError if they cannot be written.
+        A return that is not finite is null. Raises DataError if they cannot be written.
         """
         make_folder(folder)
-        rows = zip(self.seeds, self.successes, self.lengths, self.returns, strict=True)
+        returns = map(_finite, self.returns)
+        rows = zip(self.seeds, self.successes, self.lengths, returns, strict=True)
         names = ("seed", "success", "length", "return")
-        lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
+        rows = (dict(zip(names, row, strict=True)) for row in rows)
+        lines = [json.dumps(row, allow_nan=False) + "\n" for row in rows]
         write_atomically(folder / "episodes.jsonl", "".join(lines).encode())
         states = io.BytesIO()
         np.save(states, self.initial_states, allow_pickle=False)
@@ -86,13 +91,25 @@ def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> 
 
 
 def student_interval(values: Sequence[float], confidence: float = 0.95) -> list[float] | None:
-    """Give Student's interval of the mean of n values, m -+ t(n - 1) s / sqrt(n); None for one."""
-    n, m = len(values), float(np.mean(values))
-    if n == 1:
+    """Give Student's interval of the mean of n values, m -+ t(n - 1) s / sqrt(n).
+
+    None for a single value, and if one is not finite.
+    """
+    n, m = len(values), _mean(values)
+    if n == 1 or m is None:
         return None
     t = student_t.ppf((1 + confidence) / 2, n - 1)
     half = float(t * np.std(values, ddof=1) / np.sqrt(n))
     return [m - half, m + half]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Give the mean; None if a value is not finite."""
+    return float(np.mean(values)) if np.isfinite(values).all() else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def evaluate(
@@ -108,7 +125,7 @@ def evaluate(
 ) -> Evaluation:
     """Run the policy once for each seed, at most ``horizon`` steps.
 
-    An episode ends at success unless it is ``whole``; None: whole for a policy that was learnt from
+    An episode ends at success (terminate on success) unless it is ``whole``; None: whole for a policy that was learnt from
     rewards (its ``eats`` is "rollouts"), whose return means little if success cuts it off.
 
     In a batch of environments many episodes run at a time, if the policy is ``memoryless``; the

@@ -1,4 +1,8 @@
-"""The loop of on-policy learning, as functions that know the protocols, never a method's name."""
+"""The loop of on-policy learning, as functions that know the protocols, never a method's name.
+
+Its first episodes are cut so that environments do not stay in step ("staggered resets":
+``OnlineConfig.spread``, ``Cuts``).
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ class EvaluationConfig(EpisodesConfig):
     """How many episodes, how long, and where they end."""
 
     whole: bool | None = None
-    """Whether an episode goes on after success; None: if the policy was learnt from rewards."""
+    """Whether an episode goes on after success, else: terminate on success; None: it goes on if the
+    policy was learnt from rewards."""
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_the_summary_has_success_return_and_length_with_intervals():
         "return": 2.0,
         "return_interval": pytest.approx([2 - half, 2 + half]),
         "length": 6.0,
-        "length_interval": pytest.approx([6 - 7**0.5 * half, 6 + 7**0.5 * half]),
+        "length_interval": pytest.approx([0.0, 6 + 7**0.5 * half]),
         "episodes": 3,
         "whole": False,
     }
@@ -137,6 +137,27 @@ def test_one_episode_has_no_interval_of_return_and_length_and_the_summary_is_jso
     summary = evaluate(Corridor(), Walker(0.0), [0], 30).summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["return_interval"] is None and summary["length_interval"] is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("returns", [(1.0, np.nan), (np.inf, -np.inf), (np.inf, 1.0)])
+def test_returns_that_are_not_finite_are_none_in_strict_json(tmp_path, returns):
+    result = Evaluation((0, 1), (True, False), (4, 6), returns, np.zeros((2, 1)))
+    summary = result.summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["return"] is summary["return_interval"] is None and summary["length"] == 5.0
+    result.save(tmp_path)
+    text = (tmp_path / "episodes.jsonl").read_text()
+    kept = [value if np.isfinite(value) else None for value in returns]
+    assert [json.loads(line)["return"] for line in text.splitlines()] == kept
+    assert "NaN" not in text and "Infinity" not in text
+
+
+def test_no_length_is_below_zero():
+    result = Evaluation((0, 1), (True, True), (1, 2), (-1.0, 1.0), np.zeros((2, 1)))
+    summary = result.summary()
+    assert summary["length_interval"] == [0.0, pytest.approx(1.5 + 6.353, abs=1e-3)]
+    assert summary["return_interval"][0] < -12
 
 
 @pytest.mark.parametrize("n", [0, 3])
