@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(arguments: Sequence[str] | None) -> int:
     command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
+        _require_folder()
         with _one_line_warnings():
             return COMMANDS[command](rest) if command in COMMANDS else _run(command, rest)
     except UserError as error:
@@ -73,6 +74,14 @@ def _carry_out(arguments: Sequence[str] | None) -> int:
         how_to_go_on = "".join(f"; {hint}" for hint in interruption.args)
         print(f"robolearn: interrupted; what was finished is kept{how_to_go_on}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _require_folder() -> None:
+    """Raise UserError if the folder that the command is given in has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder is gone; go to another one") from None
 
 
 def _has_no_reader(stream: TextIO) -> bool:

@@ -97,6 +97,16 @@ def test_list_passes_over_what_cannot_be_read(project, capsys):
     assert not re.search("^(folder|gone)", listed, re.MULTILINE)
 
 
+@pytest.mark.parametrize("line", ["list", "show toy", "toy"])
+def test_a_current_folder_that_is_gone_is_one_line(project, monkeypatch, capsys, line):
+    gone = project / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert cli.main(line.split()) == 2
+    assert capsys.readouterr().err.startswith("robolearn: the current folder is gone")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help(arguments, capsys):
     assert cli.main(arguments) == 0

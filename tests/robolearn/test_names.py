@@ -78,6 +78,17 @@ def test_what_lies_in_the_current_folder_publishes_nothing(
     assert installed(VERBS) == {"reach": ["my_lab.reach:run"]}
 
 
+def test_installed_packages_are_known_where_the_current_folder_is_gone(
+    installed_lab, tmp_path, monkeypatch
+):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    gone.rmdir()
+    assert installed(VERBS) == {"reach": ["my_lab.reach:run"]}
+
+
 def test_of_a_package_that_is_found_twice_the_first_counts(
     installed_lab, dist_info, tmp_path_factory
 ):
