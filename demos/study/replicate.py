@@ -26,8 +26,7 @@ from robolearn.judging.judge import Judge
 from robolearn.loops.checkpoint import read_spec, save
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.offline import OfflineConfig, offline, search
-from robolearn.names import load
-from robolearn.running.run import Run, jsonable, replace_text
+from robolearn.running.run import Run, jsonable, make_batch, replace_text
 from robolearn.types import Episode, Spec, VectorEnvironment
 
 ENVS = 8  # episodes that a job runs at a time
@@ -100,9 +99,7 @@ class Replicate:
 
     def make_envs(self) -> VectorEnvironment:
         """Make a batch of the study's environment, on one thread: jobs share the processors."""
-        return load("sim:make_vec")(
-            self.config.env.name, ENVS, threads=1, **self.config.env.options
-        )
+        return make_batch(self.config.env, ENVS, threads=1)
 
     # -- stage 1 --------------------------------------------------------------------------------
 
@@ -221,7 +218,10 @@ class Replicate:
             shutil.copytree(same, folder, dirs_exist_ok=True, ignore=_ignore_result)
             result = _read(same / "evaluation.json") | {"same_data_as": same.name}
         envs.close()
-        replace_text(folder / "evaluation.json", json.dumps(result | {"data": fingerprint}))
+        replace_text(
+            folder / "evaluation.json",
+            json.dumps(result | {"data": fingerprint}, allow_nan=False),
+        )
 
     def _condition_with(self, fingerprint: str) -> Path | None:
         """Find a finished condition that trained on the same data: seeds are the same as well."""

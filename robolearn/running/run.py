@@ -22,7 +22,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +37,7 @@ from robolearn.types import Environment, Step, VectorEnvironment
 PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "rerun-sdk")
 PLAIN_PERIOD_S = 10.0
 ENVS_PER_PROCESSOR = 4
+RESERVED = ("n", "autoreset_mode")  # arguments of sim.make_vec that no launch file gives
 
 
 class Run:
@@ -104,14 +106,31 @@ class Run:
     def make_envs(self, config: EnvConfig, episodes: int) -> VectorEnvironment:
         """Make a batch of environments, on all processors, in which to run so many episodes."""
         n = min(episodes, ENVS_PER_PROCESSOR * len(os.sched_getaffinity(0)))
-        envs = load("sim:make_vec")(config.name, n, **config.options)
+        envs = make_batch(config, n)
         self._closing.callback(envs.close)
         return envs
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write ``summary.json``, all at once."""
-        text = json.dumps(jsonable(summary), indent=2, allow_nan=False)
+        """Write ``summary.json``, all at once.
+
+        What JSON does not know is written as text, with a warning: the work is done by now.
+        """
+        plain = jsonable(summary)
+        if strange := ", ".join(_not_json(plain)):
+            warnings.warn(f"summary: JSON does not know {strange}: written as text", stacklevel=2)
+        text = json.dumps(plain, indent=2, allow_nan=False, default=str)
         replace_text(self.path("summary.json"), text + "\n")
+
+
+def make_batch(config: EnvConfig, n: int, **options: Any) -> VectorEnvironment:
+    """Make n environments that step together; UserError for options that verbs decide on."""
+    for name in RESERVED:
+        if name in config.options:
+            raise UserError(
+                f"environment '{config.name}': option '{name}' is the verb's to choose; "
+                f"reserved are {', '.join(RESERVED)}"
+            )
+    return load("sim:make_vec")(config.name, n, **options | config.options)
 
 
 class _PlainLines:
@@ -213,6 +232,15 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def _not_json(value: Any, name: str = "") -> Iterator[str]:
+    """Name what is left in ``jsonable`` values that JSON does not know, with its type."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _not_json(item, f"{name}.{key}" if name else str(key))
+    elif not isinstance(value, str | int | float | None):
+        yield f"{name} ({type(value).__name__})"
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -15,9 +15,8 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import UserError, nearest
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig
-from robolearn.names import load
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run
+from robolearn.running.run import Run, make_batch
 from robolearn.skills.actions import HeldSkills, SkillActions
 from robolearn.skills.frozen import goals_of, load_skills, settle
 from robolearn.types import Policy, Spec, VectorEnvironment
@@ -81,7 +80,7 @@ def choose(config: ChooseConfig, run: Run) -> dict[str, Any]:
 
 
 def _make(config: ChooseConfig) -> VectorEnvironment:
-    env = load("sim:make_vec")(config.env.name, config.environments, **config.env.options)
+    env = make_batch(config.env, config.environments)
     if config.skills is None:
         return env
     skills = load_skills(config.skills, env.interface)

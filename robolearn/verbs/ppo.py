@@ -13,9 +13,8 @@ import pydantic
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, online
-from robolearn.names import load
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run
+from robolearn.running.run import Run, make_batch
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.viz.curves import draw_curve, read_curve
@@ -42,10 +41,7 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``steps``, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
     """
-    make = load("sim:make_vec")
-    with contextlib.closing(
-        make(config.env.name, config.environments, **config.env.options)
-    ) as env:
+    with contextlib.closing(make_batch(config.env, config.environments)) as env:
         learner = train(PPO(env.interface, config.ppo, run.seed), env, config.training, run)
         updates = config.training.updates(env.num_envs)
         summary = {"steps": updates * config.training.horizon * env.num_envs}

@@ -13,9 +13,8 @@ import pydantic
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig
-from robolearn.names import load
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run
+from robolearn.running.run import Run, make_batch
 from robolearn.skills.env import SkillEnv
 from robolearn.skills.frozen import load_learnt, newest_skills
 from robolearn.skills.measures import (
@@ -110,6 +109,6 @@ def _measure(
 
 
 def _make(env: EnvConfig, environments: int, slim: SLIMConfig) -> SkillEnv:
-    batch = load("sim:make_vec")(env.name, environments, **env.options)
+    batch = make_batch(env, environments)
     skills = prior(slim)
     return SkillEnv(batch, skills.size, skills.draw)

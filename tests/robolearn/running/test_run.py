@@ -55,6 +55,13 @@ def test_the_summary_takes_arrays_and_tuples_and_is_strict_json(run):
     assert {path.name for path in run.directory.iterdir()} == {"metrics.jsonl", "summary.json"}
 
 
+def test_what_json_does_not_know_is_written_as_text_and_warned_of(run):
+    with pytest.warns(UserWarning, match=r"does not know a.1 \(set\), b \(complex\): written as"):
+        run.finish({"a": [0, {3}], "b": 1j, "c": None, "d": True})
+    found = json.loads(run.path("summary.json").read_text())
+    assert found == {"a": [0, "{3}"], "b": "1j", "c": None, "d": True}
+
+
 def test_a_file_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot write x .No such file"):
         runs.replace_text(tmp_path / "missing" / "x", "")
@@ -105,6 +112,18 @@ def test_environments_are_made_by_name_and_closed_with_the_run(tmp_path, monkeyp
         assert env.given == (("toy/A",), {"size": 3})
         assert not env.closed
     assert env.closed == 1
+
+
+@pytest.mark.parametrize("name", ["n", "autoreset_mode"])
+def test_what_verbs_decide_on_is_no_option_of_a_batch(tmp_path, monkeypatch, name):
+    pretend(monkeypatch, "sim", make_vec=Closing)
+    with Run(tmp_path, seed=0) as run:
+        assert run.make_envs(EnvConfig("toy/A", {"size": 3}), 1).given == (
+            ("toy/A", 1),
+            {"size": 3},
+        )
+        with pytest.raises(UserError, match=f"'toy/A': option '{name}' is the verb's to choose"):
+            run.make_envs(EnvConfig("toy/A", {name: 3}), 1)
 
 
 def test_there_is_no_viewer_unless_asked_for(run):

@@ -1,12 +1,15 @@
 """PPO end to end on dm_control, through the command line and its launch file."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robolearn.__main__ import main
+from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.loops import checkpoint
 from robolearn.viz.curves import draw_curve, read_curve, smooth
 
 LINE = (
@@ -61,6 +64,23 @@ def test_the_policy_of_a_run_is_evaluated_by_the_other_verb(whole, tmp_path, cap
     assert main([*line, "evaluation.whole=false", f"out={tmp_path}/cut"]) == 0
     cut = summary(tmp_path / "cut")
     assert not cut["whole"] and cut["length"] < found["length"] and cut["success"] == 1
+
+
+def test_how_many_environments_is_no_option_of_theirs(tmp_path, capsys):
+    assert main([*LINE, "env.options.n=3", f"out={tmp_path}/run"]) == 2
+    error = capsys.readouterr().err
+    assert "option 'n' is the verb's to choose" in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_counters_of_another_training_are_one_line(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    learner = PPO(checkpoint.read_spec(whole / "checkpoint"), PPOConfig(widths=(16,)))
+    checkpoint.save(tmp_path / "run" / "checkpoint", learner, {"updates": 1})
+    assert main([*LINE, f"resume={tmp_path}/run"]) == 2
+    error = capsys.readouterr().err
+    assert "counters.json: damaged: states: Field required" in error and error.count("\n") == 1
 
 
 def test_of_a_step_that_was_logged_twice_the_later_line_counts(tmp_path):

@@ -154,6 +154,19 @@ def test_a_resumed_training_ends_as_if_it_had_never_stopped(
     require_same_after_a_stop(line, 3, tmp_path / "whole")
 
 
+def test_counters_of_another_training_are_one_line(dataset, tmp_path, capsys):
+    line = ["bc_lift", f"dataset={dataset}", "training.epochs=1", *SMALL[:2], "evaluation="]
+    run(*line, f"out={tmp_path}/bc")
+    (tmp_path / "bc" / "summary.json").unlink()
+    folder = tmp_path / "bc" / "checkpoint"
+    learner = checkpoint.load_policy(folder, checkpoint.read_spec(folder))
+    checkpoint.save(folder, learner, {"updates": 1})
+    capsys.readouterr()
+    assert main([*line, f"resume={tmp_path}/bc"]) == 2
+    error = capsys.readouterr().err
+    assert "counters.json: damaged: should be a valid list, not None" in error
+
+
 def test_what_was_run_is_written_down(dataset):
     config = yaml.safe_load((Path(dataset).parent / "3" / "config.yaml").read_text())
     assert config["verb"] == "collect"
