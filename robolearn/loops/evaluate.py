@@ -125,8 +125,9 @@ def evaluate(
 ) -> Evaluation:
     """Run the policy once for each seed, at most ``horizon`` steps.
 
-    An episode ends at success (terminate on success) unless it is ``whole``; None: whole for a policy that was learnt from
-    rewards (its ``eats`` is "rollouts"), whose return means little if success cuts it off.
+    An episode ends at success (terminate on success) unless it is ``whole``; None: whole for a
+    policy that was learnt from rewards (its ``eats`` is "rollouts"), whose return means little if
+    success cuts it off.
 
     In a batch of environments many episodes run at a time, if the policy is ``memoryless``; the
     result does not depend on how many. ``initial_states`` (one [S] for each seed), if given, are

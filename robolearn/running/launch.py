@@ -137,7 +137,7 @@ def execute(launch: Launch) -> Path:
         runs.write_config(directory, launch.settings() | {"out": None})
     else:
         directory = runs.old_directory(common.resume)
-        _require_same(launch, read(directory / "config.yaml"), common.resume)
+        _require_same(launch, directory / "config.yaml", common.resume)
     try:
         with runs.Run(directory, common.seed, common.view) as run:
             run.finish(_summary(function(launch.config, run), common.verb))
@@ -165,10 +165,15 @@ def _summary(summary: Any, verb: str) -> Mapping[str, Any]:
     return summary
 
 
-def _require_same(launch: Launch, earlier: Launch, resume: str) -> None:
-    """Raise UserError unless a run that is resumed is configured as it was: else it is another."""
-    ours, theirs = _flat(launch.settings()), _flat(earlier.settings())
-    changeable = CHANGEABLE | set(launch.verb.changeable)
+def _require_same(launch: Launch, earlier: Path, resume: str) -> None:
+    """Raise UserError unless a run that is resumed is configured as it was: else it is another.
+
+    ``earlier`` is its resolved configuration: a setting that is not in it is newer than the run,
+    was no part of it, and may be anything.
+    """
+    ours, theirs = _flat(launch.settings()), _flat(read(earlier).settings())
+    newer = theirs.keys() - _flat(configuration.read(earlier).values).keys()
+    changeable = CHANGEABLE | set(launch.verb.changeable) | newer
     for key in sorted((ours.keys() | theirs.keys()) - changeable):
         if ours.get(key) != theirs.get(key):
             was, now = theirs.get(key), ours.get(key)

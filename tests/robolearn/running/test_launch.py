@@ -150,6 +150,17 @@ def test_a_stopped_run_goes_on_in_its_directory(project):
     assert Path("here/config.yaml").read_text() == kept
 
 
+def test_a_run_goes_on_that_is_older_than_a_setting(project):
+    with pytest.raises(KeyboardInterrupt):
+        execute("toy", "end=interrupted", "out=here")
+    config = Path("here/config.yaml")
+    config.write_text(config.read_text().replace("end: interrupted\n", ""))  # now "well", if asked
+    with pytest.raises(KeyboardInterrupt):
+        execute("toy", "end=interrupted", "resume=here")
+    with pytest.raises(UserError, match="that run has count=3, not 4"):
+        execute("toy", "end=interrupted", "count=4", "resume=here")
+
+
 def test_what_a_full_disk_has_left_of_a_line_is_forgotten(project):
     with pytest.raises(KeyboardInterrupt):
         execute("toy", "end=interrupted", "count=3", "out=here")
