@@ -1,17 +1,15 @@
-"""What README.md shows is there, and runs: literally, in an empty folder."""
+"""What README.md shows is there, and its commands run as they are written."""
 
 import json
+import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-
-from robolearn.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,17 +23,19 @@ def test_the_launch_file_is_shown_as_it_is():
 
 
 @pytest.fixture
-def package(lab) -> Path:
+def package(tmp_path, monkeypatch) -> Path:
     """A folder with the files of the README, each under the name in front of it."""
-    files = re.findall(rf"`([\w/]+\.\w+)`:\n\n{BLOCK.pattern[1:]}", SECTION, BLOCK.flags)
+    files = re.findall(rf"`([\w/]+\.\w+)`:\n{BLOCK.pattern[1:]}", SECTION, BLOCK.flags)
     assert [name for name, *_ in files] == [
-        "my_lab/drawer.xml", "my_lab/envs.py", "my_lab/pull.py", "pull.yaml", "pyproject.toml",
+        "my_lab/drawer.xml", "my_lab/pull.py", "launch/pull.yaml", "pyproject.toml",
     ]  # fmt: skip
-    for path in (*lab.glob("my_lab/*"), *lab.glob("*.yaml")):
-        path.unlink()
     for name, _, text in files:
-        (lab / name).write_text(text)
-    return lab
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    activated = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", activated)
+    return tmp_path
 
 
 def commands() -> list[tuple[list[str], str]]:
@@ -46,28 +46,33 @@ def commands() -> list[tuple[list[str], str]]:
     return [(shlex.split(line, comments=True), line.partition("# ")[2]) for line in lines]
 
 
-def test_a_package_of_ones_own_goes_from_nothing_to_a_run(package, capsys):
-    (show, _), *pulls, (learn, _) = commands()
-    assert main(show[1:]) == 0
-    assert "forces:\n- 0.1\n- 0.5\n- 1.0\n" in capsys.readouterr().out
+def said(command: list[str]) -> tuple[str, str]:
+    """Run a command that ends well, in the current folder; give what it prints, and on stderr."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_a_package_of_ones_own_goes_from_nothing_to_a_run(package):
+    *pulls, (learn, _) = commands()
     assert len(pulls) == 2
-    for words, printed in pulls:
-        assert main(words[1:]) == 0
-        assert capsys.readouterr().err == f"{printed}\n"
+    for command, printed in pulls:
+        assert said(command)[1] == f"{printed}\n"
+    assert re.search("^pull +Does this force open", said(["robolearn", "list"])[0], re.MULTILINE)
     short = ["training.steps=400", "evaluation={episodes: 1, horizon: 100}", "out=learnt"]
-    assert main([*learn[1:], *short]) == 0
+    said([*learn, *short])
     assert json.loads(Path("learnt/summary.json").read_text())["steps"] == 400
 
 
-def test_once_it_is_installed_its_names_will_do(package, tmp_path_factory, capsys):
+def test_once_it_is_installed_its_names_will_do(package, site, tmp_path_factory, monkeypatch):
+    """By a wheel, unpacked: installing would change the environment that the tests run in."""
     built = tmp_path_factory.mktemp("built")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "-q", "-w", built, package], check=True, stdout=subprocess.DEVNULL)
     (wheel,) = built.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(built)
-    shutil.rmtree(package / "my_lab")
-    sys.path.append(str(built))
-    assert main(["list"]) == 0
-    assert "\npull  my_lab.pull:run\n" in capsys.readouterr().out
-    assert main(["pull", "verb=pull", "env.name=drawer"]) == 0
-    assert capsys.readouterr().err == "opens: [false, true, true]\n"
+    zipfile.ZipFile(wheel).extractall(site)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "pull.yaml").write_text("verb: pull\nenv: {name: drawer}\n")
+    assert "\npull  my_lab.pull:run\n" in said(["robolearn", "list"])[0]
+    assert said(["robolearn", "pull"])[1] == "opens: true\n"
