@@ -51,6 +51,22 @@ def test_too_few_examples_are_refused_with_the_number_needed(alpha, needed):
         require_enough(needed - 1, alpha, folds=5)
 
 
+def test_too_few_examples_are_told_which_rate_they_allow():
+    with pytest.raises(DataError, match="of 0.05 would reject nothing: .* or allow 0.143$"):
+        require_enough(6, 0.05, folds=2)  # 1 / 7
+
+
 def test_fewer_examples_than_folds_are_refused():
-    with pytest.raises(DataError, match="10 folds: give at least 10"):
+    with pytest.raises(DataError, match="10 folds: give at least 10$"):
         require_enough(6, 0.2, folds=10)
+
+
+def test_four_examples_are_the_least_that_are_dealt():
+    require_enough(4, 0.3, folds=2)
+    with pytest.raises(DataError, match="3 demonstrations cannot .* 2 folds: give at least 4$"):
+        require_enough(3, 0.3, folds=2)
+
+
+def test_a_new_score_for_every_fold():
+    with pytest.raises(ValueError, match="shorter"):
+        cross_conformal_p_value([np.zeros(2), np.zeros(2)], [1.0])

@@ -29,9 +29,9 @@ def gaussian(generator, *shape):
 
 
 def test_gaussian_formulas_are_those_of_torch_distributions(generator):
-    mean, log_std, ours = gaussian(generator, 5, 3)
-    q_mean, q_log_std, other = gaussian(generator, 5, 3)
-    x = torch.randn(5, 3, generator=generator)
+    mean, log_std, ours = gaussian(generator, 2, 5, 3)
+    q_mean, q_log_std, other = gaussian(generator, 2, 5, 3)
+    x = torch.randn(2, 5, 3, generator=generator)
     torch.testing.assert_close(gaussian_log_probability(x, mean, log_std), ours.log_prob(x))
     torch.testing.assert_close(gaussian_entropy(log_std), ours.entropy())
     divergence = gaussian_kl(mean, log_std, q_mean, q_log_std)
@@ -69,7 +69,8 @@ def rollout(generator, *shape):
 def test_gae_is_the_sum_that_defines_it(generator):
     arrays = rollout(generator, 12, 6)
     assert arrays[3].any() and (arrays[4] & ~arrays[3]).any() and arrays[4][-1].any()
-    torch.testing.assert_close(gae(*arrays, GAMMA, LAM), by_definition(*arrays))
+    expected = by_definition(*arrays)  # in double precision, and so is what is compared
+    torch.testing.assert_close(gae(*arrays, GAMMA, LAM), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_gae_treats_every_reward_by_itself(generator):
@@ -104,3 +105,9 @@ def test_standardise_over_the_rollout_is_by_head_and_keeps_what_does_not_vary_at
     spread = result.square().mean(dim=(0, 1))
     torch.testing.assert_close(spread, torch.tensor([1.0, 1.0, 0.0]))
     torch.testing.assert_close(standardise(7.0 * x, dim=(0, 1)), result, atol=1e-4, rtol=1e-4)
+
+
+def test_standardise_of_each_row_by_hand():
+    x = torch.tensor([[1.0, 3.0], [0.0, 8.0], [5.0, 5.0]])
+    expected = torch.tensor([[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]])
+    torch.testing.assert_close(standardise(x, dim=1), expected)
