@@ -30,6 +30,8 @@ def test_error_by_hand():
     predictions = np.array([[[0.0, 1.0]], [[0.5, -1.0]]])  # K = 2, T = 1, A = 2
     actions = np.array([[0.5, 3.0]])  # 3 is clipped to 1
     assert error(predictions, actions) == pytest.approx([((0.25 + 0) / 2 + (0 + 4) / 2) / 2])
+    actions = np.array([[0.5, -3.0]])  # and -3 to -1
+    assert error(predictions, actions) == pytest.approx([((0.25 + 0) / 2 + (4 + 0) / 2) / 2])
 
 
 def test_novelty_by_hand():
@@ -51,16 +53,17 @@ def test_error_and_novelty_by_brute_force():
 
 
 def test_compatibility_quadrants_and_the_papers_verdict():
-    L = np.array([0.1, 0.5, 2.0, 2.0, 0.1])
-    N = np.array([0.0, 0.0, 0.1, 0.3, 0.3])
-    np.testing.assert_allclose(compatibility(L, N, 0.5, 0.2), [0.8, 0.0, 0.0, 1.0, 1.0])
-    np.testing.assert_array_equal(is_incompatible(L, N, 0.5, 0.2), [0, 0, 1, 0, 0])
+    L = np.array([0.1, 0.5, 2.0, 2.0, 0.1, 2.0])
+    N = np.array([0.0, 0.0, 0.1, 0.3, 0.3, 0.2])
+    np.testing.assert_allclose(compatibility(L, N, 0.5, 0.2), [0.8, 0.0, 0.0, 1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(is_incompatible(L, N, 0.5, 0.2), [0, 0, 1, 0, 0, 0])
     assert list(quadrant(L, N, 0.5, 0.2)) == [
         "redundant",
         "redundant",  # L == lambda is not above it
         "incompatible",
         "new coverage",
         "new coverage",
+        "redundant",  # N == eta is neither above nor below it
     ]
     assert paper_rejects(L, N, 0.5, 0.2, tau=0) and not paper_rejects(L, N, 0.5, 0.2, tau=1)
 
@@ -95,6 +98,27 @@ def test_scores_leave_the_gripper_out_of_the_motion_only():
     whole = score(predictions, actions, gripper=None, gripper_shift=1)
     np.testing.assert_allclose(whole.L, whole.paper_L)
     np.testing.assert_allclose(whole.gripper, 0.0)
+
+
+def test_scores_by_brute_force():
+    rng = np.random.default_rng(3)
+    f, a = rng.uniform(-1, 1, (4, 6, 3)), rng.uniform(-1, 1, (6, 3))
+    parts = score(f, a, gripper=1, gripper_shift=0)
+    motion = [0, 2]
+    np.testing.assert_allclose(parts.L, error(f[:, :, motion], a[:, motion]))
+    np.testing.assert_allclose(parts.N, novelty(f[:, :, motion]))
+    np.testing.assert_allclose(parts.gripper, np.square(f[:, :, 1] - a[:, 1]).mean(0) / 4)
+    np.testing.assert_allclose(parts.paper_L, error(f, a))
+    np.testing.assert_allclose(parts.paper_N, novelty(f))
+    for t in range(6):
+        np.testing.assert_allclose(parts.difference[t], a[t] - sum(f[:, t]) / 4)
+
+
+def test_every_part_of_the_scale_is_of_its_own_scores():
+    L, N, gripper, paper_L, paper_N = np.arange(1.0, 6.0)[:, None] * [0.0, 1.0, 2.0]
+    scale = Scale.of([Scores(L, N, gripper, paper_L, paper_N, np.zeros((3, 2)))], quantile=0.75)
+    assert (scale.lam, scale.eta, scale.gripper) == (1.5, 3.0, 4.5)
+    assert (scale.paper_lam, scale.paper_eta, scale.noise) == (6.0, 7.5, 1.0)
 
 
 def test_scale_is_the_quantile_of_all_held_out_steps():
@@ -132,6 +156,8 @@ def test_statistics_by_hand():
     assert statistic("worst_share", [0.25, 0], gripper=[0, 0.25]) == pytest.approx(0.75)
     relative = np.array(L) / (np.square(N) + 0.1)
     assert statistic("worst_relative", L, N) == pytest.approx(relative[2:].mean())
+    assert statistic("mean_error", [1.0, 0.0], gripper=[0.5, 0.25]) == pytest.approx((4 + 1) / 2)
+    assert statistic("worst_relative", [0.2, 0], gripper=[0.5, 0]) == pytest.approx((2 + 2) / 2)
     assert statistic("worst_gripper", L, gripper=[0, 1, 0, 0]) == pytest.approx(0.5 / 0.25)
 
 

@@ -9,11 +9,11 @@ import torch
 
 import robolearn
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.algos.compatibility import STATISTICS
+from robolearn.algos.compatibility import STATISTICS, Scale
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.files import load_judge, save_judge
-from robolearn.judging.judge import JudgeConfig
+from robolearn.judging.judge import Fold, Judge, JudgeConfig, LiveScore, score_under
 from robolearn.loops.offline import OfflineConfig
 from robolearn.types import ArraySpec, Spec
 
@@ -361,3 +361,179 @@ def test_another_robots_demonstration_is_refused(judge):
 def test_settings_are_checked(setting, words):
     with pytest.raises(UserError, match=words):
         JudgeConfig(**setting)
+
+
+# by hand: ensembles whose actions are written down
+
+SCALE = Scale(lam=0.5, eta=0.2, paper_lam=0.5, paper_eta=0.2, noise=0.1, gripper=0.25)
+LENIENT = replace(SCALE, lam=1.0)
+STILL = (0.0, 0.0, -1.0)  # what the ensembles do: neither move nor grasp
+
+
+class Written:
+    """Two members that do the same wherever they are, ``spread`` more and ``spread`` less."""
+
+    def __init__(self, spread=0.0, interface=NAMES):
+        self.interface, self.spread = interface, spread
+
+    def predict(self, states):
+        offset = self.spread * np.array([[[-1.0]], [[1.0]]])
+        return np.tile(STILL, (2, len(states), 1)) + offset
+
+
+def moves(*steps):
+    """Give a demonstration: steps are dx, or (dx, dy), or (dx, dy, gripper) where it is not -1.
+
+    Under ``Written`` and SCALE the error of a step, L / lambda, is dx^2 + dy^2.
+    """
+    actions = [np.r_[step, STILL[np.size(step) :]] for step in steps]
+    return np.zeros((len(steps), 2)), np.array(actions)
+
+
+def scored(*steps):
+    return score_under(Written(), moves(*steps), gripper=2, gripper_shift=0)
+
+
+def written(*folds, spread=0.0, scale=SCALE, interface=NAMES, **settings):
+    """Make a judge; each fold is a scale and the demonstrations that it held out."""
+    return Judge(
+        JudgeConfig(**{"window": 2, "gripper_shift": 0, "folds": 2} | settings),
+        Written(spread, interface),
+        scale,
+        tuple(Fold(Written(), own, tuple(scored(*d) for d in held)) for own, held in folds),
+        gripper=2,
+    )
+
+
+TWO_FOLDS = ((SCALE, [(0.0, 0.0), (1.0, 1.0)]), (LENIENT, [(0.5, 0.5)]))
+
+
+def test_the_verdict_by_hand():
+    verdict = written(*TWO_FOLDS).score(*moves(0.0, 0.5, 1.0, 0.0))
+    # shares of the first fold: 0, 1/4, 1, 0; of the second: 0, 1/8, 1/2, 0
+    assert verdict.statistic == pytest.approx((0.625 + 0.3125) / 2)
+    assert verdict.p_value == (1 + 1) / (1 + 3)  # only 1, 1 is as strange
+    assert verdict.accepted and verdict.worst_window == (1, 3)
+    np.testing.assert_allclose(verdict.difference, [0.75, 0.0, 0.0])
+    np.testing.assert_allclose(verdict.M, [1.0, 0.75, 0.0, 1.0])
+    np.testing.assert_allclose(verdict.scores.L, [0.0, 0.125, 0.5, 0.0])
+    assert verdict.cue == "dx +0.75"
+
+
+def test_a_p_value_of_just_the_false_rejection_rate_rejects():
+    given = moves(0.0, 0.5, 1.0, 0.0)  # p = 1/2
+    assert not written(*TWO_FOLDS, false_rejection_rate=0.5).score(*given).accepted
+    assert written(*TWO_FOLDS, false_rejection_rate=0.49).score(*given).accepted
+
+
+def test_comparing_gives_the_statistics_by_name():
+    judge = written(*TWO_FOLDS, statistic="mean_error")
+    values = judge.compare(*moves(0.0, 0.5, 1.0, 0.0))
+    assert values["mean_error"] == pytest.approx(((1.25 / 4 + 0.625 / 4) / 2, 2 / 4))
+    assert values["worst_gripper"] == (0.0, 1.0)
+    assert judge.score(*moves(0.0, 0.5, 1.0, 0.0)).statistic == values["mean_error"][0]
+    assert judge.using("count").config == replace(judge.config, statistic="count")
+
+
+def test_a_demonstration_shorter_than_the_window_is_a_window():
+    verdict = written(*TWO_FOLDS, window=3).score(*moves(0.5, 1.0))
+    assert verdict.worst_window == (0, 2)
+    np.testing.assert_allclose(verdict.difference, [0.75, 0.0, 0.0])
+
+
+def test_the_cue_names_what_is_a_tenth_of_the_difference_and_the_largest_first():
+    cues = {
+        step: written(*TWO_FOLDS).score(*moves(step, step)).cue
+        for step in ((0.25, -0.75), (0.125, 0.5), (1.0, -0.5, 0.0))
+    }
+    assert list(cues.values()) == [
+        "dy -0.75, dx +0.25",
+        "dy +0.50",
+        "dx +1.00, gripper +1.00, dy -0.50",
+    ]
+
+
+def test_the_cue_of_entries_without_names():
+    nameless = replace(NAMES, action=ArraySpec((3,)))
+    verdict = written(*TWO_FOLDS, interface=nameless).score(*moves((0.0, 0.5), (0.0, 0.5)))
+    assert verdict.cue == "action_1 +0.50"
+
+
+def test_steps_are_incompatible_by_motion_or_by_gripper_where_states_are_familiar():
+    given = moves(0.0, (0.0, 0.0, 1.0), 1.0, (0.9, 0.9))  # 1.0: L is lambda, and not above it
+    assert written(*TWO_FOLDS).score(*given).incompatible.tolist() == [False, True, False, True]
+    novel = written(*TWO_FOLDS, spread=0.2).score(*given)  # N = 0.28
+    assert not novel.incompatible.any() and novel.M.tolist() == [1.0] * 4
+    np.testing.assert_allclose(novel.scores.N, 0.2 * np.sqrt(2))
+
+
+def test_the_gripper_may_be_early_as_many_steps_as_the_settings_say():
+    class Late(Written):
+        def predict(self, states):
+            predictions = super().predict(states)
+            predictions[:, 2:, 2] = 1.0
+            return predictions
+
+    given = moves(*[(0.0, 0.0, 1.0)] * 4)
+    for shift, expected in ((0, [True, True, False, False]), (1, [True, False, False, False])):
+        judge = replace(written(*TWO_FOLDS, gripper_shift=shift), policy=Late())
+        assert judge.score(*given).incompatible.tolist() == expected
+
+
+# errors of a whole window, 0, 1/16, 1/8, 1/4 and 1/2; three quarters are 1/4 at most
+FIVE = (
+    (SCALE, [(0.0, 0.0), (0.25, 0.25), ((0.25, 0.25), (0.25, 0.25))]),
+    (SCALE, [(0.5, 0.5), ((0.5, 0.5), (0.5, 0.5))]),
+)
+BRANCH = (
+    0.0,
+    (1.0, 1.0),
+    (1.0, 1.0),
+    0.0,
+    0.0,
+    (0.5, 0.5),
+    0.0,
+    0.5,
+    0.5,
+)  # 0 2 2 0 0 1/2 0 1/4 1/4
+
+
+def kept_steps(judge, *steps):
+    """Number the steps by their states, and give those that are kept."""
+    _, actions = moves(*steps)
+    states = np.column_stack([np.arange(len(steps)), np.zeros(len(steps))])
+    (observations,), (kept,) = judge.filter_stretches([states], [actions])
+    np.testing.assert_array_equal(kept, actions[observations[:, 0].astype(int)])
+    return observations[:, 0].tolist()
+
+
+def test_a_stretch_goes_if_a_window_disagrees_more_than_most_of_the_base():
+    judge = written(*FIVE, statistic="worst_error", false_rejection_rate=0.25)
+    assert kept_steps(judge, *BRANCH) == [4, 5, 6, 7, 8]  # 1/4 is not above it
+    whole = [0.5, 0.5, 0.0]
+    assert kept_steps(judge, *whole) == [0, 1, 2]  # accepted, p = 3/6
+
+
+def test_of_what_is_rejected_the_worst_window_goes_at_least():
+    """The folds reject it, but in the units of the main ensemble it is below the limit."""
+    lax = replace(SCALE, lam=8.0)
+    judge = written(*FIVE, scale=lax, statistic="worst_error", false_rejection_rate=0.25)
+    assert kept_steps(judge, *BRANCH) == [0, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_live_score_leaves_the_gripper_out():
+    policy = BehaviorCloning(NAMES, NETWORK, seed=3)
+    states, actions = demonstration(np.random.default_rng(0), steps=3)
+    for gripper in (2, None):
+        parts = score_under(policy, (states, actions), gripper, 0)
+        live = LiveScore(policy, replace(SCALE, eta=parts.N[1], lam=2 * parts.L[1]), gripper)
+        for t in range(3):
+            L, N, M = live.score_step(states[t].astype(np.float32), actions[t])
+            assert (L, N) == pytest.approx((parts.L[t], parts.N[t]), rel=1e-4)
+            expected = 1.0 if N > parts.N[1] else 1.0 - min(L / (2 * parts.L[1]), 1.0)
+            assert M == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_unknown_statistic_is_named():
+    with pytest.raises(UserError, match="^statistic: unknown 'worst_shaer'; did you mean"):
+        JudgeConfig(statistic="worst_shaer")
