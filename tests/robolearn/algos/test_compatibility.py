@@ -168,6 +168,18 @@ def test_a_longer_window_than_the_demonstration_dilutes_what_looks_at_windows(na
     assert diluted == statistic.by_window == name.startswith("worst_")
 
 
+def test_a_state_whose_novelty_is_eta_is_not_familiar():
+    assert statistic("worst_familiar", [1.0, 1.0], [0.2, 0.2]) == 0.0
+    assert statistic("worst_branch", [1.0, 1.0], [0.2, 0.2]) == 0.0
+    assert statistic("worst_familiar", [1.0, 1.0], [0.19, 0.2]) == pytest.approx(0.5)
+
+
+def test_what_lets_a_step_count_for_one_at_most_is_capped_at_one():
+    capped = {name for name, one in STATISTICS.items() if one.cap == 1.0}
+    assert capped == {"worst_share", "worst_familiar", "worst_branch"}
+    assert {STATISTICS[name].cap for name in STATISTICS.keys() - capped} == {np.inf}
+
+
 def test_a_branch_counts_for_one_window_after_the_last_familiar_state():
     L, N = [1.0] * 6, [0.0, 0.0, 0.3, 0.3, 0.3, 0.3]
     branch = STATISTICS["worst_branch"].disagreement(scores(L, N), SCALE, 3)

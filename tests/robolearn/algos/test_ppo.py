@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,10 @@ def test_the_loss_is_equation_9():
     expected = -(clip - 0.7 * error + 0.03 * pi.entropy()).mean()
     loss, info = learner.loss(rows)
     torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(info["surrogate"], clip.mean().detach())
+    torch.testing.assert_close(info["value_loss"], error.mean().detach())
+    torch.testing.assert_close(info["entropy"], pi.entropy().mean().detach())
+    torch.testing.assert_close(info["std"], pi.base_dist.stddev.mean().detach())
     assert 0 < info["clipped"].item() == pytest.approx(((ratio - 1).abs() > 0.2).float().mean())
 
 
@@ -92,6 +98,121 @@ def test_advantages_bootstrap_with_the_observation_that_was_reached():
     torch.testing.assert_close(
         returns, (expected + values).flatten().detach(), rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0])
+def test_the_variance_that_values_explain(scale):
+    learner, _ = trained(scale=scale)
+    data = rollout(learner, 5, scale)
+    values = learner.network.values(data["observations"]["state"]).detach()
+    rows, info = learner.prepare(data)
+    returns = learner.network.value.scale.inverse(rows["target"])
+    explained = 1 - (returns - values.flatten(0, 1)).var() / returns.var()
+    torch.testing.assert_close(info["explained_variance"], explained, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(info["value"], values.mean())
+
+
+def test_nothing_is_left_to_explain_where_nothing_is_earned():
+    learner = PPO(interface(), SMALL)
+    _, info = learner.prepare(rollout(learner, scale=0.0))
+    assert info["explained_variance"].item() == 1.0 and info["value"].item() == 0.0
+
+
+class Watched(PPO):
+    """Takes down what goes through the loss, and the divergences."""
+
+    def __init__(self, config):
+        super().__init__(interface(), config)
+        self.seen, self.infos, self.kls = [], [], []
+
+    def loss(self, rows):
+        loss, info = super().loss(rows)
+        self.seen.append(rows["state"])
+        self.infos.append(info)
+        return loss, info
+
+    def divergence(self, rows):
+        self.kls.append(super().divergence(rows))
+        return self.kls[-1]
+
+
+@pytest.mark.parametrize(
+    ("minibatch", "sizes"), [(20, [20] * 3), (25, [25] * 2), (59, [59]), (60, [60]), (99, [60])]
+)
+def test_an_epoch_shows_all_rows_once_in_a_new_order_but_for_an_odd_rest(minibatch, sizes):
+    learner = Watched(replace(SMALL, minibatch=minibatch, epochs=2))
+    data = rollout(learner)
+    learner.update(data)
+    assert [len(rows) for rows in learner.seen] == 2 * sizes
+    first, second = torch.cat(learner.seen).split(sum(sizes))
+    states = {tuple(row) for row in data["observations"]["state"].flatten(0, 1).tolist()}
+    for epoch in (first, second):
+        shown = {tuple(row) for row in epoch.tolist()}
+        assert len(shown) == sum(sizes) and shown <= states
+    assert not torch.equal(first, second)
+
+
+def test_what_an_update_tells_is_the_mean_of_its_steps():
+    learner = Watched(SMALL)
+    learner.update(rollout(learner))
+    del learner.infos[:]
+    told = learner.update(rollout(learner, 1))
+    for name in ("surrogate", "value_loss", "entropy", "clipped", "std"):
+        steps = [info[name].item() for info in learner.infos]
+        assert len(steps) == 9 and told[name] == pytest.approx(np.mean(steps), rel=1e-4)
+    assert told["kl"] == learner.kls[-1].item()
+    alone = {"value", "explained_variance", "gradient_norm", "kl", "learning_rate"}
+    assert told.keys() == {*learner.infos[0], *alone}
+
+
+def test_epochs_end_where_the_divergence_is_beyond_its_multiple():
+    whole = replace(SMALL, minibatch=T * N, learning_rate=3e-3)
+    once = Watched(replace(whole, epochs=1))
+    kl = once.update(rollout(once))["kl"]  # of the first epoch
+    assert 1e-8 < kl < 0.1
+
+    def epochs(**settings):
+        learner = Watched(replace(whole, **settings))
+        assert learner.update(rollout(learner))["kl"] > 0
+        return len(learner.seen)
+
+    assert epochs(stop_kl=None, target_kl=1e-3) == 3
+    assert epochs(stop_kl=kl, target_kl=1e-3) == 1
+    assert epochs(stop_kl=kl, target_kl=1.0) == 2  # the first is at that multiple, not beyond
+    assert epochs(stop_kl=0.5 * kl, target_kl=1.0) == 1
+
+
+def test_the_divergence_by_hand():
+    learner, _ = trained()
+    rows, _ = learner.prepare(rollout(learner, 5))
+    rows["mean"] = rows["mean"] + torch.tensor([0.1, 0.0])
+    expected = 0.1**2 / (2 * learner.network.log_std.detach()[0].exp() ** 2)
+    torch.testing.assert_close(learner.divergence(rows), expected, rtol=1e-4, atol=0.0)
+
+
+def test_gradients_are_no_longer_than_the_clip():
+    learner = PPO(interface(), replace(SMALL, gradient_clip=1e-3))
+    assert learner.update(rollout(learner))["gradient_norm"] > 1e-3
+    squares = [p.grad.square().sum() for p in learner.network.parameters()]
+    assert torch.stack(squares).sum().sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_first_policy_has_the_spread_asked_for_and_hardly_sees_the_state():
+    learner = PPO(interface(), replace(SMALL, initial_std=0.3))
+    mean, log_std, value = learner.network(torch.ones(5, STATE))
+    torch.testing.assert_close(log_std.detach(), torch.full((5, ACTION), 0.3).log())
+    assert value.shape == (5, 1) and not value.any()
+    sizes = torch.linalg.svdvals(learner.network.mean.weight.detach())
+    torch.testing.assert_close(sizes, torch.full((ACTION,), 0.01))
+    assert learner.optimiser.defaults["lr"] == SMALL.learning_rate
+    assert learner.optimiser.defaults["eps"] == 1e-5
+
+
+def test_observations_count_no_further_out_than_ten_standard_deviations():
+    network = PPO(interface(), SMALL).network  # which has seen nothing, so that a unit is a spread
+    for way in (-1.0, 1.0):
+        near, edge, far = (network.features(torch.full((STATE,), way * x)) for x in (9.9, 10, 10.5))
+        assert torch.equal(edge, far) and not torch.equal(near, edge)
 
 
 def test_the_policy_that_acted_is_the_one_that_is_improved():
@@ -136,6 +257,24 @@ def test_acts_as_a_policy_within_limits_and_samples_beyond():
     np.testing.assert_allclose(deviation.std(axis=0), std, rtol=0.1)
 
 
+def test_a_mean_beyond_the_limits_is_cut_off():
+    learner = PPO(interface(), SMALL)
+    learner.network.mean.bias.data[:] = torch.tensor([3.0, -3.0])
+    assert learner.act({"state": np.zeros((1, STATE))}).tolist() == [[1.0, -1.0]]
+    assert learner.act({"state": np.zeros((1, STATE))}).dtype == np.float32  # whatever the state's
+    explored = learner.act({"state": np.zeros((99, STATE))}, explore=True)
+    assert (explored.min(), explored.max()) == (-1.0, 1.0)
+
+
+def test_it_computes_on_its_own_device_whatever_torch_takes_by_default():
+    learner = PPO(interface(), SMALL)
+    data = rollout(learner)
+    with torch.device("meta"):  # on which nothing has a value
+        assert np.isfinite(learner.sample({"state": np.zeros((2, STATE))})).all()
+        assert np.isfinite(learner.update(data)["kl"])
+    assert learner.device == torch.device("cpu")
+
+
 def test_observations_are_normalised_by_all_that_was_seen():
     learner = PPO(interface(), SMALL)
     seen = [rollout(learner, i) for i in range(3)]
@@ -148,7 +287,8 @@ def test_observations_are_normalised_by_all_that_was_seen():
 def test_the_step_size_follows_the_divergence():
     assert learning_rate_for(0.021, 0.01, 3e-4) == pytest.approx(2e-4)
     assert learning_rate_for(0.004, 0.01, 2e-4) == pytest.approx(3e-4)
-    assert learning_rate_for(0.012, 0.01, 2e-4) == 2e-4
+    for kl in (0.005, 0.012, 0.02):  # half and double are not beyond
+        assert learning_rate_for(kl, 0.01, 2e-4) == 2e-4
     assert learning_rate_for(9.0, 0.01, 1e-5) == 1e-5 and learning_rate_for(0, 0.01, 1e-2) == 1e-2
     _, infos = trained(config=PPOConfig(widths=(16,), target_kl=1e-7))
     assert infos[1]["learning_rate"] == pytest.approx(infos[0]["learning_rate"] / 1.5)
@@ -211,10 +351,15 @@ def test_settings_out_of_range_are_named(setting, value):
 
 
 def test_a_last_divergence_needs_a_first_one():
-    with pytest.raises(UserError, match="final_kl: needs a target_kl"):
-        PPOConfig(target_kl=None, final_kl=0.01)
+    for name in ("final_kl", "stop_kl"):
+        with pytest.raises(UserError, match=f"^{name}: needs a target_kl$"):
+            PPOConfig(**{"target_kl": None, name: 0.01})
 
 
 def test_cameras_are_refused_by_name():
-    with pytest.raises(SpecError, match="agentview"):
+    with pytest.raises(SpecError) as caught:
         PPO(interface(agentview=ArraySpec((84, 84, 3), "uint8")), SMALL)
+    said = "PPO sees the 'state' only; this environment shows agentview, state"
+    assert str(caught.value) == said
+    with pytest.raises(SpecError, match="only; this environment shows nothing$"):
+        PPO(Spec("test/Blind", {}, ArraySpec((ACTION,)), 0.05), SMALL)
