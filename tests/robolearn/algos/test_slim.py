@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from robolearn.algos import slim as slim_module
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig, online
 from robolearn.networks.functional import gae
+from robolearn.rewards.base import SkillConfig
+from robolearn.rewards.skill import DIAYN
 from robolearn.skills.env import SkillEnv
 from robolearn.types import ArraySpec, Learner, Spec
 
@@ -132,17 +135,80 @@ def test_advantages_are_standardised_by_themselves_then_weighted_and_added():
     torch.testing.assert_close(rewards[..., 2], -terms["fast"] - 0.5 * terms["far"])
     values = learner.network.values(data["observations"]["state"])
     reached = learner.network.values(data["next_observations"]["state"])
-    expected, scales = 0.0, []
+    expected, scales, unexplained = 0.0, [], []
     for k, weight in enumerate(THREE.values()):
         advantage = gae(
             rewards[..., k], values[..., k], reached[..., k],
             data["terminated"], data["ended"], 0.97, 0.95,
         ).detach()  # fmt: skip
         scales.append(advantage.std().item())
+        unexplained.append((advantage.var() / (advantage + values[..., k]).var()).item())
         expected += weight * (advantage - advantage.mean()) / advantage.std(correction=0)
     rows, info = learner.prepare(data)
     torch.testing.assert_close(rows["advantage"], expected.flatten(), rtol=1e-4, atol=1e-4)
     assert [info[f"advantage_scale/{k}"].item() for k in THREE] == pytest.approx(scales, rel=1e-3)
+    explained = [info[f"explained_variance/{k}"].item() for k in THREE]
+    assert explained == pytest.approx(1 - np.array(unexplained), rel=1e-3)
+    for name, means in (("reward", rewards.mean((0, 1))), ("value", values.mean((0, 1)))):
+        assert [info[f"{name}/{k}"].item() for k in THREE] == pytest.approx(means.tolist())
+
+
+def test_one_critic_of_all_earns_the_weighted_sum_in_the_units_given():
+    learner = slim(critics="sum", units={"near": 3.0})
+    data = rollout(learner)
+    parts = slim().rewards({**data, "skills": data["observations"]["state"][..., 2:]})
+    rewards = learner.rewards({**data, "skills": data["observations"]["state"][..., 2:]})
+    expected = 3.0 * parts[..., 0] + 2.0 * parts[..., 1] + 0.5 * parts[..., 2]
+    torch.testing.assert_close(rewards, expected[..., None])
+    info = learner.update(data)
+    assert {name for name in info if "/" in name} == {
+        f"{what}/sum" for what in
+        ("reward", "value", "explained_variance", "advantage_scale", "gradient_share")
+    }  # fmt: skip
+    rows, _ = learner.prepare({**data, "rewards": rewards})
+    assert rows["advantage"].square().mean().item() == pytest.approx(1.0)  # of weight 1
+
+
+def test_nothing_earned_is_explained_and_pulls_at_nothing():
+    learner = slim(weights={"near": 1.0, "safety": 1.0})
+    data = rollout(learner)
+    data["rewards"] = torch.zeros(T, N, 2)
+    _, info = learner.prepare(data)
+    for name in ("near", "safety"):
+        assert info[f"explained_variance/{name}"].item() == 1.0
+        assert info[f"gradient_share/{name}"].item() == 0.0
+
+
+def test_shares_of_the_gradient_are_measured_on_some_rows_from_first_to_last(monkeypatch):
+    learner = slim()
+    data = rollout(learner)
+    batch = {**data, "skills": data["observations"]["state"][..., 2:]}
+    rows, _ = learner.prepare({**data, "rewards": learner.rewards(batch)})
+    five = {name: array[:5] for name, array in rows.items()}
+    expected = learner.gradient_shares({name: array[[0, 2, 4]] for name, array in five.items()})
+    assert not torch.allclose(learner.gradient_shares(five), expected)
+    monkeypatch.setattr(slim_module, "SHARE_ROWS", 3)
+    torch.testing.assert_close(learner.gradient_shares(five), expected)
+
+
+def test_a_learned_stream_is_drawn_from_a_seed_of_its_own():
+    skill = {"entries": ["point"], "skills": 2, "widths": [8]}
+    learner = slim(discovery="diayn", skill=skill)  # of seed 1
+    own = int(np.random.SeedSequence([1, 1]).generate_state(1)[0])
+    alike = DIAYN(INTERFACE, SkillConfig(**skill), own)
+    found = learner.streams["discovery"].state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in alike.state_dict().items())
+
+
+def test_skills_come_from_the_prior_of_the_discovery():
+    generator = torch.Generator().manual_seed(0)
+    for discovery, length in (("lsd", None), ("metra", None), ("diayn", 1.0), ("metric", None)):
+        skill = METRIC["skill"] if discovery == "metric" else {"entries": ["point"], "skills": 2}
+        draw = prior(config(discovery=discovery, skill=skill))
+        z = draw.draw(5, generator)
+        assert draw.size == 2 and z.shape == (5, 2)
+        torch.testing.assert_close(z.norm(dim=-1), torch.ones(5))
+        assert (z.amax(dim=-1) == 1.0).all() == (length is not None)  # one-hot, or a direction
 
 
 def test_shares_of_the_gradient_are_those_of_its_parts():
@@ -199,17 +265,21 @@ def test_weights_of_another_discovery_are_refused():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"weights": {"rech": 1.0}}, "weights: no stream 'rech'"),
+        ({"weights": {"rech": 1.0}}, "^weights: no stream 'rech'; known: discovery, near, safety$"),
+        (
+            {"terms": {"discovery": {"near": 1.0}}},
+            "^terms: 'discovery' is taken, by what rewards skills$",
+        ),
         ({"units": {"nea": 1.0}}, "units: no stream 'nea'; did you mean 'near'"),
         ({"weights": {}}, "weights should have 1 or more entries"),
         ({"weights": {"near": -1.0}}, "weights.near should be greater than 0, not -1"),
         ({"units": {"near": 0.0}}, "units.near should be greater than 0"),
         ({"discovery": "lds"}, "discovery should be 'lsd', .* not 'lds'"),
         ({"critics": "two"}, "critics should be 'each' or 'sum'"),
-        ({"skill": {"weigths": [1.0]}}, "'metric' has no setting 'weigths'; did you mean"),
+        ({"skill": {"weigths": [1.0]}}, "^skill: 'metric' has no setting 'weigths'; did you"),
         (
             {"discovery": "lsd", "skill": {"skills": "two"}},
-            "skill.skills should be a valid int",
+            r"^skill\.skills should be a valid int",
         ),
         ({"gamma": 2.0}, "gamma should be less than or equal to 1"),
     ],
