@@ -8,9 +8,12 @@ from robolearn.rewards.base import (
     Metric,
     MetricConfig,
     PoseScale,
+    SkillConfig,
+    SkillReward,
     Terms,
     directions,
     entries_of,
+    mlp,
     one_hot,
 )
 from robolearn.types import RewardStream
@@ -38,6 +41,16 @@ def test_one_hot_skills_are_equally_likely():
 def test_skills_come_from_the_generator_alone():
     torch.testing.assert_close(directions(5, 3, generator(1)), directions(5, 3, generator(1)))
     assert not torch.equal(directions(5, 3, generator(1)), directions(5, 3, generator(2)))
+
+
+def test_skills_are_drawn_where_the_generator_is():
+    with torch.device("meta"):  # torch's default, on which nothing has a value
+        for draw in (directions, one_hot):
+            assert draw(5, 3, generator()).device.type == "cpu"
+
+
+def test_one_hot_skills_have_an_entry_for_those_that_did_not_come_up():
+    assert one_hot(1, 9, generator()).shape == (1, 9)
 
 
 def test_entries_are_found_by_name_in_the_order_asked_for(interface):
@@ -69,6 +82,84 @@ def test_poses_stay_in_their_own_units_without_a_floor():
     scale = PoseScale(2, smallest_spread=None)
     scale.update(torch.tensor([[-0.1, 0.3], [0.1, 0.3]]))
     torch.testing.assert_close(scale(torch.tensor([0.2, 0.31])), torch.tensor([0.2, 0.01]))
+
+
+class Nearest(SkillReward):
+    """Learns a point; its loss is the mean distance to it. It takes down what it is shown."""
+
+    def build(self, inputs, generator):
+        self.shown, self.losses = [], []
+        return {"point": torch.nn.Linear(1, inputs, bias=False)}
+
+    def loss(self, x, next_x, z):
+        self.shown.append((x, next_x, z))
+        loss = (x - self.network["point"].weight[:, 0]).norm(dim=-1).mean()
+        self.losses.append(loss.item())
+        return loss, {"loss": loss}
+
+
+def paths(rows=40):
+    """Give a batch [4, rows / 4] whose poses, next poses and skills have a row's number in them."""
+    number = torch.arange(1.0, rows + 1).reshape(4, -1, 1)
+    here = torch.cat([torch.zeros_like(number), number, -number, 2 * number], dim=-1)
+    skills = number.expand(-1, -1, 3)
+    return {
+        "observations": {"state": here},
+        "next_observations": {"state": here + 0.5},
+        "skills": skills,
+    }
+
+
+@pytest.mark.parametrize(("steps", "minibatch"), [(1, 7), (5, 100)])
+def test_an_update_takes_so_many_steps_on_so_many_rows(interface, steps, minibatch):
+    learner = Nearest(interface, SkillConfig(steps=steps, minibatch=minibatch))
+    told = learner.update(paths())
+    assert len(learner.shown) == steps and told == pytest.approx(
+        {"loss": sum(learner.losses) / steps}
+    )
+    unit, centre = learner.scale.spread, learner.scale.centre.mean
+    assert centre.tolist() == pytest.approx([20.5, -20.5, 41.0])  # the batch counts at once
+    for x, next_x, z in learner.shown:
+        assert x.shape == next_x.shape == z.shape == (minibatch, 3)
+        torch.testing.assert_close(x * unit + centre, z * torch.tensor([1.0, -1.0, 2.0]))
+        torch.testing.assert_close(next_x - x, (0.5 / unit).expand_as(x), rtol=1e-3, atol=1e-4)
+    numbers = torch.cat([z[:, 0] for *_, z in learner.shown])
+    assert 1 <= numbers.min() and numbers.max() <= 40
+    if len(numbers) == 500:
+        assert len(numbers.unique()) == 40  # drawn from all, with replacement
+
+
+def test_an_update_computes_where_its_networks_are(interface):
+    learner, batch = Nearest(interface, SkillConfig(steps=2)), paths()
+    with torch.device("meta"):  # torch's default, on which nothing has a value
+        assert math.isfinite(learner.update(batch)["loss"])
+    assert learner.device == torch.device("cpu")
+
+
+def test_a_learned_reward_is_remembered_under_names_that_stay(interface):
+    learner = Nearest(interface, SkillConfig(learning_rate=0.02))
+    learner.update(paths())
+    names = {
+        "scale.centre.mean",
+        "scale.distance.mean",
+        "point.weight",
+        "optimiser/0/step",
+        "noise",
+    }
+    assert names <= learner.state_dict().keys()
+    assert learner.optimiser.param_groups[0]["lr"] == 0.02
+
+
+def test_the_networks_of_rewards_end_in_an_orthogonal_map():
+    layers = mlp(3, SkillConfig(widths=(8, 6)), 4, generator())
+    assert [type(layer).__name__ for layer in layers] == ["Linear", "ELU"] * 2 + ["Linear"]
+    sizes = [
+        torch.linalg.svdvals(layer.weight.detach()) for layer in layers if hasattr(layer, "weight")
+    ]
+    for found, (count, gain) in zip(sizes, ((3, 2**0.5), (6, 2**0.5), (4, 1.0)), strict=True):
+        torch.testing.assert_close(found, torch.full((count,), gain))
+    drawn = mlp(3, SkillConfig(widths=(8, 6)), 4, generator())
+    assert torch.equal(layers[-1].weight, drawn[-1].weight)
 
 
 def move(by, z, start=(0.5, 0.1, 0.2, 0.3)):
@@ -107,6 +198,12 @@ def test_weights_stretch_the_metric(interface):
 def test_there_is_a_weight_for_every_number(interface):
     with pytest.raises(SpecError, match="weights: 2 for 3 numbers in cube_pos"):
         Metric(interface, MetricConfig(weights=(1.0, 1.0)))
+
+
+def test_a_metric_is_where_it_is_asked_to_be(interface):
+    metric = Metric(interface, MetricConfig(), device="meta")
+    assert metric.index.device.type == metric.weights.device.type == "meta"
+    assert Metric(interface, MetricConfig()).phi(torch.ones(3)).tolist() == [1.0, 1.0, 2.0]
 
 
 def test_streams_without_learning_are_streams(interface):
