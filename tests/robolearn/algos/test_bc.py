@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,82 @@ def test_loss_is_the_weighted_mean_squared_error():
     assert info["loss"] == pytest.approx(expected.mean(), rel=1e-5)
 
 
+def test_what_an_update_tells_and_how_long_gradients_may_be():
+    learner = BehaviorCloning(interface(), replace(SMALL, gradient_clip=1e-3))
+    rows = data(1)
+    batch = {
+        "observations": {"state": torch.from_numpy(rows["observations"]["state"])},
+        "actions": torch.from_numpy(rows["actions"]),
+    }
+    told = learner.update(batch)
+    assert told.keys() == {"loss", "gradient_norm"} and learner.network.training
+    gradients = [p.grad for p in learner.network["mlp"].parameters()]
+    norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()  # [K]
+    assert norms.tolist() == pytest.approx([1e-3] * 3, rel=1e-2) and told["gradient_norm"] > 0.01
+    assert learner.optimiser.param_groups[0]["lr"] == SMALL.learning_rate
+    first = torch.stack([g.flatten(1).norm(dim=1) for g in gradients])
+    learner.update(batch)
+    second = torch.stack(
+        [p.grad.flatten(1).norm(dim=1) for p in learner.network["mlp"].parameters()]
+    )
+    assert not torch.equal(first, second)
+    assert second.square().sum(0).sqrt().tolist() == pytest.approx([1e-3] * 3, rel=1e-2)
+
+
+def test_inputs_are_in_units_of_the_demonstrations_spread():
+    learner = BehaviorCloning(interface(), SMALL)
+    states = torch.tensor([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]])
+    learner.fit_normaliser({"state": states})
+    assert learner.network["normaliser"].mean.tolist() == [2.0, 20.0, 5.0]
+    moved, unit = learner.predict(states.numpy()), torch.tensor([[-1.0, -1, 0], [1, 1, 0]])
+    expected = learner.network["mlp"](unit).detach().numpy()
+    np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_validation_is_the_error_by_member_without_dropout_or_gradient():
+    learner = BehaviorCloning(interface(), BCConfig(members=3, widths=(32,), dropout=0.5))
+    learner.network.train()
+    state, actions = torch.randn(7, 3), torch.rand(7, 2)
+    losses = learner.validate({"observations": {"state": state}, "actions": actions})
+    assert not losses.requires_grad and losses.shape == (3,)
+    error = np.square(learner.predict(state.numpy()) - actions.numpy()).mean((1, 2))
+    np.testing.assert_allclose(losses.numpy(), error, rtol=1e-5)
+
+
+def test_a_larger_ensemble_holds_the_smaller_one_and_shares_its_noise():
+    two, three = (BehaviorCloning(interface(), replace(SMALL, members=n), seed=4) for n in (2, 3))
+    ours, theirs = (learner.network["mlp"].layers[0].weight for learner in (two, three))
+    assert torch.equal(ours, theirs[1:]) and not torch.equal(theirs[0], theirs[1])
+    assert torch.equal(two.noise.get_state(), three.noise.get_state())
+    unseeded = BehaviorCloning(interface(), replace(SMALL, members=2))
+    zero = BehaviorCloning(interface(), replace(SMALL, members=2), seed=0)
+    assert torch.equal(*(one.network["mlp"].layers[0].weight for one in (unseeded, zero)))
+
+
+def test_what_it_is_to_loops_and_checkpoints():
+    learner = BehaviorCloning(interface(), SMALL)
+    assert (learner.name, learner.eats, learner.memoryless) == ("bc", "transitions", True)
+    assert learner.device == torch.device("cpu")
+    names = {"normaliser.mean", "normaliser.std", "mlp.layers.0.weight", "mlp.layers.0.bias"}
+    assert names < learner.state_dict().keys()
+    learner.keep_best(torch.tensor([0.5, 0.25, 1.0]))
+    state = learner.training_state()
+    assert {"noise", "best_loss", "best/layers.0.weight"} < state.keys()
+    other = BehaviorCloning(interface(), SMALL, seed=1)
+    other.load_training_state(state)
+    assert other.best_loss.tolist() == [0.5, 0.25, 1.0] and other.best_loss is not learner.best_loss
+    assert all(torch.equal(learner.best[name], p) for name, p in other.best.items())
+    assert torch.equal(other.noise.get_state(), learner.noise.get_state())
+
+
+def test_acting_computes_on_its_own_device_whatever_torch_takes_by_default():
+    learner = BehaviorCloning(interface(), SMALL)
+    with torch.device("meta"):  # on which nothing has a value
+        assert np.isfinite(learner.act({"state": np.zeros((2, 3))})).all()
+    exploring = learner.act({"state": np.ones((2, 3))}, explore=True)  # in double precision, too
+    np.testing.assert_array_equal(exploring, learner.act({"state": np.ones((2, 3), np.float32)}))
+
+
 def test_the_best_validation_weights_are_kept_for_each_member():
     learner = BehaviorCloning(interface(), SMALL)
     weights = learner.network["mlp"].layers[0].weight
@@ -94,6 +172,7 @@ def test_the_best_validation_weights_are_kept_for_each_member():
     with torch.no_grad():
         weights += 1.0
     learner.keep_best(torch.tensor([2.0, 0.5, 1.0]))  # only the second member got better
+    assert learner.best_loss.tolist() == [1.0, 0.5, 1.0]
     learner.restore_best()
     torch.testing.assert_close(weights.detach()[0], first[0])
     torch.testing.assert_close(weights.detach()[1], first[1] + 1.0)
@@ -180,5 +259,17 @@ def test_settings_out_of_range_are_named(config, setting, words):
 
 
 def test_cameras_are_refused_by_name():
-    with pytest.raises(SpecError, match="not agentview"):
-        BehaviorCloning(interface(agentview=ArraySpec((84, 84, 3), "uint8")), SMALL)
+    image = ArraySpec((84, 84, 3), "uint8")
+    with pytest.raises(SpecError) as caught:
+        BehaviorCloning(interface(agentview=image, eye=image), SMALL)
+    assert str(caught.value) == (
+        "behaviour cloning sees the 'state' only, not agentview, eye: make the environment or"
+        " dataset without cameras"
+    )
+
+
+def test_an_interface_without_a_state_is_refused():
+    with pytest.raises(SpecError) as caught:
+        BehaviorCloning(Spec("test/Blind", {}, ArraySpec((2,)), period_s=0.05), SMALL)
+    said = "behaviour cloning needs a 'state' observation, and there is none"
+    assert str(caught.value) == said

@@ -246,7 +246,8 @@ def test_better_actions_become_more_probable():
 
 def test_acts_as_a_policy_within_limits_and_samples_beyond():
     learner, _ = trained()
-    assert isinstance(learner, Learner) and learner.eats == "rollouts"
+    assert isinstance(learner, Learner)
+    assert (learner.name, learner.eats, learner.memoryless) == ("ppo", "rollouts", True)
     state = {"state": np.random.default_rng(0).normal(size=(500, STATE)).astype(np.float32)}
     assert learner.act(state).shape == (500, ACTION) and learner.act(state).dtype == np.float32
     np.testing.assert_array_equal(learner.act(state), learner.act(state))
@@ -313,6 +314,8 @@ def test_the_divergence_aimed_at_may_change_on_the_way():
 
 
 def test_the_seed_decides_everything():
+    unseeded, zero = (PPO(interface(), SMALL, **seed).state_dict() for seed in ({}, {"seed": 0}))
+    assert all(torch.equal(tensor, zero[name]) for name, tensor in unseeded.items())
     assert trained(0)[1] == trained(0)[1]
     assert trained(0)[1] != trained(1)[1]
 

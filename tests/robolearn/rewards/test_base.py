@@ -203,6 +203,7 @@ def test_there_is_a_weight_for_every_number(interface):
 def test_a_metric_is_where_it_is_asked_to_be(interface):
     metric = Metric(interface, MetricConfig(), device="meta")
     assert metric.index.device.type == metric.weights.device.type == "meta"
+    assert Metric.name == "metric"
     assert Metric(interface, MetricConfig()).phi(torch.ones(3)).tolist() == [1.0, 1.0, 2.0]
 
 

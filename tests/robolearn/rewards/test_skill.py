@@ -107,6 +107,46 @@ def test_the_state_of_another_network_is_refused(interface):
         lsd.load_state_dict(LSD(interface, LSDConfig(widths=(8,))).state_dict())
 
 
+def test_the_last_fault_of_another_networks_state_is_told(interface):
+    diayn, wider = (DIAYN(interface, SkillConfig(widths=(width,))) for width in (8, 9))
+    with pytest.raises(DataError, match="network: size mismatch for q.2.weight.*3, 8") as caught:
+        diayn.load_state_dict(wider.state_dict())
+    assert "\n" not in str(caught.value)
+
+
+@every_method
+def test_what_an_update_tells(method, interface, transitions):
+    names = {
+        "lsd": {"reward", "change"},
+        "metra": {"reward", "change", "margin", "lambda"},
+        "diayn": {"log_q", "reward"},
+    }
+    told = make(method, interface).update(transitions(make(method, interface)))
+    assert told.keys() == names["metra" if method == "csd" else method]
+
+
+@every_method
+def test_networks_are_saved_under_names_that_stay(method, interface):
+    names = {
+        "lsd": {"phi.f.0.parametrizations.weight.original", "phi.f.2.bias"},
+        "metra": {"phi.f.0.weight", "lambda.log"},
+        "csd": {"phi.f.0.weight", "lambda.log", "distance.motion.4.weight"},
+        "diayn": {"q.0.weight", "q.4.bias"},
+    }
+    stream = make(method, interface)
+    assert names[method] <= stream.state_dict().keys()
+    assert stream.name == ("metra" if method == "csd" else method)
+
+
+@every_method
+def test_the_seed_is_0_unless_given(method, interface):
+    cls, config = METHODS[method]
+    one, other = (
+        stream.state_dict() for stream in (cls(interface, config), cls(interface, config, 0))
+    )
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def test_an_unknown_entry_and_a_wrong_setting_are_named(interface):
     with pytest.raises(SpecError, match="no entry 'cup'"):
         LSD(interface, LSDConfig(entries=("cup",)))
@@ -143,6 +183,15 @@ def test_lsd_rewards_motion_of_phi_along_the_skill(interface, transitions):
     change = lsd.phi(there) - lsd.phi(here)  # [1, 1, 3]
     by_hand = sum(c * z for c, z in zip(change[0, 0], batch["skills"][0, 0], strict=True))
     torch.testing.assert_close(lsd.reward(batch)[0, 0], by_hand)
+
+
+def test_lsd_loss_by_hand(interface):
+    lsd = LSD(interface, LSDConfig(skills=2))
+    lsd.network["phi"] = nn.Identity()
+    change = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    loss, info = lsd.loss(torch.zeros(2, 2), change, torch.tensor([[0.6, 0.8], [1.0, 0.0]]))
+    assert loss.item() == -2.5 == -info["reward"].item()  # of 5 and 0
+    assert info["change"].item() == 3.0  # of 5 and 1
 
 
 def test_a_share_of_phi_is_the_pose_itself():
@@ -200,6 +249,8 @@ def test_metra_loss_by_hand_with_a_norm_that_is_a_sum(interface):
     assert info["reward"].item() == pytest.approx(reward)
     assert info["margin"].item() == pytest.approx(margin)
     assert loss.item() == pytest.approx(-(reward + 3.0 * margin) + math.log(3.0) * margin)
+    assert info["change"].item() == pytest.approx((2**0.5 + 0.1) / 2)
+    assert info["lambda"].item() == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(("margin", "way"), [(-0.5, 1), (0.5, -1)])
@@ -260,6 +311,7 @@ def test_diayn_reward_by_hand(interface):
     loss, info = diayn.loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.eye(2))
     assert loss.item() == pytest.approx(-(math.log(1 / 4) + math.log(3 / 4)) / 2)
     assert info["reward"].item() == pytest.approx(expected.mean().item())
+    assert info["log_q"].item() == pytest.approx(-loss.item())
 
 
 def test_diayn_looks_at_where_the_step_led(interface, transitions):
