@@ -258,6 +258,16 @@ def test_acts_as_a_policy_within_limits_and_samples_beyond():
     np.testing.assert_allclose(deviation.std(axis=0), std, rtol=0.1)
 
 
+def test_a_sample_by_hand():
+    learner, _ = trained()
+    state = np.ones((2, STATE), np.float32)
+    noise = torch.Generator()
+    noise.set_state(learner.noise.get_state())
+    mean, log_std, _ = learner.network(torch.from_numpy(state))
+    expected = mean + log_std.exp() * torch.randn(2, ACTION, generator=noise)
+    np.testing.assert_allclose(learner.sample({"state": state}), expected.detach(), rtol=1e-6)
+
+
 def test_a_mean_beyond_the_limits_is_cut_off():
     learner = PPO(interface(), SMALL)
     learner.network.mean.bias.data[:] = torch.tensor([3.0, -3.0])
@@ -310,6 +320,8 @@ def test_the_divergence_aimed_at_may_change_on_the_way():
         learner = PPO(interface(), PPOConfig(widths=(16,), target_kl=9.0, final_kl=1e-9))
         rates.append(learner.update(rollout(learner, 0) | {"progress": share})["learning_rate"])
         rates.append(learner.update(rollout(learner, 1) | {"progress": share})["learning_rate"])
+    learner = PPO(interface(), PPOConfig(widths=(16,), target_kl=9.0, final_kl=1e-9))
+    assert [learner.update(rollout(learner, i))["learning_rate"] for i in (0, 1)] == rates[:2]
     assert rates[1] == pytest.approx(1.5 * rates[0]) and rates[3] == pytest.approx(rates[2] / 1.5)
 
 

@@ -196,8 +196,8 @@ def test_weights_stretch_the_metric(interface):
 
 
 def test_there_is_a_weight_for_every_number(interface):
-    with pytest.raises(SpecError, match="weights: 2 for 3 numbers in cube_pos"):
-        Metric(interface, MetricConfig(weights=(1.0, 1.0)))
+    with pytest.raises(SpecError, match="^weights: 2 for 4 numbers in hand_x, cube_pos$"):
+        Metric(interface, MetricConfig(entries=("hand_x", "cube_pos"), weights=(1.0, 1.0)))
 
 
 def test_a_metric_is_where_it_is_asked_to_be(interface):

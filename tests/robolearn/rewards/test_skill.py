@@ -199,6 +199,8 @@ def test_a_share_of_phi_is_the_pose_itself():
     torch.testing.assert_close(Phi(Given(4.0, 0.0), 0.25)(x), torch.tensor([[3.25, 0.5]]))  # cut
     filled = Phi(Given(4.0, 0.0, 0.0, 8.0), 0.25)(x)
     torch.testing.assert_close(filled, torch.tensor([[3.25, 0.5, 0.75, 6.0]]))
+    alone = Phi(Given(4.0, 0.0), 0.25)(x[0])  # without an axis of a batch
+    torch.testing.assert_close(alone, torch.tensor([3.25, 0.5]))
 
 
 def lift(stream):
