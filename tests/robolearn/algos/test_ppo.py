@@ -29,18 +29,18 @@ def interface(**cameras):
     return Spec("test/Point", observations, ArraySpec((ACTION,)), period_s=0.05)
 
 
-def rollout(learner, seed=0, scale=1.0):
+def rollout(learner, seed=0, scale=1.0, steps=T):
     """Give a rollout of the learner's own actions through random states."""
     rng = np.random.default_rng(seed)
-    states = rng.normal(size=(T + 1, N, STATE)).astype(np.float32)
+    states = rng.normal(size=(steps + 1, N, STATE)).astype(np.float32)
     reached = states[1:].copy()
-    ended = rng.random((T, N)) < 0.2
+    ended = rng.random((steps, N)) < 0.2
     reached[ended] = rng.normal(size=(ended.sum(), STATE))
     actions = np.stack([learner.sample({"state": state}) for state in states[:-1]])
     arrays = {
         "actions": actions,
         "rewards": (scale * (actions[..., 0] + states[1:, :, 0])).astype(np.float32),
-        "terminated": ended & (rng.random((T, N)) < 0.5),
+        "terminated": ended & (rng.random((steps, N)) < 0.5),
         "ended": ended,
     }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -137,11 +137,19 @@ class Watched(PPO):
 
 
 @pytest.mark.parametrize(
-    ("minibatch", "sizes"), [(20, [20] * 3), (25, [25] * 2), (59, [59]), (60, [60]), (99, [60])]
+    ("steps", "minibatch", "sizes"),
+    [
+        (T, 20, [20] * 3),
+        (T, 25, [25] * 2),
+        (T - 1, 19, [19] * 2),  # the rest of 56 rows is one less than a minibatch
+        (T, 59, [59]),
+        (T, 60, [60]),
+        (T, 99, [60]),
+    ],
 )
-def test_an_epoch_shows_all_rows_once_in_a_new_order_but_for_an_odd_rest(minibatch, sizes):
+def test_an_epoch_shows_all_rows_once_in_a_new_order_but_for_an_odd_rest(steps, minibatch, sizes):
     learner = Watched(replace(SMALL, minibatch=minibatch, epochs=2))
-    data = rollout(learner)
+    data = rollout(learner, steps=steps)
     learner.update(data)
     assert [len(rows) for rows in learner.seen] == 2 * sizes
     first, second = torch.cat(learner.seen).split(sum(sizes))

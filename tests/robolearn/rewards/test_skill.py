@@ -15,6 +15,8 @@ from robolearn.rewards.skill import (
     Multiplier,
     Phi,
     Rarity,
+    Time,
+    UnitSpectralNorm,
 )
 from robolearn.types import RewardStream
 
@@ -162,6 +164,12 @@ def test_an_unknown_entry_and_a_wrong_setting_are_named(interface):
 # LSD
 
 
+def test_a_weight_is_divided_by_its_largest_singular_value():
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    weight = turn @ torch.diag(torch.tensor([4.0, 3.0]))
+    torch.testing.assert_close(UnitSpectralNorm()(weight), weight / 4)
+
+
 @pytest.mark.parametrize("identity", [0.0, 0.4])
 @pytest.mark.parametrize("smallest_spread", [None, 0.005])
 def test_a_trained_phi_is_1_lipschitz(interface, transitions, identity, smallest_spread):
@@ -255,6 +263,13 @@ def test_metra_loss_by_hand_with_a_norm_that_is_a_sum(interface):
     assert info["lambda"].item() == pytest.approx(3.0)
 
 
+def test_poses_that_follow_each_other_are_1_apart_whatever_the_size_of_a_pose():
+    for size in (1, 3):
+        x = torch.randn(4, size, generator=torch.Generator().manual_seed(0))
+        assert Time()(x, x + 5.0).tolist() == [1.0] * 4
+        assert Time().loss(x, x + 5.0).item() == 0.0
+
+
 @pytest.mark.parametrize(("margin", "way"), [(-0.5, 1), (0.5, -1)])
 def test_lambda_rises_while_the_constraint_is_broken_and_falls_while_it_holds(margin, way):
     multiplier = Multiplier(30.0)
@@ -279,14 +294,15 @@ def test_rarity_by_hand():
     spread = torch.tensor([0.2, 0.05]) - 0.05  # softplus of what the network gives
     raw = torch.log(torch.expm1(spread.clamp(min=1e-9)))
     rarity = Rarity(Given(0.1, 0.0, *raw.tolist()), smallest_step=0.05)
-    x, next_x = torch.zeros(1, 2), torch.tensor([[0.3, 0.3]])
+    x = torch.tensor([[0.5, -1.0], [0.0, 0.0]])
+    next_x = x + torch.tensor([[0.3, 0.3], [0.1, 0.0]])  # the second is just what is expected
     mean_size = math.sqrt(0.2 * 0.05)
     expected = ((0.3 - 0.1) / 0.2 * mean_size) ** 2 + (0.3 / 0.05 * mean_size) ** 2
-    assert rarity(x, next_x).item() == pytest.approx(expected, rel=1e-4)
+    assert rarity(x, next_x).tolist() == pytest.approx([expected, 0.0], rel=1e-4, abs=1e-6)
     log_q = sum(
         -0.5 * (error / std) ** 2 - math.log(std) - 0.5 * math.log(2 * math.pi)
-        for error, std in ((0.2, 0.2), (0.3, 0.05))
-    )
+        for error, std in ((0.2, 0.2), (0.3, 0.05), (0.0, 0.2), (0.0, 0.05))
+    ) / len(x)
     assert rarity.loss(x, next_x).item() == pytest.approx(-log_q, rel=1e-4)
 
 
