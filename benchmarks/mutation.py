@@ -171,8 +171,12 @@ class Stopwatch:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Let the quick ones go first, as the first that fails is the last that runs."""
-        items[:] = [item for item in items if self.seconds[item.nodeid] <= self.slowest]
-        items.sort(key=lambda item: sum(self.seconds[x] for x in [item.nodeid, *item.fixturenames]))
+        items[:] = [item for item in items if self.cost(item) <= self.slowest]
+        items.sort(key=self.cost)
+
+    def cost(self, item: pytest.Item) -> float:
+        """Add up what a test and its fixtures took."""
+        return sum(self.seconds[name] for name in (item.nodeid, *item.fixturenames))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Any:

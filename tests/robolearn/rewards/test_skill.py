@@ -306,6 +306,14 @@ def test_rarity_by_hand():
     assert rarity.loss(x, next_x).item() == pytest.approx(-log_q, rel=1e-4)
 
 
+def test_the_distance_is_fitted_beside_phi(interface):
+    csd = METRA(interface, METRAConfig(distance="rarity", initial_lambda=3.0))
+    x, next_x, z = torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(0))
+    loss, info = csd.loss(x, next_x, z)
+    metra = -(info["reward"] + 3.0 * info["margin"]) + math.log(3.0) * info["margin"]
+    torch.testing.assert_close(loss, metra + csd.network["distance"].loss(x, next_x))
+
+
 def test_rare_motion_is_far(interface, transitions):
     settings = QUICK | {"smallest_spread": 0.1, "smallest_step": 0.01, "learning_rate": 1e-2}
     csd = METRA(interface, METRAConfig(distance="rarity", **settings))
