@@ -93,9 +93,11 @@ def plain(monkeypatch):
         return matrix.T if flipped else matrix
 
     def apply(matrix, flipped, vector, out, lapack):
+        assert lapack.works
         out[:] = flip(matrix, flipped) @ vector
 
     def multiply(x, x_flipped, y, y_flipped, out, lapack):
+        assert lapack.works
         out[:] = flip(x, x_flipped) @ flip(y, y_flipped)
 
     def invert(matrix, inverse, lapack):
