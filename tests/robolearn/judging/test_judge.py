@@ -480,6 +480,16 @@ def test_the_gripper_may_be_early_as_many_steps_as_the_settings_say():
         assert judge.score(*given).incompatible.tolist() == expected
 
 
+def test_filters_by_hand():
+    judge = written(*TWO_FOLDS, false_rejection_rate=0.5)
+    calm, branch = moves(0.0, 0.0, 0.0), moves(0.0, (0.9, 0.9), 1.0, 0.0)  # p = 1 and 1/2
+    (observations,), (actions,) = judge.filter([calm[0], branch[0]], [calm[1], branch[1]])
+    assert observations is calm[0] and actions is calm[1]
+    kept = judge.filter_pairs([calm[0], branch[0]], [calm[1], branch[1]])
+    assert [len(states) for states in kept[0]] == [3, 3]
+    np.testing.assert_array_equal(kept[1][1], branch[1][[0, 2, 3]])
+
+
 # errors of a whole window, 0, 1/16, 1/8, 1/4 and 1/2; three quarters are 1/4 at most
 FIVE = (
     (SCALE, [(0.0, 0.0), (0.25, 0.25), ((0.25, 0.25), (0.25, 0.25))]),
