@@ -223,7 +223,7 @@ class Tests:
             self._run_mutant(file, source)
         began = time.monotonic()
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-            if time.monotonic() - began > 10 * self.limit_s:  # it sleeps
+            if time.monotonic() - began > 100 * self.limit_s:  # it sleeps; others only slow it down
                 os.kill(child, 9)
             time.sleep(0.01)
         status = ended[1]
