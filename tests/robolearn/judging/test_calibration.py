@@ -118,6 +118,18 @@ def test_without_settings_they_are_those_of_the_judge(trainings):
     assert judge.gripper is None and judge.policy.interface.action.names[0] == "action_0"
 
 
+def test_networks_are_small_and_a_fifth_validates_unless_told_otherwise(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        calibration, "offline", lambda policy, data, training, seed: seen.append((policy, training))
+    )
+    states, actions = numbered()
+    calibrate(states, actions, interface=NAMES, config=CONFIG)
+    for policy, training in seen:
+        assert policy.config == BCConfig(widths=(256, 256), dropout=0.0)
+        assert training == OfflineConfig(validation_share=0.2)
+
+
 @pytest.mark.parametrize(
     ("gripper", "entry"), [("gripper", 2), ("pos_x", 0), (2, 2), (-1, 2), (0, 0), (-3, 0)]
 )
