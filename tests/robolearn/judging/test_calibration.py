@@ -181,6 +181,13 @@ def test_settings_that_leave_no_scale_are_refused(change, said):
     assert str(caught.value) == said
 
 
+def test_the_first_demonstration_says_what_the_others_must_be():
+    states, actions = numbered()
+    actions[1] = actions[1][:, :2]
+    with pytest.raises(SpecError, match=r"^demonstration 1: actions have shape \(5, 2\)"):
+        calibrated(states, actions, interface=None)
+
+
 @pytest.mark.parametrize("full", [1, 2])
 def test_a_cap_that_the_base_reaches_is_warned_of(trainings, monkeypatch, recwarn, full):
     """Three steps of five are at lambda, their median; in ``full`` demonstrations two in a row."""

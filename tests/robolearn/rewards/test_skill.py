@@ -311,7 +311,10 @@ def test_the_distance_is_fitted_beside_phi(interface):
     x, next_x, z = torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(0))
     loss, info = csd.loss(x, next_x, z)
     metra = -(info["reward"] + 3.0 * info["margin"]) + math.log(3.0) * info["margin"]
-    torch.testing.assert_close(loss, metra + csd.network["distance"].loss(x, next_x))
+    distance = csd.network["distance"]
+    torch.testing.assert_close(loss, metra + distance.loss(x, next_x))
+    alone = [distance(x[i : i + 1], next_x[i : i + 1]) for i in range(6)]
+    torch.testing.assert_close(distance(x, next_x), torch.cat(alone))  # in units of its own state
 
 
 def test_rare_motion_is_far(interface, transitions):
