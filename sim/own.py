@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from robolearn.errors import UserError, nearest
-from robolearn.names import installed, load_own, published
+from robolearn.names import ENVIRONMENTS, installed, load_own, published
 from robolearn.types import Environment, Spec
 
-GROUP = "robolearn.environments"  # of entry points, by which installed packages publish makers
 METHODS = ("reset", "step", "get_state", "set_state", "close")
 
 
 def knows(name: str) -> bool:
     """Say whether a name is one of these."""
-    return ":" in name or name in installed(GROUP)
+    return ":" in name or name in installed(ENVIRONMENTS)
 
 
 def names() -> list[str]:
     """List the names that installed packages publish."""
-    return list(installed(GROUP))
+    return list(installed(ENVIRONMENTS))
 
 
 def make(name: str, options: Mapping[str, Any]) -> Environment:
@@ -31,7 +30,7 @@ def make(name: str, options: Mapping[str, Any]) -> Environment:
     contract's parts are missing. What the maker itself raises comes out as it is.
     """
     where = f"environment '{name}'"
-    full = name if ":" in name else published(name, GROUP, where)
+    full = name if ":" in name else published(name, ENVIRONMENTS, where)
     maker = load_own(full, where)
     if not callable(maker):
         raise UserError(f"{where}: must be a function that makes an environment")
