@@ -49,6 +49,15 @@ def test_it_learns():
     assert fit.best_validation_loss == pytest.approx(fit.validation_loss[fit.best_epoch - 1])
 
 
+def test_weights_that_are_taken_over_give_the_same_actions():
+    one, other = (BehaviorCloning(interface(), SMALL, seed) for seed in (0, 1))
+    state = {"state": np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)}
+    assert (one.act(state) != other.act(state)).any()
+    other.load_state_dict(one.state_dict())
+    np.testing.assert_array_equal(one.act(state), other.act(state))
+    np.testing.assert_array_equal(one.act(state, explore=True), one.act(state))  # nothing is drawn
+
+
 def test_acts_as_a_policy_with_the_members_mean_within_limits():
     learner = BehaviorCloning(interface(), SMALL)
     assert isinstance(learner, Policy)

@@ -13,7 +13,14 @@ from robolearn.algos.compatibility import STATISTICS, Scale
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.files import load_judge, save_judge
-from robolearn.judging.judge import Fold, Judge, JudgeConfig, LiveScore, score_under
+from robolearn.judging.judge import (
+    Fold,
+    Judge,
+    JudgeConfig,
+    LiveScore,
+    score_under,
+    warn_if_short,
+)
 from robolearn.loops.offline import OfflineConfig
 from robolearn.types import ArraySpec, Spec
 
@@ -529,6 +536,45 @@ def test_of_what_is_rejected_the_worst_window_goes_at_least():
     lax = replace(SCALE, lam=8.0)
     judge = written(*FIVE, scale=lax, statistic="worst_error", false_rejection_rate=0.25)
     assert kept_steps(judge, *BRANCH) == [0, 3, 4, 5, 6, 7, 8]
+
+
+def warned(*lengths, whose="base ", **settings):
+    """Have demonstrations of these lengths looked at, as a method of the judge does."""
+    actions = [np.zeros((length, 1)) for length in lengths]
+    warn_if_short(actions, JudgeConfig(window=5, **settings), whose)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "begin"),
+    [
+        ((4,), "a base demonstration of 4 steps is"),
+        ((4, 6), "1 of 2 base demonstrations (the shortest: 4 steps) are"),
+        ((4, 9, 3), "2 of 3 base demonstrations (the shortest: 3 steps) are"),
+    ],
+)
+def test_the_warning_of_short_demonstrations_by_hand(lengths, begin, recwarn):
+    warned(*lengths)
+    (told,) = recwarn
+    assert str(told.message) == (
+        f"{begin} shorter than the window of 5 steps: so short, none can be rejected reliably, as "
+        "missing steps count as agreement; calibrate with a shorter window"
+    )
+    here = Path(__file__).read_text().splitlines()
+    assert told.filename == __file__ and here[told.lineno - 1].strip() == "warned(*lengths)"
+
+
+def test_nothing_is_said_of_demonstrations_as_long_as_the_window_or_judged_without_one(recwarn):
+    warned(5, 6)
+    warned(4, statistic="mean_share")
+    assert not recwarn.list
+    warn_if_short([np.zeros((4, 1))], JudgeConfig(window=5))
+    assert str(recwarn.pop().message).startswith("a demonstration of 4 steps is")
+
+
+def test_a_live_score_is_that_of_the_judges_policy_scale_and_gripper(monkeypatch):
+    monkeypatch.setattr("robolearn.judging.judge.LiveScore", lambda *given: given)
+    judge = written(*TWO_FOLDS)
+    assert judge.live() == (judge.policy, judge.scale, judge.gripper)
 
 
 def test_a_live_score_leaves_the_gripper_out():
