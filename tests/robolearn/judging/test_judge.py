@@ -538,6 +538,16 @@ def test_of_what_is_rejected_the_worst_window_goes_at_least():
     assert kept_steps(judge, *BRANCH) == [0, 3, 4, 5, 6, 7, 8]
 
 
+def test_a_branch_from_familiar_states_counts_as_any_disagreement_does():
+    share, branch = (
+        written(*TWO_FOLDS, statistic=name, false_rejection_rate=0.5)
+        for name in ("worst_share", "worst_branch")
+    )
+    steps = (0.0, 0.5, 1.0, 0.0)
+    assert branch.score(*moves(*steps)).worst_window == (1, 3)
+    assert kept_steps(branch, *steps) == kept_steps(share, *steps) == [0]
+
+
 def warned(*lengths, whose="base ", **settings):
     """Have demonstrations of these lengths looked at, as a method of the judge does."""
     actions = [np.zeros((length, 1)) for length in lengths]
