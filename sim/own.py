@@ -47,6 +47,10 @@ def _require_options(maker: Any, options: Mapping[str, Any], where: str) -> None
     for key in options:
         if key not in signature.parameters and not takes_any:
             raise UserError(f"{where}: unknown option '{key}'{nearest(key, signature.parameters)}")
+    for name, p in signature.parameters.items():
+        needed = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if needed and name not in options:
+            raise UserError(f"{where}: missing option '{name}'")
     try:
         signature.bind(**options)
     except TypeError as error:
