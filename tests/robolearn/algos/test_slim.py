@@ -191,6 +191,25 @@ def test_shares_of_the_gradient_are_measured_on_some_rows_from_first_to_last(mon
     torch.testing.assert_close(learner.gradient_shares(five), expected)
 
 
+def test_shares_of_a_small_gradient_are_those_of_a_large_one():
+    learner = slim()
+    data = rollout(learner)
+    batch = {**data, "skills": data["observations"]["state"][..., 2:]}
+    rows, _ = learner.prepare({**data, "rewards": learner.rewards(batch)})
+    small = learner.gradient_shares({**rows, "weighted": 1e-4 * rows["weighted"]})
+    torch.testing.assert_close(small, learner.gradient_shares(rows))
+
+
+def test_streams_know_their_names_and_the_seed_is_0_if_none_is_given():
+    learner, same = SLIM(INTERFACE, config()), SLIM(INTERFACE, config(), 0)
+    assert [stream.name for name, stream in learner.streams.items() if name != "discovery"] == [
+        "near",
+        "safety",
+    ]
+    ours, theirs = learner.state_dict(), same.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
 def test_a_learned_stream_is_drawn_from_a_seed_of_its_own():
     skill = {"entries": ["point"], "skills": 2, "widths": [8]}
     learner = slim(discovery="diayn", skill=skill)  # of seed 1
