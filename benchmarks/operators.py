@@ -2,7 +2,8 @@
 
 Start states are the task's ``placement``, or robosuite's own with ``--stock``:
 
-    python benchmarks/operators.py [--tasks Lift ...] [--styles base ...] [--episodes 30] [--stock]
+    python benchmarks/operators.py [--tasks Lift ...] [--styles base ...] [--episodes 30]
+        [--stock] [--engine fast]
 """
 
 import argparse
@@ -25,7 +26,7 @@ def main() -> None:
     for task in arguments.tasks:
         ranges = {name: list(values) for name, values in TASKS[task].placement.items()}
         options = {} if arguments.stock else {"placement": ranges}
-        env = sim.make(f"robosuite/{task}", robot="Panda", **options)
+        env = sim.make(f"robosuite/{task}", robot="Panda", engine=arguments.engine, **options)
         for style in arguments.styles:
             row = measure(env, task, style, arguments.episodes)
             print(json.dumps({**row, "start_states": options or "stock"}), flush=True)
@@ -58,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--styles", nargs="+", default=list(STYLES), choices=list(STYLES))
     parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--engine", default="compiled", help="control loop, see sim.make")
     parser.add_argument("--stock", action="store_true", help="robosuite's own start states")
     return parser.parse_args()
 

@@ -9,6 +9,8 @@ from robolearn.types import Spec
 SAME_WAY = 0.8  # cosine above which two movements have the same direction
 OTHER_PACE = 0.2  # share by which two speeds must differ to be noticed
 AT_REST = 0.15  # action norm below which a hand rests
+OTHER_GRIP = 0.25  # difference of mean gripper commands that is another moment to close or open
+UNSTEADY = 0.4  # how much a difference changes from step to step, by its size, if it trembles
 OTHER_TURN = 0.3  # difference of commanded rotations that is another turn (the way follows from it)
 IN_HAND_M = 0.1  # largest distance of a held object's centre from the hand
 GRIP_M = 0.01  # how much wider than the object a closed hand may be open
@@ -21,13 +23,18 @@ def pointed_trait(
 
     ``states`` [W, O] are the "state" observations of a window of a demonstration (the worst one),
     ``actions`` [W, 7] what the operator did there, ``expected`` [W, 7] what the base would have
-    done. The same way at another pace (or resting) is ``tempo``, another way of turning the hand
+    done. A difference that trembles is ``steadiness``; the same way at another pace (or resting) is
+    ``tempo``, the same way with another gripper ``grip``, another way of turning the hand
     ``grasp``, another way of moving it ``transport`` with the object in hand, else ``order``. This
     is a person's reading of a replay: right more often than not, no more.
     """
     done, wanted = actions.mean(axis=0), expected.mean(axis=0)
+    if _trembles(actions[:, :6] - expected[:, :6]):
+        return "steadiness"
     if _other_pace(done[:6], wanted[:6]):
         return "tempo"
+    if abs(done[6] - wanted[6]) > OTHER_GRIP and _same_way(done[:6], wanted[:6]):
+        return "grip" if np.linalg.norm(done[:6]) > AT_REST else "tempo"  # at rest it is a pause
     if np.linalg.norm(done[3:6] - wanted[3:6]) > OTHER_TURN:
         return "grasp"
     known = named_task(task)
@@ -36,12 +43,25 @@ def pointed_trait(
     return "transport" if held > 0.5 else "order"
 
 
+def _trembles(difference: np.ndarray) -> bool:
+    """Say whether a difference [W, 6] is about nothing but noise: large steps, back and forth."""
+    size = float(np.sqrt(np.square(difference).sum(axis=1).mean()))
+    steps = np.linalg.norm(np.diff(difference, axis=0), axis=1)
+    return len(steps) > 0 and float(np.median(steps)) > UNSTEADY * size > 0
+
+
 def _other_pace(done: np.ndarray, wanted: np.ndarray) -> bool:
     speed, wanted_speed = np.linalg.norm(done), np.linalg.norm(wanted)
     if speed < AT_REST or wanted_speed < AT_REST:
         return abs(speed - wanted_speed) > AT_REST
-    same_way = float(done @ wanted) / (speed * wanted_speed) > SAME_WAY
-    return same_way and abs(speed - wanted_speed) > OTHER_PACE * wanted_speed
+    return _same_way(done, wanted) and abs(speed - wanted_speed) > OTHER_PACE * wanted_speed
+
+
+def _same_way(done: np.ndarray, wanted: np.ndarray) -> bool:
+    speed, wanted_speed = np.linalg.norm(done), np.linalg.norm(wanted)
+    if speed < AT_REST or wanted_speed < AT_REST:
+        return abs(speed - wanted_speed) < AT_REST
+    return float(done @ wanted) / (speed * wanted_speed) > SAME_WAY
 
 
 def _in_hand(scene: Scene, task: Task) -> bool:

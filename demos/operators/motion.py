@@ -11,6 +11,7 @@ FUNNEL_M = 0.005
 FUNNEL_SLOPE = 8.0
 YAW_LEVER_M = 0.05
 GATE_M = 0.03  # height error over which travel across fades out
+CIRCLE_S = 0.4  # period of a fidgeting hand: about as long as the fingers take
 
 
 def misalignment(offset_m: np.ndarray, turn_rad: float) -> float:
@@ -34,6 +35,25 @@ def glide(
         too_high = -offset[2] - travel_m
         gate *= np.clip(1.0 - too_high / GATE_M, 0.0, 1.0)
     return np.array([gate * offset[0], gate * offset[1], climb])
+
+
+def beside(
+    start: np.ndarray, end: np.ndarray, arm_xy_m: tuple[float, float], aside_m: float
+) -> np.ndarray:
+    """Give the point [3] at ``end``'s height, ``aside_m`` sideways of the middle of a way.
+
+    It lies on the arm's side of the way from ``start`` [3] to ``end`` [3], so that it is in reach.
+    """
+    way, middle = end[:2] - start[:2], (start[:2] + end[:2]) / 2
+    sideways = np.array([-way[1], way[0]]) / max(float(np.linalg.norm(way)), 1e-6)
+    side = 1.0 if sideways @ (np.asarray(arm_xy_m) - middle) >= 0 else -1.0
+    return np.append(middle + side * aside_m * sideways, end[2])
+
+
+def circling(time_s: float) -> np.ndarray:
+    """Give the velocity [2] of a hand that goes in circles: of length 1, turning with time."""
+    angle = 2 * np.pi * time_s / CIRCLE_S
+    return np.array([np.cos(angle), np.sin(angle)])
 
 
 def grasp_yaw(scene: Scene, task: Task, side: str) -> float:

@@ -2,7 +2,8 @@
 
 What it does is nearly a function of what it sees, so that a policy without memory can learn it: it
 reaches, grasps, carries and releases, and which of these it is at shows in the positions and in the
-opening of the hand. It remembers only that stage, its pauses, and the drift of its tremor.
+opening of the hand. It remembers only that stage, its pauses, whether it has made its detour, and
+the drift of its tremor.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ from enum import Enum
 
 import numpy as np
 
-from demos.operators.motion import Tremor, glide, goal_turn, grasp_yaw, misalignment
+from demos.operators.motion import (
+    Tremor,
+    beside,
+    circling,
+    glide,
+    goal_turn,
+    grasp_yaw,
+    misalignment,
+)
 from demos.operators.scene import Scene, Sight
 from demos.operators.styles import Style
 from demos.operators.tasks import Task
@@ -23,6 +32,7 @@ AT_GOAL_M = 0.02  # near enough to let go
 SLIPPED_M = 0.04  # so far from the grasp point the object is no longer in the hand
 FIRM_M = 0.006  # more closed than the object's width plus this: the fingers touch it
 EMPTY_M = 0.012  # more closed than the object's width less this: the fingers hold nothing
+AT_DETOUR_M = 0.03  # near enough to the point beside the way to go on
 LOWERED_M = 0.01  # so close above its goal the object may drop
 TURN_SHARE = 0.8  # of the cruise speed: largest norm of the commanded rotation
 REST_TREMOR = 0.25  # share of the tremor that is left at rest
@@ -44,7 +54,10 @@ class Mind:
 
     tremor: Tremor
     stage: Stage = Stage.REACH
+    stage_steps: int = 0
     rest_steps: int = 0
+    detour: np.ndarray | None = None  # the point beside the way [3], from the first step on
+    detoured: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,15 +102,36 @@ class ScriptedOperator:
         return np.stack([self._move(mind, self._sight(state)) for mind, state in pairs])
 
     def _move(self, mind: Mind, scene: Scene) -> np.ndarray:
-        stage = self._next_stage(mind.stage, scene)
-        if stage is not mind.stage:
-            mind.rest_steps = self._rest_steps(stage)
-        mind.stage = stage
-        intent = self._intent(stage, scene)
+        self._think(mind, scene)
+        intent = self._intent(mind, scene)
         if mind.rest_steps > 0:
             mind.rest_steps -= 1
-            intent = Intent(np.zeros(3), 0.0, OPEN if stage is Stage.GRASP else CLOSE)
-        return self._command(intent, scene, mind.tremor())
+            closed = mind.stage in (Stage.CARRY, Stage.RELEASE)
+            intent = Intent(np.zeros(3), 0.0, CLOSE if closed else OPEN)
+        action = self._command(intent, scene, mind.tremor())
+        if self._style.fidget and self._waits_for_fingers(mind.stage, scene):
+            action[:2] += self._style.fidget * circling(mind.stage_steps * self._period_s)
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    def _think(self, mind: Mind, scene: Scene) -> None:
+        """Go on to the next stage, or stop for a moment."""
+        stage = self._next_stage(mind.stage, scene)
+        mind.stage_steps += 1
+        if stage is not mind.stage:
+            mind.stage, mind.stage_steps = stage, 0
+            mind.rest_steps = self._rest_steps(stage)
+        elif mind.rest_steps == 0 and self._hesitates(stage):
+            mind.rest_steps = round(self._style.hesitation_s / self._period_s)
+
+    def _hesitates(self, stage: Stage) -> bool:
+        """Draw whether to stop now; a style that never does draws nothing."""
+        rate = self._style.hesitations_hz
+        if rate == 0 or stage in (Stage.GRASP, Stage.RELEASE):
+            return False
+        return bool(self._rng.random() < 1.0 - np.exp(-rate * self._period_s))
+
+    def _waits_for_fingers(self, stage: Stage, scene: Scene) -> bool:
+        return stage is Stage.GRASP or (stage is Stage.RELEASE and self._holds(scene))
 
     def _rest_steps(self, stage: Stage) -> int:
         if stage in (Stage.GRASP, Stage.CARRY, Stage.RELEASE):
@@ -111,7 +145,7 @@ class ScriptedOperator:
                 return Stage.GRASP
             case Stage.GRASP | Stage.CARRY if self._empty_handed(scene):
                 return Stage.BACK_OFF
-            case Stage.GRASP if scene.opening_m < self._task.width_m + FIRM_M:
+            case Stage.GRASP if self._holds(scene):
                 return Stage.CARRY
             case Stage.CARRY if self._at_goal(scene):
                 return Stage.RELEASE
@@ -119,13 +153,10 @@ class ScriptedOperator:
                 return Stage.REACH
         return stage
 
-    def _intent(self, stage: Stage, scene: Scene) -> Intent:
-        match stage:
+    def _intent(self, mind: Mind, scene: Scene) -> Intent:
+        match mind.stage:
             case Stage.REACH:
-                offset, turn = self._to_grasp(scene)
-                travel_m = self._task.top_m + self._approach_m
-                sink_first = self._style.order == "down_then_across"
-                return Intent(glide(offset, turn, travel_m, sink_first=sink_first), turn, OPEN)
+                return self._reach(mind, scene)
             case Stage.GRASP:
                 return Intent(*self._to_grasp(scene), CLOSE)
             case Stage.CARRY:
@@ -134,6 +165,21 @@ class ScriptedOperator:
                 travel_m += self._style.transport_height_m
                 return Intent(glide(self._to_goal(scene), turn, travel_m), turn, CLOSE)
         return Intent(self._retreat(scene), 0.0, OPEN)
+
+    def _reach(self, mind: Mind, scene: Scene) -> Intent:
+        offset, turn = self._to_grasp(scene)
+        travel_m = self._task.top_m + self._approach_m
+        if self._style.detour_m and not mind.detoured:
+            if mind.detour is None:
+                above = scene.hand + offset + np.array([0.0, 0.0, travel_m])
+                arm_xy_m = self._task.arm_xy_m
+                mind.detour = beside(scene.hand, above, arm_xy_m, self._style.detour_m)
+            aside = mind.detour - scene.hand
+            mind.detoured = float(np.hypot(aside[0], aside[1])) < AT_DETOUR_M
+            if not mind.detoured:
+                return Intent(aside, turn, OPEN)
+        sink_first = self._style.order == "down_then_across"
+        return Intent(glide(offset, turn, travel_m, sink_first=sink_first), turn, OPEN)
 
     @property
     def _approach_m(self) -> float:
@@ -154,7 +200,7 @@ class ScriptedOperator:
 
     def _retreat(self, scene: Scene) -> np.ndarray:
         """Give the way straight up and out [3], once the fingers have let go."""
-        if scene.opening_m < self._task.width_m + FIRM_M:
+        if self._holds(scene):
             return np.zeros(3)
         height = self._height_over(scene)
         return np.array([0.0, 0.0, self._task.top_m + self._style.high_approach_m - height])
@@ -163,9 +209,14 @@ class ScriptedOperator:
         point = scene.grasp_point(self._task, self._style.grasp_site)
         return float(scene.hand[2] - point[2])
 
+    def _holds(self, scene: Scene) -> bool:
+        """Say whether the fingers touch what is between them, if anything is."""
+        return scene.opening_m < self._task.width_m + FIRM_M
+
     def _at_grasp(self, scene: Scene) -> bool:
         offset, turn = self._to_grasp(scene)
-        return misalignment(offset, turn) < AT_GRASP_M and abs(offset[2]) < AT_GRASP_M
+        near = abs(offset[2]) < AT_GRASP_M + self._style.early_m
+        return misalignment(offset, turn) < AT_GRASP_M and near
 
     def _empty_handed(self, scene: Scene) -> bool:
         offset, _ = self._to_grasp(scene)
@@ -176,13 +227,14 @@ class ScriptedOperator:
         if self._task.goal_xy_m is None:
             return False
         offset = self._to_goal(scene)
-        return misalignment(offset, 0.0) < AT_GOAL_M and -offset[2] < LOWERED_M
+        low = -offset[2] < LOWERED_M + self._style.early_m
+        return misalignment(offset, 0.0) < AT_GOAL_M and low
 
     def _clear(self, scene: Scene) -> bool:
         return self._height_over(scene) > self._task.top_m + self._style.correction_m
 
     def _command(self, intent: Intent, scene: Scene, tremor: np.ndarray) -> np.ndarray:
-        """Turn an intent into an action float32 [7]: proportional, up to the cruise speed."""
+        """Turn an intent into an action [7], not yet clipped: proportional, up to cruise speed."""
         speed, gain = self._style.speed, self._style.gain
         rotation = scene.tilt() + np.array([0.0, 0.0, intent.turn_rad])
         translate = _at_most(gain * intent.offset / self._scale[:3], speed)
@@ -191,7 +243,7 @@ class ScriptedOperator:
         shake = self._style.noise * (REST_TREMOR + (1.0 - REST_TREMOR) * effort) * tremor
         action = np.array([*translate, *rotate, intent.gripper])
         action[:6] += shake
-        return np.clip(action, -1.0, 1.0).astype(np.float32)
+        return action
 
 
 def _at_most(vector: np.ndarray, norm: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from robolearn.errors import UserError, nearest
 ORDERS = ("across_then_down", "down_then_across", "diagonal")
 GRASP_SIDES = ("near", "opposite")
 GRASP_SITES = ("middle", "end")
+MOST_EARLY_M = 0.025
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Style:
         the speed, as human movement noise does.
     noise_time_s: correlation time of the disturbance (an Ornstein-Uhlenbeck process).
     correction_m: clearance to which the hand backs off after a missed grasp, to try again.
+
+    These are off at 0:
+
+    hesitation_s, hesitations_hz: stops at random moments of the way, so long and so many in a
+        second of moving; the hand rests and the gripper stays as it is.
+    detour_m: on its first way to the object the hand swings out to a point so far sideways of the
+        middle of the straight line, on the arm's side of it, at the height at which it travels.
+    early_m: the hand closes so much before it is at the grasp point, and lets go so much higher
+        above the goal. At most 0.025: farther off the fingers close on nothing.
+    fidget: amplitude of a circling motion of the hand while it waits for its fingers, action units.
     """
 
     order: str = "across_then_down"
@@ -52,6 +63,11 @@ class Style:
     noise: float = 0.08
     noise_time_s: float = 0.25
     correction_m: float = 0.06
+    hesitation_s: float = 0.0
+    hesitations_hz: float = 0.0
+    detour_m: float = 0.0
+    early_m: float = 0.0
+    fidget: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -61,11 +77,26 @@ class Style:
         for name in ("speed", "gain", "noise_time_s"):
             if getattr(self, name) <= 0:
                 raise UserError(f"style: {name}={getattr(self, name)} must be above 0")
-        for name in ("pause_s", "noise"):
+        for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise UserError(f"style: {name}={getattr(self, name)} must be 0 or more")
+        if self.early_m > MOST_EARLY_M:
+            raise UserError(f"style: early_m={self.early_m} must be {MOST_EARLY_M} or less")
+        if (self.hesitation_s > 0) != (self.hesitations_hz > 0):
+            raise UserError(
+                "style: hesitation_s and hesitations_hz go together: how long, how often"
+            )
 
 
+_NOT_NEGATIVE = (
+    "pause_s",
+    "noise",
+    "hesitation_s",
+    "hesitations_hz",
+    "detour_m",
+    "early_m",
+    "fidget",
+)
 _CHOICES = MappingProxyType({"order": ORDERS, "grasp_side": GRASP_SIDES, "grasp_site": GRASP_SITES})
 
 STYLES = MappingProxyType(
@@ -74,6 +105,8 @@ STYLES = MappingProxyType(
         # compatible: the same habits in another hand
         "base_twin": Style(gain=2.6, speed=0.75, noise=0.1),
         "base_brisk": Style(gain=3.4, speed=0.85, noise=0.07, noise_time_s=0.35),
+        "base_calm": Style(gain=3.2, speed=0.78, noise=0.05, noise_time_s=0.3),
+        "base_roomy": Style(high_approach_m=0.15, transport_height_m=0.07),
         # one trait differs
         "other_order": Style(order="down_then_across"),
         "diagonal": Style(order="diagonal"),
@@ -82,6 +115,13 @@ STYLES = MappingProxyType(
         "high_transport": Style(transport_height_m=0.15),
         "low_transport": Style(transport_height_m=0.02),
         "slow_with_pauses": Style(speed=0.4, pause_s=0.6),
+        "slow": Style(speed=0.4),
+        "pauses": Style(pause_s=0.6),
+        "hesitant": Style(hesitation_s=0.5, hesitations_hz=0.7),
+        "detour": Style(detour_m=0.12),
+        "early_grip": Style(early_m=0.02),
+        "fidgety": Style(fidget=0.5),
+        "noisy": Style(noise=0.2, noise_time_s=0.6),
         # several do
         "low_and_slow": Style(order="down_then_across", transport_height_m=0.02, speed=0.5),
         "opposite_and_high": Style(grasp_side="opposite", transport_height_m=0.12),
@@ -91,10 +131,12 @@ STYLES = MappingProxyType(
 
 TRAITS = MappingProxyType(
     {
-        "order": ("order", "high_approach_m", "low_approach_m"),
+        "order": ("order", "high_approach_m", "low_approach_m", "detour_m"),
         "grasp": ("grasp_side", "grasp_site"),
         "transport": ("transport_height_m",),
-        "tempo": ("speed", "gain", "pause_s"),
+        "tempo": ("speed", "gain", "pause_s", "hesitation_s", "hesitations_hz"),
+        "grip": ("early_m",),
+        "steadiness": ("noise", "noise_time_s", "fidget"),
     }
 )
 
