@@ -61,8 +61,9 @@ class RobosuiteOptions(CameraOptions):
     """Actions per second; must divide the 500 physics steps per second."""
     state: tuple[str, ...] | None = None
     """robosuite's observables that make up ``"state"``; None for the task's default."""
-    placement: Mapping[str, tuple[float, float]] | None = None
-    """Range of start states of the object: ``x_range_m``, ``y_range_m``, ``yaw_range_rad``."""
+    placement: Mapping[str, Any] | None = None
+    """Range of start states of the object: ``x_range_m``, ``y_range_m``, ``yaw_range_rad``, each
+    (low, high). NutAssembly takes one for each nut: ``{"SquareNut": {...}, "RoundNut": {...}}``."""
     shaped_reward: bool = True
     """robosuite's shaped reward instead of the sparse one."""
     engine: str = "compiled"

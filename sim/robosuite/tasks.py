@@ -26,6 +26,10 @@ PLACEMENT_SAMPLERS = {
     "TwoArmHandover": None,
     "TwoArmLift": None,
 }
+# Tasks with several objects to move -> name of an object in the observation -> its sampler.
+OBJECT_SAMPLERS = {
+    "NutAssembly": {"SquareNut": "SquareNutSampler", "RoundNut": "RoundNutSampler"},
+}
 PLACEMENT_KEYS = {"x_range_m": "x_range", "y_range_m": "y_range", "yaw_range_rad": "rotation"}
 # Prefix of a task -> names of what its ``staged_rewards`` returns.
 STAGES = {
@@ -41,25 +45,38 @@ def place(env: Any, placement: Mapping[str, Any], where: str) -> None:
 
     ``x_range_m`` and ``y_range_m`` (low, high) are where its centre may lie, relative to the
     table's or the bin's centre; ``yaw_range_rad`` (low, high) is its turn about the vertical. Other
-    objects that the task has put out of the scene no longer keep it from a place.
+    objects that the task has put out of the scene no longer keep it from a place. Tasks with
+    several objects to move take such ranges by an object's name, for as many as one likes.
     """
     task = type(env).__name__
-    if task not in PLACEMENT_SAMPLERS:
+    if task not in PLACEMENT_SAMPLERS and task not in OBJECT_SAMPLERS:
         raise UserError(f"{where}: placement is not offered; {task} has its own start states")
     require_mapping(where, placement=placement)
-    for key, bounds in placement.items():
-        choose(key, PLACEMENT_KEYS, where, "placement key")
-        if not _is_range(bounds):
-            raise UserError(f"{where}: placement {key}={bounds!r} must be (low, high)")
     initializer = env.placement_initializer
+    if task in OBJECT_SAMPLERS:
+        samplers = OBJECT_SAMPLERS[task]
+        for name, ranges in placement.items():
+            choose(name, samplers, where, "object in placement")
+            require_mapping(where, **{f"placement {name}": ranges})
+            _place_one(initializer.samplers[samplers[name]], ranges, where, f"placement {name}")
+        return
     name = PLACEMENT_SAMPLERS[task]
     sampler = initializer if name is None else initializer.samplers[name]
-    for key, bounds in placement.items():
-        setattr(sampler, PLACEMENT_KEYS[key], tuple(float(b) for b in bounds))
-    sampler.ensure_object_boundary_in_range = False
+    _place_one(sampler, placement, where, "placement")
     if getattr(env, "single_object_mode", 0):
         for one in initializer.samplers.values():
             one.ensure_valid_placement = False
+
+
+def _place_one(sampler: Any, ranges: Mapping[str, Any], where: str, what: str) -> None:
+    """Set the ranges of one object's sampler; ``what`` names them in errors."""
+    for key, bounds in ranges.items():
+        choose(key, PLACEMENT_KEYS, where, f"{what} key")
+        if not _is_range(bounds):
+            raise UserError(f"{where}: {what} {key}={bounds!r} must be (low, high)")
+    for key, bounds in ranges.items():
+        setattr(sampler, PLACEMENT_KEYS[key], tuple(float(b) for b in bounds))
+    sampler.ensure_object_boundary_in_range = False
 
 
 def _is_range(bounds: Any) -> bool:

@@ -144,23 +144,6 @@ def test_state_is_made_of_chosen_observables():
     env.close()
 
 
-def test_placement_sets_where_and_how_the_object_lies():
-    placement = {"x_range_m": (0.05, 0.1), "y_range_m": (-0.2, 0.2), "yaw_range_rad": (0.3, 0.5)}
-    env = sim.make("robosuite/NutAssemblySquare", placement=placement)
-    table = env._env.table_offset
-    places, yaws = [], []
-    for seed in range(15):
-        observation, _ = env.reset(seed=seed)
-        places.append(entries(env, observation, "SquareNut_pos")[:2] - table[:2])
-        w, _, _, z = entries(env, observation, "SquareNut_quat")
-        yaws.append(2 * np.arctan2(z, w))
-    low, high = np.min(places, axis=0), np.max(places, axis=0)
-    assert (low >= (0.05 - 1e-6, -0.2)).all() and (high <= (0.1 + 1e-6, 0.2)).all()
-    assert high[1] - low[1] > 0.2
-    assert 0.3 <= min(yaws) and max(yaws) <= 0.5
-    env.close()
-
-
 def test_the_object_to_use_is_drawn_from_the_seed():
     env = sim.make("robosuite/PickPlaceSingle", state=("object_pos", "obj_id"))
     drawn = []
@@ -291,11 +274,6 @@ def test_two_arms_are_told_apart():
 def test_faulty_options_are_named(options, message):
     with pytest.raises(UserError, match=f"robosuite/Lift: {message}"):
         sim.make("robosuite/Lift", **options)
-
-
-def test_tasks_without_a_sampler_offer_no_placement():
-    with pytest.raises(UserError, match="robosuite/TwoArmPegInHole: placement is not offered"):
-        sim.make("robosuite/TwoArmPegInHole", placement={})
 
 
 def test_robots_that_mujoco_refuses_are_repaired_only_while_they_are_built():
