@@ -23,7 +23,7 @@ def main() -> None:
     if len(sys.argv) < 4 or sys.argv[2] != "--":
         sys.exit("usage: keep.py NAME -- COMMAND ...")
     name, _, *command = sys.argv[1:]
-    about = {"command": " ".join(command), "commit": _commit(), "machine": _machine()}
+    about = {"command": " ".join(command), "commit": commit(), "machine": _machine()}
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if result.returncode:
         sys.exit(f"{result.stdout}{' '.join(command)}: exit code {result.returncode}; not kept")
@@ -38,7 +38,9 @@ def _summary(output: str) -> dict:
     return json.loads(Path(output.strip().splitlines()[-1]).read_text())
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Name the commit that the code is of; results that were added since do not count."""
+
     def git(*arguments: str) -> str:
         return subprocess.check_output(["git", *arguments], text=True).strip()
 

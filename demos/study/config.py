@@ -14,8 +14,8 @@ from robolearn.loops.offline import OfflineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.settings import Settings, Share
 
-RESERVED = ("base", "base_held_out")  # what the base operator's demonstrations are called
-Condition = Literal["naive", "filtered", "random_drop", "informed"]
+RESERVED = ("base", "base_held_out", "matched")  # what datasets beside the operators' are called
+Condition = Literal["naive", "matched", "filtered", "random_drop", "informed"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class StudyConfig(Settings):
         "random_drop",
         "informed",
     )
-    """What is done with each operator's demonstrations."""
+    """What is done with each operator's demonstrations; "matched" takes in their place those of the
+    first compatible operator, as many steps."""
     filter_by: Literal["demonstrations", "stretches", "pairs"] = "stretches"
     """What filtering drops: rejected demonstrations, their stretches that disagree, or (the paper)
     the incompatible pairs of all."""

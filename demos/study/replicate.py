@@ -30,7 +30,9 @@ from robolearn.running.run import Run, jsonable, make_batch, replace_text
 from robolearn.types import Episode, Spec, VectorEnvironment
 
 ENVS = 8  # episodes that a job runs at a time
-BASE, HELD_OUT = "base", "base_held_out"
+BASE, HELD_OUT, MATCHED = "base", "base_held_out", "matched"
+MOST_MATCHED = 4  # times the demonstrations of an operator, who may be so much slower
+MATCHED_BY = 5  # demonstrations: so that operators of about the same length share a training
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
 
 
@@ -86,7 +88,8 @@ class Replicate:
     @property
     def datasets(self) -> tuple[str, ...]:
         """Name the datasets that ``demonstrate`` fills."""
-        return (BASE, HELD_OUT, *self.config.operators, *self.config.tuning_operators)
+        matched = (MATCHED,) if "matched" in self.config.conditions else ()
+        return (BASE, HELD_OUT, *matched, *self.config.operators, *self.config.tuning_operators)
 
     def path(self, *parts: str) -> Path:
         """Give the path of one of this replicate's files."""
@@ -129,6 +132,9 @@ class Replicate:
             return config.base, config.base_demonstrations
         if name == HELD_OUT:
             return config.base, config.held_out
+        if name == MATCHED:
+            compatible = next(o for o in config.operators.values() if o.compatible)
+            return compatible.style, MOST_MATCHED * config.demonstrations
         return (config.operators | config.tuning_operators)[name].style, config.demonstrations
 
     def demonstrations(self, name: str) -> list[Demonstration]:
@@ -261,11 +267,20 @@ class Replicate:
         new = self.demonstrations(operator)
         if condition == "naive":
             return base + new
+        if condition == "matched":
+            return base + self._matched(sum(len(actions) for _, actions in new))
         kept = self._filtered(new, statistic)
         if condition == "filtered":
             return base + [(s, a) for s, a in kept if len(a)]
         dropped = [len(mine) - len(rest) for (_, mine), (_, rest) in zip(new, kept, strict=True)]
         return drop_runs(base + new, dropped, self.seeds(f"drop {operator}")[0])
+
+    def _matched(self, steps: int) -> list[Demonstration]:
+        """Give about as many steps of the compatible operator's demonstrations, all if too few."""
+        compatible = self.demonstrations(MATCHED)
+        ends = np.cumsum([len(actions) for _, actions in compatible])
+        count = int(np.searchsorted(ends, steps)) + 1
+        return compatible[: max(MATCHED_BY, MATCHED_BY * round(count / MATCHED_BY))]
 
     def _filtered(self, new: list[Demonstration], statistic: str) -> list[Demonstration]:
         """Give what is left of each demonstration, which may be nothing."""

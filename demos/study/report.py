@@ -16,6 +16,7 @@ from demos.study.replicate import HELD_OUT, Scores
 COLOURS = {
     "base": "#7f7f7f",
     "naive": "#d1495b",
+    "matched": "#8d6a9f",
     "filtered": "#2e86ab",
     "random_drop": "#c9b79c",
     "informed": "#3c9d6b",

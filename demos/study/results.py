@@ -129,6 +129,7 @@ def _add_harm(operators: dict[str, dict[str, Any]], compatible: Sequence[str]) -
     """Add the harm of each operator's data, and what share of it each condition wins back.
 
     harm = (naive success with compatible operators, their mean) - (naive success with this one)
+    harm_of_steps = (success with as many steps of a compatible operator) - (naive with this one)
     """
     if any("naive" not in operator for operator in operators.values()):
         return
@@ -136,6 +137,8 @@ def _add_harm(operators: dict[str, dict[str, Any]], compatible: Sequence[str]) -
     for operator in operators.values():
         naive = operator["naive"]["success"]
         operator["harm"] = best - naive
+        if "matched" in operator:
+            operator["harm_of_steps"] = operator["matched"]["success"] - naive
         for condition in ("filtered", "random_drop", "informed"):
             if condition in operator and operator["harm"] >= 0.1:
                 gain = operator[condition]["success"] - naive

@@ -13,6 +13,7 @@ they run on several processes and a stopped study goes on where it was:
 3. The statistic is chosen on the *tuning* operators, who are not reported.
 4. ``condition``: train and evaluate the base, and for each operator
    naive        base + all of the operator's demonstrations,
+   matched      base + a compatible operator's, as many steps: harm that is not for want of data,
    filtered     base + those that the judge lets pass,
    random_drop  base + all, without as much, drawn at random from base and operator alike,
    informed     base + as many accepted ones of an operator who heeds rejections.
@@ -32,13 +33,15 @@ from demos.study.report import draw_report
 from demos.study.results import choose_statistic, summarise
 from robolearn.running.run import Run
 
+UNJUDGED = ("naive", "matched")  # conditions that no verdict decides
+
 
 def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
     """Run every stage, draw ``report.png``, record some demonstrations; return the summary."""
     replicates = [Replicate(config, run.directory, run.seed, i) for i in range(config.replicates)]
     conditions = [(o, c) for c in config.conditions for o in config.operators]
-    unjudged = [("base", "base"), *((o, c) for o, c in conditions if c == "naive")]
-    judged = [(o, c) for o, c in conditions if c != "naive"]
+    unjudged = [("base", "base"), *((o, c) for o, c in conditions if c in UNJUDGED)]
+    judged = [(o, c) for o, c in conditions if c not in UNJUDGED]
     with Pool(config.workers, run) as pool:
         pool.stage("demonstrations", [(r.demonstrate, n) for r in replicates for n in r.datasets])
         pool.stage("networks", [(r.choose_network,) for r in replicates])

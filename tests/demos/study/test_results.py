@@ -88,13 +88,14 @@ class FakeReplicate:
 def test_summary_pools_success_and_says_what_was_won_back():
     success = {("base", "base"): 0.6}
     for name, naive, filtered in (("twin", 0.8, 0.8), ("other", 0.2, 0.7), ("mild", 0.75, 0.8)):
-        success |= {(name, "naive"): naive, (name, "filtered"): filtered}
-    study = config(conditions=("naive", "filtered"), replicates=2)
+        success |= {(name, "naive"): naive, (name, "filtered"): filtered, (name, "matched"): 0.9}
+    study = config(conditions=("naive", "matched", "filtered"), replicates=2)
     summary = summarise(study, [FakeReplicate(success)] * 2, "count")
     other = summary["operators"]["other"]
     assert summary["base"]["episodes"] == 20
     assert summary["base"]["success"] == pytest.approx(0.6)
     assert other["harm"] == pytest.approx(0.6)
+    assert other["harm_of_steps"] == pytest.approx(0.7)
     assert other["filtered"]["won_back"] == pytest.approx(5 / 6)
     assert "won_back" not in summary["operators"]["mild"]["filtered"]  # harm of half a step
     assert summary["false_rejection_rate"] == 0.0

@@ -125,6 +125,30 @@ def test_replicates_and_purposes_do_not_share_seeds(tmp_path):
     assert len({seed for seeds in drawn for seed in seeds}) == 200
 
 
+def test_matched_demonstrations_last_as_long(tmp_path, monkeypatch):
+    config = dataclasses.replace(SMALL, conditions=("naive", "matched"))
+    replicate = Replicate(config, tmp_path, 0, 0)
+    assert (
+        "matched" in replicate.datasets
+        and "matched" not in Replicate(SMALL, tmp_path, 0, 0).datasets
+    )
+    lengths = {"base": [7], "other": [30, 35, 38], "matched": [10] * 40}
+    data = {
+        name: [(np.full((n, 2), n), np.full((n, 1), i)) for i, n in enumerate(steps)]
+        for name, steps in lengths.items()
+    }
+    monkeypatch.setattr(Replicate, "demonstrations", lambda _, name: data[name])
+    base, *matched = replicate._data("other", "matched", "", None)
+    assert len(base[1]) == 7
+    assert [int(actions[0, 0]) for _, actions in matched] == list(range(10))  # 103 steps, by fives
+
+
+def test_matched_demonstrations_are_the_first_compatible_operators(tmp_path):
+    operators = {"odd": OperatorConfig("diagonal")} | SMALL.operators
+    replicate = Replicate(dataclasses.replace(SMALL, operators=operators), tmp_path, 0, 0)
+    assert replicate._operator("matched") == ("base_twin", 4)
+
+
 def test_the_random_control_drops_as_much_from_everything():
     base = [(np.full((9, 2), i), np.full((9, 1), i)) for i in range(30)]
     new = [(np.full((5, 2), i), np.full((5, 1), i)) for i in range(30, 40)]
@@ -144,6 +168,7 @@ def test_the_random_control_drops_as_much_from_everything():
         ({"heed": 1.5}, "heed should"),
         ({"horizon": 201}, "horizon: 201 is more than env.options.horizon"),
         ({"tuning_operators": {"twin": OperatorConfig("diagonal")}}, "'twin' is taken"),
+        ({"tuning_operators": {"matched": OperatorConfig("diagonal")}}, "'matched' is taken"),
         ({"operators": {"base": OperatorConfig("diagonal")}}, "'base' is taken"),
         ({"base": "bass"}, "did you mean 'base'"),
     ],

@@ -1,0 +1,149 @@
+"""What an operator's demonstrations do to a policy: the truth that verdicts are held against.
+
+    python benchmarks/harm.py [--tasks square ...] [--replicates 0 1 2] [--part tuning apart]
+                              [--workers 2] [--minutes 100]
+
+For each task, replicate and operator it trains a policy on the base operator's demonstrations and
+this operator's (``naive``), and one on the base's and as many steps of a compatible operator
+(``matched``), and appends a JSON line with the share of successes of each to
+``benchmarks/results/harm.jsonl``. What is in there is not measured again; after ``--minutes`` no
+new training begins. Harm is the success of the compatible operators' ``naive`` policies less that
+of the operator's, in the same replicate.
+
+Operators of the part "apart" are for the last word: no choice of a measure looks at them.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+from keep import commit
+
+from demos.study.config import OperatorConfig, StudyConfig
+from demos.study.replicate import BASE, Replicate
+from robolearn.running import launch
+
+FOLDER = Path("runs/benchmarks/harm")
+ROWS = Path(__file__).parent / "results" / "harm.jsonl"
+SEED = 15
+EPISODES = 200
+CONDITIONS = ("naive", "matched")
+COMPATIBLE = ("base_twin", "base_calm")
+TASKS = ("square", "round", "can")
+PARTS = {
+    "tuning": (
+        *COMPATIBLE,
+        "opposite_grasp",
+        "slow_with_pauses",
+        "other_order",
+        "diagonal",
+        "high_transport",
+        "hesitant",
+        "noisy",
+        "early_grip",
+    ),
+    "apart": (
+        "low_and_slow",
+        "opposite_and_high",
+        "diagonal_with_pauses",
+        "end_grasp",
+        "base_brisk",
+        "base_roomy",
+        "slow",
+        "pauses",
+        "detour",
+        "fidgety",
+        "low_transport",
+    ),
+}
+
+
+def main() -> None:
+    """Measure what is missing."""
+    arguments = _arguments()
+    deadline = time.time() + 60 * arguments.minutes
+    jobs = [
+        (task, replicate, part, deadline)
+        for replicate in arguments.replicates
+        for part in arguments.part
+        for task in arguments.tasks
+    ]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        for done in [pool.submit(measure, *job) for job in jobs]:
+            done.result()
+
+
+def measure(task: str, replicate: int, part: str, deadline: float) -> None:
+    """Append the missing rows of one replicate of a task, as long as there is time."""
+    torch.set_num_threads(1)
+    study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
+    known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows()}
+    todo = [(o, c) for o in PARTS[part] for c in CONDITIONS] + [(BASE, BASE)]
+    for operator, condition in sorted(todo, key=lambda key: key[1] == "matched"):
+        if time.time() < deadline and (task, replicate, operator, condition) not in known:
+            append(
+                {"task": task, "replicate": replicate, "operator": operator, "part": part}
+                | {"condition": condition}
+                | outcome(study, operator, condition)
+            )
+
+
+def outcome(study: Replicate, operator: str, condition: str) -> dict:
+    """Collect what is needed, train, evaluate; give success, and on how much it was trained."""
+    needed = (BASE,) if operator == BASE else (BASE, operator)
+    for name in (*needed, "matched") if condition == "matched" else needed:
+        study.demonstrate(name)
+    study.choose_network()
+    study.condition(operator, condition, statistic="")
+    found = study.evaluation(operator, condition)
+    return {
+        "success": found["success"],
+        "episodes": found["episodes"],
+        "demonstrations": found["demonstrations"],
+        "pairs": found["pairs"],
+        "commit": commit()[:12],
+    }
+
+
+def study_of(task: str) -> StudyConfig:
+    """Give the committed study of a task, with the operators of both parts and more episodes."""
+    config = launch.read(launch.find(f"compatibility_{task}")).config
+    names = [name for part in PARTS.values() for name in part]
+    return dataclasses.replace(
+        config,
+        operators={n: OperatorConfig(n, compatible=n in COMPATIBLE) for n in names},
+        tuning_operators={},
+        conditions=CONDITIONS,
+        episodes=EPISODES,
+    )
+
+
+def rows() -> list[dict]:
+    """Read what was measured."""
+    return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+
+
+def append(row: dict) -> None:
+    """Add a row, in one piece."""
+    with ROWS.open("ab", buffering=0) as file:
+        file.write(json.dumps(row).encode() + b"\n")
+        os.fsync(file.fileno())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--replicates", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--part", nargs="+", default=["tuning", "apart"], choices=list(PARTS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=100.0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
