@@ -8,11 +8,12 @@ N environments are run for T steps; then the surrogate objective of the paper's 
 
 is maximised by Adam, on minibatches, for some epochs; A_t is the generalised advantage estimate,
 Eq. (11). "Proximal Policy Optimization Algorithms", arXiv:1707.06347. What the paper leaves open is
-done as follows. Policy and values share a trunk; weights begin orthogonal; observations are
-normalised by all that was seen; advantages are standardised over the rollout; values are learnt in
-units of their returns (``ValueHead``); the step size may follow the divergence from the old policy,
-as in Rudin et al., "Learning to Walk in Minutes Using Massively Parallel Deep Reinforcement
-Learning" (CoRL 2021). Actions beyond [-1, 1] are clipped by whoever sends them, not in pi.
+done as follows. Policy and values share a trunk, if nothing else is said; weights begin orthogonal;
+observations are normalised by all that was seen; advantages are standardised over the rollout;
+values are learnt in units of their returns (``ValueHead``); the step size may follow the divergence
+from the old policy, as in Rudin et al., "Learning to Walk in Minutes Using Massively Parallel Deep
+Reinforcement Learning" (CoRL 2021). Actions beyond [-1, 1] are clipped by whoever sends them, not
+in pi.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class PPOConfig(Settings):
 
     widths: Widths = (128, 128)
     """Hidden units of each layer."""
+    value_widths: Widths | None = None
+    """The same of a network of the values' own; None: they share the policy's layers."""
     initial_std: PositiveFloat = 1.0
     """Spread of the first actions, of which [-1, 1] are possible."""
     gamma: Share = 0.99
@@ -107,7 +110,7 @@ class PPOConfig(Settings):
 
 
 class ActorCritic(nn.Module):
-    """A Gaussian policy and K value estimates on one trunk, for observations of any scale."""
+    """A Gaussian policy and K value estimates, on one trunk or on one each (``value_widths``)."""
 
     def __init__(
         self, inputs: int, actions: int, critics: int, config: PPOConfig, generator: torch.Generator
@@ -117,22 +120,25 @@ class ActorCritic(nn.Module):
         self.trunk = elu_mlp(inputs, config.widths, generator)
         self.mean = linear(config.widths[-1], actions, 0.01, generator)
         self.log_std = nn.Parameter(torch.full((actions,), math.log(config.initial_std)))
-        self.value = ValueHead(config.widths[-1], critics, generator)
+        apart = config.value_widths
+        self.value_trunk = elu_mlp(inputs, apart, generator) if apart else None
+        self.value = ValueHead((apart or config.widths)[-1], critics, generator)
 
-    def features(self, state: Tensor) -> Tensor:
-        """Give the trunk's features [..., F] of s [..., O]."""
-        normal = self.normaliser(state)
-        return self.trunk(normal.clamp(-FURTHEST_OBSERVATION, FURTHEST_OBSERVATION))
+    def features(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Give what the policy and the values see, [..., F] each, of s [..., O]."""
+        normal = self.normaliser(state).clamp(-FURTHEST_OBSERVATION, FURTHEST_OBSERVATION)
+        features = self.trunk(normal)
+        return features, features if self.value_trunk is None else self.value_trunk(normal)
 
     def forward(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give mean and log std [..., A] of pi(a | s), and normalised values [..., K]."""
-        features = self.features(state)
+        features, value_features = self.features(state)
         mean = self.mean(features)
-        return mean, self.log_std.expand_as(mean), self.value(features)
+        return mean, self.log_std.expand_as(mean), self.value(value_features)
 
     def values(self, state: Tensor) -> Tensor:
         """Give V(s) [..., K] in units of the rewards."""
-        return self.value.values(self.features(state))
+        return self.value.values(self.features(state)[1])
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:

@@ -219,7 +219,9 @@ def test_the_first_policy_has_the_spread_asked_for_and_hardly_sees_the_state():
 def test_observations_count_no_further_out_than_ten_standard_deviations():
     network = PPO(interface(), SMALL).network  # which has seen nothing, so that a unit is a spread
     for way in (-1.0, 1.0):
-        near, edge, far = (network.features(torch.full((STATE,), way * x)) for x in (9.9, 10, 10.5))
+        near, edge, far = (
+            network.features(torch.full((STATE,), way * x))[0] for x in (9.9, 10, 10.5)
+        )
         assert torch.equal(edge, far) and not torch.equal(near, edge)
 
 
@@ -340,8 +342,27 @@ def test_the_seed_decides_everything():
     assert trained(0)[1] != trained(1)[1]
 
 
-def test_a_checkpoint_acts_and_goes_on_the_same(tmp_path):
-    config = PPOConfig(widths=(16, 8), minibatch=20, target_kl=1e-7)
+def test_values_may_have_a_network_of_their_own():
+    learner = PPO(interface(), replace(SMALL, widths=(16, 8), value_widths=(12, 5)))
+    network = learner.network
+    assert [f.shape[-1] for f in network.features(torch.ones(3, STATE))] == [8, 5]
+    rows, _ = learner.prepare(rollout(learner))
+    rows["target"] = rows["target"] + 1.0  # an error, as the first values are all zero
+    value = network(rows["state"])[2]
+    (value - rows["target"]).square().mean().backward()
+    assert all(p.grad is None for p in network.trunk.parameters())
+    assert network.value.linear.weight.grad.abs().sum() > 0
+    before = [p.clone() for p in network.value_trunk.parameters()]
+    learner.update(rollout(learner, 1))
+    learner.update(rollout(learner, 2))  # at first the head is zero, and sends nothing back
+    assert all(
+        not torch.equal(a, b) for a, b in zip(before, network.value_trunk.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("value_widths", [None, (12,)])
+def test_a_checkpoint_acts_and_goes_on_the_same(tmp_path, value_widths):
+    config = PPOConfig(widths=(16, 8), value_widths=value_widths, minibatch=20, target_kl=1e-7)
     learner, _ = trained(config=config)
     checkpoint.save(tmp_path / "ppo", learner, {"updates": 3})
     restored = checkpoint.load_learner(tmp_path / "ppo", interface())
@@ -362,8 +383,9 @@ def test_weights_of_another_network_are_refused():
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("widths", ()), ("widths", (0,)), ("initial_std", 0.0), ("gamma", 1.1), ("lam", -0.1),
-        ("clip", 0.0), ("epochs", 0), ("minibatch", 0), ("learning_rate", float("nan")),
+        ("widths", ()), ("widths", (0,)), ("value_widths", (0,)), ("initial_std", 0.0),
+        ("gamma", 1.1), ("lam", -0.1), ("clip", 0.0), ("epochs", 0), ("minibatch", 0),
+        ("learning_rate", float("nan")),
         ("target_kl", 0.0), ("target_kl", "aut"), ("final_kl", 0.0), ("value_weight", -1.0),
         ("entropy_weight", -1.0), ("gradient_clip", 0.0),
     ],
