@@ -1,0 +1,194 @@
+"""Would these demonstrations harm a policy cloned from one operator's? Verdicts, and why.
+
+    judge = HarmJudge.of(observations, actions)  # lists of [T, O] and [T, A], the base operator's
+    verdict = judge.score(new_observations, new_actions)
+    verdict.accepted, verdict.harm, verdict.reasons
+    kept_observations, kept_actions = judge.filter(list_of_observations, list_of_actions)
+
+The measures are those of ``robolearn/algos/harm.py``: progress lost, S, as a multiple of what the
+base's own demonstrations lose (their median, or a tenth of their steps), and the mismatch of
+commands, C. Each has a line, and who is beyond one is rejected. A line is where alpha of the base's
+own demonstrations would be beyond it, but never nearer to the base than a stated multiple: who
+differs a little harms nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Gt
+
+from robolearn.algos.harm import Commands, HarmConfig, Progress, mismatch
+from robolearn.errors import DataError
+from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
+from robolearn.judging.reasons import Reason, command_reasons, progress_reasons
+from robolearn.settings import ProperShare, Settings
+from robolearn.types import Spec
+
+Multiple = Annotated[float, Gt(1)]
+
+
+@dataclass(frozen=True)
+class HarmJudgeConfig(Settings):
+    """Where the lines are. Raises UserError for a value that makes no sense."""
+
+    false_rejection_rate: ProperShare = 0.05
+    """Share alpha of the base operator's own demonstrations that may be rejected by a measure."""
+    progress_tolerance: Multiple = 2.5
+    """Multiple of the progress that the base's own demonstrations lose, up to which none is
+    rejected."""
+    typical_share: ProperShare = 0.1
+    """Share of a demonstration's steps that the base is taken to lose at least, however alike its
+    demonstrations are."""
+    command_tolerance: Multiple = 10.0
+    """The same for the squared mismatch of commands in its worst window."""
+    measure: HarmConfig = HarmConfig()
+    """How harm is measured."""
+
+
+@dataclass(frozen=True)
+class HarmVerdict:
+    """What the judge says of a demonstration of T steps."""
+
+    accepted: bool
+    harm: float  # above 1 is beyond a line, on a logarithmic scale whose 0 is the base's median
+    p_value: float  # small: hardly any base demonstration is as strange
+    progress_lost: float  # S, steps
+    progress_ratio: float  # S, as a multiple of the base's median
+    command_mismatch: float  # C
+    reasons: tuple[Reason, ...]  # what is beyond its line, where, and how much: worst first
+    lost: np.ndarray = field(repr=False)  # d [T], share of the base's progress that is missing
+    residuals: np.ndarray = field(repr=False)  # r [T, A], actions less those that go with motion
+
+
+@dataclass(frozen=True)
+class HarmJudge:
+    """Judges demonstrations by the harm that they would do; made by ``HarmJudge.of``."""
+
+    config: HarmJudgeConfig
+    interface: Spec
+    progress: Progress = field(repr=False)
+    commands: Commands = field(repr=False)
+    own_progress: np.ndarray = field(repr=False)  # log S of the base's [N], less their median
+    own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N]
+    typical_progress: float = field(repr=False)  # median S of the base's, steps
+    typical_mismatch: np.ndarray = field(repr=False)  # median of the base's log mean r^2 [W, A]
+    base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
+
+    @classmethod
+    def of(
+        cls,
+        observations: Sequence[np.ndarray],
+        actions: Sequence[np.ndarray],
+        *,
+        interface: Spec | None = None,
+        config: HarmJudgeConfig | None = None,
+    ) -> HarmJudge:
+        """Learn what one operator's demonstrations are like: states [T, O] and actions [T, A].
+
+        ``interface`` names the entries; without it they are numbered. Raises DataError for fewer
+        than 4 demonstrations or values that are not finite, SpecError for sizes that do not fit.
+        """
+        config = config or HarmJudgeConfig()
+        pairs = list(paired(observations, actions))
+        if len(pairs) < 4:
+            raise DataError(f"{len(pairs)} demonstrations say too little: give at least 4")
+        interface = interface or plain_interface(*pairs[0])
+        base = [_checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)]
+        progress = Progress([s for s, _ in base], config.measure)
+        commands = Commands([s for s, _ in base], [a for _, a in base], config.measure)
+        lost = np.array([d.sum() for d in progress.lost_by_base()])
+        worst = np.array([mismatch(r, commands.windows) for r in commands.own])  # [N, W, A]
+        least = config.typical_share * float(np.median([len(a) for _, a in base]))
+        typical = max(float(np.median(lost)), least), np.median(worst, axis=0)
+        return cls(
+            config,
+            interface,
+            progress,
+            commands,
+            own_progress=np.log(lost / typical[0]),
+            own_mismatch=(worst - typical[1]).max(axis=(1, 2)),
+            typical_progress=typical[0],
+            typical_mismatch=typical[1],
+            base_actions=np.concatenate([a for _, a in base]),
+        )
+
+    @property
+    def progress_line(self) -> float:
+        """Log S, less the base's median, beyond which a demonstration is rejected."""
+        return self._line(self.own_progress, self.config.progress_tolerance)
+
+    @property
+    def command_line(self) -> float:
+        """C beyond which a demonstration is rejected."""
+        return self._line(self.own_mismatch, self.config.command_tolerance)
+
+    def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
+        """Judge one demonstration: states [T, O] and actions [T, A] in [-1, 1].
+
+        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite.
+        """
+        states, acts = _checked(observations, actions, self.interface)
+        lost = self.progress.lost(states)
+        residuals = self.commands.residuals(states, acts)
+        ratio = max(float(lost.sum()), 1e-9) / self.typical_progress
+        found = mismatch(residuals, self.commands.windows) - self.typical_mismatch
+        beyond = np.array([np.log(ratio) / self.progress_line, found.max() / self.command_line])
+        return HarmVerdict(
+            accepted=bool((beyond <= 1.0).all()),
+            harm=float(beyond.max()),
+            p_value=self._p_value(float(beyond.max())),
+            progress_lost=float(lost.sum()),
+            progress_ratio=ratio,
+            command_mismatch=float(found.max()),
+            reasons=self._reasons((states, acts), lost, residuals, found, beyond > 1.0),
+            lost=lost,
+            residuals=residuals,
+        )
+
+    def filter(
+        self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Keep the demonstrations that are accepted; raises as ``score`` does."""
+        kept = [pair for pair in paired(observations, actions) if self.score(*pair).accepted]
+        return [s for s, _ in kept], [a for _, a in kept]
+
+    def _reasons(
+        self,
+        demonstration: Demonstration,
+        lost: np.ndarray,
+        residuals: np.ndarray,
+        found: np.ndarray,
+        beyond: np.ndarray,
+    ) -> tuple[Reason, ...]:
+        states, actions = demonstration
+        action, reasons = self.interface.action, []
+        if beyond[1]:
+            reasons += command_reasons(self.commands, states, actions, residuals, found, action)
+        if beyond[0]:
+            reasons += progress_reasons(
+                self.progress, states, actions, self.base_actions, lost, action,
+                self.interface.period_s,
+            )  # fmt: skip
+        return tuple(reasons)
+
+    def _line(self, own: np.ndarray, tolerance: float) -> float:
+        quantile = float(np.quantile(own, 1.0 - self.config.false_rejection_rate))
+        return max(float(np.log(tolerance)), quantile)
+
+    def _p_value(self, harm: float) -> float:
+        own = np.maximum(
+            self.own_progress / self.progress_line, self.own_mismatch / self.command_line
+        )
+        return float((1 + np.sum(own >= harm)) / (1 + len(own)))
+
+
+def _checked(
+    observations: np.ndarray, actions: np.ndarray, interface: Spec, where: str = "demonstration"
+) -> Demonstration:
+    """Give states and actions as float64: a regression is solved on them."""
+    states, acts = checked(observations, actions, interface, where)
+    return states.astype(np.float64), acts.astype(np.float64)

@@ -1,0 +1,137 @@
+"""Why a demonstration would harm: which mechanism, in which steps, how much; in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robolearn.algos.harm import Commands, Progress
+from robolearn.types import ArraySpec
+
+MOST_REASONS = 3
+LEAST_LOST = 0.2  # of the base's progress, averaged over a few steps: what can be a stretch
+SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
+AT_REST = 0.3  # of the base's displacement: below it one rests
+LEAST_SHARE = 0.15  # of all that is lost: what a stretch must make up to be told
+NAMED_SHARE = 0.15  # of a squared difference: what an entry must make up to be named
+AGREES, OPPOSES = 0.5, -0.5  # correlations with the expected command
+LATEST = 20  # steps by which a delay of commands is looked for
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One mechanism in one stretch of a demonstration."""
+
+    mechanism: str  # "tempo", "direction" or "commands"
+    start: int  # first step
+    end: int  # one past the last
+    amount: float  # progress lost, steps; for commands the mean of r^2
+    text: str
+
+
+def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
+    """Give (first, one past the last) of every run of True in marked [T]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def progress_reasons(
+    progress: Progress,
+    states: np.ndarray,
+    actions: np.ndarray,
+    base_actions: np.ndarray,
+    lost: np.ndarray,
+    action: ArraySpec,
+    period_s: float,
+) -> list[Reason]:
+    """Name the stretches of a demonstration in which most of the progress is lost, worst first.
+
+    ``base_actions`` [M, A] are those of ``progress.displacements``; ``lost`` is d [T]. What is
+    mostly lost by going slower, on the whole of the way, is one reason.
+    """
+    mine, theirs, nearest = progress.compared(states)
+    paced = _at_another_pace(mine, theirs)
+
+    def reason(start: int, end: int) -> Reason:
+        here, where = slice(start, end), f"in steps {start} to {end - 1}"
+        amount = float(lost[here].sum())
+        if lost[here][paced[here]].sum() > 0.5 * amount:
+            much = f"{amount * period_s:.1f} s" if period_s else f"{amount:.0f} steps"
+            return Reason("tempo", start, end, amount, f"slower than the base by {much} {where}")
+        cue = named_difference(actions[here] - base_actions[nearest[here]].mean(axis=1), action)
+        text = f"goes another way than the base ({cue}) {where}"
+        return Reason("direction", start, end, amount, text)
+
+    everywhere = reason(0, len(lost))
+    if everywhere.mechanism == "tempo" and (lost > LEAST_LOST).mean() > 0.5:
+        return [everywhere]
+    width = progress.look_ahead
+    smooth = np.convolve(lost, np.full(width, 1.0 / width), mode="same")
+    marked = stretches(smooth >= max(LEAST_LOST, float(smooth.mean())))
+    found = sorted((reason(*ends) for ends in marked), key=lambda r: -r.amount)[:MOST_REASONS]
+    return [r for r in found if r is found[0] or r.amount > LEAST_SHARE * lost.sum()]
+
+
+def command_reasons(
+    commands: Commands,
+    states: np.ndarray,
+    actions: np.ndarray,
+    residuals: np.ndarray,
+    found: np.ndarray,
+    action: ArraySpec,
+) -> list[Reason]:
+    """Say which action entries do not go with the motion, and how; ``found`` [W, A] is their C."""
+    expected = commands.expected(states)
+    entry = int(found.max(axis=0).argmax())
+    window = min(commands.windows[int(found[:, entry].argmax())], len(residuals))
+    means = np.convolve(np.square(residuals[:, entry]), np.full(window, 1.0 / window), "valid")
+    start = int(means.argmax())
+    here = slice(start, start + window)
+    name = names_of(action)[entry]
+    how = _how(actions[:, entry], expected[:, entry], here)
+    text = f"{name} {how} in steps {start} to {start + window - 1}"
+    return [Reason("commands", start, start + window, float(means[start]), text)]
+
+
+def names_of(action: ArraySpec) -> tuple[str, ...]:
+    """Name the action's entries, by number if they have no names."""
+    return action.names or tuple(f"action_{j}" for j in range(action.shape[0]))
+
+
+def named_difference(difference: np.ndarray, action: ArraySpec) -> str:
+    """Name the entries of a difference [W, A] that make up most of it, largest first."""
+    names, squares = names_of(action), np.square(difference).mean(axis=0)
+    order = [j for j in np.argsort(-squares) if squares[j] >= NAMED_SHARE * squares.sum()]
+    return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
+
+
+def _at_another_pace(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Say of displacements D [T, O] whether they are a rest, or the base's way at another pace."""
+    size, own = np.linalg.norm(theirs, axis=1), np.linalg.norm(mine, axis=1)
+    ahead = (mine * theirs).sum(axis=1)
+    return (own < AT_REST * size) | (ahead > SAME_WAY * own * size)
+
+
+def _how(given: np.ndarray, expected: np.ndarray, here: slice) -> str:
+    """Say how commands [T] differ from those that the motion asks for: reversed, late, frozen."""
+    for delay in range(-LATEST, LATEST + 1):
+        if abs(delay) > 2 and _alike(given, expected, delay) > 0.9:
+            return f"comes {abs(delay)} steps {'late' if delay > 0 else 'early'}"
+    if np.ptp(given[here]) < 1e-6 < np.ptp(expected[here]):
+        return f"stays at {given[here].mean():+.2f}, where the motion needs other commands"
+    if _alike(given, expected, 0) < OPPOSES:
+        return "is reversed: the motion needs its opposite"
+    return f"is {given[here].mean():+.2f}, where the motion goes with {expected[here].mean():+.2f}"
+
+
+def _alike(given: np.ndarray, expected: np.ndarray, delay: int) -> float:
+    """Correlate commands with those that were needed ``delay`` steps before."""
+    n = len(given) - abs(delay)
+    if n < 10:
+        return 0.0
+    a = given[delay:] if delay >= 0 else given[:delay]
+    b = expected[:n] if delay >= 0 else expected[-n:]
+    if min(a.std(), b.std()) < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,229 @@
+"""Verdicts on operators who reach for a goal on a plane, each in their own way."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from robolearn.errors import DataError, SpecError, UserError
+from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.reasons import named_difference, stretches
+from robolearn.types import ArraySpec, Spec
+
+PERIOD_S = 0.1
+INTERFACE = Spec(
+    "plane",
+    {"state": ArraySpec((3,), names=("hand_x", "hand_y", "fingers"))},
+    ArraySpec((3,), names=("dx", "dy", "gripper")),
+    period_s=PERIOD_S,
+)
+
+
+def reach(rng, speed=1.0, pause=0, side=1.0, closes_at=0.15):
+    """Go round to a goal at the origin: states [T, 3], actions [T, 3] (the moves; the gripper)."""
+    hand = np.array([1.0, 0.6 * side]) + 0.05 * rng.standard_normal(2)
+    fingers, states, actions = 1.0, [], []
+    while len(states) < 400 and (np.linalg.norm(hand) > 0.05 or fingers > 0.05):
+        away = float(np.linalg.norm(hand))
+        way = -hand + 0.8 * side * away * np.array([0.0, -1.0])  # first across, then along
+        move = speed * min(1.0, 3.0 * away) * way / max(np.linalg.norm(way), 1e-6)
+        move = move + 0.08 * speed * rng.standard_normal(2)
+        if 20 <= len(states) < 20 + pause:
+            move = 0.02 * rng.standard_normal(2)
+        close = 1.0 if away < closes_at else -1.0
+        states.append([*hand, fingers])
+        actions.append([*np.clip(move, -1, 1), close])
+        hand = hand + 0.04 * np.clip(move, -1, 1)
+        fingers = float(np.clip(fingers - 0.2 * close, 0.0, 1.0))
+    return np.array(states), np.array(actions)
+
+
+def demonstrations(count, seed, **habits):
+    rng = np.random.default_rng(seed)
+    return [reach(rng, **habits) for _ in range(count)]
+
+
+def unzipped(pairs):
+    return [s for s, _ in pairs], [a for _, a in pairs]
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return HarmJudge.of(*unzipped(demonstrations(30, 0)), interface=INTERFACE)
+
+
+def rejected(judge, pairs):
+    return float(np.mean([not judge.score(*pair).accepted for pair in pairs]))
+
+
+def test_the_base_itself_is_accepted(judge):
+    assert rejected(judge, demonstrations(60, 1)) <= 0.1
+
+
+@pytest.mark.parametrize("habits", [{"speed": 0.9}, {"speed": 0.8}, {"speed": 1.15}])
+def test_who_differs_a_little_is_accepted(judge, habits):
+    assert rejected(judge, demonstrations(20, 2, **habits)) <= 0.1
+
+
+@pytest.mark.parametrize("habits", [{"speed": 0.4}, {"pause": 40}])
+def test_who_is_slow_or_rests_is_rejected_and_told_so(judge, habits):
+    pairs = demonstrations(20, 3, **habits)
+    assert rejected(judge, pairs) >= 0.9
+    verdict = judge.score(*pairs[0])
+    assert verdict.harm > 1 and verdict.p_value == pytest.approx(1 / 31)
+    reason = verdict.reasons[0]
+    assert reason.mechanism == "tempo"
+    lost_s = verdict.lost[reason.start : reason.end].sum() * PERIOD_S
+    assert f"slower than the base by {lost_s:.1f} s in steps {reason.start} to" in reason.text
+    if "pause" in habits:
+        assert 10 <= reason.start <= 22 and 58 <= reason.end <= 70
+
+
+def back_and_forth(count, seed):
+    """Reach, but first go back from where the base comes for a while."""
+    pairs = []
+    for states, actions in demonstrations(count, seed):
+        back, retreat = [states[10]], []
+        for _ in range(15):
+            retreat.append(np.array([0.7, 0.7, -1.0]))
+            back.append(back[-1] + 0.04 * np.array([0.7, 0.7, 0.0]))
+        again = [np.array([-0.7, -0.7, -1.0])] * 15
+        forth = [back[-1] - 0.04 * i * np.array([0.7, 0.7, 0.0]) for i in range(15)]
+        s = np.concatenate([states[:10], back[:-1], forth, states[10:]])
+        a = np.concatenate([actions[:10], retreat, again, actions[10:]])
+        pairs.append((s, a))
+    return pairs
+
+
+def test_who_goes_another_way_is_rejected_and_told_which(judge):
+    pairs = back_and_forth(20, 4)
+    assert rejected(judge, pairs) >= 0.9
+    reasons = judge.score(*pairs[0]).reasons
+    assert reasons[0].mechanism == "direction"
+    assert "dx +" in reasons[0].text and reasons[0].start < 25 < reasons[0].end + 5
+
+
+def changed(pair, change):
+    states, actions = pair
+    actions = actions.copy()
+    change(actions)
+    return states, actions
+
+
+def reverse(actions):
+    actions[:, 1] *= -1
+
+
+def delay(actions):
+    actions[8:] = actions[:-8].copy()
+
+
+def freeze(actions):
+    actions[5:25, :2] = actions[5, :2]
+
+
+def close_early(actions):
+    actions[:-12, 2] = actions[12:, 2].copy()
+    actions[-12:, 2] = 1.0
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (reverse, "dy is reversed: the motion needs its opposite in steps"),
+        (delay, "steps late in steps"),
+        (close_early, "gripper comes 1"),
+        (freeze, "where the motion"),
+    ],
+)
+def test_commands_that_do_not_go_with_the_motion_are_rejected(judge, change, words):
+    pairs = [changed(pair, change) for pair in demonstrations(20, 5)]
+    assert rejected(judge, pairs) >= 0.5
+    verdicts = [judge.score(*pair) for pair in pairs]
+    told = [v.reasons[0] for v in verdicts if not v.accepted]
+    assert {r.mechanism for r in told} == {"commands"}
+    assert np.mean([words in r.text for r in told]) > 0.7
+    assert all(r.end <= len(a) for r, (_, a) in zip(told, pairs, strict=False))
+
+
+def test_what_is_accepted_has_no_reasons(judge):
+    verdicts = [judge.score(*pair) for pair in demonstrations(10, 6)]
+    assert all(v.reasons == () for v in verdicts if v.accepted)
+
+
+def test_filtering_keeps_what_is_accepted(judge):
+    pairs = demonstrations(5, 7) + demonstrations(5, 8, speed=0.3)
+    states, actions = judge.filter(*unzipped(pairs))
+    kept = [i for i, pair in enumerate(pairs) if judge.score(*pair).accepted]
+    assert len(kept) in (4, 5) and max(kept) < 5
+    for s, a, i in zip(states, actions, kept, strict=True):
+        assert s is pairs[i][0] and a is pairs[i][1]
+
+
+def test_lines_and_p_values_by_hand(judge):
+    own = np.array([-1.0, 0.0, 0.5, 3.0])
+    made = dataclasses.replace(
+        judge, own_progress=own, own_mismatch=own, config=HarmJudgeConfig(false_rejection_rate=0.5)
+    )
+    assert made.progress_line == pytest.approx(np.log(2.5))  # the quantile, .25, is nearer
+    assert made.command_line == pytest.approx(np.log(10))
+    strict = dataclasses.replace(made, config=HarmJudgeConfig(false_rejection_rate=0.25))
+    assert strict.progress_line == pytest.approx(1.125)  # the quantile of three quarters
+    assert strict._p_value(0.5 / 1.125) == pytest.approx(3 / 5)  # two are as strange, and itself
+    assert strict._p_value(9.0) == pytest.approx(1 / 5)
+
+
+def test_the_score_is_a_multiple_of_the_bases_median(judge):
+    pair = demonstrations(1, 9)[0]
+    verdict = judge.score(*pair)
+    assert verdict.progress_lost == pytest.approx(verdict.lost.sum())
+    assert verdict.progress_ratio == pytest.approx(verdict.lost.sum() / judge.typical_progress)
+    own = [d.sum() for d in judge.progress.lost_by_base()]
+    lengths = [len(actions) for _, actions in demonstrations(30, 0)]
+    assert judge.typical_progress == pytest.approx(0.1 * np.median(lengths))  # they are all alike
+    np.testing.assert_allclose(np.exp(judge.own_progress) * judge.typical_progress, own, rtol=1e-6)
+    config = HarmJudgeConfig(typical_share=1e-6)
+    plain = HarmJudge.of(*unzipped(demonstrations(30, 0)), config=config)
+    assert plain.typical_progress == pytest.approx(np.median(own))
+
+
+def test_a_demonstration_that_loses_nothing_is_accepted(judge):
+    states = np.tile(demonstrations(1, 1)[0][0][-1], (6, 1))
+    verdict = judge.score(states, np.tile([0.0, 0.0, 1.0], (6, 1)))
+    assert np.isfinite(verdict.harm)
+
+
+@pytest.mark.parametrize(
+    "count, error, message",
+    [(3, DataError, "3 demonstrations say too little: give at least 4")],
+)
+def test_too_few_demonstrations_are_refused(count, error, message):
+    with pytest.raises(error, match=message):
+        HarmJudge.of(*unzipped(demonstrations(count, 0)))
+
+
+def test_other_sizes_and_numbers_are_refused(judge):
+    states, actions = demonstrations(1, 0)[0]
+    with pytest.raises(SpecError, match=r"observations have shape .* instead of \[T, 3\]"):
+        judge.score(states[:, :2], actions)
+    states[3, 0] = np.nan
+    with pytest.raises(DataError, match="not finite at step 3"):
+        judge.score(states, actions)
+
+
+@pytest.mark.parametrize("name", ["progress_tolerance", "command_tolerance"])
+def test_tolerances_are_above_one(name):
+    with pytest.raises(UserError, match=f"{name} should be greater than 1"):
+        HarmJudgeConfig(**{name: 1.0})
+
+
+def test_stretches_by_hand():
+    marked = np.array([1, 1, 0, 0, 1, 0, 1], bool)
+    assert stretches(marked) == [(0, 2), (4, 5), (6, 7)]
+    assert stretches(np.zeros(3, bool)) == []
+
+
+def test_entries_are_named_by_their_share():
+    difference = np.array([[1.0, -0.5, 0.1], [0.6, -0.5, 0.1]])
+    assert named_difference(difference, INTERFACE.action) == "dx +0.80, dy -0.50"
+    assert named_difference(difference, ArraySpec((3,))).startswith("action_0 +0.80")
