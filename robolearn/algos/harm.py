@@ -95,7 +95,7 @@ class Progress:
     def lost(self, states: np.ndarray) -> np.ndarray:
         """Give d [T] in [0, 1] of a new demonstration's states [T, O]."""
         z = self.standardise(states)
-        nearest = self._nearest(self._tree, z)
+        nearest = self.nearest(z)
         return self.missing(self._ahead(z) / self.sd_k, self.displacements[nearest]).min(1)
 
     def lost_by_base(self) -> Iterator[np.ndarray]:
@@ -112,7 +112,7 @@ class Progress:
         Returns D [T, O], the base's mean displacement there [T, O], and its nearest steps [T, n].
         """
         z = self.standardise(states)
-        nearest = self._nearest(self._tree, z)
+        nearest = self.nearest(z)
         return self._ahead(z) / self.sd_k, self.displacements[nearest].mean(axis=1), nearest
 
     def missing(self, displacement: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -123,6 +123,10 @@ class Progress:
     def _ahead(self, z: np.ndarray) -> np.ndarray:
         """Give z_(t + k) - z_t; beyond the end a demonstration stays where it is."""
         return z[np.minimum(np.arange(len(z)) + self.look_ahead, len(z) - 1)] - z
+
+    def nearest(self, z: np.ndarray) -> np.ndarray:
+        """Give the numbers [T, n] of the base's steps that are nearest to z [T, O]."""
+        return self._nearest(self._tree, z)
 
     def _nearest(self, tree: cKDTree, z: np.ndarray) -> np.ndarray:
         count = min(self.config.neighbours, tree.n)

@@ -76,6 +76,8 @@ class HarmJudge:
     own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N]
     typical_progress: float = field(repr=False)  # median S of the base's, steps
     typical_mismatch: np.ndarray = field(repr=False)  # median of the base's log mean r^2 [W, A]
+    mean_loss: float = field(repr=False)  # of the base's own steps, mean of d
+    usual_loss: float = field(repr=False)  # mean of d over a while that the base rarely exceeds
     base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
 
     @classmethod
@@ -100,7 +102,8 @@ class HarmJudge:
         base = [_checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)]
         progress = Progress([s for s, _ in base], config.measure)
         commands = Commands([s for s, _ in base], [a for _, a in base], config.measure)
-        lost = np.array([d.sum() for d in progress.lost_by_base()])
+        losses = list(progress.lost_by_base())
+        lost = np.array([d.sum() for d in losses])
         worst = np.array([mismatch(r, commands.windows) for r in commands.own])  # [N, W, A]
         least = config.typical_share * float(np.median([len(a) for _, a in base]))
         typical = max(float(np.median(lost)), least), np.median(worst, axis=0)
@@ -113,6 +116,10 @@ class HarmJudge:
             own_mismatch=(worst - typical[1]).max(axis=(1, 2)),
             typical_progress=typical[0],
             typical_mismatch=typical[1],
+            mean_loss=float(np.concatenate(losses).mean()),
+            usual_loss=float(
+                np.quantile(np.concatenate(losses), 1.0 - config.false_rejection_rate)
+            ),
             base_actions=np.concatenate([a for _, a in base]),
         )
 
@@ -125,6 +132,13 @@ class HarmJudge:
     def command_line(self) -> float:
         """C beyond which a demonstration is rejected."""
         return self._line(self.own_mismatch, self.config.command_tolerance)
+
+    @property
+    def own_harm(self) -> np.ndarray:
+        """Harm [N] of the base's own demonstrations, each left out of what it is held against."""
+        return np.maximum(
+            self.own_progress / self.progress_line, self.own_mismatch / self.command_line
+        )
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] in [-1, 1].
@@ -180,10 +194,7 @@ class HarmJudge:
         return max(float(np.log(tolerance)), quantile)
 
     def _p_value(self, harm: float) -> float:
-        own = np.maximum(
-            self.own_progress / self.progress_line, self.own_mismatch / self.command_line
-        )
-        return float((1 + np.sum(own >= harm)) / (1 + len(own)))
+        return float((1 + np.sum(self.own_harm >= harm)) / (1 + len(self.own_harm)))
 
 
 def _checked(

@@ -1,0 +1,79 @@
+"""Harm while it happens: scores for a panel beside the person who demonstrates."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from robolearn.algos.harm import LAGS
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.reasons import named_difference
+
+BEFORE, AFTER = -min(LAGS), max(LAGS)
+UNUSUAL = 0.5  # of the base's progress, averaged over a short while: said as it happens
+
+
+@dataclass(frozen=True)
+class LiveStep:
+    """What is known at one control step."""
+
+    lost: float  # d, of the step ``look_ahead`` steps ago; 0 before there is one
+    progress_lost: float  # their sum so far, steps
+    share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
+    recent: float  # mean of d over the last short while: what a panel shows, 0 green to 1 red
+    cue: str  # what to do about it, if there is something: "faster", "dz +0.62 too much"
+
+
+class LiveHarm:
+    """Scores a demonstration as it grows, in under a millisecond a step; made by ``HarmJudge``."""
+
+    def __init__(self, judge: HarmJudge):
+        self._judge, self._progress, self._commands = judge, judge.progress, judge.commands
+        k = self._progress.look_ahead
+        self._states: deque[np.ndarray] = deque(maxlen=max(k, BEFORE + AFTER) + 1)
+        self._actions: deque[np.ndarray] = deque(maxlen=max(k, AFTER) + 1)
+        self._recent: deque[float] = deque([0.0] * k, maxlen=k)
+        self._limit = float(np.exp(judge.progress_line)) * judge.typical_progress
+        self._total, self._count = 0.0, 0
+
+    def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
+        """Take in a state [O] and the action [A] in [-1, 1] that is sent there."""
+        self._states.append(np.asarray(state, np.float64))
+        self._actions.append(np.asarray(action, np.float64))
+        self._count += 1
+        k, lost, cue = self._progress.look_ahead, 0.0, ""
+        if self._count > k:
+            lost, cue = self._behind(k)
+        self._total += lost
+        self._recent.append(lost)
+        recent = float(np.mean(self._recent))
+        return LiveStep(
+            lost, self._total, self._total / self._limit, recent, cue if recent > UNUSUAL else ""
+        )
+
+    def residuals(self) -> np.ndarray | None:
+        """Give r [A] of the action that was sent max(LAGS) steps ago; None before there is one."""
+        if self._count <= AFTER:
+            return None
+        states = list(self._states)[-(BEFORE + AFTER + 1) :]
+        at = len(states) - 1 - AFTER
+        padded = np.array([states[0]] * (BEFORE - at) + states)
+        action = np.array(self._actions)[-AFTER - 1]
+        whole = np.tile(action, (len(padded), 1))
+        return self._commands.residuals(padded, whole)[BEFORE]
+
+    def _behind(self, k: int) -> tuple[float, str]:
+        """Give d of the step k steps ago, and what stood out there."""
+        then, now = self._progress.standardise(np.array([self._states[-k - 1], self._states[-1]]))
+        moved = (now - then)[None] / self._progress.sd_k
+        nearest = self._progress.nearest(then[None])
+        missing = self._progress.missing(moved, self._progress.displacements[nearest])[0]
+        theirs = self._progress.displacements[nearest[0]].mean(axis=0)
+        size, own = np.linalg.norm(theirs), np.linalg.norm(moved[0])
+        if own < 0.3 * size or moved[0] @ theirs > 0.5 * own * size:
+            return float(missing.min()), "faster"
+        base = self._judge.base_actions[nearest[0]].mean(axis=0)
+        difference = (np.array(self._actions)[-k - 1] - base)[None]
+        return float(missing.min()), named_difference(difference, self._judge.interface.action)

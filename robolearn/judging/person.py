@@ -1,0 +1,69 @@
+"""Does a person's way of demonstrating fit? A verdict that grows with every demonstration.
+
+One rejected demonstration may be the share alpha that a base operator's own would be, too. So the
+rejections of one person are counted in a sequential test. Of the base's N demonstrations, m lie
+beyond a line; then a further one of the same kind does so with a probability q that is hardly more
+than
+
+    q_0 = the quantile 1 - delta of Beta(m + 1, N - m),
+
+since the line is one of their order statistics or beyond it (Wilks 1941), whatever their
+distribution; this is for N demonstrations that the measure has not seen, which leaving each out in
+turn comes near to. Against "q is at most q_0" the likelihood ratio of a higher q_1,
+
+    E_n = prod_i (q_1 / q_0)^x_i ((1 - q_1) / (1 - q_0))^(1 - x_i),     x_i = 1 if rejected,
+
+is an e-process: with probability 1 - delta it never reaches 1 / delta, however long one looks
+(Ville 1939; Ramdas, Grunwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid
+inference", 2023). So a person who demonstrates as the base does is ever told otherwise with
+probability 2 delta at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import beta
+
+from robolearn.errors import DataError
+from robolearn.judging.harm import HarmJudge, HarmVerdict
+
+STRANGER = 0.7  # q_1: how often the demonstrations of a person who does not fit are rejected
+
+
+@dataclass
+class Person:
+    """One person's demonstrations, judged as they come."""
+
+    judge: HarmJudge
+    false_alarm_rate: float = 0.05  # 2 delta, over all of the person's demonstrations together
+    evidence: float = 1.0  # E_n
+    strongest: float = 1.0  # the highest E_n so far
+    verdicts: list[HarmVerdict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.false_alarm_rate < 1.0:
+            raise DataError(f"false_alarm_rate: {self.false_alarm_rate} is not between 0 and 1")
+        own = self.judge.own_harm
+        beyond = int((own > 1.0).sum())
+        self._q0 = float(beta.ppf(1.0 - self.false_alarm_rate / 2, beyond + 1, len(own) - beyond))
+
+    @property
+    def rate_of_base(self) -> float:
+        """Bound the share q_0 of the base's own demonstrations that are rejected."""
+        return self._q0
+
+    @property
+    def fits(self) -> bool:
+        """Say whether nothing has shown yet that this person's way does not fit."""
+        return self.strongest < 2.0 / self.false_alarm_rate
+
+    def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
+        """Judge one more demonstration, and count it; raises as ``HarmJudge.score`` does."""
+        verdict = self.judge.score(observations, actions)
+        self.verdicts.append(verdict)
+        q0, q1 = self._q0, max(STRANGER, (1.0 + self._q0) / 2)
+        self.evidence *= (1.0 - q1) / (1.0 - q0) if verdict.accepted else q1 / q0
+        self.strongest = max(self.strongest, self.evidence)
+        return verdict

@@ -1,0 +1,60 @@
+"""What is said while a person demonstrates is what the verdict says afterwards."""
+
+import numpy as np
+import pytest
+
+from robolearn.algos.harm import LAGS
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.live import LiveHarm
+
+from .plane import INTERFACE, demonstrations, unzipped
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return HarmJudge.of(*unzipped(demonstrations(30, 0)), interface=INTERFACE)
+
+
+def watched(judge, states, actions):
+    live = LiveHarm(judge)
+    steps, residuals = [], []
+    for state, action in zip(states, actions, strict=True):
+        steps.append(live.step(state, action))
+        residuals.append(live.residuals())
+    return steps, residuals
+
+
+@pytest.mark.parametrize("habits", [{}, {"speed": 0.4}, {"pause": 30}])
+def test_it_is_the_verdicts_loss_and_residuals_a_little_later(judge, habits):
+    states, actions = (array.astype(np.float32) for array in demonstrations(1, 3, **habits)[0])
+    verdict = judge.score(states, actions)
+    steps, residuals = watched(judge, states, actions)
+    k, after = judge.progress.look_ahead, max(LAGS)
+    lost = [step.lost for step in steps]
+    assert lost[:k] == [0.0] * k
+    np.testing.assert_allclose(lost[k:], verdict.lost[: len(lost) - k], atol=1e-9)
+    assert residuals[:after] == [None] * after
+    # beyond the end a demonstration stays where it is, which nobody knows before
+    whole = len(lost) - after
+    np.testing.assert_allclose(np.array(residuals[after:]), verdict.residuals[:whole], atol=1e-8)
+    assert steps[-1].progress_lost == pytest.approx(sum(lost))
+    limit = np.exp(judge.progress_line) * judge.typical_progress
+    assert steps[-1].share_of_line == pytest.approx(sum(lost) / limit)
+
+
+def test_who_rests_is_told_to_go_on(judge):
+    states, actions = demonstrations(1, 3, pause=30)[0]
+    steps, _ = watched(judge, states, actions)
+    assert all(step.cue == "" for step in steps[:20])
+    assert [step.cue for step in steps[32:48]] == ["faster"] * 16
+    assert min(step.recent for step in steps[32:48]) > 0.8
+
+
+def test_who_goes_back_is_told_by_how_much(judge):
+    states, actions = demonstrations(1, 4)[0]
+    back = states[10] + 0.04 * np.arange(12)[:, None] * np.array([0.7, 0.7, 0.0])
+    moves = np.tile([0.7, 0.7, -1.0], (12, 1))
+    states = np.concatenate([states[:10], back])
+    actions = np.concatenate([actions[:10], moves])
+    cue = watched(judge, states, actions)[0][-1].cue
+    assert "dx +" in cue
