@@ -17,10 +17,11 @@ none. Added to the base's data, such steps teach the policy to stand still or to
 actions and motion belong together, by ridge regression of the action on the motion around it:
 
     a_t ~ W g_t,    g_t = (z_t, z_(t + l) - z_t for the lags l, 1)
-    r_t = (a_t - W g_t) / (sigma sqrt(1 + (h_t / (3 mean h))^2)),    h_t = g' (G'G + lambda)^-1 g
-    C   = max over action entries and windows of log mean r_t^2, less the base's own median
+    r_t = (a_t - W g_t) / (sd(a) sqrt(1 + (h_t / (3 mean h))^2)),    h_t = g' (G'G + lambda)^-1 g
+    C   = max over action entries and windows of log mean r_t^2 - max(log 0.1^2, m)
 
-The leverage h_t says how far from the base's own motions g_t is; what W says there counts little.
+m is the base's own median, and a tenth of its spread is no mismatch however exact the base is. The
+leverage h_t says how far from the base's own motions g_t is; what W says there counts little.
 So another style of moving is no mismatch, and reversed, delayed, frozen or exchanged actions are.
 
 Scores of the base's own demonstrations are taken with each left out in turn. Displacement that is
@@ -40,9 +41,10 @@ from scipy.spatial import cKDTree
 from robolearn.settings import ProperShare, Settings
 
 FURTHEST = 3.0  # standard deviations of a state entry
-LEAST_SPREAD = 0.01  # of a state entry, and of a standardised displacement
+LEAST_SPREAD = 0.01  # of a state or action entry, and of a standardised displacement
 LAGS = (-3, -2, -1, 1, 2, 3, 4, 6)  # control steps around the one whose action is explained
 RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
+TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
 FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
 TINY = 1e-6
 
@@ -159,14 +161,20 @@ class Commands:
             inverse = np.linalg.inv(gram - own_gram)
             left_out.append((a - g @ inverse @ (product - own_product), leverage(g, inverse)))
         self.mean_leverage = float(np.concatenate([h for _, h in left_out]).mean())
-        errors = np.concatenate([e for e, _ in left_out])
-        self.sigma = np.sqrt(np.square(errors).mean(0)) + TINY
+        self.spread = np.maximum(np.concatenate(actions).std(0), LEAST_SPREAD)
         self.own = [self._trusted(error, h) for error, h in left_out]  # r of the base
+        worst = np.array([mismatch(r, self.windows) for r in self.own])  # [N, W, A]
+        self.typical = np.maximum(np.median(worst, axis=0), 2 * np.log(TOLERATED))
+        self.own_excess = worst - self.typical  # C [N, W, A] of the base, of each entry and window
 
     def residuals(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Give r [T, A] of a demonstration."""
         g = self._standard(self._motion(states))
         return self._trusted(actions - g @ self.weights, leverage(g, self.inverse))
+
+    def excess(self, residuals: np.ndarray) -> np.ndarray:
+        """Give C [W, A] of a demonstration's r [T, A], for each window and entry."""
+        return mismatch(residuals, self.windows) - self.typical
 
     def expected(self, states: np.ndarray) -> np.ndarray:
         """Give the actions [T, A] that go with the motion of states [T, O]."""
@@ -185,7 +193,7 @@ class Commands:
 
     def _trusted(self, error: np.ndarray, h: np.ndarray) -> np.ndarray:
         distrust = np.sqrt(1.0 + np.square(h / (FAR * self.mean_leverage)))
-        return error / (self.sigma * distrust[:, None])
+        return error / (self.spread * distrust[:, None])
 
 
 def leverage(g: np.ndarray, inverse: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Gt
 
-from robolearn.algos.harm import Commands, HarmConfig, Progress, mismatch
+from robolearn.algos.harm import Commands, HarmConfig, Progress
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.reasons import Reason, command_reasons, progress_reasons
@@ -75,7 +75,6 @@ class HarmJudge:
     own_progress: np.ndarray = field(repr=False)  # log S of the base's [N], less their median
     own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N]
     typical_progress: float = field(repr=False)  # median S of the base's, steps
-    typical_mismatch: np.ndarray = field(repr=False)  # median of the base's log mean r^2 [W, A]
     mean_loss: float = field(repr=False)  # of the base's own steps, mean of d
     usual_loss: float = field(repr=False)  # mean of d over a while that the base rarely exceeds
     base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
@@ -103,23 +102,20 @@ class HarmJudge:
         progress = Progress([s for s, _ in base], config.measure)
         commands = Commands([s for s, _ in base], [a for _, a in base], config.measure)
         losses = list(progress.lost_by_base())
+        steps, alpha = np.concatenate(losses), config.false_rejection_rate
         lost = np.array([d.sum() for d in losses])
-        worst = np.array([mismatch(r, commands.windows) for r in commands.own])  # [N, W, A]
         least = config.typical_share * float(np.median([len(a) for _, a in base]))
-        typical = max(float(np.median(lost)), least), np.median(worst, axis=0)
+        typical = max(float(np.median(lost)), least)
         return cls(
             config,
             interface,
             progress,
             commands,
-            own_progress=np.log(lost / typical[0]),
-            own_mismatch=(worst - typical[1]).max(axis=(1, 2)),
-            typical_progress=typical[0],
-            typical_mismatch=typical[1],
-            mean_loss=float(np.concatenate(losses).mean()),
-            usual_loss=float(
-                np.quantile(np.concatenate(losses), 1.0 - config.false_rejection_rate)
-            ),
+            own_progress=np.log(lost / typical),
+            own_mismatch=commands.own_excess.max(axis=(1, 2)),
+            typical_progress=typical,
+            mean_loss=float(steps.mean()),
+            usual_loss=max(2 * config.typical_share, float(np.quantile(steps, 1.0 - alpha))),
             base_actions=np.concatenate([a for _, a in base]),
         )
 
@@ -149,7 +145,7 @@ class HarmJudge:
         lost = self.progress.lost(states)
         residuals = self.commands.residuals(states, acts)
         ratio = max(float(lost.sum()), 1e-9) / self.typical_progress
-        found = mismatch(residuals, self.commands.windows) - self.typical_mismatch
+        found = self.commands.excess(residuals)
         beyond = np.array([np.log(ratio) / self.progress_line, found.max() / self.command_line])
         return HarmVerdict(
             accepted=bool((beyond <= 1.0).all()),

@@ -9,7 +9,7 @@ import numpy as np
 
 from robolearn.algos.harm import LAGS
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.reasons import named_difference
+from robolearn.judging.reasons import at_another_pace, named_difference
 
 BEFORE, AFTER = -min(LAGS), max(LAGS)
 UNUSUAL = 0.5  # of the base's progress, averaged over a short while: said as it happens
@@ -71,8 +71,7 @@ class LiveHarm:
         nearest = self._progress.nearest(then[None])
         missing = self._progress.missing(moved, self._progress.displacements[nearest])[0]
         theirs = self._progress.displacements[nearest[0]].mean(axis=0)
-        size, own = np.linalg.norm(theirs), np.linalg.norm(moved[0])
-        if own < 0.3 * size or moved[0] @ theirs > 0.5 * own * size:
+        if at_another_pace(moved, theirs[None])[0]:
             return float(missing.min()), "faster"
         base = self._judge.base_actions[nearest[0]].mean(axis=0)
         difference = (np.array(self._actions)[-k - 1] - base)[None]

@@ -51,7 +51,7 @@ def progress_reasons(
     mostly lost by going slower, on the whole of the way, is one reason.
     """
     mine, theirs, nearest = progress.compared(states)
-    paced = _at_another_pace(mine, theirs)
+    paced = at_another_pace(mine, theirs)
 
     def reason(start: int, end: int) -> Reason:
         here, where = slice(start, end), f"in steps {start} to {end - 1}"
@@ -106,7 +106,7 @@ def named_difference(difference: np.ndarray, action: ArraySpec) -> str:
     return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
 
 
-def _at_another_pace(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+def at_another_pace(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Say of displacements D [T, O] whether they are a rest, or the base's way at another pace."""
     size, own = np.linalg.norm(theirs, axis=1), np.linalg.norm(mine, axis=1)
     ahead = (mine * theirs).sum(axis=1)

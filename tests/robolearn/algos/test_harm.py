@@ -168,11 +168,11 @@ def test_the_bases_own_residuals_are_those_of_a_fit_without_it(known):
         g = features(commands, states[i])
         errors.append(actions[i] - g @ weights)
         leverages.append(np.array([r @ inverse @ r for r in g]))
-    sigma = np.sqrt(np.square(np.concatenate(errors)).mean(0)) + TINY
+    spread = np.concatenate(actions).std(0)
     mean = np.concatenate(leverages).mean()
     for own, error, h in zip(commands.own, errors, leverages, strict=True):
         distrust = np.sqrt(1 + (h / (3 * mean)) ** 2)
-        np.testing.assert_allclose(own, error / (sigma * distrust[:, None]), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(own, error / (spread * distrust[:, None]), rtol=1e-5, atol=1e-7)
 
 
 def test_other_actions_than_those_of_the_motion_stand_out(known):
@@ -194,9 +194,25 @@ def test_motions_that_the_base_does_not_know_say_less(known):
     g = features(commands, far)
     h = np.array([r @ inverse @ r for r in g])
     distrust = np.sqrt(1 + (h / (3 * commands.mean_leverage)) ** 2)
-    expected = (wrong - g @ weights) / (commands.sigma * distrust[:, None])
+    expected = (wrong - g @ weights) / (commands.spread * distrust[:, None])
     np.testing.assert_allclose(commands.residuals(far, wrong), expected, rtol=1e-6, atol=1e-8)
     assert np.median(distrust) > 3
+
+
+def test_what_is_typical_is_the_bases_median_or_a_tenth_of_the_spread(known):
+    commands, states, actions = known
+    worst = np.array([mismatch(r, commands.windows) for r in commands.own])
+    floor = np.log(0.01)
+    np.testing.assert_allclose(commands.typical, np.maximum(np.median(worst, axis=0), floor))
+    assert (np.median(worst, axis=0) > floor).all()
+    np.testing.assert_allclose(commands.own_excess, worst - commands.typical)
+    still = np.zeros((9, 3))
+    np.testing.assert_allclose(
+        commands.excess(still), mismatch(still, commands.windows) - commands.typical
+    )
+    exact = [0.9 ** np.arange(40)[:, None] * np.array([[1.0 + i]]) for i in range(4)]
+    moves = [-0.1 * s for s in exact]
+    assert (Commands(exact, moves, CONFIG).typical == floor).all()
 
 
 def test_mismatch_by_hand():

@@ -1,0 +1,77 @@
+"""What can be kept of a demonstration that is rejected: its harmless stretches, or the same path at
+the base's tempo."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robolearn.judging.demonstrations import Demonstration
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.reasons import at_another_pace
+
+LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
+FEW_VALUES = 3  # an action entry that takes no more than so many values switches
+
+
+def harmless(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
+
+    What goes are the stretches in which more progress is lost than in all but a share alpha of the
+    base's own, and those whose commands do not go with the motion.
+    """
+    verdict = judge.score(states, actions)
+    stay = np.ones(len(actions), bool)
+    if verdict.accepted:
+        return stay
+    if np.log(verdict.progress_ratio) > judge.progress_line:
+        stay &= ~widened(
+            smoothed(verdict.lost, judge.progress.look_ahead) > judge.usual_loss,
+            judge.progress.look_ahead,
+        )
+    if verdict.command_mismatch > judge.command_line:
+        for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
+            means = [smoothed(r, window) for r in np.square(verdict.residuals).T]
+            excess = np.log(np.array(means).T + 1e-9) - typical  # [T, A]
+            stay &= ~(excess > judge.command_line).any(axis=1)
+    return stay
+
+
+def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
+    """Give the same path at the base's tempo: pauses go, and slow stretches are passed faster.
+
+    A step's rate is how far it goes along the base's displacement, as a share of that, or what it
+    does not lose, 1 - d, where it goes another way; the path is resampled where the sum of the
+    rates passes whole numbers. So stretches that go against the base vanish, too. The new actions
+    are those that go with the new motion in the base's demonstrations; entries that only switch are
+    taken over.
+    """
+    lost = judge.progress.lost(states)
+    mine, theirs, _ = judge.progress.compared(states)
+    ahead = (mine * theirs).sum(axis=1) / np.maximum(np.square(theirs).sum(axis=1), 1e-9)
+    made = np.where(at_another_pace(mine, theirs), ahead, 1.0 - lost)
+    rate = np.where(lost > judge.mean_loss, np.clip(made, LEAST_RATE, 1.0), 1.0)
+    passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])
+    kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
+    if len(kept) < 2:
+        return states[:0], actions[:0]
+    new_states, new_actions = states[kept], actions[kept].copy()
+    motion = ~switching(judge.base_actions)
+    wanted = judge.commands.expected(new_states)[:, motion]
+    new_actions[:, motion] = np.clip(wanted, -1.0, 1.0)
+    return new_states, new_actions
+
+
+def smoothed(values: np.ndarray, width: int) -> np.ndarray:
+    """Average values [T] over ``width`` steps around each; fewer at the ends."""
+    ones = np.ones(min(width, len(values)))
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+
+
+def widened(marked: np.ndarray, width: int) -> np.ndarray:
+    """Mark [T] also what lies within half a ``width`` of what is marked."""
+    return np.convolve(marked, np.ones(min(width, len(marked))), "same") > 0.5
+
+
+def switching(actions: np.ndarray) -> np.ndarray:
+    """Say of each entry [A] of actions [M, A] whether it takes a few values only, as a gripper."""
+    return np.array([len(np.unique(np.round(column, 3))) <= FEW_VALUES for column in actions.T])

@@ -1,0 +1,71 @@
+"""What is kept of a rejected demonstration."""
+
+import numpy as np
+import pytest
+
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.repair import harmless, retimed, smoothed, switching, widened
+
+from .plane import INTERFACE, demonstrations, unzipped
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return HarmJudge.of(*unzipped(demonstrations(30, 0)), interface=INTERFACE)
+
+
+def test_what_is_accepted_stays_whole(judge):
+    for pair in demonstrations(5, 1):
+        if judge.score(*pair).accepted:
+            assert harmless(judge, *pair).all()
+
+
+def test_a_pause_goes_and_the_rest_stays(judge):
+    states, actions = demonstrations(1, 3, pause=40)[0]
+    stay = harmless(judge, states, actions)
+    assert not stay[22:56].any()
+    assert stay[:18].all() and stay[64:].mean() > 0.9
+
+
+def test_commands_that_do_not_fit_go(judge):
+    states, actions = demonstrations(1, 4)[0]
+    actions = actions.copy()
+    actions[10:25] *= -1
+    stay = harmless(judge, states, actions)
+    assert not stay[10:25].any() and stay[:6].all() and stay[30:36].all()
+
+
+@pytest.mark.parametrize("habits", [{"pause": 40}, {"speed": 0.5}])
+def test_retimed_it_is_as_long_as_the_bases_and_loses_no_more(judge, habits):
+    usual = np.median([len(a) for _, a in demonstrations(10, 5)])
+    for states, actions in demonstrations(5, 6, **habits):
+        before = judge.score(states, actions)
+        assert not before.accepted
+        new_states, new_actions = retimed(judge, states, actions)
+        assert len(new_states) == len(new_actions) < 1.35 * usual
+        verdict = judge.score(new_states, new_actions)
+        assert np.log(verdict.progress_ratio) < judge.progress_line
+        assert verdict.harm < 0.7 * before.harm
+        rows = {tuple(row) for row in states}
+        assert all(tuple(row) in rows for row in new_states)  # the path is the same
+        assert set(new_actions[:, 2]) <= {-1.0, 1.0} and np.abs(new_actions).max() <= 1.0
+
+
+def test_retimed_actions_are_those_of_the_faster_motion(judge):
+    states, actions = demonstrations(1, 7, speed=0.5)[0]
+    _, new_actions = retimed(judge, states, actions)
+    assert np.abs(new_actions[5:15, :2]).max() > 1.5 * np.abs(actions[10:30, :2]).mean()
+    size, before = (np.linalg.norm(a[8:16, :2].mean(axis=0)) for a in (new_actions, actions))
+    assert size == pytest.approx(2 * before, rel=0.3)
+
+
+def test_smoothing_and_widening_by_hand():
+    np.testing.assert_allclose(smoothed(np.array([3.0, 0.0, 0.0, 6.0]), 3), [1.5, 1.0, 2.0, 3.0])
+    assert smoothed(np.ones(2), 9).tolist() == [1.0, 1.0]
+    marked = np.array([False, False, True, False, False, False])
+    assert widened(marked, 3).tolist() == [False, True, True, True, False, False]
+
+
+def test_a_gripper_switches_and_a_motion_does_not():
+    actions = np.column_stack([np.linspace(-1, 1, 9), np.sign(np.linspace(-1, 1, 9))])
+    assert switching(actions).tolist() == [False, True]
