@@ -73,6 +73,16 @@ def steps(share: float, length: float) -> int:
     return max(1, round(share * length))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Where a demonstration goes, and where the base goes from there."""
+
+    lost: np.ndarray  # d [T] in [0, 1]
+    mine: np.ndarray  # D [T, O]
+    theirs: np.ndarray  # [T, O], mean of the base's D_j
+    nearest: np.ndarray  # j [T, n], numbers of the base's steps
+
+
 class Progress:
     """Where the base operator goes from where: measures the progress that others lose."""
 
@@ -94,11 +104,12 @@ class Progress:
         """Give z [T, O] of states [T, O]."""
         return np.clip((states - self.mean) / self.sd, -FURTHEST, FURTHEST)
 
-    def lost(self, states: np.ndarray) -> np.ndarray:
-        """Give d [T] in [0, 1] of a new demonstration's states [T, O]."""
+    def compare(self, states: np.ndarray) -> Comparison:
+        """Hold a new demonstration's states [T, O] against the base."""
         z = self.standardise(states)
-        nearest = self.nearest(z)
-        return self.missing(self._ahead(z) / self.sd_k, self.displacements[nearest]).min(1)
+        nearest, mine = self.nearest(z), self._ahead(z) / self.sd_k
+        theirs = self.displacements[nearest]
+        return Comparison(self.missing(mine, theirs).min(1), mine, theirs.mean(1), nearest)
 
     def lost_by_base(self) -> Iterator[np.ndarray]:
         """Give d [T] of each base demonstration, compared with the others only."""
@@ -107,15 +118,6 @@ class Progress:
             nearest = self._nearest(cKDTree(self.where[others]), self.where[mine])
             base = self.displacements[others[nearest]]
             yield self.missing(self.displacements[mine], base).min(1)
-
-    def compared(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Say of states [T, O] where they go, and where the base goes from there.
-
-        Returns D [T, O], the base's mean displacement there [T, O], and its nearest steps [T, n].
-        """
-        z = self.standardise(states)
-        nearest = self.nearest(z)
-        return self._ahead(z) / self.sd_k, self.displacements[nearest].mean(axis=1), nearest
 
     def missing(self, displacement: np.ndarray, base: np.ndarray) -> np.ndarray:
         """Give the share [T, n] of the base's displacements [T, n, O] that D [T, O] lacks."""

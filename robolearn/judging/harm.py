@@ -62,6 +62,13 @@ class HarmVerdict:
     reasons: tuple[Reason, ...]  # what is beyond its line, where, and how much: worst first
     lost: np.ndarray = field(repr=False)  # d [T], share of the base's progress that is missing
     residuals: np.ndarray = field(repr=False)  # r [T, A], actions less those that go with motion
+    departure: np.ndarray = field(repr=False)  # [T, A], actions less the base's in such states
+
+    @property
+    def worst_window(self) -> tuple[int, int]:
+        """First step, and one past the last, of what the first reason is about; all, if none is."""
+        first = next(iter(self.reasons), None)
+        return (first.start, first.end) if first else (0, len(self.lost))
 
 
 @dataclass(frozen=True)
@@ -142,21 +149,30 @@ class HarmJudge:
         Raises SpecError if its sizes are not the base operator's, DataError if it is not finite.
         """
         states, acts = _checked(observations, actions, self.interface)
-        lost = self.progress.lost(states)
+        compared = self.progress.compare(states)
+        departure = acts - self.base_actions[compared.nearest].mean(axis=1)
         residuals = self.commands.residuals(states, acts)
-        ratio = max(float(lost.sum()), 1e-9) / self.typical_progress
+        lost = float(compared.lost.sum())
+        ratio = max(lost, 1e-9) / self.typical_progress
         found = self.commands.excess(residuals)
         beyond = np.array([np.log(ratio) / self.progress_line, found.max() / self.command_line])
+        action, reasons = self.interface.action, []
+        if beyond[1] > 1.0:
+            reasons += command_reasons(self.commands, states, acts, residuals, found, action)
+        if beyond[0] > 1.0:
+            width, period_s = self.progress.look_ahead, self.interface.period_s
+            reasons += progress_reasons(compared, departure, width, action, period_s)
         return HarmVerdict(
             accepted=bool((beyond <= 1.0).all()),
             harm=float(beyond.max()),
             p_value=self._p_value(float(beyond.max())),
-            progress_lost=float(lost.sum()),
+            progress_lost=lost,
             progress_ratio=ratio,
             command_mismatch=float(found.max()),
-            reasons=self._reasons((states, acts), lost, residuals, found, beyond > 1.0),
-            lost=lost,
+            reasons=tuple(reasons),
+            lost=compared.lost,
             residuals=residuals,
+            departure=departure,
         )
 
     def filter(
@@ -165,25 +181,6 @@ class HarmJudge:
         """Keep the demonstrations that are accepted; raises as ``score`` does."""
         kept = [pair for pair in paired(observations, actions) if self.score(*pair).accepted]
         return [s for s, _ in kept], [a for _, a in kept]
-
-    def _reasons(
-        self,
-        demonstration: Demonstration,
-        lost: np.ndarray,
-        residuals: np.ndarray,
-        found: np.ndarray,
-        beyond: np.ndarray,
-    ) -> tuple[Reason, ...]:
-        states, actions = demonstration
-        action, reasons = self.interface.action, []
-        if beyond[1]:
-            reasons += command_reasons(self.commands, states, actions, residuals, found, action)
-        if beyond[0]:
-            reasons += progress_reasons(
-                self.progress, states, actions, self.base_actions, lost, action,
-                self.interface.period_s,
-            )  # fmt: skip
-        return tuple(reasons)
 
     def _line(self, own: np.ndarray, tolerance: float) -> float:
         quantile = float(np.quantile(own, 1.0 - self.config.false_rejection_rate))

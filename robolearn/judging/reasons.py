@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import Commands, Progress
+from robolearn.algos.harm import Commands, Comparison
 from robolearn.types import ArraySpec
 
 MOST_REASONS = 3
@@ -37,21 +37,19 @@ def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
 
 
 def progress_reasons(
-    progress: Progress,
-    states: np.ndarray,
-    actions: np.ndarray,
-    base_actions: np.ndarray,
-    lost: np.ndarray,
+    compared: Comparison,
+    departure: np.ndarray,
+    width: int,
     action: ArraySpec,
     period_s: float,
 ) -> list[Reason]:
     """Name the stretches of a demonstration in which most of the progress is lost, worst first.
 
-    ``base_actions`` [M, A] are those of ``progress.displacements``; ``lost`` is d [T]. What is
-    mostly lost by going slower, on the whole of the way, is one reason.
+    ``departure`` [T, A] is what its actions have more than the base's in such states; losses are
+    averaged over ``width`` steps. What is mostly lost by going slower, on the whole of the way, is
+    one reason.
     """
-    mine, theirs, nearest = progress.compared(states)
-    paced = at_another_pace(mine, theirs)
+    lost, paced = compared.lost, at_another_pace(compared.mine, compared.theirs)
 
     def reason(start: int, end: int) -> Reason:
         here, where = slice(start, end), f"in steps {start} to {end - 1}"
@@ -59,14 +57,13 @@ def progress_reasons(
         if lost[here][paced[here]].sum() > 0.5 * amount:
             much = f"{amount * period_s:.1f} s" if period_s else f"{amount:.0f} steps"
             return Reason("tempo", start, end, amount, f"slower than the base by {much} {where}")
-        cue = named_difference(actions[here] - base_actions[nearest[here]].mean(axis=1), action)
+        cue = named_difference(departure[here], action)
         text = f"goes another way than the base ({cue}) {where}"
         return Reason("direction", start, end, amount, text)
 
     everywhere = reason(0, len(lost))
     if everywhere.mechanism == "tempo" and (lost > LEAST_LOST).mean() > 0.5:
         return [everywhere]
-    width = progress.look_ahead
     smooth = np.convolve(lost, np.full(width, 1.0 / width), mode="same")
     marked = stretches(smooth >= max(LEAST_LOST, float(smooth.mean())))
     found = sorted((reason(*ends) for ends in marked), key=lambda r: -r.amount)[:MOST_REASONS]

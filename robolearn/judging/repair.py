@@ -45,8 +45,8 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     are those that go with the new motion in the base's demonstrations; entries that only switch are
     taken over.
     """
-    lost = judge.progress.lost(states)
-    mine, theirs, _ = judge.progress.compared(states)
+    compared = judge.progress.compare(states)
+    lost, mine, theirs = compared.lost, compared.mine, compared.theirs
     ahead = (mine * theirs).sum(axis=1) / np.maximum(np.square(theirs).sum(axis=1), 1e-9)
     made = np.where(at_another_pace(mine, theirs), ahead, 1.0 - lost)
     rate = np.where(lost > judge.mean_loss, np.clip(made, LEAST_RATE, 1.0), 1.0)

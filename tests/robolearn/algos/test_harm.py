@@ -58,7 +58,7 @@ def test_progress_by_brute_force():
             lacking = sum(max(0.0, b * (b - m)) for b, m in zip(theirs, mine, strict=True))
             shorts.append(min(1.0, lacking / (sum(b * b for b in theirs) + config.least_motion)))
         expected.append(min(shorts))
-    np.testing.assert_allclose(progress.lost(new), expected, atol=1e-9)
+    np.testing.assert_allclose(progress.compare(new).lost, expected, atol=1e-9)
     assert np.mean(expected[:-2]) > 0.2
 
 
@@ -91,7 +91,7 @@ def test_missing_displacement_by_hand():
 def test_slowness_loses_progress_and_haste_does_not(speed, low, high):
     progress = Progress(walks(), CONFIG)
     new = walks(1, 12, speed * SPEED, seed=9)[0] + np.array([0.5, 0.04])
-    lost = progress.lost(new)[: -progress.look_ahead]
+    lost = progress.compare(new).lost[: -progress.look_ahead]
     assert low <= lost.mean() <= high
 
 
@@ -104,7 +104,7 @@ def test_look_ahead_follows_the_bases_length():
 def test_as_many_neighbours_as_there_are():
     tiny = [np.zeros((1, 2)), np.ones((1, 2))]
     progress = Progress(tiny, HarmConfig(neighbours=10))
-    assert progress.lost(np.zeros((3, 2))).shape == (3,)
+    assert progress.compare(np.zeros((3, 2))).lost.shape == (3,)
     assert [d.tolist() for d in progress.lost_by_base()] == [[0.0], [0.0]]
 
 
