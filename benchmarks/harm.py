@@ -1,14 +1,16 @@
 """What an operator's demonstrations do to a policy: the truth that verdicts are held against.
 
     python benchmarks/harm.py [--tasks square ...] [--replicates 0 1 2] [--part tuning apart]
-                              [--workers 2] [--minutes 100]
+                              [--conditions naive matched ...] [--workers 2] [--minutes 100]
 
 For each task, replicate and operator it trains a policy on the base operator's demonstrations and
 this operator's (``naive``), and one on the base's and as many steps of a compatible operator
 (``matched``), and appends a JSON line with the share of successes of each to
-``benchmarks/results/harm.jsonl``. What is in there is not measured again; after ``--minutes`` no
-new training begins. Harm is the success of the compatible operators' ``naive`` policies less that
-of the operator's, in the same replicate.
+``benchmarks/results/harm.jsonl``. Other conditions are those that the judge of harm decides:
+``filtered``, ``repaired``, ``random_drop``, ``informed`` (``demos/study/run.py`` says what they
+are). What is in there is not measured again; after ``--minutes`` no new training begins. Harm is
+the success of the compatible operators' ``naive`` policies less that of the operator's, in the same
+replicate.
 
 Operators of the part "apart" are for the last word: no choice of a measure looks at them.
 """
@@ -25,14 +27,14 @@ import torch
 from keep import commit
 
 from demos.study.config import OperatorConfig, StudyConfig
-from demos.study.replicate import BASE, Replicate
+from demos.study.replicate import BASE, HARM, Replicate
 from robolearn.running import launch
 
 FOLDER = Path("runs/benchmarks/harm")
 ROWS = Path(__file__).parent / "results" / "harm.jsonl"
 SEED = 15
 EPISODES = 200
-CONDITIONS = ("naive", "matched")
+CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
 COMPATIBLE = ("base_twin", "base_calm")
 TASKS = ("square", "round", "can")
 PARTS = {
@@ -68,7 +70,7 @@ def main() -> None:
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
     jobs = [
-        (task, replicate, part, deadline)
+        (task, replicate, part, arguments.conditions, deadline)
         for replicate in arguments.replicates
         for part in arguments.part
         for task in arguments.tasks
@@ -78,13 +80,13 @@ def main() -> None:
             done.result()
 
 
-def measure(task: str, replicate: int, part: str, deadline: float) -> None:
+def measure(task: str, replicate: int, part: str, conditions: list[str], deadline: float) -> None:
     """Append the missing rows of one replicate of a task, as long as there is time."""
     torch.set_num_threads(1)
     study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
     known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows()}
-    todo = [(o, c) for o in PARTS[part] for c in CONDITIONS] + [(BASE, BASE)]
-    for operator, condition in sorted(todo, key=lambda key: key[1] == "matched"):
+    todo = [(BASE, BASE)] + [(o, c) for c in conditions for o in PARTS[part]]
+    for operator, condition in todo:
         if time.time() < deadline and (task, replicate, operator, condition) not in known:
             append(
                 {"task": task, "replicate": replicate, "operator": operator, "part": part}
@@ -99,7 +101,7 @@ def outcome(study: Replicate, operator: str, condition: str) -> dict:
     for name in (*needed, "matched") if condition == "matched" else needed:
         study.demonstrate(name)
     study.choose_network()
-    study.condition(operator, condition, statistic="")
+    study.condition(operator, condition, HARM)
     found = study.evaluation(operator, condition)
     return {
         "success": found["success"],
@@ -119,6 +121,7 @@ def study_of(task: str) -> StudyConfig:
         operators={n: OperatorConfig(n, compatible=n in COMPATIBLE) for n in names},
         tuning_operators={},
         conditions=CONDITIONS,
+        verdict="harm",
         episodes=EPISODES,
     )
 
@@ -140,6 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--replicates", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--part", nargs="+", default=["tuning", "apart"], choices=list(PARTS))
+    parser.add_argument("--conditions", nargs="+", default=["naive", "matched"], choices=CONDITIONS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=100.0)
     return parser.parse_args()

@@ -9,13 +9,14 @@ from pydantic import NonNegativeInt, PositiveInt
 from demos.operators import named_style, named_task
 from robolearn.algos.bc import BCConfig
 from robolearn.errors import UserError
+from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.judging.judge import JudgeConfig
 from robolearn.loops.offline import OfflineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.settings import Settings, Share
 
 RESERVED = ("base", "base_held_out", "matched")  # what datasets beside the operators' are called
-Condition = Literal["naive", "matched", "filtered", "random_drop", "informed"]
+Condition = Literal["naive", "matched", "filtered", "repaired", "random_drop", "informed"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,17 @@ class StudyConfig(Settings):
         "informed",
     )
     """What is done with each operator's demonstrations; "matched" takes in their place those of the
-    first compatible operator, as many steps."""
+    first compatible operator, as many steps; "repaired" brings slow ones to the base's tempo."""
     filter_by: Literal["demonstrations", "stretches", "pairs"] = "stretches"
     """What filtering drops: rejected demonstrations, their stretches that disagree, or (the paper)
     the incompatible pairs of all."""
+    verdict: Literal["compatibility", "harm"] = "compatibility"
+    """What decides: whether a demonstration agrees with an ensemble, or the harm that it would do.
+    Filtering by "pairs" needs the former, the condition "repaired" the latter."""
     judge: JudgeConfig = JudgeConfig()
-    """How demonstrations are judged."""
+    """How compatibility is judged."""
+    harm: HarmJudgeConfig = HarmJudgeConfig()
+    """How harm is judged."""
     policies: Annotated[tuple[BCConfig, ...], MinLen(1)] = (
         BCConfig(widths=(256, 256), dropout=0.0),
     )
@@ -89,6 +95,10 @@ class StudyConfig(Settings):
         super().__post_init__()
         self._check_horizons()
         named_task(self.env.name)
+        if self.filter_by == "pairs" and self.verdict == "harm":
+            raise UserError("filter_by: 'pairs' is not for the verdict 'harm'")
+        if "repaired" in self.conditions and self.verdict != "harm":
+            raise UserError("conditions: 'repaired' is for the verdict 'harm'")
         taken = [*RESERVED, *self.operators]
         twice = sorted(name for name in self.tuning_operators if name in taken)
         twice += sorted(name for name in self.operators if name in RESERVED)

@@ -15,6 +15,7 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.operators import Style, changed, make_operator, pointed_trait
 from demos.session.record import circumstances
+from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.judge import Judge, Verdict
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.types import Episode, VectorEnvironment
@@ -25,7 +26,7 @@ class Elicitation:
     """A teaching session with one judge; every attempt is kept in ``dataset``, verdict included."""
 
     envs: VectorEnvironment  # one of them is used: each attempt depends on the last verdict
-    judge: Judge
+    judge: Judge | HarmJudge
     dataset: Dataset
     task: str
     base: Style  # what the operator was shown of the base
@@ -69,7 +70,7 @@ class Elicitation:
         episode, _ = next(ended)
         return episode
 
-    def _pointed_trait(self, episode: Episode, verdict: Verdict) -> str:
+    def _pointed_trait(self, episode: Episode, verdict: Verdict | HarmVerdict) -> str:
         window = slice(*verdict.worst_window)
         actions = episode.actions[window]  # [W, A]
         return pointed_trait(
@@ -77,5 +78,5 @@ class Elicitation:
             self.envs.interface,
             episode.observations["state"][:-1][window],
             actions,
-            actions - verdict.scores.difference[window],
+            actions - verdict.departure[window],
         )

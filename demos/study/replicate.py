@@ -22,17 +22,20 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.demonstrations import Demonstration, transitions
 from robolearn.judging.files import load_judge, save_judge
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.judge import Judge
+from robolearn.judging.repair import mended, without_harm
 from robolearn.loops.checkpoint import read_spec, save
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.offline import OfflineConfig, offline, search
-from robolearn.running.run import Run, jsonable, make_batch, replace_text
+from robolearn.running.run import jsonable, make_batch, replace_text
 from robolearn.types import Episode, Spec, VectorEnvironment
 
 ENVS = 8  # episodes that a job runs at a time
 BASE, HELD_OUT, MATCHED = "base", "base_held_out", "matched"
 MOST_MATCHED = 4  # times the demonstrations of an operator, who may be so much slower
 MATCHED_BY = 5  # demonstrations: so that operators of about the same length share a training
+HARM = "harm"  # the statistic of the judge of harm
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
 
 
@@ -194,16 +197,27 @@ class Replicate:
             training=training,
         )
         save_judge(self.path("judge"), judge)
+        harm = self.judge(HARM)
+
+        def compare(demonstration: Demonstration) -> dict[str, tuple[float, float]]:
+            verdict = harm.score(*demonstration)
+            return judge.compare(*demonstration) | {HARM: (verdict.harm, verdict.p_value)}
+
         names = [name for name in self.datasets if name != BASE]
-        scores = {n: [judge.compare(*d) for d in self.demonstrations(n)] for n in names}
+        scores = {n: [compare(d) for d in self.demonstrations(n)] for n in names}
         replace_text(self.path("scores.json"), json.dumps(jsonable(scores)))
 
     def scores(self) -> Scores:
         """Read what ``calibrate`` found: per operator and demonstration, all statistics."""
         return json.loads(self.path("scores.json").read_text())
 
-    def judge(self, statistic: str) -> Judge:
-        """Load the judge, with a chosen statistic."""
+    def judge(self, statistic: str) -> Judge | HarmJudge:
+        """Load the judge, with a chosen statistic; HARM is that of harm."""
+        if statistic == HARM:
+            states, actions = zip(*self.demonstrations(BASE), strict=True)
+            return HarmJudge.of(
+                states, actions, interface=self._interface(), config=self.config.harm
+            )
         folder = self.path("judge")
         return load_judge(folder, read_spec(folder / "policy")).using(statistic)
 
@@ -269,6 +283,9 @@ class Replicate:
             return base + new
         if condition == "matched":
             return base + self._matched(sum(len(actions) for _, actions in new))
+        if condition == "repaired":
+            judge = self.judge(HARM)
+            return base + [(s, a) for s, a in (mended(judge, *d) for d in new) if len(a)]
         kept = self._filtered(new, statistic)
         if condition == "filtered":
             return base + [(s, a) for s, a in kept if len(a)]
@@ -287,6 +304,8 @@ class Replicate:
         judge = self.judge(statistic)
         if self.config.filter_by == "demonstrations":
             return [(s, a) if judge.score(s, a).accepted else (s[:0], a[:0]) for s, a in new]
+        if isinstance(judge, HarmJudge):
+            return [without_harm(judge, *demonstration) for demonstration in new]
         by_stretch = self.config.filter_by == "stretches"
         filtering = judge.filter_stretches if by_stretch else judge.filter_pairs
         states, actions = filtering([s for s, _ in new], [a for _, a in new])
@@ -324,23 +343,3 @@ class Replicate:
         """Read the result of ``condition``."""
         folder = self.path("conditions", f"{operator}-{condition}")
         return _read(folder / "evaluation.json")
-
-    def record(self, operators: Sequence[str], statistic: str, run: Run) -> None:
-        """Replay the operators' first demonstrations in the viewer, with the judge's scores."""
-        from robolearn.viz import StepScores, replay_episode
-
-        judge = self.judge(statistic)
-        thresholds = {"L": judge.scale.lam, "N": judge.scale.eta}
-        env = run.make_env(self.config.env)
-        for operator in operators:
-            for i, episode in enumerate(self.episodes(operator)[: self.config.recorded]):
-                verdict = judge.score(episode.observations["state"][:-1], episode.actions)
-                series = {"M": verdict.M, "L": verdict.scores.L, "N": verdict.scores.N}
-                word = "accepted" if verdict.accepted else f"rejected: {verdict.cue}"
-                replay_episode(
-                    run.viewer,
-                    env,
-                    episode,
-                    StepScores.along(series, thresholds, verdict.incompatible),
-                    f"{operator}, demonstration {i}: {word} (p = {verdict.p_value:.2f})",
-                )

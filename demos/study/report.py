@@ -18,6 +18,7 @@ COLOURS = {
     "naive": "#d1495b",
     "matched": "#8d6a9f",
     "filtered": "#2e86ab",
+    "repaired": "#5fb3b3",
     "random_drop": "#c9b79c",
     "informed": "#3c9d6b",
 }

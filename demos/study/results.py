@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from demos.study.config import StudyConfig
-from demos.study.replicate import HELD_OUT, Replicate, Scores
+from demos.study.replicate import HARM, HELD_OUT, Replicate, Scores
 from robolearn.algos.compatibility import STATISTICS
 from robolearn.loops.evaluate import wilson_interval
 
@@ -38,8 +38,11 @@ def auc_of(
 def choose_statistic(config: StudyConfig, scores: Sequence[Scores]) -> str:
     """Choose on the tuning operators: the best AUC, then most rejections, of the worst of them.
 
-    Without a compatible tuning operator and one that is not, it is the configured statistic.
+    Without a compatible tuning operator and one that is not, it is the configured statistic. Harm
+    is the same for every task: nothing is chosen.
     """
+    if config.verdict == "harm":
+        return HARM
     compatible, incompatible = _sides(config.tuning_operators)
     if not compatible or not incompatible:
         return config.judge.statistic
@@ -55,7 +58,12 @@ def choose_statistic(config: StudyConfig, scores: Sequence[Scores]) -> str:
 
 
 def rejected_share(scores: Sequence[Scores], statistic: str, operator: str, alpha: float) -> float:
-    """Give the share of an operator's demonstrations with a p-value of at most alpha."""
+    """Give the share of an operator's demonstrations with a p-value of at most alpha.
+
+    By harm those are rejected that are beyond their line, 1.
+    """
+    if statistic == HARM:
+        return float(np.mean([row[HARM][0] > 1.0 for s in scores for row in s[operator]]))
     p_values = [row[statistic][1] for s in scores for row in s[operator]]
     return float(np.mean(np.array(p_values) <= alpha))
 
@@ -83,7 +91,7 @@ def summarise(
     _add_harm(operators, compatible)
     by_statistic = {
         name: {o: auc_of(scores, name, [o], compatible) for o in incompatible}
-        for name in STATISTICS
+        for name in (*STATISTICS, HARM)
     }
     return {
         "task": config.env.name,
@@ -139,7 +147,7 @@ def _add_harm(operators: dict[str, dict[str, Any]], compatible: Sequence[str]) -
         operator["harm"] = best - naive
         if "matched" in operator:
             operator["harm_of_steps"] = operator["matched"]["success"] - naive
-        for condition in ("filtered", "random_drop", "informed"):
+        for condition in ("filtered", "repaired", "random_drop", "informed"):
             if condition in operator and operator["harm"] >= 0.1:
                 gain = operator[condition]["success"] - naive
                 operator[condition]["won_back"] = gain / operator["harm"]

@@ -15,6 +15,7 @@ they run on several processes and a stopped study goes on where it was:
    naive        base + all of the operator's demonstrations,
    matched      base + a compatible operator's, as many steps: harm that is not for want of data,
    filtered     base + those that the judge lets pass,
+   repaired     base + those, and slow ones at the base's tempo (by harm only),
    random_drop  base + all, without as much, drawn at random from base and operator alike,
    informed     base + as many accepted ones of an operator who heeds rejections.
 
@@ -57,5 +58,7 @@ def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
     summary = summarise(config, replicates, statistic)
     draw_report(summary, [r.scores() for r in replicates], run.path("report.png"))
     if run.viewer is not None:
-        replicates[0].record((HELD_OUT, *config.operators), statistic, run)
+        from demos.study.replay import record  # the viewer's packages take a second to import
+
+        record(replicates[0], (HELD_OUT, *config.operators), statistic, run)
     return summary

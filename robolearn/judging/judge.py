@@ -75,6 +75,11 @@ class Verdict:
     M: np.ndarray = field(repr=False)  # [T], compatibility
     incompatible: np.ndarray = field(repr=False)  # [T], bool
 
+    @property
+    def departure(self) -> np.ndarray:
+        """Action minus base action at every step [T, A]."""
+        return self.scores.difference
+
 
 @dataclass(frozen=True)
 class Fold:

@@ -13,6 +13,23 @@ LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
 FEW_VALUES = 3  # an action entry that takes no more than so many values switches
 
 
+def without_harm(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
+    """Give what may stay of a demonstration: all of it if it is accepted, perhaps nothing."""
+    stay = harmless(judge, states, actions)
+    return states[stay], actions[stay]
+
+
+def mended(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
+    """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
+
+    Of what is rejected still, its harmless stretches stay.
+    """
+    reasons = judge.score(states, actions).reasons
+    if reasons and all(reason.mechanism == "tempo" for reason in reasons):
+        states, actions = retimed(judge, states, actions)
+    return without_harm(judge, states, actions) if len(actions) else (states, actions)
+
+
 def harmless(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from demos.study.config import OperatorConfig, StudyConfig
+from demos.study.replicate import HARM
 from demos.study.results import auc, auc_of, choose_statistic, rejected_share, summarise
 from robolearn.algos.compatibility import STATISTICS
 from robolearn.running.config import EnvConfig
@@ -23,7 +24,7 @@ def config(**changes):
 
 def scores(**values):
     """One statistic's values per operator; all other statistics are blind, all p-values 1."""
-    blind = {name: (0.0, 1.0) for name in STATISTICS}
+    blind = {name: (0.0, 1.0) for name in (*STATISTICS, HARM)}
     return {
         operator: [blind | {statistic: (v, p)} for statistic, v, p in rows]
         for operator, rows in values.items()
@@ -54,7 +55,7 @@ def test_the_statistic_is_chosen_on_tuning_operators_by_the_worst_of_them():
         return {"like": like, "a": a, "b": b}
 
     def value(count, mean):
-        blind = {name: (0.0, 1.0) for name in STATISTICS}
+        blind = {name: (0.0, 1.0) for name in (*STATISTICS, HARM)}
         return [blind | {"count": (count, 1.0), "mean_error": (mean, 1.0)}]
 
     found = rows(like=value(1, 1), a=value(9, 2), b=value(0, 2))  # count is blind to b
@@ -70,6 +71,15 @@ def test_rejected_share_pools_replicates():
     assert rejected_share(found, "count", "a", 0.05) == pytest.approx(2 / 3)
 
 
+def test_by_harm_those_are_rejected_that_are_beyond_their_line():
+    found = [scores(a=[(HARM, 1.1, 0.5), (HARM, 1.0, 0.01)]), scores(a=[(HARM, 2.0, 0.5)])]
+    assert rejected_share(found, HARM, "a", 0.05) == pytest.approx(2 / 3)
+
+
+def test_nothing_is_chosen_where_harm_decides():
+    assert choose_statistic(config(verdict="harm"), []) == HARM
+
+
 class FakeReplicate:
     """Results as files would hold them."""
 
@@ -77,7 +87,7 @@ class FakeReplicate:
         self.success = success
 
     def scores(self):
-        row = {name: (1.0, 0.5) for name in STATISTICS}
+        row = {name: (1.0, 0.5) for name in (*STATISTICS, HARM)}
         return {name: [row] for name in ("base_held_out", *OPERATORS)}
 
     def evaluation(self, operator, condition):

@@ -9,11 +9,12 @@ import pytest
 
 from demos.data.dataset import Dataset
 from demos.study.config import OperatorConfig, StudyConfig
-from demos.study.replicate import Replicate, drop_runs
+from demos.study.replicate import HARM, Replicate, drop_runs
 from demos.study.run import run_study
 from robolearn.algos.bc import BCConfig
 from robolearn.errors import UserError
 from robolearn.judging.judge import JudgeConfig
+from robolearn.judging.repair import harmless, mended
 from robolearn.loops.offline import OfflineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
@@ -59,6 +60,22 @@ def test_every_operator_gets_every_condition(finished):
                 0 <= operator[condition]["interval"][0] <= operator[condition]["interval"][1] <= 1
             )
     assert {"auc", "auc_by_operator", "auc_paper", "false_rejection_rate", "base"} <= set(summary)
+
+
+@pytest.mark.parametrize("filter_by", ["demonstrations", "stretches"])
+def test_harm_decides_what_is_left(finished, filter_by):
+    folder, _ = finished
+    config = dataclasses.replace(SMALL, verdict="harm", filter_by=filter_by)
+    replicate = Replicate(config, folder, 0, 0)
+    judge, (mine,) = replicate.judge(HARM), replicate.demonstrations("other")
+    ((states, actions),) = replicate._filtered([mine], HARM)
+    verdict = judge.score(*mine)
+    stays = harmless(judge, *mine) if filter_by == "stretches" else verdict.accepted
+    np.testing.assert_array_equal(actions, mine[1][np.broadcast_to(stays, len(mine[1]))])
+    assert len(states) == len(actions)
+    *base, repaired = replicate._data("other", "repaired", HARM, None)
+    np.testing.assert_array_equal(repaired[1], mended(judge, *mine)[1])
+    assert len(base) == SMALL.base_demonstrations
 
 
 def test_the_picture_is_there(finished):
@@ -170,6 +187,8 @@ def test_the_random_control_drops_as_much_from_everything():
         ({"tuning_operators": {"twin": OperatorConfig("diagonal")}}, "'twin' is taken"),
         ({"tuning_operators": {"matched": OperatorConfig("diagonal")}}, "'matched' is taken"),
         ({"operators": {"base": OperatorConfig("diagonal")}}, "'base' is taken"),
+        ({"conditions": ("repaired",)}, "'repaired' is for the verdict 'harm'"),
+        ({"filter_by": "pairs", "verdict": "harm"}, "'pairs' is not for the verdict 'harm'"),
         ({"base": "bass"}, "did you mean 'base'"),
     ],
 )

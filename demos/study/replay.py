@@ -1,0 +1,41 @@
+"""A study's recording: the operators' first demonstrations, with what the judge says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from demos.study.replicate import Replicate
+from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.judge import Judge, Verdict
+from robolearn.running.run import Run
+from robolearn.viz import StepScores, replay_episode
+
+
+def record(replicate: Replicate, operators: Sequence[str], statistic: str, run: Run) -> None:
+    """Replay the operators' first demonstrations in the viewer, with the judge's scores."""
+    judge, config = replicate.judge(statistic), replicate.config
+    env = run.make_env(config.env)
+    for operator in operators:
+        for i, episode in enumerate(replicate.episodes(operator)[: config.recorded]):
+            verdict = judge.score(episode.observations["state"][:-1], episode.actions)
+            word = "accepted" if verdict.accepted else f"rejected: {_why(verdict)}"
+            text = f"{operator}, demonstration {i}: {word} (p = {verdict.p_value:.2f})"
+            replay_episode(run.viewer, env, episode, _curves(judge, verdict), text)
+
+
+def _why(verdict: Verdict | HarmVerdict) -> str:
+    if isinstance(verdict, Verdict):
+        return verdict.cue
+    return "; ".join(reason.text for reason in verdict.reasons)
+
+
+def _curves(judge: Judge | HarmJudge, verdict: Verdict | HarmVerdict) -> list[StepScores]:
+    """Give what the viewer shows beside a demonstration."""
+    if isinstance(judge, HarmJudge):
+        series = {"lost": verdict.lost, "mismatch": np.abs(verdict.residuals).max(axis=1)}
+        return StepScores.along(series, {"lost": judge.usual_loss}, verdict.lost > judge.usual_loss)
+    series = {"M": verdict.M, "L": verdict.scores.L, "N": verdict.scores.N}
+    thresholds = {"L": judge.scale.lam, "N": judge.scale.eta}
+    return StepScores.along(series, thresholds, verdict.incompatible)
