@@ -24,8 +24,7 @@ def main() -> None:
     """Measure every chosen task and style."""
     arguments = _arguments()
     for task in arguments.tasks:
-        ranges = {name: list(values) for name, values in TASKS[task].placement.items()}
-        options = {} if arguments.stock else {"placement": ranges}
+        options = {} if arguments.stock else TASKS[task].options()
         env = sim.make(f"robosuite/{task}", robot="Panda", engine=arguments.engine, **options)
         for style in arguments.styles:
             row = measure(env, task, style, arguments.episodes)

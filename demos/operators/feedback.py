@@ -37,10 +37,13 @@ def pointed_trait(
         return "grip" if np.linalg.norm(done[:6]) > AT_REST else "tempo"  # at rest it is a pause
     if np.linalg.norm(done[3:6] - wanted[3:6]) > OTHER_TURN:
         return "grasp"
-    known = named_task(task)
-    sight = Sight(interface, known)
-    held = np.mean([_in_hand(sight(state), known) for state in states])
-    return "transport" if held > 0.5 else "order"
+    turns = named_task(task).turns()
+    sights = [Sight(interface, one) for one in turns]
+    held = [
+        any(_in_hand(sight(state), one) for sight, one in zip(sights, turns, strict=True))
+        for state in states
+    ]
+    return "transport" if np.mean(held) > 0.5 else "order"
 
 
 def _trembles(difference: np.ndarray) -> bool:

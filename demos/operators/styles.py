@@ -121,7 +121,7 @@ STYLES = MappingProxyType(
         "detour": Style(detour_m=0.12),
         "early_grip": Style(early_m=0.02),
         "fidgety": Style(fidget=0.5),
-        "noisy": Style(noise=0.2, noise_time_s=0.6),
+        "noisy": Style(noise=0.2, noise_time_s=1.0),
         # several do
         "low_and_slow": Style(order="down_then_across", transport_height_m=0.02, speed=0.5),
         "opposite_and_high": Style(grasp_side="opposite", transport_height_m=0.12),

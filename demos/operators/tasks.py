@@ -5,9 +5,10 @@ of robosuite 1.5's models (``models/assets/arenas`` and ``models/assets/objects`
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import pi
 from types import MappingProxyType
+from typing import Any
 
 from robolearn.errors import UserError, nearest
 
@@ -31,6 +32,9 @@ class Task:
     placement: start states wide enough that cloning a few dozen demonstrations is neither hopeless
         nor perfect, and in which the opposite grasp is within the wrist's reach; in the form that
         ``sim.make(..., placement=)`` takes (relative to the task's table or bin).
+    leave_m: how far back towards the arm the hand goes as it leaves. Over a peg, an arm that rose
+        straight up would stretch until its elbow locks.
+    then: the task with the next object, which begins when the hand has let this one go and left.
     """
 
     object: str
@@ -44,10 +48,28 @@ class Task:
     goal_yaw_rad: float | None
     clear_z_m: float
     arm_xy_m: tuple[float, float]
-    placement: Mapping[str, tuple[float, float]]
+    placement: Mapping[str, Any]
+    leave_m: float = 0.0
+    then: "Task | None" = None
+
+    def turns(self) -> "tuple[Task, ...]":
+        """List this task and those that follow it."""
+        return (self, *(self.then.turns() if self.then else ()))
+
+    def options(self) -> dict[str, Any]:
+        """Give the options of ``sim.make`` for its start states, as launch files have them."""
+        return {"placement": _plain(self.placement)}
 
 
-TASKS = MappingProxyType(
+def _plain(placement: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn mappings into dicts and ranges into lists."""
+    return {
+        name: _plain(value) if isinstance(value, Mapping) else list(value)
+        for name, value in placement.items()
+    }
+
+
+_ONE_OBJECT = MappingProxyType(
     {
         "Lift": Task(
             object="cube",
@@ -120,6 +142,21 @@ TASKS = MappingProxyType(
                 "y_range_m": (-0.28, -0.02),
                 "yaw_range_rad": (pi - 1.7, pi - 0.1),
             },
+        ),
+    }
+)
+
+
+def _one_after_the_other(first: Task, second: Task) -> Task:
+    placement = {task.object: task.placement for task in (first, second)}
+    return replace(first, placement=placement, leave_m=0.12, then=second)
+
+
+TASKS = MappingProxyType(
+    {
+        **_ONE_OBJECT,
+        "NutAssembly": _one_after_the_other(
+            _ONE_OBJECT["NutAssemblySquare"], _ONE_OBJECT["NutAssemblyRound"]
         ),
     }
 )

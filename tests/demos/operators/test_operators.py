@@ -31,7 +31,7 @@ def test_same_seed_same_actions_other_seed_other_actions(task):
 
 def test_a_batch_acts_row_by_row():
     task, worlds = "Lift", [World("Lift"), World("Lift")]
-    worlds[1].object[0] -= 0.1
+    worlds[1].bodies[0].position[0] -= 0.1
     style = noiseless("base")
     states = np.concatenate([world.observe()["state"] for world in worlds])
     operator = make_operator(task, style, interface_of(task), np.random.default_rng(0))
@@ -51,6 +51,48 @@ def test_a_missed_grasp_is_corrected():
     assert trace.grasped_at > missed_at
     height = trace.hand[missed_at : trace.grasped_at, 2] - STARTS["NutAssemblySquare"][2]
     assert height.max() > TASKS["NutAssemblySquare"].top_m + STYLES["base"].correction_m
+
+
+def test_two_nuts_take_turns():
+    trace = demonstrate("NutAssembly", noiseless("base"))
+    begins, ends = (np.flatnonzero(np.diff(trace.held.astype(int)) == sign) for sign in (1, -1))
+    assert len(begins) == len(ends) == 2
+    square, round_ = TASKS["NutAssembly"].turns()
+    assert (square, round_) == (
+        dataclasses.replace(
+            TASKS["NutAssemblySquare"],
+            placement=TASKS["NutAssembly"].placement,
+            leave_m=square.leave_m,
+            then=round_,
+        ),
+        TASKS["NutAssemblyRound"],
+    )
+    retreat = trace.hand[ends[0] + 1 : begins[1]]
+    left = retreat[(retreat[:, 2] < square.goal_z_m + square.top_m + 0.07).argmin()]
+    back = np.linalg.norm(trace.hand[ends[0], :2] - left[:2])
+    assert back > 0.03 and left[0] < trace.hand[ends[0], 0]
+    for begin, start in zip(begins, ("NutAssemblySquare", "NutAssemblyRound"), strict=True):
+        assert np.linalg.norm(trace.hand[begin, :2] - STARTS[start][:2]) < 0.09
+
+
+@pytest.mark.parametrize("style", ["opposite_grasp", "detour", "pauses"])
+def test_a_style_shows_at_every_object(style):
+    base, other = (demonstrate("NutAssembly", noiseless(s)) for s in ("base", style))
+    begins = [np.flatnonzero(np.diff(t.held.astype(int)) == 1) for t in (base, other)]
+    yaws = [t.yaw[b] for t, b in zip((base, other), begins, strict=True)]
+    if style == "opposite_grasp":
+        np.testing.assert_allclose(np.abs(yaws[0] - yaws[1]), np.pi, atol=0.3)
+    else:
+        before = [np.diff([0, *b]) for b in begins]
+        assert (before[1] > before[0]).all()
+
+
+def test_options_are_those_of_a_launch_file():
+    names = ("NutAssemblySquare", "NutAssemblyRound")
+    square, round_ = (TASKS[name].options()["placement"] for name in names)
+    assert square["x_range_m"] == [-0.06, 0.1]
+    both = TASKS["NutAssembly"].options()
+    assert both == {"placement": {"SquareNut": square, "RoundNut": round_}}
 
 
 def test_errors_say_what_would_be_right():
@@ -92,12 +134,12 @@ def test_errors_say_what_would_be_right():
         ("PickPlaceCan", ["base"]),
         ("NutAssemblySquare", ["base", "opposite_grasp"]),
         ("NutAssemblyRound", ["other_order"]),
+        ("NutAssembly", ["base"]),
     ],
 )
 def test_succeeds_in_the_simulator(task, styles):
-    placement = {name: list(range_) for name, range_ in TASKS[task].placement.items()}
-    env = sim.make(f"robosuite/{task}", robot="Panda", placement=placement)
+    env = sim.make(f"robosuite/{task}", robot="Panda", **TASKS[task].options())
     for seed, style in enumerate(styles):
         operator = make_operator(task, style, env.interface, np.random.default_rng(seed))
-        assert rollout(env, operator, horizon=300, seed=seed).success, f"{style}, seed {seed}"
+        assert rollout(env, operator, horizon=400, seed=seed).success, f"{style}, seed {seed}"
     env.close()

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from demos.operators import STYLES, TASKS, Style, make_operator
+from demos.operators.tasks import Task
 from robolearn.types import ArraySpec, Spec
 
 SCALE = (0.05, 0.05, 0.05, 0.5, 0.5, 0.5, 1.0)
@@ -16,14 +17,14 @@ STARTS = {
     "NutAssemblySquare": (0.02, 0.18, 0.83, np.pi - 0.6),
     "NutAssemblyRound": (0.02, -0.18, 0.83, np.pi - 0.9),
 }
+PARTS = {"NutAssembly": ("NutAssemblySquare", "NutAssemblyRound")}
 
 
 def interface_of(task: str, robot: str = "Panda", **sizes: int) -> Spec:
     """Give the interface of a task; ``sizes`` replaces the sizes of entries by name."""
-    entries = {
-        "robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2,
-        f"{TASKS[task].object}_pos": 3, f"{TASKS[task].object}_quat": 4,
-    }  # fmt: skip
+    entries = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
+    for one in TASKS[task].turns():
+        entries |= {f"{one.object}_pos": 3, f"{one.object}_quat": 4}
     names = tuple(f"{n}_{i}" for n, size in (entries | sizes).items() for i in range(size))
     return Spec(
         environment=f"robosuite/{task}",
@@ -34,55 +35,77 @@ def interface_of(task: str, robot: str = "Panda", **sizes: int) -> Spec:
     )
 
 
+@dataclasses.dataclass
+class Body:
+    """An object on its floor."""
+
+    task: Task
+    position: np.ndarray
+    yaw: float
+    floor_m: float
+
+    def turn(self, angle: float, centre: np.ndarray) -> None:
+        """Turn about a vertical axis."""
+        cos, sin = np.cos(angle), np.sin(angle)
+        lever = self.position - centre
+        self.position = centre + np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ lever
+        self.yaw += angle
+
+    def off(self, hand: np.ndarray) -> float:
+        """Give the distance from a hand to the nearest place for a grasp."""
+        cos, sin = np.cos(self.yaw), np.sin(self.yaw)
+        sites = np.array(list(self.task.grasp_sites.values()))
+        points = self.position + sites @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+        return float(np.linalg.norm(points - hand, axis=1).min())
+
+
 class World:
-    """A hand that points down, and an object that follows it while the closed hand holds it."""
+    """A hand that points down, and objects of which one follows it while the closed hand holds it.
+
+    So often as ``slips`` says a closing hand misses.
+    """
 
     def __init__(self, task: str, slips: int = 0) -> None:
-        self.task, self.slips = TASKS[task], slips
-        *position, self.object_yaw = STARTS[task]
-        self.object = np.array(position)
-        self.floor_m = self.object[2]
+        self.slips, self.held = slips, None
+        starts = [STARTS[part] for part in PARTS.get(task, (task,))]
+        self.bodies = [
+            Body(one, np.array(position), yaw, position[2])
+            for one, (*position, yaw) in zip(TASKS[task].turns(), starts, strict=True)
+        ]
         self.hand, self.yaw, self.opening_m = np.array([-0.1, 0.0, 1.01]), 0.0, 0.04
-        self.held = False
 
     def observe(self) -> dict[str, np.ndarray]:
         """Give the observation as a batch of one."""
-        turn, yaw = self.yaw / 2, self.object_yaw / 2
+        turn = self.yaw / 2
         hand_quat = [0.0, np.cos(turn), np.sin(turn), 0.0]  # half a turn about x, then the yaw
-        fingers = [self.opening_m / 2, -self.opening_m / 2]
-        object_quat = [np.cos(yaw), 0.0, 0.0, np.sin(yaw)]
-        state = np.concatenate([self.hand, hand_quat, fingers, self.object, object_quat])
-        return {"state": state[None].astype(np.float32)}
+        parts = [self.hand, hand_quat, [self.opening_m / 2, -self.opening_m / 2]]
+        for body in self.bodies:
+            parts += [body.position, [np.cos(body.yaw / 2), 0.0, 0.0, np.sin(body.yaw / 2)]]
+        return {"state": np.concatenate(parts)[None].astype(np.float32)}
 
     def step(self, action: np.ndarray) -> None:
         """Move by a share of what is commanded."""
         shift, turn = MOVED * 0.05 * action[:3], MOVED * 0.5 * action[5]
         self._move_fingers(action[6])
         self.hand, self.yaw = self.hand + shift, self.yaw + turn
-        if self.held:
-            cos, sin = np.cos(turn), np.sin(turn)
-            lever = self.object + shift - self.hand
-            self.object = self.hand + np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ lever
-            self.object_yaw += turn
-        else:
-            self.object[2] = self.floor_m
+        for body in self.bodies:
+            if body is self.held:
+                body.position = body.position + shift
+                body.turn(turn, self.hand)
+            else:
+                body.position[2] = body.floor_m
 
     def _move_fingers(self, command: float) -> None:
         before_m = self.opening_m
         self.opening_m = float(np.clip(before_m - 0.008 * command, 0.0, 0.08))
+        body = min(self.bodies, key=lambda body: body.off(self.hand))
         if command < 0:
-            self.held = False
-            self.slips -= int(self.slips and before_m < self.task.width_m <= self.opening_m)
-        elif self.opening_m < self.task.width_m and self._around():
-            self.held = self.held or self.slips == 0
+            self.held = None
+            self.slips -= int(self.slips and before_m < body.task.width_m <= self.opening_m)
+        elif self.opening_m < body.task.width_m and body.off(self.hand) < 0.02:
+            self.held = self.held or (body if self.slips == 0 else None)
         if self.held:
-            self.opening_m = self.task.width_m
-
-    def _around(self) -> bool:
-        cos, sin = np.cos(self.object_yaw), np.sin(self.object_yaw)
-        sites = np.array(list(self.task.grasp_sites.values()))
-        points = self.object + sites @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-        return bool(np.linalg.norm(points - self.hand, axis=1).min() < 0.02)
+            self.opening_m = self.held.task.width_m
 
 
 @dataclasses.dataclass
@@ -103,7 +126,7 @@ class Trace:
 
 
 def demonstrate(
-    task: str, style: str | Style, seed: int = 0, steps: int = 400, slips: int = 0
+    task: str, style: str | Style, seed: int = 0, steps: int = 600, slips: int = 0
 ) -> Trace:
     """Let an operator act until it has let the object go, or has lifted it where that is all."""
     world = World(task, slips)
@@ -114,9 +137,8 @@ def demonstrate(
         observation = world.observe()
         action = operator.act(observation)[0]
         world.step(action)
-        rows.append(
-            (world.hand, world.yaw, world.opening_m, world.held, action, observation["state"][0])
-        )
+        held, state = world.held is not None, observation["state"][0]
+        rows.append((world.hand, world.yaw, world.opening_m, held, action, state))
         if done(world):
             break
     else:
@@ -125,11 +147,12 @@ def demonstrate(
 
 
 def done(world: World) -> bool:
-    """Say whether the object is up, or let go at its goal."""
-    if world.task.goal_xy_m is None:
-        return world.object[2] > world.floor_m + 0.05
-    there = np.linalg.norm(world.object[:2] - world.task.goal_xy_m) < 0.02
-    return bool(there and not world.held)
+    """Say whether the object is up, or all are let go at their goals."""
+    last = world.bodies[-1]
+    if last.task.goal_xy_m is None:
+        return last.position[2] > last.floor_m + 0.05
+    ways = [body.position[:2] - body.task.goal_xy_m for body in world.bodies]
+    return world.held is None and max(np.linalg.norm(ways, axis=1)) < 0.02
 
 
 def noiseless(name: str) -> Style:
