@@ -17,7 +17,7 @@ from demos.operators import STYLES, TASKS, make_operator
 from robolearn.loops.rollout import rollout
 from robolearn.types import Environment
 
-HORIZON = 500
+HORIZON = 900
 
 
 def main() -> None:
@@ -25,7 +25,10 @@ def main() -> None:
     arguments = _arguments()
     for task in arguments.tasks:
         options = {} if arguments.stock else TASKS[task].options()
-        env = sim.make(f"robosuite/{task}", robot="Panda", engine=arguments.engine, **options)
+        if "/" in task:
+            env = sim.make(task, **options)
+        else:
+            env = sim.make(f"robosuite/{task}", robot="Panda", engine=arguments.engine, **options)
         for style in arguments.styles:
             row = measure(env, task, style, arguments.episodes)
             print(json.dumps({**row, "start_states": options or "stock"}), flush=True)

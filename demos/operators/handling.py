@@ -109,8 +109,7 @@ class Handling:
         if self._style.detour_m and not mind.detoured:
             if mind.detour is None:
                 above = scene.hand + offset + np.array([0.0, 0.0, travel_m])
-                arm_xy_m = self._task.arm_xy_m
-                mind.detour = beside(scene.hand, above, arm_xy_m, self._style.detour_m)
+                mind.detour = beside(scene.hand, above, self._task, self._style.detour_m)
             aside = mind.detour - scene.hand
             mind.detoured = float(np.hypot(aside[0], aside[1])) < AT_DETOUR_M
             if not mind.detoured:
@@ -128,12 +127,12 @@ class Handling:
         """Give the way to the grasp: displacement [3] and turn."""
         point = scene.grasp_point(self._task, self._style.grasp_site)
         yaw = grasp_yaw(scene, self._task, self._style.grasp_side)
-        return point - scene.hand, yaw - scene.hand_yaw(self._task)
+        return point - scene.hand, yaw - scene.hand_yaw
 
     def _to_goal(self, scene: Scene) -> np.ndarray:
         """Give the way of the object's centre to its goal [3]."""
-        goal_xy = scene.object[:2] if self._task.goal_xy_m is None else self._task.goal_xy_m
-        return np.array([*goal_xy, self._task.goal_z_m]) - scene.object
+        goal_xy = scene.object[:2] if scene.goal.xy_m is None else scene.goal.xy_m
+        return np.array([*goal_xy, scene.goal.z_m]) - scene.object
 
     def _retreat(self, scene: Scene) -> np.ndarray:
         """Give the way up and out [3], once the fingers have let go."""
@@ -171,11 +170,15 @@ class Handling:
         return slipped or scene.opening_m < self._task.width_m - EMPTY_M
 
     def _at_goal(self, scene: Scene) -> bool:
-        if self._task.goal_xy_m is None:
+        if scene.goal.xy_m is None or self._in_the_air(scene):
             return False
         offset = self._to_goal(scene)
         low = -offset[2] < LOWERED_M + self._style.early_m
         return misalignment(offset, 0.0) < AT_GOAL_M and low
+
+    def _in_the_air(self, scene: Scene) -> bool:
+        """Say whether the goal is one at which an object stays in the hand."""
+        return self._task.tabletop and scene.goal.z_m > self._task.goal_z_m + LOWERED_M
 
     def _clear(self, scene: Scene) -> bool:
         return self._height_over(scene) > self._task.top_m + self._style.correction_m

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from demos.operators.scene import WRIST_REACH_RAD, Scene, wrap
+from demos.operators.scene import Scene, wrap
 from demos.operators.tasks import Task
 
 # The hand descends inside a funnel over its target: so far off (metres, yaw counted by a lever) it
@@ -37,17 +37,19 @@ def glide(
     return np.array([gate * offset[0], gate * offset[1], climb])
 
 
-def beside(
-    start: np.ndarray, end: np.ndarray, arm_xy_m: tuple[float, float], aside_m: float
-) -> np.ndarray:
+def beside(start: np.ndarray, end: np.ndarray, task: Task, aside_m: float) -> np.ndarray:
     """Give the point [3] at ``end``'s height, ``aside_m`` sideways of the middle of a way.
 
-    It lies on the arm's side of the way from ``start`` [3] to ``end`` [3], so that it is in reach.
+    It lies on the arm's side of the way from ``start`` [3] to ``end`` [3], so that it is in reach,
+    or at the border of the task's workspace if that comes first.
     """
     way, middle = end[:2] - start[:2], (start[:2] + end[:2]) / 2
     sideways = np.array([-way[1], way[0]]) / max(float(np.linalg.norm(way)), 1e-6)
-    side = 1.0 if sideways @ (np.asarray(arm_xy_m) - middle) >= 0 else -1.0
-    return np.append(middle + side * aside_m * sideways, end[2])
+    side = 1.0 if sideways @ (np.asarray(task.arm_xy_m) - middle) >= 0 else -1.0
+    point = middle + side * aside_m * sideways
+    if task.workspace_xy_m is not None:
+        point = np.clip(point, *task.workspace_xy_m)
+    return np.append(point, end[2])
 
 
 def circling(time_s: float) -> np.ndarray:
@@ -65,20 +67,20 @@ def grasp_yaw(scene: Scene, task: Task, side: str) -> float:
     near = wrap(scene.object_yaw, task.symmetry_rad) if task.symmetry_rad else 0.0
     if side == "near":
         return near
-    centre = scene.wrist_centre(task)
+    centre = scene.wrist_centre
     candidates = (near + task.opposite_rad, near - task.opposite_rad)
     opposite = min(candidates, key=lambda yaw: abs(yaw - centre))
-    return opposite if abs(opposite - centre) <= WRIST_REACH_RAD else near
+    return opposite if abs(opposite - centre) <= scene.wrist_reach else near
 
 
 def goal_turn(scene: Scene, task: Task) -> float:
     """Give the least turn within the wrist's reach that makes the held object fit its goal."""
-    if task.goal_yaw_rad is None:
+    if scene.goal.yaw_rad is None:
         return 0.0
-    least = wrap(task.goal_yaw_rad - scene.object_yaw, 2 * np.pi)
-    other = least - np.copysign(2 * np.pi, least)
-    yaw, centre = scene.hand_yaw(task), scene.wrist_centre(task)
-    return least if abs(yaw + least - centre) <= WRIST_REACH_RAD else other
+    least = wrap(scene.goal.yaw_rad - scene.object_yaw, task.goal_symmetry_rad)
+    other = least - np.copysign(task.goal_symmetry_rad, least)
+    turned = scene.hand_yaw + least - scene.wrist_centre
+    return least if abs(turned) <= scene.wrist_reach else other
 
 
 class Tremor:

@@ -9,36 +9,25 @@ pauses, whether it has made its detour, and the drift of its tremor.
 import numpy as np
 
 from demos.operators.handling import CLOSE, OPEN, Handling, Intent, Mind, Stage
+from demos.operators.hands import hand_of
 from demos.operators.motion import Tremor, circling
-from demos.operators.scene import Scene, Sight
 from demos.operators.styles import Style
 from demos.operators.tasks import Task
-from robolearn.errors import SpecError
 from robolearn.types import Observation, Spec
-
-TURN_SHARE = 0.8  # of the cruise speed: largest norm of the commanded rotation
-REST_TREMOR = 0.25  # share of the tremor that is left at rest
 
 
 class ScriptedOperator:
     """Policy of one operator for one task; batched over independent episodes.
 
-    Needs the operational-space controller (a hand displacement [3], a rotation vector [3] and the
-    gripper) and, in ``"state"``, the hand's, the fingers' and the objects' poses; SpecError if not.
+    Needs robosuite's operational-space controller (a hand displacement [3], a rotation vector [3]
+    and the gripper) or our tabletop's five entries, as the task has it, and, in ``"state"``, the
+    hand's, the fingers' and the objects' poses; SpecError if not.
     """
 
     def __init__(self, task: Task, style: Style, interface: Spec, rng: np.random.Generator) -> None:
-        if interface.robot not in ("", "Panda"):
-            raise SpecError(f"scripted operators know the hand of Panda, not {interface.robot}")
-        if interface.action.shape != (7,) or len(interface.action.scale) != 7:
-            raise SpecError(
-                "a scripted operator needs 7 action entries with their scale: "
-                "displacement, rotation vector, gripper"
-            )
-        self._style, self._rng = style, rng
+        self._style, self._rng, self._hand = style, rng, hand_of(task, interface)
         self._handlings = [Handling(one, style) for one in task.turns()]
-        self._sights = [Sight(interface, one) for one in task.turns()]
-        self._scale = np.asarray(interface.action.scale[:6])
+        self._sights = [self._hand.sight(one) for one in task.turns()]
         self._period_s = interface.period_s
         self._minds: list[Mind] = []
 
@@ -49,7 +38,7 @@ class ScriptedOperator:
         ]
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
-        """Choose actions float32 [N, 7]; the tremor is part of the operator, ``explore`` is not."""
+        """Choose actions float32 [N, A]; the tremor is part of the operator, ``explore`` is not."""
         pairs = zip(self._minds, observation["state"], strict=True)
         return np.stack([self._move(mind, state) for mind, state in pairs])
 
@@ -66,7 +55,7 @@ class ScriptedOperator:
             mind.rest_steps -= 1
             closed = mind.stage in (Stage.CARRY, Stage.RELEASE)
             intent = Intent(np.zeros(3), 0.0, CLOSE if closed else OPEN)
-        action = self._command(intent, scene, mind.tremor())
+        action = self._hand.command(intent, scene, self._style, mind.tremor())
         if self._style.fidget and handling.waits_for_fingers(mind.stage, scene):
             action[:2] += self._style.fidget * circling(mind.stage_steps * self._period_s)
         return np.clip(action, -1.0, 1.0).astype(np.float32)
@@ -91,21 +80,3 @@ class ScriptedOperator:
         if stage in (Stage.GRASP, Stage.CARRY, Stage.RELEASE):
             return round(self._style.pause_s / self._period_s)
         return 0
-
-    def _command(self, intent: Intent, scene: Scene, tremor: np.ndarray) -> np.ndarray:
-        """Turn an intent into an action [7], not yet clipped: proportional, up to cruise speed."""
-        speed, gain = self._style.speed, self._style.gain
-        rotation = scene.tilt() + np.array([0.0, 0.0, intent.turn_rad])
-        translate = _at_most(gain * intent.offset / self._scale[:3], speed)
-        rotate = _at_most(gain * rotation / self._scale[3:], TURN_SHARE * speed)
-        effort = float(np.linalg.norm(translate)) / speed
-        shake = self._style.noise * (REST_TREMOR + (1.0 - REST_TREMOR) * effort) * tremor
-        action = np.array([*translate, *rotate, intent.gripper])
-        action[:6] += shake
-        return action
-
-
-def _at_most(vector: np.ndarray, norm: float) -> np.ndarray:
-    """Shorten the vector to ``norm`` if it is longer."""
-    length = float(np.linalg.norm(vector))
-    return vector if length <= norm else vector * (norm / length)

@@ -49,6 +49,10 @@ class Style:
     early_m: the hand closes so much before it is at the grasp point, and lets go so much higher
         above the goal. At most 0.025: farther off the fingers close on nothing.
     fidget: amplitude of a circling motion of the hand while it waits for its fingers, action units.
+
+    On our tabletop all of them mean the same. Nothing is in the way there, so the transport's
+    height counts from the goal; and a goal in the air is where the object stays in the hand, so
+    that nobody pauses before letting go, or lets go early.
     """
 
     order: str = "across_then_down"
@@ -120,7 +124,7 @@ STYLES = MappingProxyType(
         "hesitant": Style(hesitation_s=0.5, hesitations_hz=0.7),
         "detour": Style(detour_m=0.12),
         "early_grip": Style(early_m=0.02),
-        "fidgety": Style(fidget=0.5),
+        "fidgety": Style(fidget=0.3),
         "noisy": Style(noise=0.2, noise_time_s=1.0),
         # several do
         "low_and_slow": Style(order="down_then_across", transport_height_m=0.02, speed=0.5),

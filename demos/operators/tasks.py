@@ -1,11 +1,12 @@
 """What an operator knows about a task before it begins: where things stand and how to hold them.
 
-Lengths in metres in the world frame of robosuite's scenes, angles in radians; the numbers are those
-of robosuite 1.5's models (``models/assets/arenas`` and ``models/assets/objects``).
+Lengths in metres in the world frame of robosuite's scenes or of our tabletop, angles in radians.
+The numbers are those of robosuite 1.5's models (``models/assets/arenas`` and
+``models/assets/objects``) and of ``sim.tabletop.model``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import pi
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +33,12 @@ class Task:
     placement: start states wide enough that cloning a few dozen demonstrations is neither hopeless
         nor perfect, and in which the opposite grasp is within the wrist's reach; in the form that
         ``sim.make(..., placement=)`` takes (relative to the task's table or bin).
+    tabletop: one of our tabletop, where every episode has its own goal, seen in the state. There
+        ``goal_z_m`` is the height at rest: an object whose goal is higher stays in the hand.
+    goal_symmetry_rad: the object looks the same after such a turn; 0 for any turn.
+    workspace_xy_m: lower and upper corner of where the hand may be; None where the arm's reach
+        is all that limits it.
+    start_options: further options of ``sim.make`` that make the task one for an operator.
     leave_m: how far back towards the arm the hand goes as it leaves. Over a peg, an arm that rose
         straight up would stretch until its elbow locks.
     then: the task with the next object, which begins when the hand has let this one go and left.
@@ -49,6 +56,10 @@ class Task:
     clear_z_m: float
     arm_xy_m: tuple[float, float]
     placement: Mapping[str, Any]
+    tabletop: bool = False
+    goal_symmetry_rad: float = 2 * pi
+    workspace_xy_m: tuple[tuple[float, float], tuple[float, float]] | None = None
+    start_options: Mapping[str, Any] = field(default_factory=dict)
     leave_m: float = 0.0
     then: "Task | None" = None
 
@@ -58,7 +69,8 @@ class Task:
 
     def options(self) -> dict[str, Any]:
         """Give the options of ``sim.make`` for its start states, as launch files have them."""
-        return {"placement": _plain(self.placement)}
+        placement = {"placement": _plain(self.placement)} if self.placement else {}
+        return placement | dict(self.start_options)
 
 
 def _plain(placement: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,9 +159,34 @@ _ONE_OBJECT = MappingProxyType(
 )
 
 
+def _on_the_tabletop(name: str, half_height_m: float, width_m: float, symmetry_rad: float) -> Task:
+    """Describe an upright object on our tabletop; the hand grasps 25 mm below its top."""
+    below_top_m = 0.025
+    middle_m = half_height_m - below_top_m
+    return Task(
+        object=name,
+        grasp_sites={"middle": (0.0, 0.0, middle_m), "end": (0.0, 0.0, middle_m + 0.012)},
+        top_m=below_top_m,
+        width_m=width_m,
+        symmetry_rad=symmetry_rad,
+        opposite_rad=pi / 2,
+        goal_xy_m=None,
+        goal_z_m=half_height_m,
+        goal_yaw_rad=None,
+        clear_z_m=half_height_m,
+        arm_xy_m=(-0.5, 0.0),
+        placement={},
+        tabletop=True,
+        goal_symmetry_rad=symmetry_rad,
+        workspace_xy_m=((-0.19, -0.24), (0.19, 0.24)),
+        start_options={"goal": "pose", "goal_height_m": 0.15, "horizon": 150},
+    )
+
+
 def _one_after_the_other(first: Task, second: Task) -> Task:
     placement = {task.object: task.placement for task in (first, second)}
-    return replace(first, placement=placement, leave_m=0.12, then=second)
+    options = {"horizon": 900}  # a slow operator takes more than robosuite's 500
+    return replace(first, placement=placement, start_options=options, leave_m=0.12, then=second)
 
 
 TASKS = MappingProxyType(
@@ -158,12 +195,14 @@ TASKS = MappingProxyType(
         "NutAssembly": _one_after_the_other(
             _ONE_OBJECT["NutAssemblySquare"], _ONE_OBJECT["NutAssemblyRound"]
         ),
+        "tabletop/cube": _on_the_tabletop("cube", 0.025, 0.05, pi / 2),
+        "tabletop/cylinder": _on_the_tabletop("cylinder", 0.04, 0.05, 0.0),
     }
 )
 
 
 def named_task(name: str) -> Task:
-    """Look a task up in ``TASKS`` ("Lift", or "robosuite/Lift"); raise UserError if unknown."""
+    """Look a task up in ``TASKS`` ("Lift", "robosuite/Lift"); raise UserError if unknown."""
     short = name.removeprefix("robosuite/")
     if short not in TASKS:
         raise UserError(f"no scripted operator for task '{name}'{nearest(short, TASKS)}")

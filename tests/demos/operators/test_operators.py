@@ -62,6 +62,7 @@ def test_two_nuts_take_turns():
         dataclasses.replace(
             TASKS["NutAssemblySquare"],
             placement=TASKS["NutAssembly"].placement,
+            start_options=square.start_options,
             leave_m=square.leave_m,
             then=round_,
         ),
@@ -92,7 +93,8 @@ def test_options_are_those_of_a_launch_file():
     square, round_ = (TASKS[name].options()["placement"] for name in names)
     assert square["x_range_m"] == [-0.06, 0.1]
     both = TASKS["NutAssembly"].options()
-    assert both == {"placement": {"SquareNut": square, "RoundNut": round_}}
+    assert both == {"placement": {"SquareNut": square, "RoundNut": round_}, "horizon": 900}
+    assert TASKS["tabletop/cube"].options()["goal"] == "pose"
 
 
 def test_errors_say_what_would_be_right():
