@@ -207,3 +207,22 @@ def test_a_cap_that_the_base_reaches_is_warned_of(trainings, monkeypatch, recwar
         "worst_share: 2 of 9 base demonstrations disagree throughout a window of 2 steps, so that"
         " others hardly stand out: take a longer window, or statistic='mean_share'"
     )
+
+
+@pytest.mark.parametrize("alpha, warned", [(0.3, False), (0.299, True)])
+def test_a_statistic_is_saturated_from_its_cap_on_and_beyond_the_rate(
+    trainings, monkeypatch, recwarn, alpha, warned
+):
+    values = iter([1.0, 1.5, *[0.99] * (COUNT - 2)])  # two are full: (1 + 2) / (1 + 9) = 0.3
+
+    class Full:
+        cap, by_window = 1.0, False
+
+        def __call__(self, scores, scale, window):
+            return next(values)
+
+    monkeypatch.setitem(calibration.STATISTICS, "mean_share", Full())
+    calibrated(config=replace(CONFIG, false_rejection_rate=alpha))
+    told = [str(w.message) for w in recwarn if "disagree throughout" in str(w.message)]
+    assert len(told) == warned
+    assert not told or told[0].startswith("mean_share: 2 of 9 base demonstrations")
