@@ -6,17 +6,19 @@
 Prints JSON lines: for each task of dm_control, whose episodes are all 1000 control steps long, and
 each ``horizon`` (control steps of each of 4 environments between two updates), the mean ``return``
 of 10 whole episodes without exploring after 160,000 steps, from the weights at the end. ``who`` is
-"robolearn", "stable-baselines3", or "in step": ours with ``spread=False``, on one task with one
-horizon. All use the same batches of environments and the same settings: first step size, minibatch,
-epochs, gamma, lambda, clip, widths, ELU, first spread of the actions, weight of the values, largest
-gradient. What differs is the method: ours lets the step size follow the divergence, shares a trunk
-between policy and values, standardises advantages over a rollout, and learns values in units of
-their returns; theirs keeps the step size, has two networks, standardises over a minibatch, and gets
-rewards divided by the spread of the returns (``VecNormalize``, which normalises the observations
-too). What has been measured is not measured again: rows are kept in ``runs/benchmarks``.
+"robolearn", "stable-baselines3", "in step": ours with ``spread=False``, on one task with one
+horizon, or "values apart": ours with a network of the values' own, on two. All use the same batches
+of environments and the same settings: first step size, minibatch, epochs, gamma, lambda, clip,
+widths, ELU, first spread of the actions, weight of the values, largest gradient. What differs is
+the method: ours lets the step size follow the divergence, shares a trunk between policy and values,
+standardises advantages over a rollout, and learns values in units of their returns; theirs keeps
+the step size, has two networks, standardises over a minibatch, and gets rewards divided by the
+spread of the returns (``VecNormalize``, which normalises the observations too). What has been
+measured is not measured again: rows are kept in ``runs/benchmarks``.
 """
 
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -39,15 +41,22 @@ from robolearn.types import Observation, Policy, VectorEnvironment
 
 TASKS = ("cartpole-balance", "cartpole-swingup", "walker-walk")
 IN_STEP = "cartpole-balance", 500
+APART = ("cartpole-balance", 125), ("walker-walk", 125)
 HORIZONS = (125, 250, 500, 1000)
 EPISODE = 1000  # control steps
 STEPS, ENVIRONMENTS, EPISODES = 160_000, 4, 10
 SETTING = PPOConfig(minibatch=250)  # which divides a rollout of any horizon
 
 
-def ours(env: VectorEnvironment, horizon: int, seed: int, spread: bool = True) -> Policy:
+def ours(
+    env: VectorEnvironment,
+    horizon: int,
+    seed: int,
+    spread: bool = True,
+    setting: PPOConfig = SETTING,
+) -> Policy:
     """Train ours."""
-    learner = PPO(env.interface, SETTING, seed)
+    learner = PPO(env.interface, setting, seed)
     online(learner, env, OnlineConfig(STEPS, horizon, spread=spread), seed)
     return learner
 
@@ -55,6 +64,12 @@ def ours(env: VectorEnvironment, horizon: int, seed: int, spread: bool = True) -
 def in_step(env: VectorEnvironment, horizon: int, seed: int) -> Policy:
     """Train ours on episodes that all begin and end together."""
     return ours(env, horizon, seed, spread=False)
+
+
+def values_apart(env: VectorEnvironment, horizon: int, seed: int) -> Policy:
+    """Train ours with two networks, as theirs has."""
+    setting = dataclasses.replace(SETTING, value_widths=SETTING.widths)
+    return ours(env, horizon, seed, setting=setting)
 
 
 def theirs(env: VectorEnvironment, horizon: int, seed: int) -> Policy:
@@ -144,7 +159,12 @@ class Theirs:
         return self._model.predict(normal, deterministic=not explore)[0]
 
 
-WHO = {"robolearn": ours, "stable-baselines3": theirs, "in step": in_step}
+WHO = {
+    "robolearn": ours,
+    "stable-baselines3": theirs,
+    "in step": in_step,
+    "values apart": values_apart,
+}
 
 
 def measure(who: str, task: str, horizon: int, seed: int) -> dict:
@@ -175,6 +195,8 @@ def grid(seeds: int, tasks: list[str]) -> Iterator[tuple[str, str, int, int]]:
                 yield "stable-baselines3", task, horizon, seed
                 if (task, horizon) == IN_STEP:
                     yield "in step", task, horizon, seed
+                if (task, horizon) in APART:
+                    yield "values apart", task, horizon, seed
 
 
 def main(seeds: int, tasks: list[str]) -> None:
