@@ -3,13 +3,18 @@
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from demos.data.dataset import Dataset
+from robolearn.types import ArraySpec, Episode, Spec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -76,3 +81,19 @@ def test_once_it_is_installed_its_names_will_do(package, site, tmp_path_factory,
     (elsewhere / "pull.yaml").write_text("verb: pull\nenv: {name: drawer}\n")
     assert "\npull  my_lab.pull:run\n" in said(["robolearn", "list"])[0]
     assert said(["robolearn", "pull"])[1] == "opens: true\n"
+
+
+def test_the_arrays_of_a_dataset_are_taken_as_it_is_shown(tmp_path, monkeypatch):
+    spec = Spec("test/Point", {"state": ArraySpec((3,))}, ArraySpec((2,)), period_s=0.1)
+    dataset = Dataset.create(tmp_path / "datasets" / "lift", spec, {})
+    for steps, success in ((4, True), (6, False), (5, True)):
+        states = {"state": np.zeros((steps + 1, 3), np.float32)}
+        actions, rewards = np.zeros((steps, 2), np.float32), np.zeros(steps, np.float32)
+        about = {"operator": "base", "outcome": "success" if success else "failure"}
+        dataset.append(Episode(states, actions, rewards, False, True, success, metadata=about))
+    monkeypatch.chdir(tmp_path)
+    (shown,) = (text for _, text in BLOCK.findall(README) if 'open("datasets/lift")' in text)
+    Path("shown.py").write_text(shown)
+    made = runpy.run_path("shown.py")
+    assert [states.shape for states in made["observations"]] == [(4, 3), (5, 3)]
+    assert [actions.shape for actions in made["actions"]] == [(4, 2), (5, 2)]

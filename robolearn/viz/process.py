@@ -107,12 +107,12 @@ class ViewerProcess:
 
 
 def view(path: str | Path) -> None:
-    """Open a recording, or the one in a run's directory, until Ctrl-C or the window is closed.
+    """Open a recording, or a run's, or that of the newest run in a folder of runs that has one.
 
-    In Rerun's window where there is a screen, else as a web page on localhost, whose address is
+    Until Ctrl-C, or until the window is closed. In Rerun's window where there is a screen, else as a web page on localhost, whose address is
     printed. Raises UserError if there is no recording.
     """
-    recording = Path(path) / "recording.rrd" if Path(path).is_dir() else Path(path)
+    recording = _recording(Path(path))
     if not recording.is_file():
         raise UserError(f"{recording}: no such recording; a run with view=record makes one")
     with recording.open("rb") as file:
@@ -129,6 +129,14 @@ def view(path: str | Path) -> None:
     finally:
         process.close()
         signal.signal(signal.SIGTERM, before)
+
+
+def _recording(path: Path) -> Path:
+    """Find the recording at a path; directories of runs begin with the time."""
+    if not path.is_dir():
+        return path
+    inside = [path / "recording.rrd", *sorted(path.glob("*/recording.rrd"), reverse=True)]
+    return next((file for file in inside if file.is_file()), inside[0])
 
 
 def _free_ports(count: int) -> list[int]:

@@ -174,6 +174,18 @@ def test_a_screen_is_found_by_what_the_system_says():
     assert not has_screen({"DISPLAY": ""}, "linux")
 
 
+def test_a_recording_is_found_in_a_run_and_in_the_newest_run_that_has_one(tmp_path):
+    for run in ("20260101-000000-0", "20260102-000000-0", "20260103-000000-0"):
+        (tmp_path / run).mkdir()
+    first, second = (tmp_path / f"2026010{i}-000000-0" / "recording.rrd" for i in (1, 2))
+    first.touch()
+    assert viz_process._recording(tmp_path) == viz_process._recording(first.parent) == first
+    second.touch()
+    assert viz_process._recording(tmp_path) == second
+    assert viz_process._recording(first) == first
+    assert viz_process._recording(tmp_path / "20260103-000000-0").parent.name.startswith("20260103")
+
+
 def test_view_names_a_missing_recording(tmp_path):
     with pytest.raises(UserError, match="recording.rrd: no such recording"):
         view(tmp_path)
