@@ -109,8 +109,8 @@ class ViewerProcess:
 def view(path: str | Path) -> None:
     """Open a recording, or a run's, or that of the newest run in a folder of runs that has one.
 
-    Until Ctrl-C, or until the window is closed. In Rerun's window where there is a screen, else as a web page on localhost, whose address is
-    printed. Raises UserError if there is no recording.
+    Until Ctrl-C, or until the window is closed: Rerun's, where there is a screen, else a page on
+    localhost, whose address is printed. Raises UserError if there is no recording.
     """
     recording = _recording(Path(path))
     if not recording.is_file():
