@@ -84,14 +84,15 @@ def measure(task: str, replicate: int, part: str, conditions: list[str], deadlin
     """Append the missing rows of one replicate of a task, as long as there is time."""
     torch.set_num_threads(1)
     study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
-    known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows()}
+    known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows_of(ROWS)}
     todo = [(BASE, BASE)] + [(o, c) for c in conditions for o in PARTS[part]]
     for operator, condition in todo:
         if time.time() < deadline and (task, replicate, operator, condition) not in known:
-            append(
+            append_to(
+                ROWS,
                 {"task": task, "replicate": replicate, "operator": operator, "part": part}
                 | {"condition": condition}
-                | outcome(study, operator, condition)
+                | outcome(study, operator, condition),
             )
 
 
@@ -126,14 +127,14 @@ def study_of(task: str) -> StudyConfig:
     )
 
 
-def rows() -> list[dict]:
+def rows_of(path: Path) -> list[dict]:
     """Read what was measured."""
-    return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def append(row: dict) -> None:
+def append_to(path: Path, row: dict) -> None:
     """Add a row, in one piece."""
-    with ROWS.open("ab", buffering=0) as file:
+    with path.open("ab", buffering=0) as file:
         file.write(json.dumps(row).encode() + b"\n")
         os.fsync(file.fileno())
 

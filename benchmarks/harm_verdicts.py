@@ -1,0 +1,145 @@
+"""What the judge of harm, and other predictors, say of the operators whose harm is measured.
+
+    python benchmarks/harm_verdicts.py [--tasks square ...] [--replicates 0 1 2]
+                                       [--part tuning apart]
+
+Appends JSON lines to ``benchmarks/results/harm_verdicts.jsonl``, and does not repeat any: for every
+operator the share of its demonstrations that is rejected and the mean of every predictor, for the
+base operator's own held-out demonstrations the same, and the same once they are spoilt on purpose
+(``auc``: how well the harm tells them from the untouched; actions as velocities and as places).
+Demonstrations are those of ``benchmarks/harm.py``, collected if they are missing.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from harm import FOLDER, PARTS, SEED, TASKS, append_to, rows_of, study_of
+from keep import commit
+
+from demos.study.baselines import BASELINES
+from demos.study.corruptions import CORRUPTIONS, Spoiler
+from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
+from demos.study.results import auc
+from robolearn.judging.demonstrations import Demonstration
+from robolearn.judging.harm import HarmJudge
+from robolearn.types import ArraySpec, Spec
+
+ROWS = Path(__file__).parent / "results" / "harm_verdicts.jsonl"
+KEY = ("task", "replicate", "operator", "corruption", "actions")
+POSITION = "robot0_eef_pos"
+
+
+def main() -> None:
+    """Judge what is missing."""
+    arguments = _arguments()
+    known = {tuple(row.get(k) for k in KEY) for row in rows_of(ROWS)}
+    for replicate in arguments.replicates:
+        for task in arguments.tasks:
+            study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
+            for row in verdicts(study, arguments.part):
+                row = {"task": task, "replicate": replicate} | row | {"commit": commit()[:12]}
+                if tuple(row.get(k) for k in KEY) not in known:
+                    append_to(ROWS, row)
+                    print(json.dumps(row), flush=True)
+
+
+def verdicts(study: Replicate, parts: Sequence[str]) -> Iterator[dict]:
+    """Give a row for every operator, and for every corruption of the base's own."""
+    for name in (BASE, HELD_OUT):
+        study.demonstrate(name)
+    judge, base = study.judge(HARM), study.demonstrations(BASE)
+    held_out = study.demonstrations(HELD_OUT)
+    yield {"operator": HELD_OUT} | judged(judge, base, held_out)
+    for part in parts:
+        for name in PARTS[part]:
+            study.demonstrate(name)
+            found = judged(judge, base, study.demonstrations(name))
+            yield {"operator": name, "part": part} | found
+    yield from corrupted("velocities", base, held_out, judge.interface)
+    as_places = Places(base, judge.interface)
+    yield from corrupted("places", as_places(base), as_places(held_out), judge.interface)
+
+
+def judged(
+    judge: HarmJudge, base: list[Demonstration], demonstrations: list[Demonstration]
+) -> dict:
+    """Say what judge and baselines make of demonstrations: shares and means."""
+    found = [judge.score(*pair) for pair in demonstrations]
+    return {
+        "demonstrations": len(found),
+        "rejected": float(np.mean([not v.accepted for v in found])),
+        "harm": float(np.median([v.harm for v in found])),
+        "progress": float(np.log(np.mean([v.progress_ratio for v in found]))),
+        "mismatch": float(np.median([v.command_mismatch for v in found])),
+        "baselines": {
+            name: float(predict(base, demonstrations).mean()) for name, predict in BASELINES.items()
+        },
+    }
+
+
+def corrupted(
+    kind: str, base: list[Demonstration], held_out: list[Demonstration], interface: Spec
+) -> Iterator[dict]:
+    """Spoil held-out demonstrations in every way, with a judge that knows such actions."""
+    size = base[0][1].shape[1]
+    names = interface.action.names if kind == "velocities" else ()
+    interface = Spec(
+        interface.environment, interface.observations, ArraySpec((size,), names=names),
+        interface.period_s,
+    )  # fmt: skip
+    judge = HarmJudge.of(*zip(*base, strict=True), interface=interface)
+    spoiler = Spoiler(gripper=size - 1, absolute=kind == "places")
+    untouched = [judge.score(*pair).harm for pair in held_out]
+    for name, spoil in CORRUPTIONS.items():
+        rng = np.random.default_rng(0)
+        others = np.roll(np.arange(len(held_out)), 7)
+        spoilt = [
+            spoil(spoiler, p, held_out[i][1], rng) for p, i in zip(held_out, others, strict=True)
+        ]
+        harm = [judge.score(*pair).harm for pair in spoilt]
+        yield {
+            "operator": HELD_OUT,
+            "corruption": name,
+            "actions": kind,
+            "auc": auc(harm, untouched),
+            "rejected": float(np.mean(np.array(harm) > 1.0)),
+        }
+
+
+class Places:
+    """Turns commanded motions of the hand into the places to which they lead: x, y, z; gripper.
+
+    Places are in metres from the middle of the base's demonstrations, so within [-1, 1].
+    """
+
+    def __init__(self, base: list[Demonstration], interface: Spec) -> None:
+        self._columns = interface.observations["state"].index(POSITION)
+        self._scale = np.asarray(interface.action.scale[:3])
+        self._middle = np.concatenate([states[:, self._columns] for states, _ in base]).mean(0)
+
+    def __call__(self, demonstrations: list[Demonstration]) -> list[Demonstration]:
+        """Give demonstrations with actions [T, 4]."""
+        return [
+            (
+                s,
+                np.column_stack(
+                    [s[:, self._columns] - self._middle + self._scale * a[:, :3], a[:, 6]]
+                ),
+            )
+            for s, a in demonstrations
+        ]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--replicates", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--part", nargs="+", default=["tuning"], choices=list(PARTS))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
