@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robolearn.errors import DataError, SpecError
+from robolearn.judging.limits import ROUNDING, ActionLimits
 from robolearn.types import ArraySpec, Spec
 
 Demonstration = tuple[np.ndarray, np.ndarray]  # states [T, O], actions [T, A], float32
@@ -41,12 +42,17 @@ def plain_interface(observations: np.ndarray, actions: np.ndarray) -> Spec:
 
 
 def checked(
-    observations: np.ndarray, actions: np.ndarray, interface: Spec, where: str = "demonstration"
+    observations: np.ndarray,
+    actions: np.ndarray,
+    interface: Spec,
+    where: str = "demonstration",
+    limits: ActionLimits | None = None,
 ) -> Demonstration:
     """Give states [T, O] and actions [T, A] as float32, once they are found sound.
 
-    Raises SpecError if their sizes are not the interface's; DataError if the lengths differ, there
-    are no steps, values are not finite, or actions leave [-1, 1] (it names the first such step).
+    ``limits``, if there are some, bring the actions into [-1, 1]. Raises SpecError if the sizes
+    are not the interface's; DataError if the lengths differ, there are no steps, values are not
+    finite, or actions leave [-1, 1] (it names the first such step).
     """
     specs = {"observations": interface.observations["state"], "actions": interface.action}
     arrays = {"observations": np.asarray(observations), "actions": np.asarray(actions)}
@@ -64,7 +70,9 @@ def checked(
             f"{where}: {len(states)} observations and {len(actions)} actions; it needs one of each"
             " for every step (without the observation after the last action)"
         )
-    outside = np.abs(actions).max(axis=1) > 1.0 + 1e-6
+    if limits is not None:
+        actions = limits.scale(actions, where)
+    outside = np.abs(actions).max(axis=1) > 1.0 + ROUNDING
     if outside.any():
         raise DataError(
             f"{where}: actions leave [-1, 1] at step {outside.argmax()}: scale them by their limits"

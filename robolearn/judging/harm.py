@@ -14,6 +14,7 @@ differs a little harms nobody.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -24,6 +25,7 @@ from annotated_types import Gt
 from robolearn.algos.harm import Commands, HarmConfig, Progress
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
+from robolearn.judging.limits import ActionLimits, Limit, said_of
 from robolearn.judging.reasons import Reason, command_reasons, progress_reasons
 from robolearn.settings import ProperShare, Settings
 from robolearn.types import Spec
@@ -63,6 +65,7 @@ class HarmVerdict:
     lost: np.ndarray = field(repr=False)  # d [T], share of the base's progress that is missing
     residuals: np.ndarray = field(repr=False)  # r [T, A], actions less those that go with motion
     departure: np.ndarray = field(repr=False)  # [T, A], actions less the base's in such states
+    clipped: int = 0  # steps whose actions were beyond their limits
 
     @property
     def worst_window(self) -> tuple[int, int]:
@@ -85,6 +88,7 @@ class HarmJudge:
     mean_loss: float = field(repr=False)  # of the base's own steps, mean of d
     usual_loss: float = field(repr=False)  # mean of d over a while that the base rarely exceeds
     base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
+    limits: ActionLimits = ActionLimits()  # of actions, as they are given
 
     @classmethod
     def of(
@@ -94,18 +98,30 @@ class HarmJudge:
         *,
         interface: Spec | None = None,
         config: HarmJudgeConfig | None = None,
+        limits: tuple[Limit, Limit] | None = None,
+        clip: bool = False,
     ) -> HarmJudge:
         """Learn what one operator's demonstrations are like: states [T, O] and actions [T, A].
 
-        ``interface`` names the entries; without it they are numbered. Raises DataError for fewer
-        than 4 demonstrations or values that are not finite, SpecError for sizes that do not fit.
+        ``interface`` names the entries; without it they are numbered. Actions are in [-1, 1], or
+        else between ``limits``, low and high, numbers or [A] each; with ``clip`` what lies beyond
+        is clipped, and a warning says how much. Both hold for those that are judged later, too.
+        Raises DataError for fewer than 4 demonstrations or values that are not finite or beyond
+        the limits, SpecError for sizes that do not fit.
         """
         config = config or HarmJudgeConfig()
         pairs = list(paired(observations, actions))
         if len(pairs) < 4:
             raise DataError(f"{len(pairs)} demonstrations say too little: give at least 4")
         interface = interface or plain_interface(*pairs[0])
-        base = [_checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)]
+        within = ActionLimits.of(limits, clip, interface.action.shape[0])
+        base = [
+            _checked(s, a, interface, within, f"demonstration {i}")
+            for i, (s, a) in enumerate(pairs)
+        ]
+        if clipped := sum(int(within.beyond(a).sum()) for _, a in pairs):
+            told = said_of(clipped, sum(len(a) for _, a in pairs))
+            warnings.warn(f"base demonstrations: {told}", stacklevel=2)
         progress = Progress([s for s, _ in base], config.measure)
         commands = Commands([s for s, _ in base], [a for _, a in base], config.measure)
         losses = list(progress.lost_by_base())
@@ -124,6 +140,7 @@ class HarmJudge:
             mean_loss=float(steps.mean()),
             usual_loss=max(2 * config.typical_share, float(np.quantile(steps, 1.0 - alpha))),
             base_actions=np.concatenate([a for _, a in base]),
+            limits=within,
         )
 
     @property
@@ -144,11 +161,12 @@ class HarmJudge:
         )
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
-        """Judge one demonstration: states [T, O] and actions [T, A] in [-1, 1].
+        """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
 
-        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite.
+        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite, or
+        leaves the limits and is not to be clipped.
         """
-        states, acts = _checked(observations, actions, self.interface)
+        states, acts = _checked(observations, actions, self.interface, self.limits)
         compared = self.progress.compare(states)
         departure = acts - self.base_actions[compared.nearest].mean(axis=1)
         residuals = self.commands.residuals(states, acts)
@@ -173,6 +191,7 @@ class HarmJudge:
             lost=compared.lost,
             residuals=residuals,
             departure=departure,
+            clipped=int(self.limits.beyond(actions).sum()),
         )
 
     def filter(
@@ -191,8 +210,12 @@ class HarmJudge:
 
 
 def _checked(
-    observations: np.ndarray, actions: np.ndarray, interface: Spec, where: str = "demonstration"
+    observations: np.ndarray,
+    actions: np.ndarray,
+    interface: Spec,
+    limits: ActionLimits,
+    where: str = "demonstration",
 ) -> Demonstration:
     """Give states and actions as float64: a regression is solved on them."""
-    states, acts = checked(observations, actions, interface, where)
+    states, acts = checked(observations, actions, interface, where, limits)
     return states.astype(np.float64), acts.astype(np.float64)

@@ -1,0 +1,76 @@
+"""Actions as people record them: scaled from their limits to [-1, 1], clipped if asked, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robolearn.errors import DataError, SpecError
+
+ROUNDING = 1e-6
+Limit = float | Sequence[float] | np.ndarray  # of all entries, or of each [A]
+
+
+@dataclass(frozen=True)
+class ActionLimits:
+    """What -1 and 1 stand for, and whether what lies beyond is clipped; made by ``of``."""
+
+    low: np.ndarray = np.float64(-1.0)  # [A], or of all entries
+    high: np.ndarray = np.float64(1.0)
+    clip: bool = False
+
+    @classmethod
+    def of(cls, limits: tuple[Limit, Limit] | None, clip: bool, size: int) -> ActionLimits:
+        """Take (low, high), for actions of ``size`` entries; None for -1 and 1.
+
+        Raises SpecError unless they are numbers, or one for each entry, the lower below the upper.
+        """
+        if limits is None:
+            return cls(clip=clip)
+        try:
+            low, high = (np.asarray(limit, np.float64) for limit in limits)
+        except (TypeError, ValueError):
+            raise SpecError(f"limits: {limits!r} is not [low, high]") from None
+        for name, limit in (("low", low), ("high", high)):
+            if limit.shape not in ((), (size,)):
+                raise SpecError(
+                    f"limits: {name} has shape {limit.shape}; give a number, or one for each of "
+                    f"the {size} entries of an action"
+                )
+        wrong = np.broadcast_to(~(low < high) | ~np.isfinite(high - low), (size,))
+        if wrong.any():
+            i = int(wrong.argmax())
+            ends = np.broadcast_to(low, (size,))[i], np.broadcast_to(high, (size,))[i]
+            raise SpecError(f"limits: entry {i} goes from {ends[0]:g} to {ends[1]:g}")
+        return cls(low, high, clip)
+
+    def beyond(self, actions: np.ndarray) -> np.ndarray:
+        """Say at which steps [T] an entry of actions [T, A] lies beyond its limits."""
+        return (np.abs(self._scaled(actions)) > 1.0 + ROUNDING).any(axis=1)
+
+    def scale(self, actions: np.ndarray, where: str) -> np.ndarray:
+        """Give actions [T, A] in [-1, 1].
+
+        Raises DataError, which begins with ``where``, for what lies beyond and is not to be
+        clipped.
+        """
+        scaled, beyond = self._scaled(actions), self.beyond(actions)
+        if beyond.any() and not self.clip:
+            plain = np.ndim(self.low) == 0 and (self.low, self.high) == (-1.0, 1.0)
+            raise DataError(
+                f"{where}: actions leave {'[-1, 1]' if plain else 'their limits'} at step "
+                f"{beyond.argmax()}, and at {beyond.sum()} of {len(beyond)} in all: give "
+                f"{'' if plain else 'other '}limits=[low, high], or clip=True"
+            )
+        return np.clip(scaled, -1.0, 1.0)
+
+    def _scaled(self, actions: np.ndarray) -> np.ndarray:
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return (np.asarray(actions, np.float64) - middle) / half
+
+
+def said_of(clipped: int, steps: int) -> str:
+    """Say how many of all steps were clipped."""
+    return f"clipped the actions of {clipped} of {steps} steps ({clipped / steps:.1%})"

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from robolearn.errors import DataError, SpecError
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.limits import ActionLimits, said_of
+
+
+def test_actions_are_scaled_entry_by_entry():
+    limits = ActionLimits.of(([0.0, -2.0], [4.0, 2.0]), clip=False, size=2)
+    given = np.array([[0.0, 2.0], [4.0, 0.0], [1.0, -1.0]])
+    np.testing.assert_allclose(limits.scale(given, "it"), [[-1, 1], [1, 0], [-0.5, -0.5]])
+    assert not limits.beyond(given).any()
+
+
+def test_without_limits_actions_stay_as_they_are():
+    given = np.array([[-1.0, 0.25], [1.0, 0.5]])
+    np.testing.assert_array_equal(ActionLimits().scale(given, "it"), given)
+
+
+def test_what_lies_beyond_is_refused_or_clipped_and_counted():
+    given = np.array([[0.0, 0.0], [3.0, -5.0], [-2.0, 1.0], [0.0, 2.5]])
+    strict = ActionLimits.of((-2.0, 2.0), clip=False, size=2)
+    np.testing.assert_array_equal(strict.beyond(given), [False, True, False, True])
+    words = "^demo_3: actions leave their limits at step 1, and at 2 of 4 in all: give other limits"
+    with pytest.raises(DataError, match=words):
+        strict.scale(given, "demo_3")
+    clipping = ActionLimits.of((-2.0, 2.0), clip=True, size=2)
+    np.testing.assert_allclose(clipping.scale(given, "it"), [[0, 0], [1, -1], [-1, 0.5], [0, 1]])
+    assert said_of(2, 4) == "clipped the actions of 2 of 4 steps (50.0%)"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (1.0, "limits: 1.0 is not"),
+        ((1.0, 2.0, 3.0), r"limits: \(1.0, 2.0, 3.0\) is not \[low, high\]"),
+        (("a", "b"), "is not"),
+        (([0.0] * 3, 1.0), r"low has shape \(3,\); give a number, or one for each of the 2"),
+        (([0.0, 1.0], 1.0), "entry 1 goes from 1 to 1"),
+        ((0.0, [1.0, np.nan]), "entry 1 goes from 0 to nan"),
+        ((-np.inf, np.inf), "entry 0 goes from -inf to inf"),
+    ],
+)
+def test_limits_that_are_none_are_refused(limits, words):
+    with pytest.raises(SpecError, match=words):
+        ActionLimits.of(limits, clip=False, size=2)
+
+
+def walks(count, seed, scale=1.0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(count):
+        actions = np.clip(0.4 + 0.3 * rng.standard_normal((40, 2)), -1, 1)
+        pairs.append((0.1 * actions.cumsum(axis=0), shift + scale * actions))
+    return [s for s, _ in pairs], [a for _, a in pairs]
+
+
+def test_a_judge_sees_the_same_in_other_units():
+    states, actions = walks(9, 0)
+    plain = HarmJudge.of(states[:8], actions[:8])
+    _, other = walks(9, 0, scale=3.0, shift=5.0)
+    scaled = HarmJudge.of(states[:8], other[:8], limits=(2.0, [8.0, 8.0]))
+    ours, theirs = plain.score(states[8], actions[8]), scaled.score(states[8], other[8])
+    assert theirs.harm == pytest.approx(ours.harm, abs=1e-3)
+    assert theirs.clipped == 0
+    with pytest.raises(DataError, match=r"at step 0, .* give limits=\[low, high\], or clip=True"):
+        plain.score(states[8], other[8])
+
+
+def test_a_judge_says_how_much_it_clipped():
+    states, actions = walks(9, 0)
+    actions[1][7] = 1.4
+    actions[3][[2, 5], 1] = -1.2
+    with pytest.raises(DataError, match="demonstration 1: actions leave .* at step 7, and at 1 of"):
+        HarmJudge.of(states[:8], actions[:8])
+    with pytest.warns(UserWarning, match=r"clipped the actions of 3 of 320 steps \(0.9%\)") as told:
+        judge = HarmJudge.of(states[:8], actions[:8], clip=True)
+    assert len(told) == 1
+    actions[8][4, 0] = 1.7
+    assert judge.score(states[8], actions[8]).clipped == 1
