@@ -9,7 +9,7 @@ Nothing here needs a simulator. What robomimic's files say less of than ours do 
 - Quaternions of a key (``..._quat``) keep to one side: q and -q are the same orientation, and
   robosuite's sign flips now and then. Those inside ``object`` have no names, and stay as they are.
 - An operator is the smallest mask that a demonstration is in, but for those that split or thin out
-  the data ("train", "20_percent", "better_valid") or sort it by outcome.
+  the data ("train", "20_percent", "better_valid") or sort it by outcome ("success", "kept").
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STATE, OBS, ACTIONS = "state", "obs", "actions"
 DEMO = re.compile(r"demo_(\d+)")
 BY_DEFAULT = re.compile(r"robot\d+_(eef_pos|eef_quat|gripper_qpos)|object")
 QUATERNION = re.compile(r"(.+_quat)_[0-3]")
-NO_OPERATOR = re.compile(r"(.+_)?(train|valid|test|\d+_percent)|success|failure")
+NO_OPERATOR = re.compile(r"(.+_)?(train|valid|test|\d+_percent)|success|failure|kept")
 MOST_NAMED = 6  # entries in a message
 
 

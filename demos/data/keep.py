@@ -1,0 +1,86 @@
+"""Keep a part of somebody's demonstrations, without touching what they come from.
+
+What is written is said by the path's ending: ``.json`` a list of names; ``.hdf5`` a file that is
+one dataset to robomimic, of links to the demonstrations (it stays small, and needs them); a folder
+a dataset of ours, with copies of the episodes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from demos.data.arrays import Demonstrations
+from demos.data.dataset import Dataset
+from demos.data.episode_file import DEMO
+from demos.data.index import EPISODES, INDEX, file_name
+from robolearn.errors import DataError
+from robolearn.files import make_folder, write_atomically
+
+LIST, ROBOMIMIC = ".json", ".hdf5"
+MASK = "kept"  # no operator to demos/data/arrays.py
+
+
+def require_free(path: str | Path, source: Path) -> None:
+    """Raise DataError unless ``path`` can keep a part of the demonstrations of ``source``."""
+    path = Path(path)
+    if path.exists():
+        raise DataError(f"{path} is there already: choose another name")
+    if path.suffix not in (LIST, ROBOMIMIC) and (path.suffix or not source.is_dir()):
+        raise DataError(
+            f"{path}: choose a name that ends in {ROBOMIMIC} (links, for robomimic) or {LIST} "
+            f"(a list of names){', or a folder without an ending' * source.is_dir()}"
+        )
+
+
+def keep(source: Demonstrations, names: Sequence[str], path: str | Path) -> Path:
+    """Write the demonstrations with these ``names``, at least one; gives the path.
+
+    Raises DataError for a path that ``require_free`` rules out, or that cannot be written.
+    """
+    path = Path(path)
+    require_free(path, source.path)
+    if path.suffix == LIST:
+        make_folder(path.parent)
+        content = {"demonstrations": str(source.path), MASK: list(names)}
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    elif path.suffix == ROBOMIMIC:
+        make_folder(path.parent)
+        write_atomically(path, _links(source, names, path.parent.resolve()))
+    else:
+        _copy(source.path, names, path)
+    return path
+
+
+def _links(source: Demonstrations, names: Sequence[str], folder: Path) -> bytes:
+    """Give the content of a file in ``folder`` that links to demonstrations elsewhere."""
+    ours = source.path.is_dir()
+    whole = source.path / INDEX if ours else source.path
+    rows = dict(zip(source.names, source.actions, strict=True))
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file, h5py.File(whole, "r") as original:
+        data = file.create_group("data")
+        data.attrs.update(original["data"].attrs)
+        data.attrs["total"] = sum(len(rows[name]) for name in names)
+        for name in names:
+            at = source.path / EPISODES / file_name(int(name[5:])) if ours else source.path
+            link = os.path.relpath(at.resolve(), folder)
+            data[name] = h5py.ExternalLink(link, DEMO if ours else f"/data/{name}")
+        for mask, members in {**source.masks, MASK: names}.items():
+            if here := [name for name in members if name in names]:
+                file[f"mask/{mask}"] = np.array(here, dtype="S")
+    return buffer.getvalue()
+
+
+def _copy(source: Path, names: Sequence[str], path: Path) -> None:
+    dataset = Dataset.open(source)
+    copy = Dataset.create(path, dataset.interface, dataset.env_options)
+    for name in names:
+        copy.append(dataset.load(name))
+    copy.flush()
