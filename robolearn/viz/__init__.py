@@ -6,11 +6,12 @@ from typing import Any
 _FACE = {  # name -> module; imported when it is first asked for, as Rerun takes a second
     "StepScores": "robolearn.viz.entries",
     "Viewer": "robolearn.viz.viewer",
+    "replay_arrays": "robolearn.viz.episodes",
     "replay_episode": "robolearn.viz.episodes",
     "step_logger": "robolearn.viz.episodes",
     "view": "robolearn.viz.process",
 }
-__all__ = ["StepScores", "Viewer", "replay_episode", "step_logger", "view"]
+__all__ = ["StepScores", "Viewer", "replay_arrays", "replay_episode", "step_logger", "view"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ An entity's path is a tuple of plain names; ``viewer.py`` writes them to Rerun.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,8 +128,9 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 def reward(step: Step) -> list[Entry]:
-    """Give the reward and its terms."""
-    terms = {"total": step.reward, **step.info.get("reward_terms", {})}
+    """Give the reward, if it is known, and its terms."""
+    total = {} if math.isnan(step.reward) else {"total": step.reward}
+    terms = total | step.info.get("reward_terms", {})
     return [_scalar(("reward", name), value) for name, value in terms.items()]
 
 

@@ -1,11 +1,14 @@
-"""What a Viewer is told of an environment: its steps as they are taken, or stored episodes."""
+"""What a Viewer is told: steps of an environment as they are taken, stored episodes, arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from robolearn.types import Environment, Episode, Observation, Step
+import numpy as np
+
+from robolearn.types import Environment, Episode, Observation, Spec, Step
 from robolearn.viz.entries import StepScores, step_of
 
 if TYPE_CHECKING:  # Rerun takes a second to import
@@ -54,6 +57,30 @@ def replay_episode(
         step = step_of(episode, t, before, after)
         viewer.log_step(step, at, None if scores is None else scores[t], wait=True)
         before = after
+
+
+def replay_arrays(
+    viewer: Viewer,
+    interface: Spec,
+    observations: Mapping[str, np.ndarray],
+    actions: np.ndarray,
+    scores: Sequence[StepScores] | None = None,
+    text: str = "",
+) -> None:
+    """Log a demonstration that is but arrays: observations name -> [T, ...], actions [T, A].
+
+    Nobody knows its rewards, nor what was seen after the last action: it stands once more.
+    """
+    viewer.log_spec(interface)
+    viewer.begin_episode(text)
+    last = len(actions) - 1
+    for t, action in enumerate(actions):
+        before, after = (
+            {name: array[min(at, last)] for name, array in observations.items()}
+            for at in (t, t + 1)
+        )
+        step = Step(t, before, action, math.nan, after, False, t == last, {})
+        viewer.log_step(step, None, None if scores is None else scores[t], wait=True)
 
 
 def _introduce(viewer: Viewer, env: Environment) -> Callable[[], Any]:

@@ -221,7 +221,7 @@ class Viewer:
             rr.TimeColumn("episode", sequence=[row.episode for row in rows]),
             rr.TimeColumn("step", sequence=steps),
         ]
-        if self._period_s is not None:
+        if self._period_s:  # 0: nobody knows
             times.append(rr.TimeColumn("time", duration=steps * self._period_s))
         return times
 
@@ -235,7 +235,9 @@ class Viewer:
         views = dict.fromkeys(path[:2] for path in self._known)
         if list(views) != self._views:  # somebody who has moved the views keeps them otherwise
             self._views = list(views)
-            self._stream.send_blueprint(layout(self._views, self._eye, self._has_paths))
+            scene = self._model is not None or self._has_paths
+            blueprint = layout(self._views, self._eye, self._has_paths, scene)
+            self._stream.send_blueprint(blueprint)
 
     def _log_static(self, path: EntityPath, *what: rr.AsComponents) -> None:
         self._stream.log(rr.new_entity_path(list(path)), *what, static=True, strict=True)
@@ -329,10 +331,13 @@ def _score_style(path: EntityPath) -> rr.SeriesLines | rr.SeriesPoints:
 
 
 def layout(
-    paths: Sequence[EntityPath], eye_controls: Any = None, skills: bool = False
+    paths: Sequence[EntityPath],
+    eye_controls: Any = None,
+    skills: bool = False,
+    scene: bool = True,
 ) -> rrb.Blueprint:
     """Lay out what there is: the scene at the left, with a page for paths of skills if there are
-    some; cameras, scores and actions at the right.
+    some; cameras, scores and actions at the right, or alone if there is no scene.
     """
 
     def views(root: str, kind: Any, note: str = "", **options: Any) -> list[Any]:
@@ -346,23 +351,25 @@ def layout(
     note = "   (grey: threshold, red: incompatible step)"
     cameras = views("camera", rrb.Spatial2DView)
     scores = views("score", rrb.TimeSeriesView, note, plot_legend=hidden)
+    has_rewards = any(path[0] == "reward" for path in paths)
     numbers = rrb.Tabs(
         rrb.TimeSeriesView(origin="action", name="action"),
         rrb.Grid(*views("observation", rrb.TimeSeriesView), name="observation"),
-        rrb.TimeSeriesView(origin="reward", name="reward"),
+        *[rrb.TimeSeriesView(origin="reward", name="reward")] * has_rewards,
     )
-    scene = rrb.Spatial3DView(origin="world", name="scene", eye_controls=eye_controls)
+    drawn = rrb.Spatial3DView(origin="world", name="scene", eye_controls=eye_controls)
     if skills:
         both = {"contents": ["/world/**", "/skills/**"], "eye_controls": eye_controls}
-        scene = rrb.Tabs(rrb.Spatial3DView(origin="/", name="skills", **both), scene)
+        drawn = rrb.Tabs(rrb.Spatial3DView(origin="/", name="skills", **both), drawn)
     episodes = rrb.TextLogView(origin="episodes", name="episodes")
     shares = [2] * bool(cameras) + [1] * len(scores) + [2]
     right = [rrb.Horizontal(*cameras)] * bool(cameras) + scores + [numbers]
+    page = rrb.Vertical(episodes, *right, row_shares=[1, *shares])
+    if scene:
+        left = rrb.Vertical(drawn, episodes, row_shares=[5, 1])
+        page = rrb.Horizontal(left, rrb.Vertical(*right, row_shares=shares))
     return rrb.Blueprint(
-        rrb.Horizontal(
-            rrb.Vertical(scene, episodes, row_shares=[5, 1]),
-            rrb.Vertical(*right, row_shares=shares),
-        ),
+        page,
         rrb.TimePanel(timeline="step", state="collapsed"),
         collapse_panels=True,
     )

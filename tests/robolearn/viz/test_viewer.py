@@ -14,7 +14,7 @@ from rerun.chunk import RrdReader
 from robolearn.errors import DataError
 from robolearn.loops.rollout import rollout
 from robolearn.types import ArraySpec, Spec, Step
-from robolearn.viz import StepScores, Viewer, replay_episode, step_logger
+from robolearn.viz import StepScores, Viewer, replay_arrays, replay_episode, step_logger
 from robolearn.viz import viewer as viz
 
 pytestmark = pytest.mark.filterwarnings("error")  # Rerun warns of what it guesses
@@ -293,6 +293,43 @@ def test_an_episode_without_states_shows_its_numbers(tmp_path, live):
     recording = Recording(tmp_path / "r.rrd")
     assert len(recording.scalars("/action")[0]) == 12
     assert recording.series("/world/arm", "translation")[0].tolist() == [0]
+
+
+def test_arrays_alone_show_their_numbers(tmp_path):
+    interface = Spec(
+        "test/Arrays",
+        {"state": ArraySpec((2,), names=("hand_x", "hand_y")), "residual": ArraySpec((1,))},
+        ArraySpec((1,), names=("dx",)),
+        period_s=0.0,
+    )
+    rng = np.random.default_rng(0)
+    seen = {"state": rng.normal(size=(5, 2)), "residual": rng.normal(size=(5, 1))}
+    actions, lost = rng.normal(size=(5, 1)), rng.uniform(size=5)
+    scores = StepScores.along({"lost": lost}, {}, lost > 0.5)
+    with Viewer(tmp_path / "r.rrd") as viewer:
+        replay_arrays(viewer, interface, seen, actions, scores, "demo_3")
+        replay_arrays(viewer, interface, seen, actions)
+    recording = Recording(tmp_path / "r.rrd")
+    again = np.concatenate([seen["state"], seen["state"][-1:]])
+    assert np.array_equal(recording.scalars("/observation/hand")[1], [*again, *again])
+    assert np.array_equal(recording.scalars("/observation/residual")[1][:5], seen["residual"])
+    assert np.array_equal(recording.scalars("/action")[1], [*actions, *actions])
+    assert np.array_equal(recording.scalars("/score/lost")[1][:, 0], lost)
+    assert recording.series("/episodes", "text")[1].tolist() == [
+        ["episode 0 demo_3"],
+        ["episode 1"],
+    ]
+    assert "/reward/total" not in recording.entities() and "time" not in recording.times
+
+
+def test_without_a_scene_the_numbers_have_the_page():
+    paths = [("score", "lost"), ("action",), ("observation", "hand")]
+    page = viz.layout(paths, scene=False).root_container.contents
+    assert [view.name for view in page[:1]] == ["episodes"]
+    assert page[1].origin == "/score/lost"
+    assert [view.name for view in page[2].contents] == ["action", "observation"]
+    tabs = viz.layout([*paths, ("reward", "total")]).root_container.contents[1].contents[-1]
+    assert [view.name for view in tabs.contents] == ["action", "observation", "reward"]
 
 
 def test_the_layout_shows_what_there_is():
