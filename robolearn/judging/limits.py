@@ -34,7 +34,7 @@ class ActionLimits:
         except (TypeError, ValueError):
             raise SpecError(f"limits: {limits!r} is not [low, high]") from None
         for name, limit in (("low", low), ("high", high)):
-            if limit.shape not in ((), (size,)):
+            if limit.shape not in ((), (1,), (size,)):
                 raise SpecError(
                     f"limits: {name} has shape {limit.shape}; give a number, or one for each of "
                     f"the {size} entries of an action"

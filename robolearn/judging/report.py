@@ -1,0 +1,185 @@
+"""``report.png``: who would harm, and where in their demonstrations progress is lost."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from robolearn.judging.groups import MECHANISMS, Judged, reasons_of
+from robolearn.judging.harm import HarmJudge
+
+ACCEPTED, REJECTED, BASE, COMMANDS = "#2e86ab", "#d1495b", "#7f7f7f", "#5b3fa0"
+LOSS = LinearSegmentedColormap.from_list("loss", ["#f7f5f2", "#f0b49a", "#d1495b", "#4a0d22"])
+BINS = 120  # parts of a demonstration, in the strips
+LEAST_ROWS, MOST_ROWS, GAP = 13, 40, 2.5  # heights of a group, and between two
+ROW_INCHES = 0.085
+LEAST_HARM, MOST_HARM = -0.5, 6.0  # what lies beyond is drawn there
+TEXT_WIDTH = 52  # characters
+
+
+@dataclass(frozen=True)
+class _Band:
+    """A group of demonstrations as drawn: from ``top`` down to ``bottom``, the worst on top."""
+
+    label: str
+    harm: np.ndarray  # [n]
+    lost: list[np.ndarray]  # [T] each
+    commands: list[list[tuple[float, float]]]  # stretches, shares of each demonstration
+    notes: str
+    top: float = 0.0
+    bottom: float = 0.0
+
+    @property
+    def heights(self) -> np.ndarray:
+        """Give the middle of each demonstration's row [n]."""
+        edges = np.linspace(self.top, self.bottom, len(self.harm) + 1)
+        return (edges[:-1] + edges[1:]) / 2
+
+
+def draw_report(
+    judge: HarmJudge, groups: Mapping[str, Sequence[Judged]], base: str, path: Path
+) -> None:
+    """Draw each demonstration as a dot, on the axis of harm, and as a strip, along its time.
+
+    ``base`` names the operator whose demonstrations the judge knows; they come first, each held
+    against the others.
+    """
+    bands = list(_stacked([_own(judge, base), *(_band(*group) for group in groups.items())]))
+    height = 2.3 + ROW_INCHES * bands[-1].bottom
+    figure = Figure(figsize=(15, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    dots, strips, words = figure.subplots(1, 3, sharey=True, width_ratios=[1, 1.35, 0.95])
+    dots.set_ylim(bands[-1].bottom + GAP / 2, -GAP / 2)
+    _draw_dots(dots, bands)
+    _draw_strips(strips, bands)
+    _write_notes(words, bands)
+    figure.suptitle(_headline(groups, base), fontsize=12.5, x=0.01, ha="left")
+    figure.savefig(path, dpi=110)
+
+
+def along(lost: np.ndarray, bins: int) -> np.ndarray:
+    """Give the means [bins] of d [T] over equal parts of a demonstration."""
+    total = np.concatenate([[0.0], np.cumsum(lost)])
+    edges = np.linspace(0, len(lost), bins + 1)
+    return np.diff(np.interp(edges, np.arange(len(total)), total)) * bins / len(lost)
+
+
+def _own(judge: HarmJudge, base: str) -> _Band:
+    harm = judge.own_harm
+    order = np.argsort(-harm)
+    lost = list(judge.progress.lost_by_base())
+    label = f"{_words(base)}\n(base; each held\nagainst the others)\n{len(harm)} demonstrations"
+    beyond = int((harm > 1.0).sum())
+    notes = f"{beyond} of {len(harm)} beyond the line"
+    return _Band(label, harm[order], [lost[i] for i in order], [[] for _ in harm], notes)
+
+
+def _band(name: str, found: Sequence[Judged]) -> _Band:
+    ordered = sorted(found, key=lambda one: -one.verdict.harm)
+    harm = np.array([one.verdict.harm for one in ordered])
+    accepted = sum(one.verdict.accepted for one in found)
+    return _Band(
+        f"{_words(name)}\n{len(found)} demonstration{'s' * (len(found) > 1)}",
+        harm,
+        [one.verdict.lost for one in ordered],
+        [_command_stretches(one) for one in ordered],
+        "\n".join([f"accepted: {accepted} of {len(found)}", *_notes(ordered)]),
+    )
+
+
+def _command_stretches(one: Judged) -> list[tuple[float, float]]:
+    steps = len(one.verdict.lost)
+    return [
+        (reason.start / steps, reason.end / steps)
+        for reason in one.verdict.reasons
+        if reason.mechanism == "commands"
+    ]
+
+
+def _notes(ordered: Sequence[Judged]) -> Iterator[str]:
+    """Count the mechanisms, and quote the worst demonstration."""
+    for mechanism, count in reasons_of(ordered).items():
+        yield f"{count} x {MECHANISMS.get(mechanism, mechanism)}"
+    if ordered[0].verdict.reasons:
+        text = f"worst, {ordered[0].name}: {ordered[0].verdict.reasons[0].text}"
+        yield textwrap.fill(text, TEXT_WIDTH, max_lines=2, placeholder=" ...")
+
+
+def _words(name: str) -> str:
+    return textwrap.fill(name.replace("_", " "), 24)
+
+
+def _stacked(bands: Sequence[_Band]) -> Iterator[_Band]:
+    """Put bands below each other; few demonstrations have thick rows, many thin ones."""
+    top = 0.0
+    for band in bands:
+        bottom = top + float(np.clip(len(band.harm), LEAST_ROWS, MOST_ROWS))
+        yield _Band(*list(vars(band).values())[:5], top, bottom)
+        top = bottom + GAP
+
+
+def _headline(groups: Mapping[str, Sequence[Judged]], base: str) -> str:
+    everybody = [one for found in groups.values() for one in found]
+    accepted = sum(one.verdict.accepted for one in everybody)
+    return (
+        f"Would these demonstrations harm a policy cloned from those of {_words(base)}?\n"
+        f"{accepted} of {len(everybody)} are accepted"
+    )
+
+
+def _draw_dots(axes: Axes, bands: Sequence[_Band]) -> None:
+    """One dot for each demonstration on the axis of harm, at the height of its strip."""
+    for i, band in enumerate(bands):
+        colours = np.where(band.harm > 1.0, REJECTED, BASE if i == 0 else ACCEPTED)
+        shown = np.clip(band.harm, LEAST_HARM, MOST_HARM)
+        axes.axhspan(band.top, band.bottom, color="#f4f4f4", linewidth=0, zorder=0)
+        axes.scatter(shown, band.heights, s=22, c=colours, linewidths=0, alpha=0.9, zorder=3)
+        median = float(np.median(shown))
+        axes.plot([median] * 2, [band.top, band.bottom], color="#bbbbbb", linewidth=1, zorder=1)
+    axes.axvline(1.0, color=REJECTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
+    axes.set_yticks([(b.top + b.bottom) / 2 for b in bands], [b.label for b in bands], fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("harm (logarithmic; beyond 1: rejected)")
+    title = "Grey: the base's own; blue: accepted; red: rejected"
+    axes.set_title(title, loc="left", fontsize=10.5)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_strips(axes: Axes, bands: Sequence[_Band]) -> None:
+    """A strip for each demonstration along its time: the darker, the more progress is lost."""
+    for band in bands:
+        strips = np.array([along(lost, BINS) for lost in band.lost])  # [n, BINS]
+        image = axes.imshow(
+            strips, cmap=LOSS, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest",
+            extent=(0, 1, band.bottom, band.top),
+        )  # fmt: skip
+        for y, stretches in zip(band.heights, band.commands, strict=True):
+            for stretch in stretches:
+                axes.plot(stretch, [y, y], color=COMMANDS, linewidth=1.6, solid_capstyle="butt")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bands[-1].bottom + GAP / 2, -GAP / 2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("share of the demonstration's time")
+    marked = any(stretch for band in bands for stretch in band.commands)
+    title = "Where progress is lost, the worst on top" + "; purple: wrong commands" * marked
+    axes.set_title(title, loc="left", fontsize=10.5)
+    axes.tick_params(axis="y", length=0, labelleft=False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    bar = axes.figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01)
+    bar.set_label("share of the base's progress that is missing", fontsize=9)
+    bar.outline.set_visible(False)
+
+
+def _write_notes(axes: Axes, bands: Sequence[_Band]) -> None:
+    for band in bands:
+        axes.text(0.0, band.top, band.notes, va="top", fontsize=9, linespacing=1.35)
+    axes.set_title("Why", loc="left", fontsize=10.5)
+    axes.set_axis_off()

@@ -1,0 +1,130 @@
+"""Tables and summaries of verdicts, by hand."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from robolearn.judging.groups import (
+    Judged,
+    grouped,
+    said,
+    summary_of,
+    table_of_each,
+    table_of_groups,
+    worst,
+)
+from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.reasons import Reason
+from robolearn.judging.report import along, draw_report
+
+SLOW = Reason("tempo", 3, 9, 4.0, "slower than the base by 4 steps in steps 3 to 8")
+WRONG = Reason("commands", 0, 5, 7.0, "dx is reversed in steps 0 to 4")
+
+
+def judged(name, operator, harm, *reasons, ratio=1.0, steps=10):
+    verdict = HarmVerdict(
+        accepted=harm <= 1.0,
+        harm=harm,
+        p_value=0.5,
+        progress_lost=2.0,
+        progress_ratio=ratio,
+        command_mismatch=0.1,
+        reasons=reasons,
+        lost=np.linspace(0, 1, steps),
+        residuals=np.zeros((steps, 2)),
+        clipped=1,
+    )
+    return Judged(name, operator, verdict)
+
+
+FOUND = [
+    judged("demo_0", "ann", 0.25, ratio=1.25),
+    judged("demo_1", "bob_2", 2.0, SLOW, WRONG, ratio=4.0),
+    judged("demo_2", "ann", 0.5, ratio=1.5),
+    judged("demo_3", "bob_2", 1.5, WRONG, ratio=2.0),
+    judged("demo_4", "bob_2", 1.25, SLOW, ratio=3.0),
+    judged("demo_5", "bob_2", 0.75, ratio=2.0),
+]
+
+
+def test_groups_stand_in_the_order_in_which_they_come():
+    groups = grouped(FOUND)
+    assert list(groups) == ["ann", "bob_2"]
+    assert [one.name for one in groups["bob_2"]] == ["demo_1", "demo_3", "demo_4", "demo_5"]
+
+
+def test_a_group_has_shares_medians_and_worst_reasons():
+    assert summary_of(grouped(FOUND)["bob_2"]) == {
+        "demonstrations": 4,
+        "accepted": 0.25,
+        "harm": 1.375,
+        "progress_ratio": 2.5,
+        "reasons": {"tempo": 2, "commands": 1},
+    }
+
+
+def test_a_table_of_groups():
+    assert table_of_groups(grouped(FOUND)).splitlines() == [
+        "operator   demonstrations   accepted   harm   progress lost   most often",
+        "ann                     2       100%   0.38           x 1.4",
+        "bob_2                   4        25%   1.38           x 2.5   "
+        "slower than the base (2 of 3 rejected)",
+    ]
+
+
+def test_a_table_of_demonstrations():
+    lines = table_of_each(FOUND).splitlines()
+    assert len(lines) == 7
+    assert lines[1].split() == ["demo_0", "ann", "yes", "0.25", "x", "1.2"]
+    assert lines[2].endswith(f"no   2.00           x 4.0   {SLOW.text}; {WRONG.text}")
+    assert lines[2].endswith(said(FOUND[1].verdict))
+
+
+def test_the_worst_are_those_that_are_rejected():
+    assert list(worst(FOUND, 2)) == [
+        f"demo_1 (bob_2), harm 2.00: {SLOW.text}; {WRONG.text}",
+        f"demo_3 (bob_2), harm 1.50: {WRONG.text}",
+    ]
+    assert len(list(worst(FOUND, 9))) == 3
+
+
+def test_a_demonstration_is_summed_up_in_plain_values():
+    summary = FOUND[3].summary()
+    assert summary["steps"] == 10 and summary["clipped"] == 1 and summary["harm"] == 1.5
+    assert summary["reasons"] == [
+        {"mechanism": "commands", "start": 0, "end": 5, "amount": 7.0, "text": WRONG.text}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lost", "means"),
+    [
+        ([0.0, 1.0, 0.5, 0.5], [0.5, 0.5]),
+        ([1.0], [1.0, 1.0]),
+        ([1.0, 0.0, 0.0], [2 / 3, 0.0]),
+    ],
+)
+def test_means_over_parts_of_a_demonstration(lost, means):
+    np.testing.assert_allclose(along(np.array(lost), 2), means)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    rng = np.random.default_rng(0)
+    states = [np.cumsum(0.1 + 0.02 * rng.standard_normal((12, 3)), axis=0) for _ in range(5)]
+    return HarmJudge.of(states, [rng.uniform(-1, 1, (12, 2)) for _ in range(5)])
+
+
+@pytest.mark.parametrize("found", [FOUND, FOUND[:1], [judged("demo_9", "slow " * 9, 99.0, WRONG)]])
+def test_the_picture_shows_every_demonstration(judge, tmp_path, found, monkeypatch):
+    dots = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.scatter",
+        lambda self, x, y, **how: dots.extend(zip(x, y, strict=True)),
+    )
+    draw_report(judge, grouped(found), "base", tmp_path / "report.png")
+    assert len(dots) == 5 + len(found)
+    heights = [y for _, y in dots]
+    assert len(set(heights)) == len(heights) and heights == sorted(heights)
+    assert max(x for x, _ in dots) <= 6.0
+    assert imread(tmp_path / "report.png").shape[1] == 1650
