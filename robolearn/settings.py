@@ -104,6 +104,8 @@ def said(fault: Mapping[str, Any]) -> str:
     """Say one fault that pydantic found: what would be right, and what was there."""
     if fault["type"] == "too_short":
         words = f"should have {fault['ctx']['min_length']} or more entries"
+    elif fault["type"] == "too_long":
+        words = f"should have {fault['ctx']['max_length']} entries at most"
     else:
         words = fault["msg"].removeprefix("Input ").partition(", unable")[0]
         words = words.replace("a valid array", "a list, [a, b]")  # as YAML calls it

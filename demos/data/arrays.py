@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def fitted(
     """Give both with the same entries of the state in the same order.
 
     Raises SpecError, which names them, for entries that only one of them has, unless those that
-    both have will do (``common``); and for other actions or another control rate.
+    both have will do (``common``), with a warning; and for other actions or another control rate.
     """
     ours, theirs = base.interface, new.interface
     faults = _action_faults(ours.action, theirs.action)
@@ -128,6 +129,12 @@ def fitted(
         raise SpecError(f"{new.path} does not fit {base.path}: {'; '.join(faults)}{hint}")
     if not shared:
         return base, new
+    if left_out := [name for name in (*mine.names, *other.names) if name not in shared]:
+        warnings.warn(
+            f"{base.path} and {new.path} are compared by {_listed(shared)}; left out are "
+            f"{_listed(left_out)}",
+            stacklevel=2,
+        )
     base, new = base.entries(shared), new.entries(shared)
     quaternions = _quaternions(shared)
     states = tuple(_on_one_side(s, quaternions, base.states[0][0]) for s in new.states)

@@ -54,6 +54,9 @@ VERBS = {
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),
+    "judge": Verb(
+        "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
+    ),
     "compatibility": Verb(
         "demos.study.config:StudyConfig",
         "demos.study.run:run_study",

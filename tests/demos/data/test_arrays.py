@@ -265,7 +265,8 @@ def test_entries_that_one_of_them_lacks_are_named(mixed):
         fitted(base, new)
     with pytest.raises(SpecError, match="its state has besides position"):
         fitted(new, base)
-    less, same = fitted(base, new, common=True)
+    with pytest.warns(UserWarning, match="compared by goal; left out are position"):
+        less, same = fitted(base, new, common=True)
     assert less.interface.observations["state"].names == ("goal",)
     np.testing.assert_array_equal(less.states[0], same.states[0])
 

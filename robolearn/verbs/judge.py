@@ -1,0 +1,249 @@
+"""``verb: judge``: would others' demonstrations harm a policy cloned from yours? No simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pydantic
+
+from robolearn.errors import DataError
+from robolearn.judging.groups import (
+    Judged,
+    grouped,
+    said,
+    summary_of,
+    table_of_each,
+    table_of_groups,
+    worst,
+)
+from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.limits import ActionLimits, said_of
+from robolearn.judging.reasons import names_of
+from robolearn.judging.report import draw_report
+from robolearn.names import load
+from robolearn.running.run import Run
+from robolearn.settings import Names
+from robolearn.types import ArraySpec, Spec
+
+BASE = "base"  # an operator's name
+
+
+def _several(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+OneOrMore = pydantic.BeforeValidator(_several)  # a union of both would name its parts in messages
+
+
+Limit = Annotated[tuple[float, ...], OneOrMore]
+
+
+class _Row(NamedTuple):
+    name: str
+    operator: str
+    states: np.ndarray  # [T, O]
+    actions: np.ndarray  # [T, A]
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Whose demonstrations are judged by whose, and what becomes of them."""
+
+    base: str
+    """Folder of a dataset, or a robomimic HDF5 file; of it, the successful demonstrations."""
+    new: Annotated[Names, OneOrMore] | None = None
+    """The same, or several of them, to be judged; None for all others of ``base``."""
+    base_operator: str | None = None
+    """Whose demonstrations in ``base``: an operator, or a mask; None for the only one there is, or
+    among several the one called "base"."""
+    success: bool | None = True
+    """Only successful (or failed) demonstrations of ``new``; None for both."""
+    by: Literal["operator", "demonstration"] = "operator"
+    """What has a row of the table."""
+    obs: Names | None = None
+    """Observations to compare: groups of the state's entries, or robomimic's keys; None for the
+    whole state, or for those that robomimic's policies are given by default."""
+    common: bool = False
+    """Whether to compare the entries that both have, where one has others."""
+    limits: tuple[Limit, Limit] | None = None
+    """[low, high] of the actions, numbers or one for each entry; None for [-1, 1]."""
+    clip: bool = False
+    """Whether actions beyond the limits are clipped, rather than refused."""
+    keep: str | None = None
+    """Where to write what is accepted: NAME.hdf5 (links, for robomimic), NAME.json (a list of
+    names), or a folder (a dataset of copies; not of robomimic's files)."""
+    worst: pydantic.NonNegativeInt = 5
+    """How many of the most harmful demonstrations are told of."""
+    recorded: pydantic.NonNegativeInt = 3
+    """How many demonstrations of each operator the viewer shows, if there is one, worst first."""
+    judge: HarmJudgeConfig = HarmJudgeConfig()
+    """Where the lines are."""
+
+
+def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
+    """Judge, print a table, draw ``report.png``, write what is kept.
+
+    Summary: ``base`` (``harm`` of its own demonstrations, each held against the others), under
+    ``operators`` by name what ``summary_of`` gives, under ``demonstrations`` what is known of each,
+    ``clipped`` (steps), and ``kept`` (a path, or None).
+    """
+    base, news = _given(config)
+    _require_within(config, [base, *news])
+    judge = HarmJudge.of(
+        base.states,
+        base.actions,
+        interface=base.interface,
+        config=config.judge,
+        limits=config.limits,
+        clip=config.clip,
+    )
+    rows = [row for new in news for row in _rows(new, prefix=len(news) > 1)]
+    found = _judged(judge, rows, run)
+    clipped = {
+        "base": sum(int(judge.limits.beyond(a).sum()) for a in base.actions),
+        "new": sum(one.verdict.clipped for one in found),
+    }
+    if clipped["new"]:
+        steps = sum(len(one.verdict.lost) for one in found)
+        warnings.warn(f"new demonstrations: {said_of(clipped['new'], steps)}", stacklevel=2)
+    whose = config.base_operator or base.operators[0] or base.path.stem
+    groups = grouped(found)
+    draw_report(judge, groups, whose, run.path("report.png"))
+    _say(config, groups, found)
+    if run.viewer is not None:
+        _record(config, judge, list(zip(rows, found, strict=True)), run)
+    return {
+        "base": {
+            "path": base.path,
+            "operator": whose,
+            "demonstrations": len(base),
+            "entries": judge.interface.observations["state"].names,
+            "rejected": float((judge.own_harm > 1.0).mean()),
+            "harm": judge.own_harm,
+        },
+        "new": [new.path for new in news],
+        "accepted": float(np.mean([one.verdict.accepted for one in found])),
+        "operators": {name: summary_of(some) for name, some in groups.items()},
+        "demonstrations": [one.summary() for one in found],
+        "clipped": clipped,
+        "kept": _keep(config, news[0], found),
+    }
+
+
+def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
+    """Read the base's demonstrations, and from each path the new ones that are not the base's."""
+    read, fitted = load("demos.data.arrays:read"), load("demos.data.arrays:fitted")
+    base = read(config.base, config.obs, success=True)
+    base = _of_one_operator(base, config.base_operator)
+    paths = config.new or (config.base,)
+    if config.keep is not None:
+        if len(paths) > 1:
+            raise DataError(f"keep={config.keep}: what is kept comes from one dataset; give one")
+        load("demos.data.keep:require_free")(config.keep, Path(paths[0]))
+    news = []
+    for path in map(Path, paths):
+        new = read(path, config.obs, success=config.success)
+        if path.resolve() == base.path.resolve():
+            new = new.only(set(new.names) - set(base.names))
+            if not len(new):
+                raise DataError(f"{path} holds only the base's demonstrations: choose new=DATASET")
+        base, new = fitted(base, new, config.common)
+        news.append(new)
+    return base, [fitted(base, new, config.common)[1] for new in news]
+
+
+def _of_one_operator(base: Any, operator: str | None) -> Any:
+    whose = sorted(set(base.operators))
+    if operator is None and len(whose) == 1:
+        return base
+    if operator is None and BASE not in whose:
+        names = ", ".join(name or "(nobody)" for name in whose)
+        raise DataError(f"{base.path} is by several, {names}: choose with base_operator=NAME")
+    return base.by(operator or BASE)
+
+
+def _require_within(config: JudgeConfig, everybody: Sequence[Any]) -> None:
+    """Raise DataError for the first demonstration that leaves its limits, before any judging."""
+    for some in everybody:
+        limits = ActionLimits.of(config.limits, config.clip, some.interface.action.shape[0])
+        for name, actions in zip(some.names, some.actions, strict=True):
+            limits.scale(actions, f"{some.path}: {name}")
+
+
+def _rows(new: Any, prefix: bool) -> list[_Row]:
+    """Name each demonstration, by its dataset too if there are several, and its operator."""
+    names = [f"{new.path.stem}/{name}" if prefix else name for name in new.names]
+    operators = [operator or new.path.stem for operator in new.operators]
+    return [_Row(*row) for row in zip(names, operators, new.states, new.actions, strict=True)]
+
+
+def _judged(judge: HarmJudge, rows: Sequence[_Row], run: Run) -> list[Judged]:
+    found = []
+    with run.counter(len(rows), "judging") as counter:
+        for row in rows:
+            verdict = judge.score(row.states, row.actions)
+            found.append(Judged(row.name, row.operator, verdict))
+            run.log(len(found), harm=verdict.harm, accepted=float(verdict.accepted))
+            counter.update()
+    return found
+
+
+def _say(config: JudgeConfig, groups: dict[str, list[Judged]], found: Sequence[Judged]) -> None:
+    print(table_of_groups(groups) if config.by == "operator" else table_of_each(found))
+    if told := list(worst(found, config.worst)):
+        print("\nworst:", *told, sep="\n  ")
+    print()
+
+
+def _keep(config: JudgeConfig, new: Any, found: Sequence[Judged]) -> Path | None:
+    if config.keep is None:
+        return None
+    names = [one.name for one in found if one.verdict.accepted]
+    if not names:
+        warnings.warn(f"keep={config.keep}: nothing is accepted, nothing is written", stacklevel=2)
+        return None
+    return load("demos.data.keep:keep")(new, names, config.keep)
+
+
+def _record(
+    config: JudgeConfig, judge: HarmJudge, judged: Sequence[tuple[_Row, Judged]], run: Run
+) -> None:
+    """Show the worst demonstrations of each operator: states, actions, residuals, what is lost."""
+    from robolearn.viz import StepScores, replay_arrays
+
+    interface, shown = _with_residuals(judge.interface), Counter[str]()
+    for row, one in sorted(judged, key=lambda both: (both[1].operator, -both[1].verdict.harm)):
+        shown[one.operator] += 1
+        if shown[one.operator] > config.recorded:
+            continue
+        verdict = one.verdict
+        told = np.zeros(len(verdict.lost), bool)
+        for reason in verdict.reasons:
+            told[reason.start : reason.end] = True
+        values = {
+            "progress_lost": verdict.lost,
+            "largest_residual": np.abs(verdict.residuals).max(axis=1),
+        }
+        replay_arrays(
+            run.viewer,
+            interface,
+            {"state": row.states, "residual": verdict.residuals},
+            row.actions,
+            StepScores.along(values, {}, told),
+            f"{one.name} of {one.operator}, harm {verdict.harm:.2f}: {said(verdict) or 'accepted'}",
+        )
+
+
+def _with_residuals(interface: Spec) -> Spec:
+    names = tuple(f"residual_{name}" for name in names_of(interface.action))
+    action = dataclasses.replace(interface.action, names=names_of(interface.action))
+    residual = ArraySpec(interface.action.shape, "float64", names)
+    observations = {**interface.observations, "residual": residual}
+    return dataclasses.replace(interface, observations=observations, action=action)
