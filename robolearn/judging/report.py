@@ -21,6 +21,7 @@ LOSS = LinearSegmentedColormap.from_list("loss", ["#f7f5f2", "#f0b49a", "#d1495b
 BINS = 120  # parts of a demonstration, in the strips
 LEAST_ROWS, MOST_ROWS, GAP = 13, 40, 2.5  # heights of a group, and between two
 ROW_INCHES = 0.085
+MOST_GROUPS = 16  # in one picture
 LEAST_HARM, MOST_HARM = -0.5, 6.0  # what lies beyond is drawn there
 TEXT_WIDTH = 52  # characters
 
@@ -50,9 +51,10 @@ def draw_report(
     """Draw each demonstration as a dot, on the axis of harm, and as a strip, along its time.
 
     ``base`` names the operator whose demonstrations the judge knows; they come first, each held
-    against the others.
+    against the others. Of more than 16 groups, the most harmful are drawn.
     """
-    bands = list(_stacked([_own(judge, base), *(_band(*group) for group in groups.items())]))
+    shown = _most_harmful(groups)
+    bands = list(_stacked([_own(judge, base), *(_band(*group) for group in shown.items())]))
     height = 2.3 + ROW_INCHES * bands[-1].bottom
     figure = Figure(figsize=(15, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -113,6 +115,13 @@ def _notes(ordered: Sequence[Judged]) -> Iterator[str]:
         yield textwrap.fill(text, TEXT_WIDTH, max_lines=2, placeholder=" ...")
 
 
+def _most_harmful(groups: Mapping[str, Sequence[Judged]]) -> Mapping[str, Sequence[Judged]]:
+    """Give all groups, or of too many those whose median harm is highest, in their order."""
+    harm = {name: np.median([one.verdict.harm for one in some]) for name, some in groups.items()}
+    first = sorted(harm, key=lambda name: -harm[name])[:MOST_GROUPS]
+    return {name: some for name, some in groups.items() if name in first}
+
+
 def _words(name: str) -> str:
     return textwrap.fill(name.replace("_", " "), 24)
 
@@ -129,9 +138,10 @@ def _stacked(bands: Sequence[_Band]) -> Iterator[_Band]:
 def _headline(groups: Mapping[str, Sequence[Judged]], base: str) -> str:
     everybody = [one for found in groups.values() for one in found]
     accepted = sum(one.verdict.accepted for one in everybody)
+    left_out = f"; shown are the {MOST_GROUPS} most harmful of {len(groups)} operators"
     return (
-        f"Would these demonstrations harm a policy cloned from those of {_words(base)}?\n"
-        f"{accepted} of {len(everybody)} are accepted"
+        f"Would these demonstrations harm a policy cloned from those of {base.replace('_', ' ')}?\n"
+        f"{accepted} of {len(everybody)} are accepted{left_out * (len(groups) > MOST_GROUPS)}"
     )
 
 
@@ -161,9 +171,11 @@ def _draw_strips(axes: Axes, bands: Sequence[_Band]) -> None:
             strips, cmap=LOSS, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest",
             extent=(0, 1, band.bottom, band.top),
         )  # fmt: skip
+        points = 72 * ROW_INCHES * (band.bottom - band.top) / len(band.harm)  # a row's height
+        width = float(np.clip(0.4 * points, 0.4, 2.0))
         for y, stretches in zip(band.heights, band.commands, strict=True):
             for stretch in stretches:
-                axes.plot(stretch, [y, y], color=COMMANDS, linewidth=1.6, solid_capstyle="butt")
+                axes.plot(stretch, [y, y], color=COMMANDS, linewidth=width, solid_capstyle="butt")
     axes.set_xlim(0, 1)
     axes.set_ylim(bands[-1].bottom + GAP / 2, -GAP / 2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

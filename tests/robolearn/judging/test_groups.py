@@ -15,7 +15,7 @@ from robolearn.judging.groups import (
 )
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import Reason
-from robolearn.judging.report import along, draw_report
+from robolearn.judging.report import _most_harmful, along, draw_report
 
 SLOW = Reason("tempo", 3, 9, 4.0, "slower than the base by 4 steps in steps 3 to 8")
 WRONG = Reason("commands", 0, 5, 7.0, "dx is reversed in steps 0 to 4")
@@ -106,6 +106,20 @@ def test_a_demonstration_is_summed_up_in_plain_values():
 )
 def test_means_over_parts_of_a_demonstration(lost, means):
     np.testing.assert_allclose(along(np.array(lost), 2), means)
+
+
+def test_of_many_operators_the_most_harmful_are_drawn(judge, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.suptitle", lambda self, text, **how: titles.append(text)
+    )
+    many = grouped([judged("demo_0", f"operator {i}", 0.1 * i) for i in range(20)])
+    draw_report(judge, many, "base", tmp_path / "report.png")
+    assert titles[0].endswith(
+        "11 of 20 are accepted; shown are the 16 most harmful of 20 operators"
+    )
+    kept = _most_harmful(many)
+    assert list(kept) == [f"operator {i}" for i in range(4, 20)]
 
 
 @pytest.fixture(scope="module")
