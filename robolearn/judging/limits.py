@@ -48,7 +48,7 @@ class ActionLimits:
 
     def beyond(self, actions: np.ndarray) -> np.ndarray:
         """Say at which steps [T] an entry of actions [T, A] lies beyond its limits."""
-        return (np.abs(self._scaled(actions)) > 1.0 + ROUNDING).any(axis=1)
+        return (np.abs(self.scaled(actions)) > 1.0 + ROUNDING).any(axis=1)
 
     def scale(self, actions: np.ndarray, where: str) -> np.ndarray:
         """Give actions [T, A] in [-1, 1].
@@ -56,7 +56,7 @@ class ActionLimits:
         Raises DataError, which begins with ``where``, for what lies beyond and is not to be
         clipped.
         """
-        scaled, beyond = self._scaled(actions), self.beyond(actions)
+        scaled, beyond = self.scaled(actions), self.beyond(actions)
         if beyond.any() and not self.clip:
             plain = np.ndim(self.low) == 0 and (self.low, self.high) == (-1.0, 1.0)
             raise DataError(
@@ -66,9 +66,14 @@ class ActionLimits:
             )
         return np.clip(scaled, -1.0, 1.0)
 
-    def _scaled(self, actions: np.ndarray) -> np.ndarray:
+    def scaled(self, actions: np.ndarray) -> np.ndarray:
+        """Give actions [..., A] so that their limits are -1 and 1; some may lie beyond."""
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         return (np.asarray(actions, np.float64) - middle) / half
+
+    def unscaled(self, actions: np.ndarray) -> np.ndarray:
+        """Give actions [..., A] in [-1, 1] as they were recorded; the inverse of ``scaled``."""
+        return (self.low + self.high) / 2 + (self.high - self.low) / 2 * actions
 
 
 def said_of(clipped: int, steps: int) -> str:

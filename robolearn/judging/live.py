@@ -39,9 +39,9 @@ class LiveHarm:
         self._total, self._count = 0.0, 0
 
     def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
-        """Take in a state [O] and the action [A] in [-1, 1] that is sent there."""
+        """Take in a state [O] and the action [A], within the judge's limits, that is sent there."""
         self._states.append(np.asarray(state, np.float64))
-        self._actions.append(np.asarray(action, np.float64))
+        self._actions.append(np.clip(self._judge.limits.scaled(action), -1.0, 1.0))
         self._count += 1
         k, lost, cue = self._progress.look_ahead, 0.0, ""
         if self._count > k:

@@ -73,8 +73,8 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
         return states[:0], actions[:0]
     new_states, new_actions = states[kept], actions[kept].copy()
     motion = ~switching(judge.base_actions)
-    wanted = judge.commands.expected(new_states)[:, motion]
-    new_actions[:, motion] = np.clip(wanted, -1.0, 1.0)
+    wanted = np.clip(judge.commands.expected(new_states), -1.0, 1.0)
+    new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]
     return new_states, new_actions
 
 

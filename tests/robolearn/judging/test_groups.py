@@ -32,6 +32,7 @@ def judged(name, operator, harm, *reasons, ratio=1.0, steps=10):
         reasons=reasons,
         lost=np.linspace(0, 1, steps),
         residuals=np.zeros((steps, 2)),
+        departure=np.zeros((steps, 2)),
         clipped=1,
     )
     return Judged(name, operator, verdict)

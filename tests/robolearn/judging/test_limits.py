@@ -4,6 +4,8 @@ import pytest
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.limits import ActionLimits, said_of
+from robolearn.judging.live import LiveHarm
+from robolearn.judging.repair import retimed
 
 
 def test_actions_are_scaled_entry_by_entry():
@@ -11,6 +13,13 @@ def test_actions_are_scaled_entry_by_entry():
     given = np.array([[0.0, 2.0], [4.0, 0.0], [1.0, -1.0]])
     np.testing.assert_allclose(limits.scale(given, "it"), [[-1, 1], [1, 0], [-0.5, -0.5]])
     assert not limits.beyond(given).any()
+
+
+def test_scaled_actions_can_be_had_back():
+    limits = ActionLimits.of(([0.0, -2.0], [4.0, 3.0]), clip=False, size=2)
+    given = np.array([[0.5, 2.5], [3.0, -1.0]])
+    np.testing.assert_allclose(limits.unscaled(limits.scaled(given)), given)
+    np.testing.assert_allclose(limits.unscaled(np.array([-1.0, 1.0])), [0.0, 3.0])
 
 
 def test_without_limits_actions_stay_as_they_are():
@@ -66,6 +75,25 @@ def test_a_judge_sees_the_same_in_other_units():
     assert theirs.clipped == 0
     with pytest.raises(DataError, match=r"at step 0, .* give limits=\[low, high\], or clip=True"):
         plain.score(states[8], other[8])
+
+
+def test_live_scores_and_repairs_are_the_same_in_other_units():
+    states, actions = walks(9, 0)
+    _, other = walks(9, 0, scale=3.0, shift=5.0)
+    plain = HarmJudge.of(states[:8], actions[:8])
+    scaled = HarmJudge.of(states[:8], other[:8], limits=(2.0, 8.0))
+    live, live_scaled = LiveHarm(plain), LiveHarm(scaled)
+    for state, ours, theirs in zip(states[8], actions[8], other[8], strict=True):
+        one, two = live.step(state, ours), live_scaled.step(state, theirs)
+        assert two.lost == one.lost
+    np.testing.assert_allclose(live_scaled.residuals(), live.residuals(), atol=1e-3)
+    slow = np.repeat(states[8], 3, axis=0)
+    at_pace, same = (
+        retimed(judge, slow, np.repeat(given, 3, axis=0))[1]
+        for judge, given in ((plain, actions[8]), (scaled, other[8]))
+    )
+    assert len(at_pace) < len(slow)
+    np.testing.assert_allclose((same - 5.0) / 3.0, at_pace, atol=1e-3)
 
 
 def test_a_judge_says_how_much_it_clipped():
