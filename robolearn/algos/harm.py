@@ -79,7 +79,7 @@ class Comparison:
 
     lost: np.ndarray  # d [T] in [0, 1]
     mine: np.ndarray  # D [T, O]
-    theirs: np.ndarray  # [T, O], mean of the base's D_j
+    theirs: np.ndarray  # [T, O], D_j of the neighbour that it disagrees with least
     nearest: np.ndarray  # j [T, n], numbers of the base's steps
 
 
@@ -108,8 +108,10 @@ class Progress:
         """Hold a new demonstration's states [T, O] against the base."""
         z = self.standardise(states)
         nearest, mine = self.nearest(z), self._ahead(z) / self.sd_k
-        theirs = self.displacements[nearest]
-        return Comparison(self.missing(mine, theirs).min(1), mine, theirs.mean(1), nearest)
+        missing = self.missing(mine, self.displacements[nearest])  # [T, n]
+        rows, least = np.arange(len(z)), missing.argmin(1)
+        theirs = self.displacements[nearest[rows, least]]
+        return Comparison(missing[rows, least], mine, theirs, nearest)
 
     def lost_by_base(self) -> Iterator[np.ndarray]:
         """Give d [T] of each base demonstration, compared with the others only."""

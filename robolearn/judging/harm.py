@@ -174,12 +174,12 @@ class HarmJudge:
         ratio = max(lost, 1e-9) / self.typical_progress
         found = self.commands.excess(residuals)
         beyond = np.array([np.log(ratio) / self.progress_line, found.max() / self.command_line])
-        action, reasons = self.interface.action, []
-        if beyond[1] > 1.0:
-            reasons += command_reasons(self.commands, states, acts, residuals, found, action)
-        if beyond[0] > 1.0:
-            width, period_s = self.progress.look_ahead, self.interface.period_s
-            reasons += progress_reasons(compared, departure, width, action, period_s)
+        action, width = self.interface.action, self.progress.look_ahead
+        reasons = [
+            lambda: progress_reasons(compared, departure, width, action, self.interface.period_s),
+            lambda: command_reasons(self.commands, states, acts, residuals, found, action),
+        ]
+        worst_first = [reasons[i]() for i in np.argsort(-beyond) if beyond[i] > 1.0]
         return HarmVerdict(
             accepted=bool((beyond <= 1.0).all()),
             harm=float(beyond.max()),
@@ -187,7 +187,7 @@ class HarmJudge:
             progress_lost=lost,
             progress_ratio=ratio,
             command_mismatch=float(found.max()),
-            reasons=tuple(reasons),
+            reasons=tuple(reason for of_measure in worst_first for reason in of_measure),
             lost=compared.lost,
             residuals=residuals,
             departure=departure,

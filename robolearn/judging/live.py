@@ -70,7 +70,7 @@ class LiveHarm:
         moved = (now - then)[None] / self._progress.sd_k
         nearest = self._progress.nearest(then[None])
         missing = self._progress.missing(moved, self._progress.displacements[nearest])[0]
-        theirs = self._progress.displacements[nearest[0]].mean(axis=0)
+        theirs = self._progress.displacements[nearest[0, missing.argmin()]]
         if at_another_pace(moved, theirs[None])[0]:
             return float(missing.min()), "faster"
         base = self._judge.base_actions[nearest[0]].mean(axis=0)
