@@ -45,6 +45,9 @@ LEAST_SPREAD = 0.01  # of a state or action entry, and of a standardised displac
 LAGS = (-3, -2, -1, 1, 2, 3, 4, 6)  # control steps around the one whose action is explained
 RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
 TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
+AT_REST = 0.3  # of the base's displacement: who goes less far rests
+SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
+MANY = 0.4  # of the neighbours
 FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
 TINY = 1e-6
 
@@ -77,10 +80,29 @@ def steps(share: float, length: float) -> int:
 class Comparison:
     """Where a demonstration goes, and where the base goes from there."""
 
-    lost: np.ndarray  # d [T] in [0, 1]
-    mine: np.ndarray  # D [T, O]
-    theirs: np.ndarray  # [T, O], D_j of the neighbour that it disagrees with least
+    missing: np.ndarray  # short_tj [T, n], share of a neighbour's displacement that is missing
+    mine: np.ndarray  # D_t [T, O]
+    theirs: np.ndarray  # D_j [T, n, O]
     nearest: np.ndarray  # j [T, n], numbers of the base's steps
+
+    @property
+    def lost(self) -> np.ndarray:
+        """Give d [T] in [0, 1]."""
+        return self.missing.min(axis=1)
+
+    @property
+    def ahead(self) -> np.ndarray:
+        """Give how far [T] it goes along the neighbour that it disagrees with least, as a share."""
+        best = self.theirs[np.arange(len(self.mine)), self.missing.argmin(axis=1)]
+        return (self.mine * best).sum(axis=1) / np.maximum(np.square(best).sum(axis=1), TINY)
+
+    @property
+    def paced(self) -> np.ndarray:
+        """Say of each step [T] whether it is a rest, or many neighbours' way at another pace."""
+        mine = self.mine[:, None]
+        size, own = np.linalg.norm(self.theirs, axis=2), np.linalg.norm(mine, axis=2)
+        along = (mine * self.theirs).sum(axis=2)
+        return ((own < AT_REST * size) | (along > SAME_WAY * own * size)).mean(axis=1) > MANY
 
 
 class Progress:
@@ -108,10 +130,8 @@ class Progress:
         """Hold a new demonstration's states [T, O] against the base."""
         z = self.standardise(states)
         nearest, mine = self.nearest(z), self._ahead(z) / self.sd_k
-        missing = self.missing(mine, self.displacements[nearest])  # [T, n]
-        rows, least = np.arange(len(z)), missing.argmin(1)
-        theirs = self.displacements[nearest[rows, least]]
-        return Comparison(missing[rows, least], mine, theirs, nearest)
+        theirs = self.displacements[nearest]
+        return Comparison(self.missing(mine, theirs), mine, theirs, nearest)
 
     def lost_by_base(self) -> Iterator[np.ndarray]:
         """Give d [T] of each base demonstration, compared with the others only."""

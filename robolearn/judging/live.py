@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import LAGS
+from robolearn.algos.harm import LAGS, Comparison
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.reasons import at_another_pace, named_difference
+from robolearn.judging.reasons import named_difference
 
 BEFORE, AFTER = -min(LAGS), max(LAGS)
 UNUSUAL = 0.5  # of the base's progress, averaged over a short while: said as it happens
@@ -69,10 +69,10 @@ class LiveHarm:
         then, now = self._progress.standardise(np.array([self._states[-k - 1], self._states[-1]]))
         moved = (now - then)[None] / self._progress.sd_k
         nearest = self._progress.nearest(then[None])
-        missing = self._progress.missing(moved, self._progress.displacements[nearest])[0]
-        theirs = self._progress.displacements[nearest[0, missing.argmin()]]
-        if at_another_pace(moved, theirs[None])[0]:
-            return float(missing.min()), "faster"
+        theirs = self._progress.displacements[nearest]
+        compared = Comparison(self._progress.missing(moved, theirs), moved, theirs, nearest)
+        if compared.paced[0]:
+            return float(compared.lost[0]), "faster"
         base = self._judge.base_actions[nearest[0]].mean(axis=0)
         difference = (np.array(self._actions)[-k - 1] - base)[None]
-        return float(missing.min()), named_difference(difference, self._judge.interface.action)
+        return float(compared.lost[0]), named_difference(difference, self._judge.interface.action)

@@ -11,8 +11,6 @@ from robolearn.types import ArraySpec
 
 MOST_REASONS = 3
 LEAST_LOST = 0.2  # of the base's progress, averaged over a few steps: what can be a stretch
-SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
-AT_REST = 0.3  # of the base's displacement: below it one rests
 LEAST_SHARE = 0.15  # of all that is lost: what a stretch must make up to be told
 NAMED_SHARE = 0.15  # of a squared difference: what an entry must make up to be named
 AGREES, OPPOSES = 0.5, -0.5  # correlations with the expected command
@@ -49,7 +47,7 @@ def progress_reasons(
     averaged over ``width`` steps. What is mostly lost by going slower, on the whole of the way, is
     one reason.
     """
-    lost, paced = compared.lost, at_another_pace(compared.mine, compared.theirs)
+    lost, paced = compared.lost, compared.paced
 
     def reason(start: int, end: int) -> Reason:
         here, where = slice(start, end), f"in steps {start} to {end - 1}"
@@ -101,13 +99,6 @@ def named_difference(difference: np.ndarray, action: ArraySpec) -> str:
     names, squares = names_of(action), np.square(difference).mean(axis=0)
     order = [j for j in np.argsort(-squares) if squares[j] >= NAMED_SHARE * squares.sum()]
     return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
-
-
-def at_another_pace(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Say of displacements D [T, O] whether they are a rest, or the base's way at another pace."""
-    size, own = np.linalg.norm(theirs, axis=1), np.linalg.norm(mine, axis=1)
-    ahead = (mine * theirs).sum(axis=1)
-    return (own < AT_REST * size) | (ahead > SAME_WAY * own * size)
 
 
 def _how(given: np.ndarray, expected: np.ndarray, here: slice) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.reasons import at_another_pace
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
 FEW_VALUES = 3  # an action entry that takes no more than so many values switches
@@ -63,9 +62,8 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     taken over.
     """
     compared = judge.progress.compare(states)
-    lost, mine, theirs = compared.lost, compared.mine, compared.theirs
-    ahead = (mine * theirs).sum(axis=1) / np.maximum(np.square(theirs).sum(axis=1), 1e-9)
-    made = np.where(at_another_pace(mine, theirs), ahead, 1.0 - lost)
+    lost = compared.lost
+    made = np.where(compared.paced, compared.ahead, 1.0 - lost)
     rate = np.where(lost > judge.mean_loss, np.clip(made, LEAST_RATE, 1.0), 1.0)
     passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
