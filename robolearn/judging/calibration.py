@@ -68,7 +68,7 @@ def calibrate(
         raise UserError("members: novelty is a spread over members, so there must be 2 at least")
     pairs = list(paired(observations, actions))
     require_enough(len(pairs), config.false_rejection_rate, config.folds)
-    interface = interface or plain_interface(*pairs[0])
+    interface = interface or plain_interface(pairs)
     demonstrations = [
         checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,20 +26,32 @@ def paired(
     return zip(observations, actions, strict=True)
 
 
-def plain_interface(observations: np.ndarray, actions: np.ndarray) -> Spec:
-    """Describe a first demonstration without an environment; its entries are numbered.
+def plain_interface(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Spec:
+    """Describe demonstrations without an environment; their entries are numbered.
 
-    Raises SpecError for what is not [T, O] and [T, A].
+    The sizes are those that most of them have, so that a single odd one is what does not fit.
+    Raises SpecError if there is no [T, O], or no [T, A], among them.
     """
-    for name, array, axes in (("observations", observations, "O"), ("actions", actions, "A")):
-        if np.ndim(array) != 2:
-            shape = np.shape(array)
-            raise SpecError(f"demonstration 0: {name} have shape {shape} instead of [T, {axes}]")
+    observations, actions = zip(*pairs, strict=True)
+    sizes = {"state": _usual_size("observations", "O", observations)}
+    sizes["action"] = _usual_size("actions", "A", actions)
     state, action = (
         ArraySpec((size,), names=tuple(f"{name}_{i}" for i in range(size)))
-        for name, size in (("state", np.shape(observations)[1]), ("action", np.shape(actions)[1]))
+        for name, size in sizes.items()
     )
     return Spec("arrays", {"state": state}, action, period_s=0.0)
+
+
+def _usual_size(name: str, axis: str, arrays: Sequence[np.ndarray]) -> int:
+    """Give how many entries a row has in most of these arrays; the first decides a tie."""
+    shapes = [np.shape(array) for array in arrays]
+    sizes = Counter(shape[1] for shape in shapes if len(shape) == 2)
+    if not sizes:
+        raise SpecError(
+            f"demonstration 0: {name} have shape {shapes[0]} instead of [T, {axis}];"
+            " a list of arrays is expected, one for each demonstration"
+        )
+    return sizes.most_common(1)[0][0]
 
 
 def checked(

@@ -113,7 +113,7 @@ class HarmJudge:
         pairs = list(paired(observations, actions))
         if len(pairs) < 4:
             raise DataError(f"{len(pairs)} demonstrations say too little: give at least 4")
-        interface = interface or plain_interface(*pairs[0])
+        interface = interface or plain_interface(pairs)
         within = ActionLimits.of(limits, clip, interface.action.shape[0])
         base = [
             _checked(s, a, interface, within, f"demonstration {i}")

@@ -181,11 +181,19 @@ def test_settings_that_leave_no_scale_are_refused(change, said):
     assert str(caught.value) == said
 
 
-def test_the_first_demonstration_says_what_the_others_must_be():
+@pytest.mark.parametrize("odd", [0, 1])
+def test_the_demonstration_that_is_unlike_the_others_is_named(odd):
     states, actions = numbered()
-    actions[1] = actions[1][:, :2]
-    with pytest.raises(SpecError, match=r"^demonstration 1: actions have shape \(5, 2\)"):
+    actions[odd] = actions[odd][:, :2]
+    with pytest.raises(SpecError) as caught:
         calibrated(states, actions, interface=None)
+    said = f"demonstration {odd}: actions have shape (5, 2) instead of [T, 3]"
+    assert str(caught.value) == said
+
+
+def test_a_single_demonstration_in_place_of_a_list_is_told_what_is_expected():
+    with pytest.raises(SpecError, match=r"^demonstration 0: .*; a list of arrays is expected"):
+        calibrated(np.zeros((40, 6)), np.zeros((40, 3)), interface=None)
 
 
 @pytest.mark.parametrize("full", [1, 2])

@@ -30,15 +30,29 @@ def spoilt(name, index, value):
 )
 def test_unsound_arrays_are_one_line_errors(demonstration, error, words):
     with pytest.raises(error, match=f"demo 7: .*{words}") as caught:
-        checked(*demonstration, plain_interface(*pair()), "demo 7")
+        checked(*demonstration, plain_interface([pair()]), "demo 7")
     assert "\n" not in str(caught.value)
 
 
-def test_the_first_arrays_must_be_two_dimensional():
-    with pytest.raises(SpecError, match=r"observations have shape \(3,\) instead of \[T, O\]"):
-        plain_interface(np.zeros(3), np.zeros((3, 2)))
-    with pytest.raises(SpecError, match=r"actions have shape \(3,\) instead of \[T, A\]"):
-        plain_interface(np.zeros((3, 4)), np.zeros(3))
+def test_the_arrays_must_be_two_dimensional():
+    expected = "a list of arrays is expected, one for each demonstration"
+    with pytest.raises(SpecError) as caught:
+        plain_interface([(np.zeros(3), np.zeros((3, 2)))] * 2)
+    said = "demonstration 0: observations have shape (3,) instead of [T, O]"
+    assert str(caught.value) == f"{said}; {expected}"
+    with pytest.raises(SpecError) as caught:
+        plain_interface([(np.zeros((3, 4)), np.zeros(3))] * 2)
+    said = "demonstration 0: actions have shape (3,) instead of [T, A]"
+    assert str(caught.value) == f"{said}; {expected}"
+
+
+@pytest.mark.parametrize("odd", [(4, 7, 2), (4, 3, 5)])
+def test_most_demonstrations_decide_the_sizes(odd):
+    interface = plain_interface([pair(*odd), pair(), pair()])
+    assert interface.observations["state"].names == ("state_0", "state_1", "state_2")
+    assert interface.action.shape == (2,)
+    first = plain_interface([pair(*odd), pair()])  # of two, the first says what is right
+    assert (first.observations["state"].shape, first.action.shape) == (odd[1:2], odd[2:])
 
 
 def test_lists_must_match():
