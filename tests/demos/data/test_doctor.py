@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -128,6 +129,83 @@ def test_the_index_is_rebuilt(healthy, spoil):
     assert "index.hdf5: stale" in report_lines(report)[0]
     assert report_lines(report)[0].endswith("; repaired")
     assert doctor(healthy.path).findings[-1].status == "ok"
+
+
+@pytest.fixture
+def copied(healthy):
+    """Give a copy of the healthy dataset, as ``cp -a`` makes it: all but the ctimes are kept."""
+    copy = healthy.path.with_name("copied")
+    shutil.copytree(healthy.path, copy)
+    return copy
+
+
+def test_a_copy_is_healthy_and_its_index_made_anew_when_it_is_opened(copied):
+    report = doctor(copied)
+    assert report.healthy
+    assert report_lines(report) == [
+        "index.hdf5: made elsewhere (of the same episodes, copied or touched since);"
+        " made anew when the dataset is opened",
+        f"{copied}: 3 of 3 episodes in order",
+    ]
+    Dataset.open(copied)
+    assert doctor(copied).findings[-1].status == "ok"
+
+
+def test_the_index_of_a_copy_can_be_repaired(copied):
+    assert report_lines(doctor(copied, repair=True))[0].endswith("; repaired")
+    assert doctor(copied).findings[-1].status == "ok"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        walk(1, success=False),
+        walk(1, operator="bob"),
+        walk(1, steps=4),
+    ],
+    ids=["outcome", "operator", "length"],
+)
+def test_the_index_of_a_copy_is_stale_if_an_episode_is_another(copied, other):
+    _replace_by(copied / "episodes" / "episode_000001.hdf5", INTERFACE, other)
+    report = doctor(copied)
+    assert not report.healthy
+    assert report.findings[-1].status == "stale"
+    assert report.findings[-1].detail == "it does not say what is in the folder"
+
+
+@pytest.mark.parametrize(
+    ("gone", "gaps"),
+    [
+        ([1], "demo_1"),
+        ([0, 2, 3], "demo_0, demo_2 to demo_3"),
+        ([6], "demo_6"),  # the last one: only the index knows
+        ([0, 1, 2, 3, 4, 5, 6], "demo_0 to demo_6"),
+    ],
+)
+def test_episodes_that_are_gone_are_named(healthy, gone, gaps):
+    for seed in range(3, 7):
+        healthy.append(walk(seed))
+    healthy.flush()
+    for number in gone:
+        (healthy.path / "episodes" / f"episode_{number:06d}.hdf5").unlink()
+    report = doctor(healthy.path)
+    left = 7 - len(gone)
+    assert not report.healthy  # for the index names them
+    assert report_lines(report)[1:] == [
+        f"episodes: without {gaps}: deleted, or moved away",
+        f"{healthy.path}: {left} of {left} episodes in order",
+    ]
+
+
+def test_a_gap_that_the_index_knows_of_is_no_fault(healthy):
+    (healthy.path / "episodes" / "episode_000001.hdf5").unlink()
+    assert doctor(healthy.path, repair=True).gaps == ["demo_1"]
+    report = doctor(healthy.path)
+    assert report.healthy and report.gaps == ["demo_1"]
+
+
+def test_a_dataset_without_episodes_has_no_gaps(dataset):
+    assert doctor(dataset.path).gaps == []
 
 
 def test_repair_clears_the_cache(healthy):
