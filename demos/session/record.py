@@ -28,6 +28,7 @@ class Collected:
     attempts: int
     successes: int
     names: tuple[str, ...]  # of its episodes in the dataset, one per attempt
+    new: int = 0  # attempts that no earlier run has made
 
 
 def collect(
@@ -126,7 +127,9 @@ def _marked(episode: Episode, about: Mapping[str, Any]) -> Episode:
 
 def _keep(dataset: Dataset, episode: Episode, done: Collected) -> Collected:
     name = dataset.append(episode)
-    return Collected(done.attempts + 1, done.successes + episode.success, (*done.names, name))
+    return Collected(
+        done.attempts + 1, done.successes + episode.success, (*done.names, name), done.new + 1
+    )
 
 
 def _too_few(dataset: Dataset, operator: str, done: Collected, episodes: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
+from annotated_types import MinLen
 
 from robolearn.errors import UserError
 from robolearn.names import load, load_own
@@ -24,7 +26,7 @@ class CollectConfig:
     """The environment, one of the tasks that the operators know."""
     dataset: str
     """Folder; a collection that was begun in it goes on."""
-    operators: tuple[str, ...] = ("base",)
+    operators: Annotated[tuple[str, ...], MinLen(1)] = ("base",)
     """Styles of ``demos.operators``, or ``module:function`` of one's own, which makes a policy of
     ``(interface, rng)``; all of them meet the same start states."""
     episodes: pydantic.PositiveInt = 50
@@ -38,11 +40,16 @@ class CollectConfig:
 def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
     """Record until every operator has its successes.
 
-    Summary: ``dataset``, and under ``operators`` by name ``attempts`` and ``successes``.
+    Summary: ``dataset``; under ``episodes`` how many it held before, how many are ``new`` and how
+    many it holds ``in_all``; under ``operators`` by name ``attempts`` and ``successes`` of this
+    collection, earlier runs of it included, and how many attempts are ``new``.
     """
     makers = {name: _maker(config.env.name, name) for name in config.operators}
-    operators = {name: _demonstrate(config, run, name, make) for name, make in makers.items()}
-    return {"dataset": config.dataset, "operators": operators}
+    held: list[int] = []
+    operators = {name: _demonstrate(config, run, name, make, held) for name, make in makers.items()}
+    new = sum(operator["new"] for operator in operators.values())
+    episodes = {"before": held[0], "new": new, "in_all": held[-1]}
+    return {"dataset": config.dataset, "episodes": episodes, "operators": operators}
 
 
 def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Policy]:
@@ -65,12 +72,17 @@ def _demonstrate(
     run: Run,
     operator: str,
     make: Callable[[Spec, np.random.Generator], Policy],
+    held: list[int],
 ) -> dict[str, int]:
+    """Record one operator; append to ``held`` how many episodes there are, before and after."""
     watched = run.viewer is not None  # the viewer follows a single environment
     env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
     dataset = load("demos.data.dataset:Dataset").ensure(
         config.dataset, env.interface, config.env.options
     )
+    if not held and len(dataset):
+        print(f"goes on with {config.dataset} ({len(dataset)} episodes)", file=sys.stderr)
+    held.append(len(dataset))
 
     with run.counter(config.episodes, operator) as counter:
 
@@ -90,4 +102,5 @@ def _demonstrate(
             progress=progress,
             on_step=run.on_step(env) if watched else None,
         )
-    return {"attempts": done.attempts, "successes": done.successes}
+    held.append(len(dataset))
+    return {"attempts": done.attempts, "successes": done.successes, "new": done.new}

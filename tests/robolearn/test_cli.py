@@ -31,6 +31,10 @@ BAD = [
     ("toy count=many", "'count=many': count should be a valid integer, not 'many'"),
     ("toy count.more=3", "'count.more=3': count has no keys of its own"),
     ("show collect_lift operators=base", "'operators=base': operators should be a list, [a, b]"),
+    (
+        "collect_lift operators=[]",
+        "'operators=[]': operators should have 1 or more entries, not []",
+    ),
     ("toy seed", "'seed': expected key=value"),
     ("toy view=on", "'view=on': view should be 'off', 'record' or 'live', not 'on'"),
     ("toy end=user", "the user can mend this"),

@@ -35,6 +35,46 @@ def dataset(tmp_path_factory) -> str:
     return path
 
 
+COLLECT = ("collect_lift", "env={name: my_lab.envs:make_bead}", "dataset=beads", "horizon=30")
+BOTH = "operators=[my_lab.operators:make_pusher, my_lab.operators:make_puller]"
+
+
+def test_a_collection_says_what_was_there_and_what_is_new(lab, capsys):
+    operators = Path("my_lab", "operators.py")
+    operators.write_text(operators.read_text() + "\n\nmake_puller = make_pusher\n")
+
+    def collect(*line: str) -> tuple[dict, dict, str]:
+        summary = run(*COLLECT, BOTH, *line)
+        new = {name[-6:]: o["new"] for name, o in summary["operators"].items()}
+        said = capsys.readouterr().err
+        assert said.count("goes on with") == ("goes on with beads (" in said)  # once, or never
+        return summary["episodes"], new, said
+
+    found, new, said = collect("episodes=3", "out=first")
+    assert found == {"before": 0, "new": 6, "in_all": 6}
+    assert new == {"pusher": 3, "puller": 3}
+    assert "goes on with" not in said
+    found, new, said = collect("episodes=3", "out=again")
+    assert found == {"before": 6, "new": 0, "in_all": 6}
+    assert new == {"pusher": 0, "puller": 0}
+    assert said.startswith("goes on with beads (6 episodes)\n")
+    assert 'episodes: {"before": 6, "new": 0, "in_all": 6}' in said
+    found, new, said = collect("episodes=1", "out=other", "seed=1")
+    assert found == {"before": 6, "new": 2, "in_all": 8}
+    assert new == {"pusher": 1, "puller": 1}
+    assert said.startswith("goes on with beads (6 episodes)\n")
+
+
+def test_a_collection_that_cannot_go_on_is_one_line(lab, capsys):
+    run(*COLLECT, BOTH.replace(", my_lab.operators:make_puller", ""), "episodes=1", "out=first")
+    capsys.readouterr()
+    other = "env={name: my_lab.envs:make_bead, options: {start: 0.5}}"
+    assert main([*COLLECT, BOTH.replace(", my_lab.operators:make_puller", ""), other]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("robolearn: beads was recorded with other options (start)")
+    assert error.count("\n") == 1
+
+
 def test_a_collection_is_in_order(dataset, capsys):
     assert main(["doctor", dataset]) == 0
     assert "episodes in order" in capsys.readouterr().out
