@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import select
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,9 @@ PUBLISHED = {  # group of entry points -> what installed packages publish in it
     names.LEARNERS: "learners",
 }
 OF_ONES_OWN = "Your own verbs, environments and operators go by module:function (see README.md)."
-RESULTS = ("summary.json", "report.png")  # of a run, if it has them
+RESULTS = ("report.png", "summary.json")  # of a run, if it has them; scripts read the last line
+REPORT = "report.txt"  # a verb's own short account of its results
+RECORDING = "recording.rrd"
 SHORT_SUMMARY = 600  # characters
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 READER_GONE = 141  # 128 + SIGPIPE
@@ -120,17 +123,29 @@ def _run(name: str, overrides: Sequence[str]) -> int:
 
     words = [command for command in COMMANDS if not command.startswith("-")]
     directory = launch.execute(launch.read(launch.find(name, words), overrides))
-    _say_summary(directory / "summary.json")
-    print(*(path for path in map(directory.joinpath, RESULTS) if path.exists()), sep="\n")
+    _say_results(directory)
+    paths = (path for path in map(directory.joinpath, RESULTS) if path.exists())
+    print(*paths, sep="\n", flush=True)
+    if (directory / RECORDING).exists():
+        print(f"robolearn view {shlex.quote(str(directory))}", file=sys.stderr)
     return 0
 
 
-def _say_summary(path: Path) -> None:
-    """Print a short summary, a line for each key; a long one is left to be read."""
-    text = path.read_text()
+def _say_results(directory: Path) -> None:
+    """Print the verb's report, or a short summary, a line for each key; a long one is not."""
+    if (directory / REPORT).exists():
+        print((directory / REPORT).read_text(), file=sys.stderr)
+        return
+    text = (directory / "summary.json").read_text()
     if len(text) <= SHORT_SUMMARY:
-        for key, value in json.loads(text).items():
+        for key, value in json.loads(text, parse_float=_rounded).items():
             print(f"{key}: {json.dumps(value)}", file=sys.stderr)
+
+
+def _rounded(number: str) -> float:
+    """Read a number to four digits, a large one to the last that stands before the point."""
+    value = float(number)
+    return float(f"{value:.4g}") if abs(value) < 1000 else round(value)
 
 
 def _help(rest: Sequence[str]) -> int:

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -76,6 +77,43 @@ def test_a_launch_file_is_run_and_its_summary_named(project, capsys):
     summary = Path(output.out.strip())
     assert output.err == "counted: 2\n"
     assert summary.read_text() == '{\n  "counted": 2\n}\n'
+
+
+def test_a_report_is_printed_in_place_of_the_summary_then_the_paths_and_how_to_view(
+    project, monkeypatch, capsys
+):
+    def report(config, run):
+        for name in ("report.txt", "report.png", "recording.rrd"):
+            run.path(name).write_text("a table\n")
+        return {"counted": 2}
+
+    monkeypatch.setattr(sys.modules["toy_room"], "toy", report)
+    assert cli.main(["toy", "out=my runs/here"]) == 0
+    output = capsys.readouterr()
+    assert output.err == "a table\n\nrobolearn view 'my runs/here'\n"
+    assert output.out == "my runs/here/report.png\nmy runs/here/summary.json\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.8388748419471808, "0.8389"),
+        (-12.345678, "-12.35"),
+        (980.512345, "980.5"),
+        (12345.678, "12346"),
+        (123456, "123456"),
+        ([0.123456, "0.123456"], '[0.1235, "0.123456"]'),
+        (1.23456e-7, "1.235e-07"),
+    ],
+)
+def test_the_screen_shows_four_digits_and_the_summary_all(
+    project, monkeypatch, capsys, value, said
+):
+    monkeypatch.setattr(sys.modules["toy_room"], "toy", lambda config, run: {"value": value})
+    assert cli.main(["toy"]) == 0
+    output = capsys.readouterr()
+    assert output.err == f"value: {said}\n"
+    assert json.loads(Path(output.out.strip()).read_text()) == {"value": value}
 
 
 def test_show_prints_the_resolved_configuration(project, capsys):
