@@ -58,14 +58,18 @@ def choose_statistic(config: StudyConfig, scores: Sequence[Scores]) -> str:
 
 
 def rejected_share(scores: Sequence[Scores], statistic: str, operator: str, alpha: float) -> float:
-    """Give the share of an operator's demonstrations with a p-value of at most alpha.
+    """Give the share of an operator's demonstrations that are ``rejected``."""
+    found = [row[statistic] for s in scores for row in s[operator]]
+    return float(rejected(found, statistic, alpha).mean())
 
-    By harm those are rejected that are beyond their line, 1.
+
+def rejected(found: Sequence[tuple[float, float]], statistic: str, alpha: float) -> np.ndarray:
+    """Say which demonstrations are rejected [N]; ``found`` are values with their p-values [N, 2].
+
+    By harm those are rejected that are beyond their line, 1, by others those of at most alpha.
     """
-    if statistic == HARM:
-        return float(np.mean([row[HARM][0] > 1.0 for s in scores for row in s[operator]]))
-    p_values = [row[statistic][1] for s in scores for row in s[operator]]
-    return float(np.mean(np.array(p_values) <= alpha))
+    values, p_values = np.array(found).T
+    return values > 1.0 if statistic == HARM else p_values <= alpha
 
 
 def summarise(
@@ -97,6 +101,7 @@ def summarise(
         "task": config.env.name,
         "replicates": config.replicates,
         "statistic": statistic,
+        "filter_by": config.filter_by,
         "alpha": alpha,
         "auc": auc_of(scores, statistic, incompatible, compatible),
         "auc_by_operator": by_statistic[statistic],

@@ -30,15 +30,18 @@ from typing import Any
 from demos.study.config import StudyConfig
 from demos.study.pool import Pool
 from demos.study.replicate import HELD_OUT, Replicate
-from demos.study.report import draw_report
+from demos.study.report import draw_report, report_text
 from demos.study.results import choose_statistic, summarise
-from robolearn.running.run import Run
+from robolearn.running.run import Run, replace_text
 
 UNJUDGED = ("naive", "matched")  # conditions that no verdict decides
 
 
 def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
-    """Run every stage, draw ``report.png``, record some demonstrations; return the summary."""
+    """Run every stage, record some demonstrations, return the summary.
+
+    Keeps ``report.png``, and ``report.txt``, which the command line prints.
+    """
     replicates = [Replicate(config, run.directory, run.seed, i) for i in range(config.replicates)]
     conditions = [(o, c) for c in config.conditions for o in config.operators]
     unjudged = [("base", "base"), *((o, c) for o, c in conditions if c in UNJUDGED)]
@@ -56,6 +59,7 @@ def run_study(config: StudyConfig, run: Run) -> dict[str, Any]:
         success = {f"{o}/{c}": r.evaluation(o, c)["success"] for o, c in unjudged + judged}
         run.log(r.index, **success)
     summary = summarise(config, replicates, statistic)
+    replace_text(run.path("report.txt"), report_text(summary))
     draw_report(summary, [r.scores() for r in replicates], run.path("report.png"))
     if run.viewer is not None:
         from demos.study.replay import record  # the viewer's packages take a second to import

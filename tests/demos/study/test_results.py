@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,14 +109,3 @@ def test_summary_pools_success_and_says_what_was_won_back():
     assert "won_back" not in summary["operators"]["mild"]["filtered"]  # harm of half a step
     assert summary["false_rejection_rate"] == 0.0
     json.dumps(summary)
-
-
-def test_report_draws_every_operator(tmp_path):
-    from demos.study.report import draw_report
-
-    success = {("base", "base"): 0.6}
-    success |= {(name, "naive"): 0.5 for name in OPERATORS}
-    replicate = FakeReplicate(success)
-    summary = summarise(config(conditions=("naive",), replicates=1), [replicate], "count")
-    draw_report(summary, [replicate.scores()], Path(tmp_path / "report.png"))
-    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")

@@ -10,6 +10,7 @@ import pytest
 from demos.data.dataset import Dataset
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import HARM, Replicate, drop_runs
+from demos.study.report import report_text
 from demos.study.run import run_study
 from robolearn.algos.bc import BCConfig
 from robolearn.errors import UserError
@@ -81,6 +82,12 @@ def test_harm_decides_what_is_left(finished, filter_by):
 def test_the_picture_is_there(finished):
     folder, _ = finished
     assert (folder / "report.png").stat().st_size > 10_000
+
+
+def test_the_table_is_there_for_the_command_line(finished):
+    folder, summary = finished
+    assert (folder / "report.txt").read_text() == report_text(summary)
+    assert summary["filter_by"] == SMALL.filter_by
 
 
 def test_an_informed_operator_keeps_its_attempts_with_their_verdicts(finished):
