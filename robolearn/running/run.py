@@ -6,6 +6,7 @@
         config.yaml                  resolved configuration, with versions and the git commit
         metrics.jsonl                a line for each call of ``Run.log``
         summary.json                 the results; it is there when the run has ended well
+        report.txt               a verb's own account of the results, which is printed at the end
         recording.rrd, checkpoint/   and others, by verb
 """
 
