@@ -109,7 +109,7 @@ def test_the_others_of_a_dataset_are_judged(people, tmp_path, capsys):
     assert ["idler", "5", "0%"] == rows[2][:3] and rows[2][-2:] == ["5", "rejected)"]
     worst = max(summary["demonstrations"], key=lambda one: one["harm"])
     assert f"  {worst['name']} (idler), harm {worst['harm']:.2f}: " in told
-    assert told.endswith("report.png\n") and (tmp_path / "run" / "report.png").exists()
+    assert told.endswith("summary.json\n") and (tmp_path / "run" / "report.png").exists()
     logged = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(logged) == 10
 
