@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from robolearn import names
-from robolearn.errors import UserError, nearest
+from robolearn.errors import KEPT, UserError, nearest
 
 USAGE = """\
 usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
@@ -74,8 +74,7 @@ def _carry_out(arguments: Sequence[str] | None) -> int:
         print(f"robolearn: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
-        how_to_go_on = "".join(f"; {hint}" for hint in interruption.args)
-        print(f"robolearn: interrupted; what was finished is kept{how_to_go_on}", file=sys.stderr)
+        print("robolearn: interrupted", *(interruption.args or [KEPT]), sep="; ", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+KEPT = "what was finished is kept"  # says who is interrupted, unless it knows better
+
 
 class UserError(ValueError):
     """Something the user can put right; the command line prints it as one line and exits with 2."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from annotated_types import Ge, Le
 
-from robolearn.errors import UserError, nearest
+from robolearn.errors import KEPT, UserError, nearest
 from robolearn.running import config as configuration
 from robolearn.running import registry
 
@@ -123,7 +123,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
 def execute(launch: Launch) -> Path:
     """Run a launch file's verb in a run directory, which is returned.
 
-    A KeyboardInterrupt that comes out says how to go on, if the verb can.
+    A KeyboardInterrupt that comes out says what is kept, in the verb's own words if it gives some
+    with one, and how to go on, if the verb can.
     """
     import torch
 
@@ -144,9 +145,9 @@ def execute(launch: Launch) -> Path:
     except UserError:
         runs.discard_if_empty(directory)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         hints = [runs.how_to_go_on(directory)] if launch.verb.resumable else []
-        raise KeyboardInterrupt(*hints) from None
+        raise KeyboardInterrupt(*(interruption.args or [KEPT]), *hints) from None
     return directory
 
 

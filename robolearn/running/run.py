@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from robolearn.errors import UserError
+from robolearn.errors import DataError, UserError
 from robolearn.files import cannot_write, make_folder, write_atomically
 from robolearn.names import load
 from robolearn.running import strict_yaml
@@ -49,6 +49,7 @@ class Run:
         self.directory, self.seed, self._view = directory, seed, view
         self._started = time.monotonic()
         self._closing = contextlib.ExitStack()
+        self._begun_before = self.path("metrics.jsonl").is_file()
         self._metrics = self._closing.enter_context(_append_to(self.path("metrics.jsonl")))
 
     def __enter__(self) -> Run:
@@ -69,6 +70,18 @@ class Run:
             self._metrics.write(text.encode())
         except OSError as error:
             raise cannot_write(self.path("metrics.jsonl"), error) from None
+
+    def go_on(self, step: int, unit: str = "step", logged: int | None = None) -> None:
+        """Say that a run that is resumed goes on at a step, and cut ``metrics.jsonl`` back to it.
+
+        What it logged later comes again; ``logged`` is the last step to keep, if it is another. A
+        new run has nothing to say. Raises DataError if the file is damaged.
+        """
+        if self._begun_before:
+            file = self.path("metrics.jsonl")
+            os.truncate(file, _size_until(file, step if logged is None else logged))
+            where = f"goes on at {unit} {step}" if step else "no checkpoint there, it begins anew"
+            print(f"robolearn: {self.directory}: {where}", file=sys.stderr, flush=True)
 
     def counter(
         self, total: int | None = None, label: str = "", unit: str = "", done: int = 0
@@ -195,6 +208,13 @@ def how_to_go_on(directory: Path) -> str:
     return f"go on with: robolearn {directory}/config.yaml resume={directory}"
 
 
+def kept_until(done: int, first: int, unit: str = "step") -> str:
+    """Say what is kept of a training that is stopped: ``done`` steps, or none before ``first``."""
+    if done:
+        return f"kept up to {unit} {done}"
+    return f"no checkpoint yet (the first comes at {unit} {first}), resume= begins anew"
+
+
 def discard_if_empty(directory: Path) -> None:
     """Remove the directory of a run that ended before it did anything."""
     left = {path.name for path in directory.iterdir()}
@@ -257,6 +277,23 @@ def _append_to(path: Path) -> BinaryIO:
         return path.open("ab", buffering=0)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _size_until(path: Path, step: int) -> int:
+    """Count the bytes of a file of lines up to the first with ``step``, or before a later one.
+
+    An evaluation after a training counts from 1 again: hence the first.
+    """
+    size = 0
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        try:
+            at = json.loads(line)["step"]
+            size += len(line) if at <= step else 0
+        except (ValueError, TypeError, KeyError):
+            raise DataError(f"{path}:{number}: damaged: no step in it") from None
+        if at >= step:
+            break
+    return size
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,7 @@ from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
 from robolearn.names import load
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run
+from robolearn.running.run import Run, kept_until
 from robolearn.types import Spec
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 
@@ -67,7 +67,10 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
 def _train(
     config: CloneConfig, run: Run, interface: Spec, data: Mapping[str, Any]
 ) -> tuple[BehaviorCloning, list[float]]:
-    """Train, or go on training; give the learner and the validation loss after each epoch."""
+    """Train, or go on training; give the learner and the validation loss after each epoch.
+
+    A KeyboardInterrupt that comes out says from where to go on.
+    """
     folder = run.path("checkpoint")
     if checkpoint.exists(folder):  # a resumed run
         restored = checkpoint.load_learner(folder, interface)
@@ -76,18 +79,25 @@ def _train(
     else:
         learner, losses = BehaviorCloning(interface, config.bc, run.seed), []
 
+    kept, first = len(losses), min(config.checkpoint_epochs, config.training.epochs)
+    run.go_on(kept, "epoch", logged=kept - 1)
     with run.counter(config.training.epochs, "training") as counter:
         counter.update(len(losses))
 
         def on_epoch(epoch: int, info: dict[str, float]) -> None:
+            nonlocal kept
             counter.update()
             run.log(epoch, **info)
             losses.append(info.get("validation_loss", info["loss"]))
             if counter.n % config.checkpoint_epochs == 0:
                 checkpoint.save(folder, learner, {"validation_losses": losses})
+                kept = counter.n
 
-        offline(
-            learner, data, config.training, run.seed, first_epoch=len(losses), on_epoch=on_epoch
-        )
+        try:
+            offline(
+                learner, data, config.training, run.seed, first_epoch=len(losses), on_epoch=on_epoch
+            )
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(kept_until(kept, first, "epoch")) from None
     checkpoint.save(folder, learner, {"validation_losses": losses})
     return learner, losses

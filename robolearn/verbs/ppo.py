@@ -14,7 +14,7 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, online
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run, make_batch
+from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.viz.curves import draw_curve, read_curve
@@ -65,7 +65,7 @@ def train(
     """Train a fresh learner, or go on with the one that a stopped run left; give it trained.
 
     Every update is logged under the number of control steps taken by then, of which a step of
-    ``env`` takes ``hold``.
+    ``env`` takes ``hold``. A KeyboardInterrupt that comes out says from where to go on.
     """
     folder, progress = run.path("checkpoint"), None
     if checkpoint.exists(folder):  # a resumed run
@@ -74,6 +74,8 @@ def train(
         progress = checkpoint.checked(Progress, restored.counters, folder)
     steps = config.horizon * env.num_envs * hold  # in an update
     total, done = config.updates(env.num_envs), progress.updates if progress else 0
+    first = min(config.checkpoint_updates, total)
+    run.go_on(done * steps)
     with run.counter(total * steps, "training", "steps", done * steps) as counter:
         begun = time.monotonic()
 
@@ -85,10 +87,15 @@ def train(
             begun = now
 
         def on_checkpoint(progress: Progress) -> None:
+            nonlocal done
             checkpoint.save(folder, learner, dataclasses.asdict(progress))
+            done = progress.updates
 
-        online(
-            learner, env, config, run.seed,
-            progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
-        )  # fmt: skip
+        try:
+            online(
+                learner, env, config, run.seed,
+                progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(kept_until(done * steps, first * steps)) from None
     return learner

@@ -1,5 +1,6 @@
 """A verb of no consequence, and a run that is stopped in between."""
 
+import json
 import sys
 import types
 from dataclasses import dataclass
@@ -59,14 +60,21 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def read_steps(run):
+    return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture
-def require_same_after_a_stop(tmp_path, monkeypatch):
-    """Run a line, stop it as Ctrl-C would once it has logged a step, go on; compare with ``whole``.
+def logged_steps():
+    """Give the steps of the lines of a run's ``metrics.jsonl``, in their order."""
+    return read_steps
 
-    The same are the summary, the weights, and the curves ``names``.
-    """
 
-    def require(line, step, whole, names=()):
+@pytest.fixture
+def stop_at(tmp_path, monkeypatch):
+    """Run a line, stop it as Ctrl-C would once it has logged a step; give the run's folder."""
+
+    def stop(line, step):
         log = Run.log
 
         def log_and_stop(self, at, **scalars):
@@ -78,8 +86,24 @@ def require_same_after_a_stop(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Run, "log", log_and_stop)
             assert main([*line, f"out={stopped}"]) == 130
+        assert read_steps(stopped)[-1] == step
+        return stopped
+
+    return stop
+
+
+@pytest.fixture
+def require_same_after_a_stop(stop_at):
+    """Stop a line once it has logged a step, go on; compare with ``whole``.
+
+    The same are the summary, the weights, the steps that were logged, and the curves ``names``.
+    """
+
+    def require(line, step, whole, names=()):
+        stopped = stop_at(line, step)
         assert checkpoint.exists(stopped / "checkpoint")
         assert main([*line, f"resume={stopped}"]) == 0
+        assert read_steps(stopped) == read_steps(whole)
         for file in ("summary.json", "checkpoint/weights.safetensors"):
             assert (stopped / file).read_bytes() == (whole / file).read_bytes(), file
         for name in names:

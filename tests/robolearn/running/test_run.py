@@ -73,6 +73,40 @@ def test_a_full_disk_is_an_error_of_one_line(tmp_path):
         run.log(0)
 
 
+@pytest.mark.parametrize(
+    ("step", "logged", "kept"),
+    [
+        (0, None, []),
+        (4, None, [2, 4]),
+        (5, None, [2, 4]),  # whose line a full disk did not take
+        (6, None, [2, 4, 6]),  # and not the evaluation, which counts from 1 again
+        (6, 5, [2, 4]),
+        (9, None, [2, 4, 6, 1, 2]),
+    ],
+)
+def test_a_run_that_goes_on_keeps_the_lines_until_there(
+    tmp_path, capsys, logged_steps, step, logged, kept
+):
+    with Run(tmp_path, seed=0) as run:
+        run.go_on(0)  # a new one: nothing to say
+        for at in (2, 4, 6, 1, 2):
+            run.log(at)
+    with Run(tmp_path, seed=0) as run:
+        run.go_on(step, "page", logged)
+        assert logged_steps(tmp_path) == kept
+        run.log(7)
+    assert logged_steps(tmp_path) == [*kept, 7]
+    where = f"goes on at page {step}" if step else "no checkpoint there, it begins anew"
+    assert capsys.readouterr().err == f"robolearn: {tmp_path}: {where}\n"
+
+
+@pytest.mark.parametrize("line", ["broken", "5", "{}", '{"step": "x"}'])
+def test_a_damaged_line_is_one_line(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
+    with Run(tmp_path, seed=0) as run, pytest.raises(UserError, match="jsonl:2: damaged: no step"):
+        run.go_on(3)
+
+
 def count(counter, n):
     with counter:
         for _ in range(n):

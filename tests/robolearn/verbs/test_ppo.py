@@ -51,6 +51,36 @@ def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_afte
     require_same_after_a_stop(LINE, 5 * 32, whole, names)
 
 
+def test_a_stop_says_what_is_kept_and_going_on_says_where(whole, stop_at, capsys):
+    stopped = stop_at(LINE, 5 * 32)
+    go_on = f"go on with: robolearn {stopped}/config.yaml resume={stopped}\n"
+    assert capsys.readouterr().err.endswith(f"interrupted; kept up to step 128; {go_on}")
+    assert main([*LINE, f"resume={stopped}"]) == 0
+    assert f"robolearn: {stopped}: goes on at step 128\n" in capsys.readouterr().err
+
+
+def test_a_stop_before_the_first_checkpoint_says_that_nothing_is_kept(
+    whole, stop_at, capsys, logged_steps
+):
+    stopped = stop_at(LINE, 32)
+    said = "interrupted; no checkpoint yet (the first comes at step 64), resume= begins anew; go on"
+    assert said in capsys.readouterr().err
+    assert main([*LINE, f"resume={stopped}"]) == 0
+    said = f"robolearn: {stopped}: no checkpoint there, it begins anew\n"
+    assert said in capsys.readouterr().err
+    assert logged_steps(stopped) == logged_steps(whole)
+    assert summary(stopped) == summary(whole)
+
+
+def test_a_stop_in_the_evaluation_repeats_no_line(whole, stop_at, capsys, logged_steps):
+    stopped = stop_at(LINE, 2)  # episodes
+    assert "interrupted; what was finished is kept; go on with" in capsys.readouterr().err
+    assert main([*LINE, f"resume={stopped}"]) == 0
+    assert f"{stopped}: goes on at step 224\n" in capsys.readouterr().err
+    assert logged_steps(stopped) == logged_steps(whole)
+    assert summary(stopped) == summary(whole)
+
+
 def test_the_policy_of_a_run_is_evaluated_by_the_other_verb(whole, tmp_path, capsys):
     line = ("evaluate_lift", "env.name=dmc/cartpole-balance", "env.options={horizon: 20}")
     line += (f"checkpoint={whole}", "evaluation.episodes=3")

@@ -194,6 +194,15 @@ def test_a_resumed_training_ends_as_if_it_had_never_stopped(
     require_same_after_a_stop(line, 3, tmp_path / "whole")
 
 
+def test_a_stopped_cloning_says_what_is_kept(dataset, stop_at, capsys):
+    line = ["bc_lift", f"dataset={dataset}", "training.epochs=5", "checkpoint_epochs=2"]
+    line += [*SMALL[:2], "evaluation="]
+    stopped = stop_at(line, 3)  # in the fourth epoch, at its end
+    assert "interrupted; kept up to epoch 2; go on with: " in capsys.readouterr().err
+    assert main([*line, f"resume={stopped}"]) == 0
+    assert f"robolearn: {stopped}: goes on at epoch 2\n" in capsys.readouterr().err
+
+
 def test_counters_of_another_training_are_one_line(dataset, tmp_path, capsys):
     line = ["bc_lift", f"dataset={dataset}", "training.epochs=1", *SMALL[:2], "evaluation="]
     run(*line, f"out={tmp_path}/bc")
