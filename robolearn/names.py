@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import pkgutil
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def load_own(name: str, where: str) -> Any:
     """Import what a user's ``"module:attribute"`` names, from the current folder too.
 
     The attribute may have dots, ``"module:Class.make"``. Raises UserError that begins with
-    ``where`` for a name of another form and for a module or an attribute that is not there. An
-    exception of the module's own code comes out as it is.
+    ``where`` for a name of another form and for a module or an attribute that is not there, also
+    a module that the named one imports. Any other exception of its code comes out as it is.
     """
     module, _, attribute = name.partition(":")
     attributes = attribute.split(".")
@@ -103,11 +104,22 @@ def _import_own(module: str, where: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if not f"{module}.".startswith(f"{missing}."):  # their code misses something
+        missing = error.name
+        if missing is None:  # no import, but their own code raised it
             raise
+        if not f"{module}.".startswith(f"{missing}."):
+            needs = f"{_importing(error)} needs module '{missing}', which is not installed"
+            raise UserError(f"{where}: {needs}") from None
         meant = nearest(missing, _beside(missing))
         raise UserError(f"{where}: no module '{missing}' here or installed{meant}") from None
+
+
+def _importing(error: ModuleNotFoundError) -> str:
+    """Give the path of the file whose import failed, from the current folder if it is in there."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    machinery = ("<frozen importlib", importlib.__file__)
+    file = Path(next(f for f in reversed(files) if not f.startswith(machinery)))
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 
 def _beside(module: str) -> set[str]:

@@ -48,9 +48,31 @@ def test_a_name_that_leads_nowhere_is_one_line(lab, name, said):
     assert str(caught.value).startswith(f"here: {said}")
 
 
-def test_what_a_users_own_code_misses_comes_out_as_it_is(lab):
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_nobody_has"):
-        load_own("my_lab.needy:run", "here")
+def test_a_module_that_a_users_own_code_misses_is_one_line(lab):
+    missing = "needs module 'a_module_that_nobody_has', which is not installed"
+    (lab / "through.py").write_text("import my_lab.needy")
+    (lab / "by_name.py").write_text("import importlib; importlib.import_module('my_lab.needy')")
+    (lab / "late.py").write_text("import importlib; importlib.import_module('none')")
+    for name in ("my_lab.needy:run", "through:run", "by_name:run"):
+        with pytest.raises(UserError) as caught:
+            load_own(name, "here")
+        assert str(caught.value) == f"here: my_lab/needy.py {missing}"
+    with pytest.raises(UserError, match=r"^here: late.py needs module 'none', which is not"):
+        load_own("late:run", "here")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("1 / 0", ZeroDivisionError),
+        ("from json import dmups", ImportError),
+        ("raise ModuleNotFoundError('of their own')", ModuleNotFoundError),
+    ],
+)
+def test_what_a_users_own_code_raises_comes_out_as_it_is(lab, code, error):
+    (lab / "wrong.py").write_text(code)
+    with pytest.raises(error):
+        load_own("wrong:run", "here")
 
 
 def test_installed_packages_publish_names(installed_lab):
