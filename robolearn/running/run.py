@@ -36,6 +36,8 @@ from robolearn.running.config import EnvConfig
 from robolearn.types import Environment, Step, VectorEnvironment
 
 PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "rerun-sdk")
+RUNS = Path("runs")
+GIVEN = {"config.yaml", "skills.json"}  # files that say with what a run began, not what it did
 PLAIN_PERIOD_S = 10.0
 ENVS_PER_PROCESSOR = 4
 RESERVED = ("n", "autoreset_mode")  # arguments of sim.make_vec that no launch file gives
@@ -185,7 +187,7 @@ def new_directory(name: str, seed: int, out: str | None) -> Path:
             raise UserError(f"'out={out}': holds a run already; choose another, or resume={out}")
         make_folder(directory)
         return directory
-    base = Path("runs") / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+    base = RUNS / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
     others = (base.with_name(f"{base.name}-{i}") for i in range(2, sys.maxsize))
     directory = base
     while directory.exists():
@@ -216,13 +218,17 @@ def kept_until(done: int, first: int, unit: str = "step") -> str:
 
 
 def discard_if_empty(directory: Path) -> None:
-    """Remove the directory of a run that ended before it did anything."""
-    left = {path.name for path in directory.iterdir()}
-    if (
-        left == {"config.yaml", "metrics.jsonl"}
-        and not (directory / "metrics.jsonl").stat().st_size
-    ):
+    """Remove the directory of a run that ended before it did anything.
+
+    Those above it go too where ``new_directory`` chose them and nothing else is in them.
+    """
+    left = {path.name: path.stat().st_size for path in directory.iterdir()}
+    if left.keys() <= GIVEN | {"metrics.jsonl"} and not left.get("metrics.jsonl"):
         shutil.rmtree(directory)
+        if directory.parent.parent == RUNS:
+            with contextlib.suppress(OSError):  # other runs are in there
+                directory.parent.rmdir()
+                RUNS.rmdir()
 
 
 def write_config(directory: Path, settings: Mapping[str, Any]) -> None:

@@ -53,12 +53,14 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
 
 
 def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Policy]:
-    """Give what makes an operator for an interface and a generator."""
+    """Give what makes an operator for an interface and a generator; UserError for unknown ones."""
     if ":" in operator:
         own = load_own(operator, "operators")
         if not callable(own):
             raise UserError(f"operators: {operator} must be a function of (interface, rng)")
         return own
+
+    load("demos.operators:named_style")(operator)
 
     def scripted(interface: Spec, rng: np.random.Generator) -> Policy:
         task = env.partition("/")[2]
@@ -77,6 +79,7 @@ def _demonstrate(
     """Record one operator; append to ``held`` how many episodes there are, before and after."""
     watched = run.viewer is not None  # the viewer follows a single environment
     env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
+    make(env.interface, np.random.default_rng(run.seed))  # what cannot be made leaves no dataset
     dataset = load("demos.data.dataset:Dataset").ensure(
         config.dataset, env.interface, config.env.options
     )

@@ -178,6 +178,30 @@ def test_the_viewer_is_one_and_is_closed_with_the_run(tmp_path, monkeypatch, vie
     assert run.viewer.closed == 1
 
 
+def test_a_run_that_did_nothing_leaves_no_folders_but_those_of_other_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs.discard_if_empty(runs.new_directory("alone", 0, None))
+    assert list(tmp_path.iterdir()) == []
+    other = runs.new_directory("together", 0, None)
+    runs.discard_if_empty(runs.new_directory("together", 1, None))
+    runs.discard_if_empty(runs.new_directory("alone", 0, None))
+    assert [path for path in tmp_path.rglob("*") if path.is_dir()] == [
+        tmp_path / folder for folder in ("runs", "runs/together", other)
+    ]
+    (tmp_path / "mine").mkdir()
+    runs.discard_if_empty(runs.new_directory("", 0, "mine/run"))
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "report.png"])
+def test_a_run_that_did_something_is_kept(tmp_path, name):
+    for file in ("config.yaml", "skills.json", "metrics.jsonl", name):
+        (tmp_path / file).touch()
+    (tmp_path / name).write_text("something")
+    runs.discard_if_empty(tmp_path)
+    assert (tmp_path / name).exists()
+
+
 def test_a_directory_name_that_is_taken_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runs.time, "strftime", lambda form: "now")

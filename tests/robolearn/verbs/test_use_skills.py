@@ -139,12 +139,14 @@ def test_a_run_goes_on_with_the_skills_that_it_began_with(skills, tmp_path, caps
         (["skills_follow", "path.wait_s=100"], "path.wait_s: 1000 control steps of 400"),
         (["skills_follow", "path.waypoints=[[0,0,0],[0,0,0]]"], "a path without length"),
         (["skills_reach", "env={name: dmc/cartpole-swingup}"], "other actions than the skills"),
+        (["skills_position", "env.name=tabletop/cub"], "tabletop/cub"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_done(line, said, skills, tmp_path, capsys):
     assert main([*line, skills, f"out={tmp_path}/run"]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_skills_it_is_ppo_on_the_actions(tmp_path):

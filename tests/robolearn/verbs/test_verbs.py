@@ -153,6 +153,23 @@ def test_an_operator_that_is_none_is_one_line(lab, capsys, operator, said):
     assert not Path("beads").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["operators=[base, bse]"], "unknown operator style 'bse'; did you mean 'base'?"),
+        (["env={name: dmc/cartpole-balance}"], "no scripted operator for task"),
+        (["env={name: dmc/cartpole-balnce}"], "dmc/cartpole-balnce"),
+    ],
+)
+def test_a_collection_that_cannot_begin_leaves_nothing(
+    tmp_path, monkeypatch, capsys, changes, said
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["collect_lift", *changes]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_learner_of_ones_own_is_evaluated_where_it_is_named(lab, capsys):
     run("reach", "out=run")
     line = ["evaluate_lift", "checkpoint=run", "env={name: my_lab.envs:make_bead}"]
