@@ -63,8 +63,7 @@ def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Pol
     load("demos.operators:named_style")(operator)
 
     def scripted(interface: Spec, rng: np.random.Generator) -> Policy:
-        task = env.partition("/")[2]
-        return load("demos.operators:make_operator")(task, operator, interface, rng)
+        return load("demos.operators:make_operator")(env, operator, interface, rng)
 
     return scripted
 

@@ -153,6 +153,15 @@ def test_an_operator_that_is_none_is_one_line(lab, capsys, operator, said):
     assert not Path("beads").exists()
 
 
+def test_a_task_on_the_tabletop_can_be_collected_too(tmp_path):
+    options = "{goal: pose, goal_height_m: 0.15, horizon: 150, threads: 1}"
+    found = run(
+        "collect_lift", f"env={{name: tabletop/cube, options: {options}}}", "episodes=1",
+        f"dataset={tmp_path}/cubes", "operators=[base]", f"out={tmp_path}/run",
+    )  # fmt: skip
+    assert found["operators"]["base"]["successes"] == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
