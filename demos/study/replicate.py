@@ -182,8 +182,8 @@ class Replicate:
 
     def calibrate(self) -> None:
         """Calibrate the judge; score everybody's demonstrations."""
-        if self.path("scores.json").exists():
-            return
+        if self.path("scores.json").exists() and HARM in self.scores()[HELD_OUT][0]:
+            return  # those that were scored before there was HARM are scored again
         base = self.demonstrations(BASE)
         network, training = self._chosen_network()
         judge = calibrate(
