@@ -27,7 +27,8 @@ def make(name: str, options: Mapping[str, Any]) -> Environment:
 
     ``interface.environment`` becomes "module:function", by which others make it again. Raises
     UserError for a name that leads nowhere, an option that the maker does not take, and where the
-    contract's parts are missing. What the maker itself raises comes out as it is.
+    contract's parts are missing. What else the maker itself raises comes out as it is, but for a
+    UserError, which then says whose it is.
     """
     where = f"environment '{name}'"
     full = name if ":" in name else published(name, ENVIRONMENTS, where)
@@ -35,7 +36,11 @@ def make(name: str, options: Mapping[str, Any]) -> Environment:
     if not callable(maker):
         raise UserError(f"{where}: must be a function that makes an environment")
     _require_options(maker, options, where)
-    return _named(_checked(maker(**options), where), full, where)
+    try:
+        env = maker(**options)
+    except UserError as error:  # of what it is made from
+        raise UserError(f"{where}: {error}") from None
+    return _named(_checked(env, where), full, where)
 
 
 def _require_options(maker: Any, options: Mapping[str, Any], where: str) -> None:

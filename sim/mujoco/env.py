@@ -35,7 +35,7 @@ def make(path: str, options: Mapping[str, Any]) -> "MujocoEnv":
 
     Raises UserError for a missing or faulty file, an unknown option, quantity or name.
     """
-    where = f"mujoco/{path}"
+    where = path if Path(path).is_absolute() else f"mujoco/{path}"
     parsed = parse(MujocoOptions, options, where)
     if not Path(path).is_file():
         raise UserError(f"{where}: no such file; the path is relative to {Path.cwd()}")
@@ -43,7 +43,7 @@ def make(path: str, options: Mapping[str, Any]) -> "MujocoEnv":
         model = mujoco.MjModel.from_xml_path(path)
     except ValueError as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
-    return MujocoEnv(model, task_from(parsed.task, where), parsed, where)
+    return MujocoEnv(model, task_from(parsed.task, where), parsed, f"mujoco/{path}", where)
 
 
 def names() -> list[str]:
@@ -60,8 +60,16 @@ class MujocoEnv(PhysicsEnv):
     """
 
     def __init__(
-        self, model: mujoco.MjModel, task: MujocoTask, options: MujocoOptions, where: str
+        self,
+        model: mujoco.MjModel,
+        task: MujocoTask,
+        options: MujocoOptions,
+        name: str,
+        where: str,
     ) -> None:
+        """Take a model and a task; ``name`` makes the environment again, errors begin with
+        ``where``.
+        """
         require_positive(where, control_hz=task.control_hz)
         whole_number(task.horizon, where, "horizon")
         self.model, self.data = model, mujoco.MjData(model)
@@ -75,7 +83,7 @@ class MujocoEnv(PhysicsEnv):
         self._images = Images(model, self.data, options, where)
         self.action_range, action = _action_spec(model)
         interface = Spec(
-            environment=where,
+            environment=name,
             observations={"state": _state_spec(task, self.arrays), **self._images.specs},
             action=action,
             period_s=self.substeps * model.opt.timestep,

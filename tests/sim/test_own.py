@@ -48,6 +48,15 @@ def test_what_is_wrong_is_one_line(lab, name, options, said):
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_maker_makes_it_from_is_named_with_the_maker(lab):
+    maker = "def make(**options):\n    return sim.make('mujoco//my/drawer.xml', **options)"
+    (lab / "drawer.py").write_text(f"import sim\n\n{maker}")
+    with pytest.raises(UserError) as caught:
+        sim.make("drawer:make", opn=1)
+    said = "environment 'drawer:make': /my/drawer.xml: unknown option 'opn'"
+    assert str(caught.value).startswith(said)
+
+
 def test_what_goes_wrong_in_the_maker_comes_out_as_it_is(lab):
     with pytest.raises(RuntimeError, match="the wire is torn"):
         sim.make("my_lab.envs:make_broken")
