@@ -21,7 +21,10 @@ class DataError(UserError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name is meant: ``"; did you mean 'lr'?"``, or list what there is."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(known)}" if known else ""
+    return close(name, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def close(name: str, known: Iterable[str]) -> str:
+    """Say which known name is meant, as ``nearest`` does; nothing if none is like it."""
+    found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""

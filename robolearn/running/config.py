@@ -68,6 +68,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Source:
     Raises UserError for what is no YAML mapping, and for overrides that cannot be applied.
     """
     document = strict_yaml.parse(_text(path), str(path))
+    if document.value is None:
+        raise UserError(f"{path}: is empty; expected 'key: value' lines")
     if not isinstance(document.value, dict):
         raise UserError(f"{path}: expected 'key: value' lines")
     source = Source(path, document, {})

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from annotated_types import Ge, Le
 
-from robolearn.errors import KEPT, UserError, nearest
+from robolearn.errors import KEPT, UserError, close, nearest
 from robolearn.running import config as configuration
 from robolearn.running import registry
 
@@ -86,8 +86,9 @@ def find(name: str, also_known: Iterable[str] = ()) -> Path:
         for path in (folder / name, folder / f"{name}.yaml"):
             if _is_file(path):
                 return path
-    known = [*launch_files(), *also_known]
-    raise UserError(f"no launch file '{name}'{nearest(Path(name).stem, known)}")
+    if "/" in name or name.endswith(".yaml"):
+        raise UserError(f"{name}: no such file{close(Path(name).stem, launch_files())}")
+    raise UserError(f"no launch file '{name}'{nearest(name, [*launch_files(), *also_known])}")
 
 
 def description(path: Path) -> str:
