@@ -7,6 +7,7 @@ the fields of the verb's configuration dataclass (``robolearn.running.registry.V
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,24 @@ def description(path: Path) -> str:
         return "(cannot be read)"
     comments = (line.lstrip("# ").rstrip() for line in lines if line.startswith("#"))
     return next(comments, "")
+
+
+def maker_of_run(path: str) -> str:
+    """Say which launch file makes runs in a folder: ``"; `robolearn bc_lift` makes one"``."""
+    from robolearn.running.run import RUNS
+
+    made = [name for name in launch_files() if RUNS / name == Path(path)]
+    return f"; `robolearn {made[0]}` makes one" if made else ""
+
+
+def maker_of_dataset(path: str) -> str:
+    """Say which launch file collects a dataset: ``"; `robolearn collect_lift` makes it"``."""
+    for name, file in launch_files().items():
+        with contextlib.suppress(UserError):  # a faulty file makes nothing
+            values = configuration.read(file).values
+            if values.get("verb") == "collect" and values.get("dataset") == path:
+                return f"; `robolearn {name}` makes it"
+    return ""
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Launch:

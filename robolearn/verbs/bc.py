@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydantic
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
 from robolearn.names import load
 from robolearn.running.config import EnvConfig
+from robolearn.running.launch import maker_of_dataset
 from robolearn.running.run import Run, kept_until
 from robolearn.types import Spec
 from robolearn.verbs.evaluate import EvaluationConfig, measure
@@ -45,6 +48,8 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
     Summary: ``demonstrations``, ``transitions``, ``best_epoch``, ``validation_loss``, and under
     ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
     """
+    if not Path(config.dataset).exists() and (hint := maker_of_dataset(config.dataset)):
+        raise UserError(f"dataset: {config.dataset} is not there{hint}")
     dataset = load("demos.data.dataset:Dataset").open(config.dataset)
     filters = {"operator": config.operator, "success": config.success}
     data = dataset.transitions(**filters)

@@ -16,6 +16,7 @@ from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.names import load, load_own
 from robolearn.running.config import EnvConfig
+from robolearn.running.launch import maker_of_run
 from robolearn.running.run import Run
 from robolearn.types import Episode, Policy, VectorEnvironment
 
@@ -58,8 +59,11 @@ class EvaluateConfig:
 def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
     """Load the policy and evaluate it; see ``measure`` for the summary."""
     own = [] if config.learner is None else [_learner(config.learner)]
-    envs = run.make_envs(config.env, config.evaluation.episodes)
     folder = checkpoint.newest(Path(config.checkpoint))
+    if not checkpoint.exists(folder):
+        hint = maker_of_run(config.checkpoint)
+        raise UserError(f"checkpoint: none in {config.checkpoint}{hint}")
+    envs = run.make_envs(config.env, config.evaluation.episodes)
     policy = checkpoint.load_policy(folder, envs.interface, own)
     if own and type(policy) is not own[0]:
         raise UserError(
