@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ class Launch:
     common: Common
     verb: registry.Verb
     config: Any  # the verb's dataclass
+    source: configuration.Source
 
     def settings(self) -> dict[str, Any]:
         """Give the resolved configuration as plain values, in the layout of a launch file."""
@@ -137,7 +139,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
     if taken:
         raise UserError(f"{kind.__name__}.{min(taken)}: a key of every launch file; rename it")
     config = configuration.build(kind, source, theirs, also_known=names)
-    return Launch(path.stem, common, verb, config)
+    return Launch(path.stem, common, verb, config, source)
 
 
 def execute(launch: Launch) -> Path:
@@ -162,13 +164,29 @@ def execute(launch: Launch) -> Path:
     try:
         with runs.Run(directory, common.seed, common.view) as run:
             run.finish(_summary(function(launch.config, run), common.verb))
-    except UserError:
+    except UserError as error:
         runs.discard_if_empty(directory)
+        if place := _place_of_option(launch, str(error)):
+            raise UserError(f"{place}: {error}") from None
         raise
     except KeyboardInterrupt as interruption:
         hints = [runs.how_to_go_on(directory)] if launch.verb.resumable else []
         raise KeyboardInterrupt(*(interruption.args or [KEPT]), *hints) from None
     return directory
+
+
+def _place_of_option(launch: Launch, message: str) -> str | None:
+    """Say where the option was written that an environment does not know, if it says that.
+
+    Whoever changes an environment's name may not know of the options that the file gives it.
+    """
+    unknown = re.search(r"unknown option '(\w+)'", message)
+    for section in dataclasses.fields(launch.config):
+        env = getattr(launch.config, section.name)
+        if unknown and isinstance(env, configuration.EnvConfig) and env.name in message:
+            if unknown[1] in env.options:
+                return launch.source.where((section.name, "options", unknown[1]))
+    return None
 
 
 def _is_file(path: Path) -> bool:

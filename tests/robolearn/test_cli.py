@@ -44,6 +44,7 @@ BAD = [
     ("toy end=user", "the user can mend this"),
     ("toy resume=nowhere", "'resume=nowhere': no run there"),
     ("collect_lift env.name=robosuit/Lift", "environment 'robosuit/Lift': must be robosuite/TASK"),
+    ("collect_lift env.options.robt=Panda", "'env.options.robt=Panda': robosuite/Lift: unknown"),
     ("bc_lift dataset=nowhere", "nowhere is not a dataset"),
     ("bc_lift", "dataset: datasets/lift is not there; `robolearn collect_lift` makes it\n"),
     ("evaluate_lift", "checkpoint: none in runs/bc_lift; `robolearn bc_lift` makes one\n"),

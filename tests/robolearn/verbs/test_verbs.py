@@ -1,6 +1,7 @@
 """The verbs, end to end on robosuite's Lift, through the command line and the launch files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,16 @@ def test_a_learner_of_ones_own_is_evaluated_where_it_is_named(lab, capsys):
     assert main(line) == 2
     assert "unknown learner 'spring'" in capsys.readouterr().err
     assert run(*line, "learner=my_lab.method:Spring", "out=evaluation")["episodes"] == 2
+
+
+def test_an_option_that_only_the_launch_file_gives_is_said_with_its_line(lab, capsys):
+    run("reach", "out=run")
+    capsys.readouterr()
+    line = ["evaluate_lift", "checkpoint=run", "learner=my_lab.method:Spring"]
+    assert main([*line, "env.name=my_lab.envs:make_bead"]) == 2
+    said = capsys.readouterr().err
+    where = r"robolearn: \S+launch/evaluate_lift.yaml:6: environment 'my_lab.envs:make_bead': "
+    assert re.match(where + "unknown option 'robot'", said) and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
