@@ -22,6 +22,7 @@ times a second: one call per entity, not one per entity and step.
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -81,6 +82,7 @@ class Viewer:
         self._episode, self._step, self._begun = -1, 0, False
         self._stream = rr.RecordingStream(application)
         self._process = ViewerProcess(window=has_screen()) if live else None
+        self._stuck = False  # whether Rerun has failed to write
         self._open_sinks()
         self._backlog = Backlog(self._send, QUEUE_ROWS, LIVE_PERIOD_S if live else FILE_PERIOD_S)
 
@@ -103,7 +105,10 @@ class Viewer:
             self._backlog.close()
             self._flush()
         finally:
-            self._stream.disconnect()
+            if self._stuck:
+                _abandon(self._stream)
+            else:
+                self._stream.disconnect()
             self._stream = None  # the file is complete once nobody holds the stream
             if self._process is not None and not self._process.window:
                 self._process.close()
@@ -260,9 +265,20 @@ class Viewer:
         try:
             self._stream.flush(timeout_sec=FLUSH_TIMEOUT_S)
         except (RuntimeError, ValueError) as error:
+            self._stuck = True
             if self._process is None:
                 raise DataError(f"{self._path}: the recording is incomplete: {error}") from error
             warnings.warn(f"the live view is incomplete: {error}", stacklevel=3)
+
+
+def _abandon(stream: rr.RecordingStream) -> None:
+    """Leave a stream alone that cannot write: Rerun 0.41 may wait for ever to end it.
+
+    One full disk in some thirty fills at such a moment. Neither is it ended when the process ends,
+    nor when nobody holds it: one reference is left to nobody.
+    """
+    rr.unregister_shutdown()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))
 
 
 def _xyzw(wxyz: np.ndarray) -> np.ndarray:

@@ -436,6 +436,25 @@ except DataError as error:
 """
 
 
+def test_a_stream_that_could_not_be_written_is_left_alone(tmp_path, monkeypatch):
+    class Stuck:
+        def flush(self, timeout_sec):
+            raise ValueError("no answer")
+
+        def disconnect(self):
+            raise AssertionError("that might wait for ever")
+
+    left = []
+    monkeypatch.setattr(viz.rr, "unregister_shutdown", lambda: left.append("no shutdown"))
+    viewer = Viewer(tmp_path / "r.rrd")
+    stream, viewer._stream = viewer._stream, Stuck()
+    with pytest.raises(DataError, match="r.rrd: the recording is incomplete: no answer"):
+        viewer.close()
+    viewer.close()  # again: nothing
+    assert left == ["no shutdown"]
+    stream.disconnect()
+
+
 def test_a_full_disk_is_an_error_and_no_hang(tmp_path):
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "r.rrd")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
