@@ -44,17 +44,21 @@ def drop_runs(
 ) -> list[Demonstration]:
     """Drop runs of these lengths at random: the control that drops as much as the judge did.
 
-    Each run goes from a demonstration of its own, drawn from base and new ones alike. Drawn from
-    the new ones alone, it would be the same as filtering wherever that drops everything.
+    Each run goes from a demonstration of its own, drawn from base and new ones alike, and what is
+    longer than that goes on in the next one, as far as there are any. Drawn from the new ones
+    alone, it would be the same as filtering wherever that drops everything.
     """
     rng = np.random.default_rng(seed)
-    left = list(everything)
-    rows = rng.permutation(len(everything))
-    for row, length in zip(rows, (n for n in lengths if n), strict=False):
+    left, wanted = list(everything), [n for n in lengths if n]
+    for row in rng.permutation(len(everything)):
+        if not wanted:
+            break
         states, actions = left[row]
-        start = int(rng.integers(max(len(actions) - length, 0) + 1))
-        gone = slice(start, start + length)
+        run = min(wanted[0], len(actions))
+        start = int(rng.integers(len(actions) - run + 1))
+        gone = slice(start, start + run)
         left[row] = np.delete(states, gone, axis=0), np.delete(actions, gone, axis=0)
+        wanted = [wanted[0] - run, *wanted[1:]] if wanted[0] > run else wanted[1:]
     return [(s, a) for s, a in left if len(a)]
 
 

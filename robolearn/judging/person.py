@@ -2,14 +2,15 @@
 
 One rejected demonstration may be the share alpha that a base operator's own would be, too. So the
 rejections of one person are counted in a sequential test. Of the base's N demonstrations, m lie
-beyond a line; then a further one of the same kind does so with a probability q that is hardly more
-than
+beyond one of the two lines; then a further one of the same kind does so with a probability q that
+is hardly more than
 
-    q_0 = the quantile 1 - delta of Beta(m + 1, N - m),
+    q_0 = the quantile 1 - delta of Beta(m + 2, N - m - 1),
 
-since the line is one of their order statistics or beyond it (Wilks 1941), whatever their
-distribution; this is for N demonstrations that the measure has not seen, which leaving each out in
-turn comes near to. Against "q is at most q_0" the likelihood ratio of a higher q_1,
+since each line is one of their order statistics or beyond it, whatever their distribution (Wilks
+1941; for two lines Tukey's equivalent blocks, 1947: one block more may be lost); this is for N
+demonstrations that the measure has not seen, which leaving each out in turn comes near to. Against
+"q is at most q_0" the likelihood ratio of a higher q_1,
 
     E_n = prod_i (q_1 / q_0)^x_i ((1 - q_1) / (1 - q_0))^(1 - x_i),     x_i = 1 if rejected,
 
@@ -47,7 +48,11 @@ class Person:
             raise DataError(f"false_alarm_rate: {self.false_alarm_rate} is not between 0 and 1")
         own = self.judge.own_harm
         beyond = int((own > 1.0).sum())
-        self._q0 = float(beta.ppf(1.0 - self.false_alarm_rate / 2, beyond + 1, len(own) - beyond))
+        if beyond + 1 >= len(own):
+            raise DataError(f"{beyond} of {len(own)} base demonstrations are beyond the lines")
+        self._q0 = float(
+            beta.ppf(1.0 - self.false_alarm_rate / 2, beyond + 2, len(own) - beyond - 1)
+        )
 
     @property
     def rate_of_base(self) -> float:

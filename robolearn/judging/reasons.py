@@ -65,7 +65,8 @@ def progress_reasons(
     smooth = np.convolve(lost, np.full(width, 1.0 / width), mode="same")
     marked = stretches(smooth >= max(LEAST_LOST, float(smooth.mean())))
     found = sorted((reason(*ends) for ends in marked), key=lambda r: -r.amount)[:MOST_REASONS]
-    return [r for r in found if r is found[0] or r.amount > LEAST_SHARE * lost.sum()]
+    worst = [r for r in found if r is found[0] or r.amount > LEAST_SHARE * lost.sum()]
+    return worst or [everywhere]
 
 
 def command_reasons(

@@ -184,6 +184,15 @@ def test_the_random_control_drops_as_much_from_everything():
     assert whole & set(range(30)) and whole & set(range(30, 40))  # not all of either
 
 
+def test_the_random_control_drops_as_much_where_runs_are_longer_than_demonstrations():
+    base = [(np.zeros((9, 2)), np.zeros((9, 1)))] * 30
+    new = [(np.zeros((40, 2)), np.zeros((40, 1)))] * 5
+    for seed in range(5):
+        left = drop_runs(base + new, [40, 25, 7], seed)
+        assert sum(len(actions) for _, actions in left) == 30 * 9 + 5 * 40 - 72
+    assert sum(len(actions) for _, actions in drop_runs(base, [1000], 0)) == 0
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -1,6 +1,7 @@
 """A verdict that grows with a person's demonstrations."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_the_evidence_by_hand(judge):
     )
     assert (made.own_harm > 1).sum() == 2
     person = Person(made, false_alarm_rate=0.1)
-    q0 = float(beta.ppf(0.95, 3, 18))
+    q0 = float(beta.ppf(0.95, 4, 17))
     assert person.rate_of_base == pytest.approx(q0)
     q1 = max(STRANGER, (1 + q0) / 2)
     person.score(*demonstrations(1, 4, speed=0.3)[0])
@@ -56,19 +57,36 @@ def test_the_evidence_by_hand(judge):
     assert person.strongest == pytest.approx(q1 / q0)
 
 
+class Numbers:
+    """A judge whose two measures of a demonstration are the numbers that it is given."""
+
+    def __init__(self, own, alpha=0.05):
+        self.lines = np.quantile(own, 1 - alpha, axis=0)
+        self.own_harm = (own - self.lines).max(axis=1) + 1
+
+    def score(self, numbers, actions):
+        return SimpleNamespace(accepted=bool((numbers <= self.lines).all()))
+
+
 def test_the_false_alarm_rate_holds_whatever_is_calibrated_on():
-    """Draw scores instead of demonstrations: calibrate anew, then watch 30 more of the same."""
+    """Calibrate anew each time, then let 30 more of the same kind come."""
     rng = np.random.default_rng(0)
-    alarms, runs, n, alpha = 0, 2000, 20, 0.05
+    alarms, runs = 0, 1500
     for _ in range(runs):
-        own, new = rng.standard_normal(n), rng.standard_normal(30)
-        line = np.quantile(own, 1 - alpha)
-        beyond = int((own > line).sum())
-        q0 = float(beta.ppf(1 - alpha / 2, beyond + 1, n - beyond))
-        q1 = max(STRANGER, (1 + q0) / 2)
-        factors = np.where(new > line, q1 / q0, (1 - q1) / (1 - q0))
-        alarms += np.cumprod(factors).max() >= 2 / alpha
-    assert alarms / runs <= alpha
+        person = Person(Numbers(rng.standard_normal((20, 2))), false_alarm_rate=0.05)
+        for numbers in rng.standard_normal((30, 2)):
+            person.score(numbers, None)
+        alarms += not person.fits
+    assert alarms / runs <= 0.05
+
+
+def test_a_base_that_is_beyond_its_own_lines_says_nothing(judge):
+    own = np.full(30, 9.0)
+    beyond = dataclasses.replace(judge, own_progress=own, own_mismatch=own - 8.9)
+    config = dataclasses.replace(judge.config, false_rejection_rate=0.999)
+    beyond = dataclasses.replace(beyond, config=config, own_progress=own + np.arange(30))
+    with pytest.raises(DataError, match="base demonstrations are beyond the lines"):
+        Person(beyond)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
