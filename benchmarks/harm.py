@@ -70,23 +70,25 @@ def main() -> None:
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
     jobs = [
-        (task, replicate, part, arguments.conditions, deadline)
+        (task, replicate, arguments.part, arguments.conditions, deadline)
         for replicate in arguments.replicates
-        for part in arguments.part
         for task in arguments.tasks
-    ]
+    ]  # one for each folder of demonstrations
     with ProcessPoolExecutor(arguments.workers) as pool:
         for done in [pool.submit(measure, *job) for job in jobs]:
             done.result()
 
 
-def measure(task: str, replicate: int, part: str, conditions: list[str], deadline: float) -> None:
+def measure(
+    task: str, replicate: int, parts: list[str], conditions: list[str], deadline: float
+) -> None:
     """Append the missing rows of one replicate of a task, as long as there is time."""
     torch.set_num_threads(1)
     study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
     known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows_of(ROWS)}
-    todo = [(BASE, BASE)] + [(o, c) for c in conditions for o in PARTS[part]]
-    for operator, condition in todo:
+    todo = [(BASE, BASE, "")]
+    todo += [(o, c, part) for part in parts for c in conditions for o in PARTS[part]]
+    for operator, condition, part in todo:
         if time.time() < deadline and (task, replicate, operator, condition) not in known:
             append_to(
                 ROWS,
