@@ -13,8 +13,10 @@ MOST_REASONS = 3
 LEAST_LOST = 0.2  # of the base's progress, averaged over a few steps: what can be a stretch
 LEAST_SHARE = 0.15  # of all that is lost: what a stretch must make up to be told
 NAMED_SHARE = 0.15  # of a squared difference: what an entry must make up to be named
-AGREES, OPPOSES = 0.5, -0.5  # correlations with the expected command
-LATEST = 20  # steps by which a delay of commands is looked for
+OPPOSES = -0.5  # correlation with the expected command below which a command is reversed
+LEAST_DELAY, LATEST = 2, 20  # steps between which a delay of commands is told
+DELAYED = 0.9  # correlation with the expected command that a delay must reach
+UNLIKE = 0.01  # what must be missing to 1 without it
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,26 @@ def named_difference(difference: np.ndarray, action: ArraySpec) -> str:
 
 def _how(given: np.ndarray, expected: np.ndarray, here: slice) -> str:
     """Say how commands [T] differ from those that the motion asks for: reversed, late, frozen."""
-    for delay in range(-LATEST, LATEST + 1):
-        if abs(delay) > 2 and _alike(given, expected, delay) > 0.9:
-            return f"comes {abs(delay)} steps {'late' if delay > 0 else 'early'}"
+    if delay := _delay(given, expected):
+        return f"comes {abs(delay)} steps {'late' if delay > 0 else 'early'}"
     if np.ptp(given[here]) < 1e-6 < np.ptp(expected[here]):
         return f"stays at {given[here].mean():+.2f}, where the motion needs other commands"
     if _alike(given, expected, 0) < OPPOSES:
         return "is reversed: the motion needs its opposite"
     return f"is {given[here].mean():+.2f}, where the motion goes with {expected[here].mean():+.2f}"
+
+
+def _delay(given: np.ndarray, expected: np.ndarray) -> int:
+    """Find by how many steps commands come late, below 0 early; 0 unless that explains them well.
+
+    A slow command looks like itself a little later: to be told, a delay must leave at most half of
+    what is unlike without it.
+    """
+    alike = {delay: _alike(given, expected, delay) for delay in range(-LATEST, LATEST + 1)}
+    best = max(alike, key=alike.__getitem__)
+    unlike = 1 - alike[0]
+    well = alike[best] > DELAYED and unlike > UNLIKE and 1 - alike[best] <= 0.5 * unlike
+    return best if abs(best) > LEAST_DELAY and well else 0
 
 
 def _alike(given: np.ndarray, expected: np.ndarray, delay: int) -> float:
