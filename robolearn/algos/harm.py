@@ -16,7 +16,7 @@ none. Added to the base's data, such steps teach the policy to stand still or to
 **Command mismatch** asks whether the actions are those that lead to this motion. The base tells how
 actions and motion belong together, by ridge regression of the action on the motion around it:
 
-    a_t ~ W g_t,    g_t = (z_t, z_(t + l) - z_t for the lags l, 1)
+    a_t ~ W g_t,    g_t = (z_t, (s_(t + l) - s_t) / sd for the lags l, 1)
     r_t = (a_t - W g_t) / (sd(a) sqrt(1 + (h_t / (3 mean h))^2)),    h_t = g' (G'G + lambda)^-1 g
     C   = max over action entries and windows of log mean r_t^2 - max(log 0.1^2, m)
 
@@ -49,6 +49,7 @@ AT_REST = 0.3  # of the base's displacement: who goes less far rests
 SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
 MANY = 0.4  # of the neighbours
 FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
+UNMOVED = 0.002  # spread of a part of g below which nothing can be learnt from it: it is left out
 TINY = 1e-6
 
 
@@ -172,7 +173,8 @@ class Commands:
         self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
         features = [self._motion(s) for s in states]
         self.shift = np.concatenate(features).mean(0)
-        self.scale = np.maximum(np.concatenate(features).std(0), TINY)
+        scale = np.concatenate(features).std(0)
+        self.scale = np.where(scale < UNMOVED, np.inf, scale)
         rows = [self._standard(g) for g in features]
         grams = [g.T @ g for g in rows]
         products = [g.T @ a for g, a in zip(rows, actions, strict=True)]
@@ -208,7 +210,7 @@ class Commands:
         z = (states - self.mean) / self.sd
         at = np.arange(len(z))
         moved = [z[np.clip(at + lag, 0, len(z) - 1)] - z for lag in LAGS]
-        return np.concatenate([z, *moved], axis=1)
+        return np.concatenate([np.clip(z, -FURTHEST, FURTHEST), *moved], axis=1)
 
     def _standard(self, features: np.ndarray) -> np.ndarray:
         """Give g [T, F], standardised, with a constant at the end."""

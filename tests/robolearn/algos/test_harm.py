@@ -135,7 +135,7 @@ def features(commands, states):
     rows = []
     for t in range(len(z)):
         moved = [z[min(max(t + lag, 0), len(z) - 1)] - z[t] for lag in LAGS]
-        g = (np.concatenate([z[t], *moved]) - commands.shift) / commands.scale
+        g = (np.concatenate([np.clip(z[t], -3, 3), *moved]) - commands.shift) / commands.scale
         rows.append(np.append(g, 1.0))
     return np.array(rows)
 
@@ -213,6 +213,34 @@ def test_what_is_typical_is_the_bases_median_or_a_tenth_of_the_spread(known):
     exact = [0.9 ** np.arange(40)[:, None] * np.array([[1.0 + i]]) for i in range(4)]
     moves = [-0.1 * s for s in exact]
     assert (Commands(exact, moves, CONFIG).typical == floor).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-5])
+def test_a_state_entry_that_the_base_keeps_constant_says_nothing(noise):
+    rng = np.random.default_rng(2)
+
+    def with_constant(states, value):
+        column = value + noise * rng.standard_normal((len(states), 1))
+        return np.concatenate([states, column], axis=1)
+
+    states, actions = commanded()
+    commands = Commands([with_constant(s, 0.3) for s in states], actions, CONFIG)
+    (new,), (right,) = commanded(1, seed=5)
+    for acts in (right, right * np.array([1.0, -1.0, 1.0])):
+        same, other = (
+            commands.excess(commands.residuals(with_constant(new, value), acts)).max()
+            for value in (0.3, 0.4)
+        )
+        assert other == pytest.approx(same, abs=0.05)
+
+
+def test_far_from_the_base_reversed_commands_are_still_found(known):
+    commands, states, _ = known
+    (new,), (acts,) = commanded(1, seed=5)
+    away = new + 6 * np.concatenate(states).std(0) * np.array([0.0, 0.0, 1.0])
+    usual = commands.excess(commands.residuals(away, acts)).max()
+    reversed_ = commands.excess(commands.residuals(away, acts * np.array([-1.0, 1.0, 1.0]))).max()
+    assert usual < np.log(10) < reversed_
 
 
 def test_mismatch_by_hand():
