@@ -14,6 +14,14 @@ class SpecError(UserError):
     """Two parts that are put together do not fit: keys, shapes, sizes, robot or controller."""
 
 
+class OptionError(UserError):
+    """An option that somebody does not know; ``option`` is its name."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class DataError(UserError):
     """A dataset or episode is missing, empty, damaged, foreign or not finite."""
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from robolearn.errors import UserError, nearest
+from robolearn.errors import OptionError, UserError, nearest
 from robolearn.names import ENVIRONMENTS, installed, load_own, published
 from robolearn.types import Environment, Spec
 
@@ -51,7 +51,8 @@ def _require_options(maker: Any, options: Mapping[str, Any], where: str) -> None
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for key in options:
         if key not in signature.parameters and not takes_any:
-            raise UserError(f"{where}: unknown option '{key}'{nearest(key, signature.parameters)}")
+            hint = nearest(key, signature.parameters)
+            raise OptionError(f"{where}: unknown option '{key}'{hint}", key)
     for name, p in signature.parameters.items():
         needed = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         if needed and name not in options:

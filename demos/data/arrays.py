@@ -63,12 +63,17 @@ class Demonstrations:
         return dataclasses.replace(self, **kept)
 
     def by(self, operator: str) -> Demonstrations:
-        """Give those of an operator, or else of a mask; DataError if there is none."""
+        """Give those of an operator, or else of a mask; DataError if there are none."""
         mine = [n for n, o in zip(self.names, self.operators, strict=True) if o == operator]
         if not mine and operator not in self.masks:
             known = {name for name in self.operators if name} | set(self.masks)
             raise DataError(f"{self.path} has no operator '{operator}'{nearest(operator, known)}")
-        return self.only(mine or self.masks[operator])
+        found = self.only(mine or self.masks[operator])
+        if not len(found):
+            raise DataError(
+                f"{self.path}: none of these demonstrations is in the mask '{operator}'"
+            )
+        return found
 
     def entries(self, names: Sequence[str]) -> Demonstrations:
         """Give them with these entries of the state, in this order."""

@@ -20,7 +20,7 @@ LATE, FROZEN, PAUSE, EARLY = 10, 40, 40, 15  # steps
 class Spoiler:
     """What corruptions need to know of the actions."""
 
-    gripper: int | None  # the entry that opens and closes
+    gripper: int  # the entry that opens and closes
     absolute: bool = False
 
     def motion(self, actions: np.ndarray) -> np.ndarray:

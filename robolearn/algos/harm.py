@@ -24,17 +24,18 @@ m is the base's own median, and a tenth of its spread is no mismatch however exa
 leverage h_t says how far from the base's own motions g_t is; what W says there counts little.
 So another style of moving is no mismatch, and reversed, delayed, frozen or exchanged actions are.
 
-Scores of the base's own demonstrations are taken with each left out in turn. Displacement that is
-missing was first looked at in the comparison of operators in ``docs/harm.md``, which says how both
-measures go with the harm that was measured there.
+Scores of the base's own demonstrations are taken with each left out in turn. ``docs/harm.md`` says
+how both measures go with the harm that was measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import MinLen
 from pydantic import PositiveFloat, PositiveInt
 from scipy.spatial import cKDTree
 
@@ -47,7 +48,7 @@ RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
 TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
 AT_REST = 0.3  # of the base's displacement: who goes less far rests
 SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
-MANY = 0.4  # of the neighbours
+MANY = 0.4  # share of the neighbours whose way it is, if it is the base's way
 FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
 UNMOVED = 0.002  # spread of a part of g below which nothing can be learnt from it: it is left out
 TINY = 1e-6
@@ -68,7 +69,7 @@ class HarmConfig(Settings):
     least_motion: PositiveFloat = 0.5
     """Squared displacement below which the base counts as standing, c: what it lacks there is not
     missed."""
-    windows: tuple[ProperShare, ...] = (0.045, 0.09, 0.18)
+    windows: Annotated[tuple[ProperShare, ...], MinLen(1)] = (0.045, 0.09, 0.18)
     """Stretches over which the mismatch of commands is averaged."""
 
 
@@ -130,7 +131,11 @@ class Progress:
     def compare(self, states: np.ndarray) -> Comparison:
         """Hold a new demonstration's states [T, O] against the base."""
         z = self.standardise(states)
-        nearest, mine = self.nearest(z), self._ahead(z) / self.sd_k
+        return self.compare_moves(z, self._ahead(z))
+
+    def compare_moves(self, z: np.ndarray, ahead: np.ndarray) -> Comparison:
+        """Hold moves z_(t + k) - z_t [T, O] from z [T, O] against the base."""
+        nearest, mine = self._nearest(self._tree, z), ahead / self.sd_k
         theirs = self.displacements[nearest]
         return Comparison(self.missing(mine, theirs), mine, theirs, nearest)
 
@@ -151,11 +156,8 @@ class Progress:
         """Give z_(t + k) - z_t; beyond the end a demonstration stays where it is."""
         return z[np.minimum(np.arange(len(z)) + self.look_ahead, len(z) - 1)] - z
 
-    def nearest(self, z: np.ndarray) -> np.ndarray:
-        """Give the numbers [T, n] of the base's steps that are nearest to z [T, O]."""
-        return self._nearest(self._tree, z)
-
     def _nearest(self, tree: cKDTree, z: np.ndarray) -> np.ndarray:
+        """Give the numbers [T, n] of the points of a tree that are nearest to z [T, O]."""
         count = min(self.config.neighbours, tree.n)
         return tree.query(z, k=np.arange(1, count + 1))[1]  # [T, n]
 

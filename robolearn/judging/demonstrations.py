@@ -90,7 +90,15 @@ def checked(
         raise DataError(
             f"{where}: actions leave [-1, 1] at step {outside.argmax()}: scale them by their limits"
         )
-    return states.astype(np.float32), actions.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = states.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise DataError(f"{where}: observations are too large at step {_first_infinite(single)}")
+    return single, actions.astype(np.float32)
+
+
+def _first_infinite(states: np.ndarray) -> int:
+    return int((~np.isfinite(states)).any(axis=1).argmax())
 
 
 def transitions(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from robolearn.settings import ProperShare, Settings
 from robolearn.types import Spec
 
 Multiple = Annotated[float, Gt(1)]
+LEAST_LOSS = 1e-9  # steps: who loses nothing has a logarithm, too
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class HarmJudgeConfig(Settings):
     """Where the lines are. Raises UserError for a value that makes no sense."""
 
     false_rejection_rate: ProperShare = 0.05
-    """Share alpha of the base operator's own demonstrations that may be rejected by a measure."""
+    """Share alpha of the base operator's own demonstrations that each of the two measures may
+    reject; together they reject up to twice as many."""
     progress_tolerance: Multiple = 2.5
     """Multiple of the progress that the base's own demonstrations lose, up to which none is
     rejected."""
@@ -56,10 +58,10 @@ class HarmVerdict:
     """What the judge says of a demonstration of T steps."""
 
     accepted: bool
-    harm: float  # above 1 is beyond a line, on a logarithmic scale whose 0 is the base's median
+    harm: float  # above 1 is beyond a line; logarithmic, 0 is what is typical of the base
     p_value: float  # small: hardly any base demonstration is as strange
     progress_lost: float  # S, steps
-    progress_ratio: float  # S, as a multiple of the base's median
+    progress_ratio: float  # S, as a multiple of what is typical of the base
     command_mismatch: float  # C
     reasons: tuple[Reason, ...]  # what is beyond its line, where, and how much: worst first
     lost: np.ndarray = field(repr=False)  # d [T], share of the base's progress that is missing
@@ -82,11 +84,11 @@ class HarmJudge:
     interface: Spec
     progress: Progress = field(repr=False)
     commands: Commands = field(repr=False)
-    own_progress: np.ndarray = field(repr=False)  # log S of the base's [N], less their median
+    own_progress: np.ndarray = field(repr=False)  # log(S / typical_progress) of the base's [N]
     own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N]
-    typical_progress: float = field(repr=False)  # median S of the base's, steps
+    typical_progress: float = field(repr=False)  # steps: median S, or typical_share if more
     mean_loss: float = field(repr=False)  # of the base's own steps, mean of d
-    usual_loss: float = field(repr=False)  # mean of d over a while that the base rarely exceeds
+    usual_loss: float = field(repr=False)  # d that a share alpha of the base's steps exceeds
     base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
     limits: ActionLimits = ActionLimits()  # of actions, as they are given
 
@@ -134,7 +136,7 @@ class HarmJudge:
             interface,
             progress,
             commands,
-            own_progress=np.log(lost / typical),
+            own_progress=np.log(np.maximum(lost, LEAST_LOSS) / typical),
             own_mismatch=commands.own_excess.max(axis=(1, 2)),
             typical_progress=typical,
             mean_loss=float(steps.mean()),
@@ -145,12 +147,12 @@ class HarmJudge:
 
     @property
     def progress_line(self) -> float:
-        """Log S, less the base's median, beyond which a demonstration is rejected."""
+        """Give log(S / typical_progress) beyond which a demonstration is rejected."""
         return self._line(self.own_progress, self.config.progress_tolerance)
 
     @property
     def command_line(self) -> float:
-        """C beyond which a demonstration is rejected."""
+        """Give C beyond which a demonstration is rejected."""
         return self._line(self.own_mismatch, self.config.command_tolerance)
 
     @property
@@ -171,7 +173,7 @@ class HarmJudge:
         departure = acts - self.base_actions[compared.nearest].mean(axis=1)
         residuals = self.commands.residuals(states, acts)
         lost = float(compared.lost.sum())
-        ratio = max(lost, 1e-9) / self.typical_progress
+        ratio = max(lost, LEAST_LOSS) / self.typical_progress
         found = self.commands.excess(residuals)
         beyond = np.array([np.log(ratio) / self.progress_line, found.max() / self.command_line])
         action, width = self.interface.action, self.progress.look_ahead

@@ -31,6 +31,7 @@ from robolearn.algos.compatibility import (
 from robolearn.errors import UserError, nearest
 from robolearn.judging.conformal import cross_conformal_p_value
 from robolearn.judging.demonstrations import Demonstration, checked, paired
+from robolearn.judging.reasons import named_difference
 from robolearn.networks.inference import CompiledEnsemble
 from robolearn.networks.threads import one_thread
 from robolearn.settings import ProperShare, Settings
@@ -125,7 +126,7 @@ class Judge:
             statistic=value,
             worst_window=(start, end),
             difference=scores.difference[start:end].mean(axis=0),
-            cue=self._cue(scores.difference[start:end]),
+            cue=named_difference(scores.difference[start:end], self.policy.interface.action),
             scores=scores,
             M=compatibility(scores.L, scores.N, self.scale.lam, self.scale.eta),
             incompatible=self._incompatible(scores),
@@ -225,14 +226,6 @@ class Judge:
         return motion | is_incompatible(
             scores.gripper, scores.N, self.scale.gripper, self.scale.eta
         )
-
-    def _cue(self, difference: np.ndarray) -> str:
-        """Name the entries of difference [W, A] that make up most of it, largest first."""
-        spec = self.policy.interface.action
-        names = spec.names or [f"action_{j}" for j in range(spec.shape[0])]
-        squares = np.square(difference).mean(axis=0)
-        order = [j for j in np.argsort(-squares) if squares[j] >= 0.1 * squares.sum()]
-        return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
 
 
 def warn_if_short(actions: Sequence[np.ndarray], config: JudgeConfig, whose: str = "") -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import LAGS, Comparison
+from robolearn.algos.harm import LAGS
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
 
@@ -23,11 +23,11 @@ class LiveStep:
     progress_lost: float  # their sum so far, steps
     share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
     recent: float  # mean of d over the last short while: what a panel shows, 0 green to 1 red
-    cue: str  # what to do about it, if there is something: "faster", "dz +0.62 too much"
+    cue: str  # "faster", or what the action has more than the base's, "dz +0.62"; "" if all is well
 
 
 class LiveHarm:
-    """Scores a demonstration as it grows, in under a millisecond a step; made by ``HarmJudge``."""
+    """Scores one demonstration as it grows, within a control loop."""
 
     def __init__(self, judge: HarmJudge):
         self._judge, self._progress, self._commands = judge, judge.progress, judge.commands
@@ -67,12 +67,9 @@ class LiveHarm:
     def _behind(self, k: int) -> tuple[float, str]:
         """Give d of the step k steps ago, and what stood out there."""
         then, now = self._progress.standardise(np.array([self._states[-k - 1], self._states[-1]]))
-        moved = (now - then)[None] / self._progress.sd_k
-        nearest = self._progress.nearest(then[None])
-        theirs = self._progress.displacements[nearest]
-        compared = Comparison(self._progress.missing(moved, theirs), moved, theirs, nearest)
+        compared = self._progress.compare_moves(then[None], (now - then)[None])
         if compared.paced[0]:
             return float(compared.lost[0]), "faster"
-        base = self._judge.base_actions[nearest[0]].mean(axis=0)
+        base = self._judge.base_actions[compared.nearest[0]].mean(axis=0)
         difference = (np.array(self._actions)[-k - 1] - base)[None]
         return float(compared.lost[0]), named_difference(difference, self._judge.interface.action)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robolearn.algos.compatibility import window_means
 from robolearn.algos.harm import Commands, Comparison
 from robolearn.types import ArraySpec
 
 MOST_REASONS = 3
 LEAST_LOST = 0.2  # of the base's progress, averaged over a few steps: what can be a stretch
 LEAST_SHARE = 0.15  # of all that is lost: what a stretch must make up to be told
-NAMED_SHARE = 0.15  # of a squared difference: what an entry must make up to be named
+NAMED_SHARE = 0.1  # of a squared difference: what an entry must make up to be named
 OPPOSES = -0.5  # correlation with the expected command below which a command is reversed
 LEAST_DELAY, LATEST = 2, 20  # steps between which a delay of commands is told
 DELAYED = 0.9  # correlation with the expected command that a delay must reach
@@ -34,6 +35,12 @@ def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
     """Give (first, one past the last) of every run of True in marked [T]."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def smoothed(values: np.ndarray, width: int) -> np.ndarray:
+    """Average values [T] over ``width`` steps around each; fewer at the ends."""
+    ones = np.ones(min(width, len(values)))
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
 def progress_reasons(
@@ -64,7 +71,7 @@ def progress_reasons(
     everywhere = reason(0, len(lost))
     if everywhere.mechanism == "tempo" and (lost > LEAST_LOST).mean() > 0.5:
         return [everywhere]
-    smooth = np.convolve(lost, np.full(width, 1.0 / width), mode="same")
+    smooth = smoothed(lost, width)
     marked = stretches(smooth >= max(LEAST_LOST, float(smooth.mean())))
     found = sorted((reason(*ends) for ends in marked), key=lambda r: -r.amount)[:MOST_REASONS]
     worst = [r for r in found if r is found[0] or r.amount > LEAST_SHARE * lost.sum()]
@@ -83,7 +90,7 @@ def command_reasons(
     expected = commands.expected(states)
     entry = int(found.max(axis=0).argmax())
     window = min(commands.windows[int(found[:, entry].argmax())], len(residuals))
-    means = np.convolve(np.square(residuals[:, entry]), np.full(window, 1.0 / window), "valid")
+    means = window_means(np.square(residuals[:, entry]), window)
     start = int(means.argmax())
     here = slice(start, start + window)
     name = names_of(action)[entry]

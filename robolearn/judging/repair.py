@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from robolearn.algos.harm import TINY
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge
+from robolearn.judging.reasons import smoothed
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
 FEW_VALUES = 3  # an action entry that takes no more than so many values switches
@@ -32,8 +34,8 @@ def mended(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonst
 def harmless(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
-    What goes are the stretches in which more progress is lost than in all but a share alpha of the
-    base's own, and those whose commands do not go with the motion.
+    What goes are the stretches that lose on average more than all but a share alpha of the base's
+    own steps, and those whose commands do not go with the motion.
     """
     verdict = judge.score(states, actions)
     stay = np.ones(len(actions), bool)
@@ -47,7 +49,7 @@ def harmless(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> np.nd
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
             means = [smoothed(r, window) for r in np.square(verdict.residuals).T]
-            excess = np.log(np.array(means).T + 1e-9) - typical  # [T, A]
+            excess = np.log(np.array(means).T + TINY) - typical  # [T, A]
             stay &= ~(excess > judge.command_line).any(axis=1)
     return stay
 
@@ -74,12 +76,6 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     wanted = np.clip(judge.commands.expected(new_states), -1.0, 1.0)
     new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]
     return new_states, new_actions
-
-
-def smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """Average values [T] over ``width`` steps around each; fewer at the ends."""
-    ones = np.ones(min(width, len(values)))
-    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
 
 
 def widened(marked: np.ndarray, width: int) -> np.ndarray:

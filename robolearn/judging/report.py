@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def _notes(ordered: Sequence[Judged]) -> Iterator[str]:
         yield f"{count} x {MECHANISMS.get(mechanism, mechanism)}"
     if ordered[0].verdict.reasons:
         text = f"worst, {ordered[0].name}: {ordered[0].verdict.reasons[0].text}"
-        yield textwrap.fill(text, TEXT_WIDTH, max_lines=2, placeholder=" ...")
+        yield textwrap.fill(_plain(text), TEXT_WIDTH, max_lines=2, placeholder=" ...")
 
 
 def _most_harmful(groups: Mapping[str, Sequence[Judged]]) -> Mapping[str, Sequence[Judged]]:
@@ -123,7 +124,12 @@ def _most_harmful(groups: Mapping[str, Sequence[Judged]]) -> Mapping[str, Sequen
 
 
 def _words(name: str) -> str:
-    return textwrap.fill(name.replace("_", " "), 24)
+    return textwrap.fill(_plain(name.replace("_", " ")), 24)
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a name as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _stacked(bands: Sequence[_Band]) -> Iterator[_Band]:
@@ -131,7 +137,7 @@ def _stacked(bands: Sequence[_Band]) -> Iterator[_Band]:
     top = 0.0
     for band in bands:
         bottom = top + float(np.clip(len(band.harm), LEAST_ROWS, MOST_ROWS))
-        yield _Band(*list(vars(band).values())[:5], top, bottom)
+        yield dataclasses.replace(band, top=top, bottom=bottom)
         top = bottom + GAP
 
 
@@ -139,8 +145,9 @@ def _headline(groups: Mapping[str, Sequence[Judged]], base: str) -> str:
     everybody = [one for found in groups.values() for one in found]
     accepted = sum(one.verdict.accepted for one in everybody)
     left_out = f"; shown are the {MOST_GROUPS} most harmful of {len(groups)} operators"
+    whose = _plain(base.replace("_", " "))
     return (
-        f"Would these demonstrations harm a policy cloned from those of {base.replace('_', ' ')}?\n"
+        f"Would these demonstrations harm a policy cloned from those of {whose}?\n"
         f"{accepted} of {len(everybody)} are accepted{left_out * (len(groups) > MOST_GROUPS)}"
     )
 

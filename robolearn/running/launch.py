@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from annotated_types import Ge, Le
 
-from robolearn.errors import KEPT, UserError, close, nearest
+from robolearn.errors import KEPT, OptionError, UserError, close, nearest
 from robolearn.running import config as configuration
 from robolearn.running import registry
 
@@ -166,7 +165,7 @@ def execute(launch: Launch) -> Path:
             run.finish(_summary(function(launch.config, run), common.verb))
     except UserError as error:
         runs.discard_if_empty(directory)
-        if place := _place_of_option(launch, str(error)):
+        if isinstance(error, OptionError) and (place := _place_of_option(launch, error.option)):
             raise UserError(f"{place}: {error}") from None
         raise
     except KeyboardInterrupt as interruption:
@@ -175,17 +174,15 @@ def execute(launch: Launch) -> Path:
     return directory
 
 
-def _place_of_option(launch: Launch, message: str) -> str | None:
-    """Say where the option was written that an environment does not know, if it says that.
+def _place_of_option(launch: Launch, option: str) -> str | None:
+    """Say where an option of an environment was written, which does not know it.
 
     Whoever changes an environment's name may not know of the options that the file gives it.
     """
-    unknown = re.search(r"unknown option '(\w+)'", message)
     for section in dataclasses.fields(launch.config):
         env = getattr(launch.config, section.name)
-        if unknown and isinstance(env, configuration.EnvConfig) and env.name in message:
-            if unknown[1] in env.options:
-                return launch.source.where((section.name, "options", unknown[1]))
+        if isinstance(env, configuration.EnvConfig) and option in env.options:
+            return launch.source.where((section.name, "options", option))
     return None
 
 

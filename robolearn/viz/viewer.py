@@ -274,7 +274,7 @@ class Viewer:
 def _abandon(stream: rr.RecordingStream) -> None:
     """Leave a stream alone that cannot write: Rerun 0.41 may wait for ever to end it.
 
-    One full disk in some thirty fills at such a moment. Neither is it ended when the process ends,
+    A disk that fills at the wrong moment is enough. So it is ended neither when the process ends
     nor when nobody holds it: one reference is left to nobody.
     """
     rr.unregister_shutdown()

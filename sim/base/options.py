@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeVar
 
-from robolearn.errors import UserError, nearest
+from robolearn.errors import OptionError, UserError, nearest
 
 RENDER_MODE = "rgb_array"  # the one there is
 Options = TypeVar("Options")
@@ -21,7 +21,7 @@ def parse(kind: type[Options], options: Mapping[str, Any], where: str) -> Option
     known = [field.name for field in dataclasses.fields(kind)]
     for key in options:
         if key not in known:
-            raise UserError(f"{where}: unknown option '{key}'{nearest(key, known)}")
+            raise OptionError(f"{where}: unknown option '{key}'{nearest(key, known)}", key)
     if options.get("render_mode") is not None:
         choose(options["render_mode"], (RENDER_MODE,), where, "render_mode")
     return kind(**{key: _frozen(value) for key, value in options.items()})

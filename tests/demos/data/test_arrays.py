@@ -93,6 +93,12 @@ def test_operators_are_the_smallest_masks_that_say_who(tmp_path):
         found.by("wors")
 
 
+def test_a_mask_of_others_is_refused(tmp_path):
+    found = read(write(tmp_path / "d.hdf5", masks={"gone": ["demo_77"]}))
+    with pytest.raises(DataError, match="none of these demonstrations is in the mask 'gone'"):
+        found.by("gone")
+
+
 def test_success_is_looked_at_where_it_is_known(tmp_path):
     masks = {"success": ["demo_1", "demo_10"], "failure": ["demo_0", "demo_2"]}
     path = write(tmp_path / "x.hdf5", masks=masks)

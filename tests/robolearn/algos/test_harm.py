@@ -33,7 +33,7 @@ def walks(count=6, length=40, speed=SPEED, seed=0):
 
 
 def brute_force(progress, states, base_states):
-    """Compute d [T] with loops, as the docstring has it."""
+    """Give what d is computed from, as the docstring of the module has it."""
     config, k = progress.config, progress.look_ahead
     pooled = np.concatenate(base_states)
     z_of = lambda s: np.clip((s - pooled.mean(0)) / np.maximum(pooled.std(0), 0.01), -3, 3)  # noqa: E731
@@ -264,6 +264,7 @@ def test_windows_follow_the_bases_length(known):
         ({"look_ahead": 1.0}, "look_ahead should"),
         ({"least_motion": 0.0}, "least_motion should"),
         ({"windows": (0.1, 0.0)}, "windows"),
+        ({"windows": ()}, "windows should have 1 or more entries"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, message):

@@ -113,8 +113,8 @@ def test_commands_that_do_not_go_with_the_motion_are_rejected(judge, change, wor
 
 
 def test_what_is_accepted_has_no_reasons(judge):
-    verdicts = [judge.score(*pair) for pair in demonstrations(10, 6)]
-    assert all(v.reasons == () for v in verdicts if v.accepted)
+    accepted = [v for v in (judge.score(*p) for p in demonstrations(10, 6)) if v.accepted]
+    assert len(accepted) >= 8 and all(v.reasons == () for v in accepted)
 
 
 def test_filtering_keeps_what_is_accepted(judge):
@@ -156,7 +156,14 @@ def test_the_score_is_a_multiple_of_the_bases_median(judge):
 def test_a_demonstration_that_loses_nothing_is_accepted(judge):
     states = np.tile(demonstrations(1, 1)[0][0][-1], (6, 1))
     verdict = judge.score(states, np.tile([0.0, 0.0, 1.0], (6, 1)))
-    assert np.isfinite(verdict.harm)
+    assert verdict.accepted and verdict.progress_lost == 0.0 and verdict.reasons == ()
+
+
+def test_a_base_whose_demonstrations_are_all_the_same_can_be_judged_by():
+    pair = demonstrations(1, 0)[0]
+    same = HarmJudge.of(*unzipped([pair] * 5))
+    assert np.isfinite(same.own_harm).all() and same.score(*pair).accepted
+    assert not same.score(*demonstrations(1, 0, speed=0.3)[0]).accepted
 
 
 @pytest.mark.parametrize(
@@ -174,6 +181,13 @@ def test_other_sizes_and_numbers_are_refused(judge):
         judge.score(states[:, :2], actions)
     states[3, 0] = np.nan
     with pytest.raises(DataError, match="not finite at step 3"):
+        judge.score(states, actions)
+
+
+def test_states_beyond_single_precision_are_refused(judge):
+    states, actions = demonstrations(1, 0)[0]
+    states[4, 1] = 1e39
+    with pytest.raises(DataError, match="observations are too large at step 4"):
         judge.score(states, actions)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robolearn.judging.reasons import _alike, _how
+from robolearn.judging.reasons import _alike, _how, smoothed
 
 T = np.arange(120)
 SINE = 0.8 * np.sin(T / 15)
@@ -37,6 +37,11 @@ def test_a_reversed_command_and_a_frozen_one():
     frozen = expected.copy()
     frozen[30:60] = 0.25
     assert _how(frozen, expected, slice(35, 50)).startswith("stays at +0.25")
+
+
+def test_smoothing_by_hand():
+    np.testing.assert_allclose(smoothed(np.array([3.0, 0.0, 0.0, 6.0]), 3), [1.5, 1.0, 2.0, 3.0])
+    assert smoothed(np.ones(2), 9).tolist() == [1.0, 1.0]
 
 
 def test_correlations_with_what_was_needed_some_steps_before():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.repair import harmless, retimed, smoothed, switching, widened
+from robolearn.judging.repair import harmless, retimed, switching, widened
 
 from .plane import INTERFACE, demonstrations, unzipped
 
@@ -15,9 +15,9 @@ def judge():
 
 
 def test_what_is_accepted_stays_whole(judge):
-    for pair in demonstrations(5, 1):
-        if judge.score(*pair).accepted:
-            assert harmless(judge, *pair).all()
+    accepted = [pair for pair in demonstrations(5, 1) if judge.score(*pair).accepted]
+    assert len(accepted) >= 4
+    assert all(harmless(judge, *pair).all() for pair in accepted)
 
 
 def test_a_pause_goes_and_the_rest_stays(judge):
@@ -59,9 +59,7 @@ def test_retimed_actions_are_those_of_the_faster_motion(judge):
     assert size == pytest.approx(2 * before, rel=0.3)
 
 
-def test_smoothing_and_widening_by_hand():
-    np.testing.assert_allclose(smoothed(np.array([3.0, 0.0, 0.0, 6.0]), 3), [1.5, 1.0, 2.0, 3.0])
-    assert smoothed(np.ones(2), 9).tolist() == [1.0, 1.0]
+def test_widening_by_hand():
     marked = np.array([False, False, True, False, False, False])
     assert widened(marked, 3).tolist() == [False, True, True, True, False, False]
 

@@ -246,3 +246,12 @@ def test_datasets_that_do_not_fit_are_refused_unless_asked(people, robomimic, tm
     assert main(["judge", *line, f"out={tmp_path}/run"]) == 2
     told = capsys.readouterr().err
     assert "its state lacks hand_x, hand_y, fingers; its state has besides object_0" in told
+
+
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path):
+    path = tmp_path / "odd"
+    odd = Dataset.create(path, PLANE)
+    for who in ("ann", "twin"):
+        fill(odd, who, {"ann": "base", "twin": "b$x^$"}[who])
+    judge(tmp_path, f"base={path}")
+    assert (tmp_path / "run" / "report.png").exists()
