@@ -67,12 +67,12 @@ def judged(
     judge: HarmJudge, base: list[Demonstration], demonstrations: list[Demonstration]
 ) -> dict:
     """Say what judge and baselines make of demonstrations: shares and means."""
-    found = [judge.score(*pair) for pair in demonstrations]
+    found = judge.score_all(*zip(*demonstrations, strict=True))
     return {
         "demonstrations": len(found),
         "rejected": float(np.mean([not v.accepted for v in found])),
         "harm": float(np.median([v.harm for v in found])),
-        "progress": float(np.log(np.mean([v.progress_ratio for v in found]))),
+        "progress": float(np.log(np.mean([v.progress_lost for v in found]))),
         "mismatch": float(np.median([v.command_mismatch for v in found])),
         "baselines": {
             name: float(predict(base, demonstrations).mean()) for name, predict in BASELINES.items()

@@ -35,7 +35,7 @@ def _curves(judge: Judge | HarmJudge, verdict: Verdict | HarmVerdict) -> list[St
     """Give what the viewer shows beside a demonstration."""
     if isinstance(judge, HarmJudge):
         series = {"lost": verdict.lost, "mismatch": np.abs(verdict.residuals).max(axis=1)}
-        return StepScores.along(series, {"lost": judge.usual_loss}, verdict.lost > judge.usual_loss)
+        return StepScores.along(series, {"lost": judge.step_line}, verdict.lost > judge.step_line)
     series = {"M": verdict.M, "L": verdict.scores.L, "N": verdict.scores.N}
     thresholds = {"L": judge.scale.lam, "N": judge.scale.eta}
     return StepScores.along(series, thresholds, verdict.incompatible)

@@ -22,8 +22,8 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.demonstrations import Demonstration, transitions
 from robolearn.judging.files import load_judge, save_judge
-from robolearn.judging.harm import HarmJudge
-from robolearn.judging.judge import Judge
+from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.judge import Judge, Verdict
 from robolearn.judging.repair import mended, without_harm
 from robolearn.loops.checkpoint import read_spec, save
 from robolearn.loops.evaluate import evaluate
@@ -69,6 +69,15 @@ def _fingerprint(data: Sequence[Demonstration]) -> str:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def _verdicts(
+    judge: Judge | HarmJudge, demonstrations: Sequence[Demonstration]
+) -> Sequence[Verdict | HarmVerdict]:
+    """Judge an operator's demonstrations: those who can, judge them together."""
+    if isinstance(judge, HarmJudge):
+        return judge.score_all(*zip(*demonstrations, strict=True))
+    return [judge.score(*pair) for pair in demonstrations]
 
 
 def _ignore_result(folder: str, names: list[str]) -> list[str]:
@@ -203,12 +212,15 @@ class Replicate:
         save_judge(self.path("judge"), judge)
         harm = self.judge(HARM)
 
-        def compare(demonstration: Demonstration) -> dict[str, tuple[float, float]]:
-            verdict = harm.score(*demonstration)
-            return judge.compare(*demonstration) | {HARM: (verdict.harm, verdict.p_value)}
+        def compare(demonstrations: list[Demonstration]) -> list[dict[str, tuple[float, float]]]:
+            together = harm.score_all(*zip(*demonstrations, strict=True))
+            return [
+                judge.compare(*one) | {HARM: (verdict.harm, verdict.p_value)}
+                for one, verdict in zip(demonstrations, together, strict=True)
+            ]
 
         names = [name for name in self.datasets if name != BASE]
-        scores = {n: [compare(d) for d in self.demonstrations(n)] for n in names}
+        scores = {n: compare(self.demonstrations(n)) for n in names}
         replace_text(self.path("scores.json"), json.dumps(jsonable(scores)))
 
     def scores(self) -> Scores:
@@ -289,7 +301,9 @@ class Replicate:
             return base + self._matched(sum(len(actions) for _, actions in new))
         if condition == "repaired":
             judge = self.judge(HARM)
-            return base + [(s, a) for s, a in (mended(judge, *d) for d in new) if len(a)]
+            verdicts = judge.score_all(*zip(*new, strict=True))
+            kept = [mended(judge, *d, v) for d, v in zip(new, verdicts, strict=True)]
+            return base + [(s, a) for s, a in kept if len(a)]
         kept = self._filtered(new, statistic)
         if condition == "filtered":
             return base + [(s, a) for s, a in kept if len(a)]
@@ -307,9 +321,13 @@ class Replicate:
         """Give what is left of each demonstration, which may be nothing."""
         judge = self.judge(statistic)
         if self.config.filter_by == "demonstrations":
-            return [(s, a) if judge.score(s, a).accepted else (s[:0], a[:0]) for s, a in new]
+            accepted = [verdict.accepted for verdict in _verdicts(judge, new)]
+            return [
+                (s, a) if ok else (s[:0], a[:0]) for (s, a), ok in zip(new, accepted, strict=True)
+            ]
         if isinstance(judge, HarmJudge):
-            return [without_harm(judge, *demonstration) for demonstration in new]
+            each = zip(new, judge.score_all(*zip(*new, strict=True)), strict=True)
+            return [without_harm(judge, *demonstration, verdict) for demonstration, verdict in each]
         by_stretch = self.config.filter_by == "stretches"
         filtering = judge.filter_stretches if by_stretch else judge.filter_pairs
         states, actions = filtering([s for s, _ in new], [a for _, a in new])

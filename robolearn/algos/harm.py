@@ -1,17 +1,25 @@
 """Would a demonstration harm a policy that is cloned from a base operator's demonstrations?
 
-Two measures, neither of which needs a network. **Progress lost** sees states only:
+Two measures, neither of which needs a network. **Progress lost** sees states only. It imagines two
+policies that go where their teachers went on average, one of the base alone, one of the base and
+the newcomer, who counts as much:
 
-    z_t  = clip((s_t - mean) / sd, -3, 3)                      where the demonstration is
+    z_t  = clip((s_t - mean) / sd, -3, 3)                      where a demonstration is
     D_t  = (z_(t + k) - z_t) / sd_k                            where it goes within k steps
-    d_t  = min_j min(1, sum_i max(0, D_ji (D_ji - D_ti)) / (sum_i D_ji^2 + c))
-    S    = sum_t d_t                                           steps of the base's progress lost
+    m(z) = sum_j w_j D_j / sum_j w_j,   w_j = exp(-|z - z_j|^2 / 2 h^2)
+    d_t  = min(1, sum_i max(0, mB_i (mB_i - m_i)) / (sum_i mB_i^2 + c))
+    S    = sum_t d_t^2 / L                                     progress lost
 
-j are the n base states that are nearest to z_t, and i the entries of the state: d_t is the share of
-the base's displacement that is missing or reversed, next to the neighbour which it disagrees with
-least. A slow operator or one who pauses loses progress at many steps, one who comes from the other
-side at those where the ways part; who differs where the base never goes, or goes further, loses
-none. Added to the base's data, such steps teach the policy to stand still or to turn round.
+m_B is m of the base's steps j, m that of the base's and the newcomer's, whose steps weigh as many
+times as the base has more demonstrations; both are taken at the newcomer's z_t. i are the entries
+of the state, L is the base's median length, and h a multiple of the distance from a base's state to
+the nearest of another demonstration. d_t is the share of the base policy's displacement that the
+joint policy lacks or reverses. Where a newcomer stands and the base moves, or where two ways cancel
+each other out, the joint policy stands still for ever: that is what harms. Stops at places which
+differ from one demonstration to the next, and noise, vanish in the mean over a person's
+demonstrations, as they do in what a policy learns from them; so S is for all of them together. Who
+differs where the base never goes, or goes further, loses little. A small loss everywhere harms
+nobody, a large one in one place does: hence the square.
 
 **Command mismatch** asks whether the actions are those that lead to this motion. The base tells how
 actions and motion belong together, by ridge regression of the action on the motion around it:
@@ -51,7 +59,12 @@ SAME_WAY = 0.5  # cosine of two displacements above which one is the other at an
 MANY = 0.4  # share of the neighbours whose way it is, if it is the base's way
 FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
 UNMOVED = 0.002  # spread of a part of g below which nothing can be learnt from it: it is left out
+FEW_VALUES = 3  # an action entry that takes no more than so many values switches
 TINY = 1e-6
+FAINT = 1e-12  # least weight of a step: where the base never is, it goes its mean way
+MOST_STEPS = 4000  # of the base and of a newcomer that a mean is taken over: every r-th, if more
+ROWS = 512  # states at which it is taken at a time
+FIELDS = ("where", "ahead")
 
 
 @dataclass(frozen=True)
@@ -63,12 +76,15 @@ class HarmConfig(Settings):
     """
 
     neighbours: PositiveInt = 10
-    """Base states that a state is compared with, n."""
+    """Base states that a state is compared with, to say what differs."""
     look_ahead: ProperShare = 0.045
     """How far ahead a displacement looks, k."""
     least_motion: PositiveFloat = 0.5
     """Squared displacement below which the base counts as standing, c: what it lacks there is not
     missed."""
+    bandwidth: PositiveFloat = 1.5
+    """Width of the mean over states, h, in distances from a base's state to the nearest of another
+    of its demonstrations."""
     windows: Annotated[tuple[ProperShare, ...], MinLen(1)] = (0.045, 0.09, 0.18)
     """Stretches over which the mismatch of commands is averaged."""
 
@@ -82,21 +98,15 @@ def steps(share: float, length: float) -> int:
 class Comparison:
     """Where a demonstration goes, and where the base goes from there."""
 
-    missing: np.ndarray  # short_tj [T, n], share of a neighbour's displacement that is missing
     mine: np.ndarray  # D_t [T, O]
     theirs: np.ndarray  # D_j [T, n, O]
     nearest: np.ndarray  # j [T, n], numbers of the base's steps
 
     @property
-    def lost(self) -> np.ndarray:
-        """Give d [T] in [0, 1]."""
-        return self.missing.min(axis=1)
-
-    @property
     def ahead(self) -> np.ndarray:
-        """Give how far [T] it goes along the neighbour that it disagrees with least, as a share."""
-        best = self.theirs[np.arange(len(self.mine)), self.missing.argmin(axis=1)]
-        return (self.mine * best).sum(axis=1) / np.maximum(np.square(best).sum(axis=1), TINY)
+        """Give how far [T] it goes along the base's mean displacement, as a share of that."""
+        mean = self.theirs.mean(axis=1)
+        return (self.mine * mean).sum(axis=1) / np.maximum(np.square(mean).sum(axis=1), TINY)
 
     @property
     def paced(self) -> np.ndarray:
@@ -107,59 +117,126 @@ class Comparison:
         return ((own < AT_REST * size) | (along > SAME_WAY * own * size)).mean(axis=1) > MANY
 
 
+@dataclass(frozen=True)
+class Moves:
+    """Steps of demonstrations: where they are, and where they go from there."""
+
+    where: np.ndarray  # z [T, O]
+    ahead: np.ndarray  # D [T, O]
+    weight: float = 1.0  # of each step
+
+    def thinned(self, most: int) -> Moves:
+        """Give every r-th step, r times as heavy, so that there are at most so many."""
+        every = -(-len(self.where) // most)
+        return Moves(self.where[::every], self.ahead[::every], every * self.weight)
+
+    def weighing(self, factor: float) -> Moves:
+        """Give the same steps, so many times as heavy."""
+        return Moves(self.where, self.ahead, factor * self.weight)
+
+
 class Progress:
-    """Where the base operator goes from where: measures the progress that others lose."""
+    """Where the base operator goes from where: measures the progress that others cost."""
 
     def __init__(self, states: Sequence[np.ndarray], config: HarmConfig):
         """Look at the base's demonstrations, states [T, O] each; two at least."""
         pooled = np.concatenate(states)
-        self.config = config
-        self.look_ahead = steps(config.look_ahead, float(np.median([len(s) for s in states])))
+        self.config, self.count = config, len(states)
+        self.length = float(np.median([len(s) for s in states]))  # L
+        self.look_ahead = steps(config.look_ahead, self.length)
         self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
         where = [self.standardise(s) for s in states]  # z
         whither = [self._ahead(z) for z in where]
         self.sd_k = np.concatenate(whither).std(0) + LEAST_SPREAD
-        self.displacements = np.concatenate(whither) / self.sd_k  # D [M, O]
-        self.where = np.concatenate(where)
+        self.base = Moves(np.concatenate(where), np.concatenate(whither) / self.sd_k)
         self.owner = np.repeat(np.arange(len(states)), [len(s) for s in states])
-        self._tree = cKDTree(self.where)
+        self._tree = cKDTree(self.base.where)
+        every = -(-len(pooled) // MOST_STEPS)
+        self._thin, self._thin_owner = self.base.thinned(MOST_STEPS), self.owner[::every]
+        self.width = max(config.bandwidth * self._gap(), TINY)  # h
 
     def standardise(self, states: np.ndarray) -> np.ndarray:
         """Give z [T, O] of states [T, O]."""
         return np.clip((states - self.mean) / self.sd, -FURTHEST, FURTHEST)
 
-    def compare(self, states: np.ndarray) -> Comparison:
-        """Hold a new demonstration's states [T, O] against the base."""
+    def moves(self, states: np.ndarray) -> Moves:
+        """Give the moves of a demonstration's states [T, O]."""
         z = self.standardise(states)
-        return self.compare_moves(z, self._ahead(z))
+        return Moves(z, self._ahead(z) / self.sd_k)
 
-    def compare_moves(self, z: np.ndarray, ahead: np.ndarray) -> Comparison:
-        """Hold moves z_(t + k) - z_t [T, O] from z [T, O] against the base."""
-        nearest, mine = self._nearest(self._tree, z), ahead / self.sd_k
-        theirs = self.displacements[nearest]
-        return Comparison(self.missing(mine, theirs), mine, theirs, nearest)
+    def compare(self, moves: Moves) -> Comparison:
+        """Hold moves against those of the base from the nearest states."""
+        count = min(self.config.neighbours, self._tree.n)
+        nearest = self._tree.query(moves.where, k=np.arange(1, count + 1))[1]  # [T, n]
+        return Comparison(moves.ahead, self.base.ahead[nearest], nearest)
+
+    def lost(self, person: Sequence[Moves]) -> list[np.ndarray]:
+        """Give d [T] of each of a person's demonstrations, which are learnt from together."""
+        everything = Moves(*(np.concatenate([getattr(m, f) for m in person]) for f in FIELDS))
+        new = everything.thinned(MOST_STEPS).weighing(self.count / len(person))
+        return [self.missing(m.where, self._thin, new) for m in person]
+
+    def lost_so_far(self, where: np.ndarray, new: Moves) -> np.ndarray:
+        """Give d [T] at states z [T, O], if one demonstration consists of the ``new`` moves."""
+        return self.missing(where, self._thin, new.weighing(self.count))
 
     def lost_by_base(self) -> Iterator[np.ndarray]:
-        """Give d [T] of each base demonstration, compared with the others only."""
-        for i in range(self.owner[-1] + 1):
-            mine, others = self.owner == i, np.flatnonzero(self.owner != i)
-            nearest = self._nearest(cKDTree(self.where[others]), self.where[mine])
-            base = self.displacements[others[nearest]]
-            yield self.missing(self.displacements[mine], base).min(1)
+        """Give d [T] of each base demonstration, as a newcomer's to the others."""
+        for i in range(self.count):
+            mine, others = self.owner == i, self._thin_owner != i
+            base = Moves(self._thin.where[others], self._thin.ahead[others], self._thin.weight)
+            own = Moves(self.base.where[mine], self.base.ahead[mine], self.count - 1.0)
+            yield self.missing(own.where, base, own)
 
-    def missing(self, displacement: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """Give the share [T, n] of the base's displacements [T, n, O] that D [T, O] lacks."""
-        lacking = np.maximum(0.0, base * (base - displacement[:, None])).sum(-1)
-        return np.minimum(1.0, lacking / (np.square(base).sum(-1) + self.config.least_motion))
+    def share(self, lost: np.ndarray) -> float:
+        """Give S of a demonstration's d [T]."""
+        return float(np.square(lost).sum() / self.length)
+
+    def missing(self, z: np.ndarray, base: Moves, new: Moves) -> np.ndarray:
+        """Give the share d [T] of the base policy's displacement at z that the joint one lacks."""
+        lacking = []
+        for rows in np.array_split(z, -(-len(z) // ROWS)):
+            own, own_weight = self._sum(rows, base)
+            theirs, their_weight = self._sum(rows, new)
+            mean_base = own / own_weight
+            mean = (own + theirs) / (own_weight + their_weight)
+            lack = np.maximum(0.0, mean_base * (mean_base - mean)).sum(1)
+            lacking.append(lack / (np.square(mean_base).sum(1) + self.config.least_motion))
+        return np.minimum(1.0, np.concatenate(lacking))
+
+    def _sum(self, z: np.ndarray, moves: Moves) -> tuple[np.ndarray, np.ndarray]:
+        """Give sum_j w_j D_j [T, O] and sum_j w_j [T, 1] at z [T, O]."""
+        weights = np.exp(-_squared_distances(z, moves.where) / (2 * self.width**2)) + FAINT
+        return (
+            moves.weight * (weights @ moves.ahead),
+            moves.weight * weights.sum(1, keepdims=True),
+        )
+
+    def _gap(self) -> float:
+        """Give the median distance from a base's state to the nearest of another demonstration.
+
+        No less than that to its next state, should the demonstrations be copies of each other.
+        """
+        gaps = []
+        for i in range(self.count):
+            mine = self._thin_owner == i
+            if mine.any():
+                squared = _squared_distances(self._thin.where[mine], self._thin.where[~mine])
+                gaps.append(squared.min(axis=1))
+        follows = self.owner[1:] == self.owner[:-1]
+        strides = np.linalg.norm(np.diff(self.base.where, axis=0)[follows], axis=1)
+        stride = np.median(strides) if len(strides) else 0.0
+        return float(max(np.sqrt(np.median(np.concatenate(gaps))), stride))
 
     def _ahead(self, z: np.ndarray) -> np.ndarray:
         """Give z_(t + k) - z_t; beyond the end a demonstration stays where it is."""
         return z[np.minimum(np.arange(len(z)) + self.look_ahead, len(z) - 1)] - z
 
-    def _nearest(self, tree: cKDTree, z: np.ndarray) -> np.ndarray:
-        """Give the numbers [T, n] of the points of a tree that are nearest to z [T, O]."""
-        count = min(self.config.neighbours, tree.n)
-        return tree.query(z, k=np.arange(1, count + 1))[1]  # [T, n]
+
+def _squared_distances(z: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Give |z_t - z_j|^2 [T, M] of z [T, O] and z_j [M, O]."""
+    squares = np.square(z).sum(1)[:, None] + np.square(where).sum(1) - 2 * z @ where.T
+    return np.maximum(squares, 0.0)
 
 
 class Commands:
@@ -238,3 +315,8 @@ def mismatch(residuals: np.ndarray, windows: Sequence[int]) -> np.ndarray:
         length = min(window, len(squares))
         largest.append(((total[length:] - total[:-length]) / length).max(0))
     return np.log(np.array(largest) + TINY)
+
+
+def switching(actions: np.ndarray) -> np.ndarray:
+    """Say of each entry [A] of actions [M, A] whether it takes a few values only, as a gripper."""
+    return np.array([len(np.unique(np.round(column, 3))) <= FEW_VALUES for column in actions.T])

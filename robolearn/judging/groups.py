@@ -38,7 +38,6 @@ class Judged:
             "harm": verdict.harm,
             "p_value": verdict.p_value,
             "progress_lost": verdict.progress_lost,
-            "progress_ratio": verdict.progress_ratio,
             "command_mismatch": verdict.command_mismatch,
             "clipped": verdict.clipped,
             "reasons": [vars(reason) for reason in verdict.reasons],
@@ -66,7 +65,7 @@ def summary_of(found: Sequence[Judged]) -> dict[str, Any]:
         "demonstrations": len(found),
         "accepted": float(np.mean([v.accepted for v in verdicts])),
         "harm": float(np.median([v.harm for v in verdicts])),
-        "progress_ratio": float(np.median([v.progress_ratio for v in verdicts])),
+        "progress_lost": float(np.median([v.progress_lost for v in verdicts])),
         "reasons": reasons_of(found),
     }
 
@@ -83,7 +82,7 @@ def table_of_each(found: Sequence[Judged]) -> str:
     for one in found:
         verdict = one.verdict
         accepted, why = "yes" if verdict.accepted else "no", said(verdict)
-        figures = f"{verdict.harm:.2f}", f"x {verdict.progress_ratio:.1f}"
+        figures = f"{verdict.harm:.2f}", f"{verdict.progress_lost:.0%}"
         rows.append((one.name, one.operator, accepted, *figures, why))
     return _table(rows)
 
@@ -101,8 +100,8 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def _row(name: str, found: Sequence[Judged]) -> tuple[str, ...]:
     of = summary_of(found)
-    share, ratio = f"{of['accepted']:.0%}", f"x {of['progress_ratio']:.1f}"
-    return (name, str(len(found)), share, f"{of['harm']:.2f}", ratio, _most_often(found))
+    share, lost = f"{of['accepted']:.0%}", f"{of['progress_lost']:.0%}"
+    return (name, str(len(found)), share, f"{of['harm']:.2f}", lost, _most_often(found))
 
 
 def _most_often(found: Sequence[Judged]) -> str:

@@ -1,15 +1,19 @@
 """Would these demonstrations harm a policy cloned from one operator's? Verdicts, and why.
 
     judge = HarmJudge.of(observations, actions)  # lists of [T, O] and [T, A], the base operator's
-    verdict = judge.score(new_observations, new_actions)
+    verdict = judge.score(new_observations, new_actions)  # of one demonstration
+    verdicts = judge.score_all(list_of_observations, list_of_actions)  # of all that a person has
     verdict.accepted, verdict.harm, verdict.reasons
     kept_observations, kept_actions = judge.filter(list_of_observations, list_of_actions)
 
-The measures are those of ``robolearn/algos/harm.py``: progress lost, S, as a multiple of what the
-base's own demonstrations lose (their median, or a tenth of their steps), and the mismatch of
+The measures are those of ``robolearn/algos/harm.py``: progress lost, S, and the mismatch of
 commands, C. Each has a line, and who is beyond one is rejected. A line is where alpha of the base's
-own demonstrations would be beyond it, but never nearer to the base than a stated multiple: who
-differs a little harms nobody.
+own demonstrations would be beyond it, but never nearer to the base than what harms: who differs a
+little harms nobody.
+
+A person's demonstrations are judged together where there are several: a policy learns their mean,
+and what each does in another way vanishes in it. So the progress lost of one of them is taken in
+the middle (geometric) of its own and of their median.
 """
 
 from __future__ import annotations
@@ -21,17 +25,21 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt
+from scipy.stats import binom
 
-from robolearn.algos.harm import Commands, HarmConfig, Progress
+from robolearn.algos.harm import Commands, HarmConfig, Moves, Progress, switching
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
 from robolearn.judging.reasons import Reason, command_reasons, progress_reasons
-from robolearn.settings import ProperShare, Settings
+from robolearn.settings import ProperShare, Settings, Share
 from robolearn.types import Spec
 
 Multiple = Annotated[float, Gt(1)]
-LEAST_LOSS = 1e-9  # steps: who loses nothing has a logarithm, too
+LEAST_LOSS = 1e-4  # S: who loses nothing has a logarithm, too
+LEAST_TYPICAL = 0.005  # S of a base whose demonstrations are all alike
+CONFIDENCE = 0.95  # that more of the base are beyond a line than should be
+MARGIN = 1.1  # between what is typical and the line
 
 
 @dataclass(frozen=True)
@@ -40,15 +48,18 @@ class HarmJudgeConfig(Settings):
 
     false_rejection_rate: ProperShare = 0.05
     """Share alpha of the base operator's own demonstrations that each of the two measures may
-    reject; together they reject up to twice as many."""
-    progress_tolerance: Multiple = 2.5
-    """Multiple of the progress that the base's own demonstrations lose, up to which none is
-    rejected."""
-    typical_share: ProperShare = 0.1
-    """Share of a demonstration's steps that the base is taken to lose at least, however alike its
-    demonstrations are."""
-    command_tolerance: Multiple = 10.0
-    """The same for the squared mismatch of commands in its worst window."""
+    reject. If more are beyond a line than could be by chance (with probability 0.05), it is moved
+    away."""
+    progress_line: ProperShare = 0.08
+    """Progress lost, S, up to which no demonstration is rejected."""
+    together: Share = 0.5
+    """How much of the verdict on a demonstration lies with the person's others, if they are judged
+    together."""
+    command_tolerance: Multiple = 20.0
+    """Multiple of the base's own squared mismatch of commands, in the worst window, up to which no
+    demonstration is rejected."""
+    switch_tolerance: Multiple = 7.0
+    """The same for entries that only switch, as a gripper's: their commands are exact."""
     measure: HarmConfig = HarmConfig()
     """How harm is measured."""
 
@@ -60,11 +71,10 @@ class HarmVerdict:
     accepted: bool
     harm: float  # above 1 is beyond a line; logarithmic, 0 is what is typical of the base
     p_value: float  # small: hardly any base demonstration is as strange
-    progress_lost: float  # S, steps
-    progress_ratio: float  # S, as a multiple of what is typical of the base
-    command_mismatch: float  # C
+    progress_lost: float  # S, a share of the base's
+    command_mismatch: float  # C, as a multiple of what is tolerated of the worst entry
     reasons: tuple[Reason, ...]  # what is beyond its line, where, and how much: worst first
-    lost: np.ndarray = field(repr=False)  # d [T], share of the base's progress that is missing
+    lost: np.ndarray = field(repr=False)  # d [T], share of the base policy's progress lost here
     residuals: np.ndarray = field(repr=False)  # r [T, A], actions less those that go with motion
     departure: np.ndarray = field(repr=False)  # [T, A], actions less the base's in such states
     clipped: int = 0  # steps whose actions were beyond their limits
@@ -84,11 +94,9 @@ class HarmJudge:
     interface: Spec
     progress: Progress = field(repr=False)
     commands: Commands = field(repr=False)
-    own_progress: np.ndarray = field(repr=False)  # log(S / typical_progress) of the base's [N]
-    own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N]
-    typical_progress: float = field(repr=False)  # steps: median S, or typical_share if more
-    mean_loss: float = field(repr=False)  # of the base's own steps, mean of d
-    usual_loss: float = field(repr=False)  # d that a share alpha of the base's steps exceeds
+    own_lost: np.ndarray = field(repr=False)  # S of the base's own [N]
+    own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N], as multiples
+    tolerated: np.ndarray = field(repr=False)  # C that is tolerated of each entry [A]
     base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
     limits: ActionLimits = ActionLimits()  # of actions, as they are given
 
@@ -126,41 +134,48 @@ class HarmJudge:
             warnings.warn(f"base demonstrations: {told}", stacklevel=2)
         progress = Progress([s for s, _ in base], config.measure)
         commands = Commands([s for s, _ in base], [a for _, a in base], config.measure)
-        losses = list(progress.lost_by_base())
-        steps, alpha = np.concatenate(losses), config.false_rejection_rate
-        lost = np.array([d.sum() for d in losses])
-        least = config.typical_share * float(np.median([len(a) for _, a in base]))
-        typical = max(float(np.median(lost)), least)
+        every_action = np.concatenate([a for _, a in base])
+        tolerance = np.where(
+            switching(every_action), config.switch_tolerance, config.command_tolerance
+        )
+        tolerated = np.log(tolerance)
         return cls(
             config,
             interface,
             progress,
             commands,
-            own_progress=np.log(np.maximum(lost, LEAST_LOSS) / typical),
-            own_mismatch=commands.own_excess.max(axis=(1, 2)),
-            typical_progress=typical,
-            mean_loss=float(steps.mean()),
-            usual_loss=max(2 * config.typical_share, float(np.quantile(steps, 1.0 - alpha))),
-            base_actions=np.concatenate([a for _, a in base]),
+            own_lost=np.array([progress.share(d) for d in progress.lost_by_base()]),
+            own_mismatch=(commands.own_excess / tolerated).max(axis=(1, 2)),
+            tolerated=tolerated,
+            base_actions=every_action,
             limits=within,
         )
 
     @property
     def progress_line(self) -> float:
-        """Give log(S / typical_progress) beyond which a demonstration is rejected."""
-        return self._line(self.own_progress, self.config.progress_tolerance)
+        """Give S beyond which a demonstration is rejected."""
+        least = max(self.config.progress_line, MARGIN * self.typical_lost)
+        return max(least, self._beyond(self.own_lost))
+
+    @property
+    def step_line(self) -> float:
+        """Give the d that all steps of a demonstration as long as the base's may lose."""
+        return float(np.sqrt(self.progress_line))
+
+    @property
+    def typical_lost(self) -> float:
+        """Give the median S of the base's own demonstrations, or a little if they are all alike."""
+        return max(float(np.median(self.own_lost)), LEAST_TYPICAL)
 
     @property
     def command_line(self) -> float:
-        """Give C beyond which a demonstration is rejected."""
-        return self._line(self.own_mismatch, self.config.command_tolerance)
+        """Give the multiple of C that is tolerated beyond which a demonstration is rejected."""
+        return max(1.0, self._beyond(self.own_mismatch))
 
     @property
     def own_harm(self) -> np.ndarray:
         """Harm [N] of the base's own demonstrations, each left out of what it is held against."""
-        return np.maximum(
-            self.own_progress / self.progress_line, self.own_mismatch / self.command_line
-        )
+        return np.maximum(self._of_line(self.own_lost), self.own_mismatch / self.command_line)
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
@@ -168,17 +183,57 @@ class HarmJudge:
         Raises SpecError if its sizes are not the base operator's, DataError if it is not finite, or
         leaves the limits and is not to be clipped.
         """
-        states, acts = _checked(observations, actions, self.interface, self.limits)
-        compared = self.progress.compare(states)
+        return self.score_all([observations], [actions])[0]
+
+    def score_all(
+        self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
+    ) -> list[HarmVerdict]:
+        """Judge a person's demonstrations together; raises as ``score`` does.
+
+        As long as some are rejected, the worse half of these is set apart with its verdicts, and
+        the rest is judged anew without them: one who is slow in every second demonstration does not
+        spoil the others.
+        """
+        pairs = list(paired(observations, actions))
+        scaled = [_checked(s, a, self.interface, self.limits) for s, a in pairs]
+        moves = [self.progress.moves(states) for states, _ in scaled]
+        clipped = [int(self.limits.beyond(a).sum()) for _, a in pairs]
+        verdicts: dict[int, HarmVerdict] = {}
+        while left := [i for i in range(len(pairs)) if i not in verdicts]:
+            found = {
+                i: self._verdict(scaled[i], moves[i], lost, judged, clipped[i])
+                for i, (lost, judged) in zip(
+                    left, self._judged([moves[i] for i in left]), strict=True
+                )
+            }
+            beyond = sorted(
+                (i for i in left if not found[i].accepted), key=lambda i: -found[i].harm
+            )
+            apart = beyond[: -(-len(beyond) // 2)] or left
+            verdicts |= {i: found[i] for i in apart}
+        return [verdicts[i] for i in range(len(pairs))]
+
+    def _judged(self, person: Sequence[Moves]) -> list[tuple[np.ndarray, float]]:
+        """Give d [T] of demonstrations that are judged together, and what S is taken to be."""
+        losses = self.progress.lost(person)
+        logs = np.log([self.progress.share(d) + LEAST_LOSS for d in losses])
+        mixed = (1.0 - self.config.together) * logs + self.config.together * np.median(logs)
+        return list(zip(losses, np.exp(mixed) - LEAST_LOSS, strict=True))
+
+    def _verdict(
+        self, pair: Demonstration, moves: Moves, lost: np.ndarray, judged: float, clipped: int
+    ) -> HarmVerdict:
+        """Put a verdict together: d [T] is what is ``lost``, S is ``judged`` to be."""
+        states, acts = pair
+        compared = self.progress.compare(moves)
         departure = acts - self.base_actions[compared.nearest].mean(axis=1)
         residuals = self.commands.residuals(states, acts)
-        lost = float(compared.lost.sum())
-        ratio = max(lost, LEAST_LOSS) / self.typical_progress
-        found = self.commands.excess(residuals)
-        beyond = np.array([np.log(ratio) / self.progress_line, found.max() / self.command_line])
-        action, width = self.interface.action, self.progress.look_ahead
+        found = self.commands.excess(residuals) / self.tolerated
+        beyond = np.array([self._of_line(judged), found.max() / self.command_line])
+        action, period_s = self.interface.action, self.interface.period_s
+        width = self.progress.look_ahead
         reasons = [
-            lambda: progress_reasons(compared, departure, width, action, self.interface.period_s),
+            lambda: progress_reasons(compared, lost, departure, width, action, period_s),
             lambda: command_reasons(self.commands, states, acts, residuals, found, action),
         ]
         worst_first = [reasons[i]() for i in np.argsort(-beyond) if beyond[i] > 1.0]
@@ -186,26 +241,33 @@ class HarmJudge:
             accepted=bool((beyond <= 1.0).all()),
             harm=float(beyond.max()),
             p_value=self._p_value(float(beyond.max())),
-            progress_lost=lost,
-            progress_ratio=ratio,
+            progress_lost=self.progress.share(lost),
             command_mismatch=float(found.max()),
             reasons=tuple(reason for of_measure in worst_first for reason in of_measure),
-            lost=compared.lost,
+            lost=lost,
             residuals=residuals,
             departure=departure,
-            clipped=int(self.limits.beyond(actions).sum()),
+            clipped=clipped,
         )
 
     def filter(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Keep the demonstrations that are accepted; raises as ``score`` does."""
-        kept = [pair for pair in paired(observations, actions) if self.score(*pair).accepted]
+        """Keep those of a person's demonstrations that are accepted; raises as ``score`` does."""
+        pairs = list(paired(observations, actions))
+        verdicts = self.score_all(*zip(*pairs, strict=True)) if pairs else []
+        kept = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.accepted]
         return [s for s, _ in kept], [a for _, a in kept]
 
-    def _line(self, own: np.ndarray, tolerance: float) -> float:
-        quantile = float(np.quantile(own, 1.0 - self.config.false_rejection_rate))
-        return max(float(np.log(tolerance)), quantile)
+    def _beyond(self, own: np.ndarray) -> float:
+        """Give what no more of the base's own [N] exceed than a share alpha would by chance."""
+        chance = int(binom.ppf(CONFIDENCE, len(own), self.config.false_rejection_rate))
+        return float(np.sort(own)[::-1][min(chance, len(own) - 1)])
+
+    def _of_line(self, lost: np.ndarray | float) -> np.ndarray:
+        """Give S on a logarithmic scale: 0 is typical of the base, 1 the line."""
+        typical = self.typical_lost
+        return np.log((lost + LEAST_LOSS) / typical) / np.log(self.progress_line / typical)
 
     def _p_value(self, harm: float) -> float:
         return float((1 + np.sum(self.own_harm >= harm)) / (1 + len(self.own_harm)))

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import LAGS
+from robolearn.algos.harm import LAGS, Moves
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
 
 BEFORE, AFTER = -min(LAGS), max(LAGS)
-UNUSUAL = 0.5  # of the base's progress, averaged over a short while: said as it happens
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class LiveStep:
     """What is known at one control step."""
 
     lost: float  # d, of the step ``look_ahead`` steps ago; 0 before there is one
-    progress_lost: float  # their sum so far, steps
+    progress_lost: float  # S so far: a step counts those before it only, not those to come
     share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
     recent: float  # mean of d over the last short while: what a panel shows, 0 green to 1 red
     cue: str  # "faster", or what the action has more than the base's, "dz +0.62"; "" if all is well
@@ -35,7 +34,8 @@ class LiveHarm:
         self._states: deque[np.ndarray] = deque(maxlen=max(k, BEFORE + AFTER) + 1)
         self._actions: deque[np.ndarray] = deque(maxlen=max(k, AFTER) + 1)
         self._recent: deque[float] = deque([0.0] * k, maxlen=k)
-        self._limit = float(np.exp(judge.progress_line)) * judge.typical_progress
+        self._where: list[np.ndarray] = []  # z
+        self._ahead: list[np.ndarray] = []  # D
         self._total, self._count = 0.0, 0
 
     def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
@@ -46,12 +46,11 @@ class LiveHarm:
         k, lost, cue = self._progress.look_ahead, 0.0, ""
         if self._count > k:
             lost, cue = self._behind(k)
-        self._total += lost
+        self._total += self._progress.share(np.array([lost]))
         self._recent.append(lost)
         recent = float(np.mean(self._recent))
-        return LiveStep(
-            lost, self._total, self._total / self._limit, recent, cue if recent > UNUSUAL else ""
-        )
+        share = self._total / self._judge.progress_line
+        return LiveStep(lost, self._total, share, recent, cue if self._unusual(recent) else "")
 
     def residuals(self) -> np.ndarray | None:
         """Give r [A] of the action that was sent max(LAGS) steps ago; None before there is one."""
@@ -67,9 +66,18 @@ class LiveHarm:
     def _behind(self, k: int) -> tuple[float, str]:
         """Give d of the step k steps ago, and what stood out there."""
         then, now = self._progress.standardise(np.array([self._states[-k - 1], self._states[-1]]))
-        compared = self._progress.compare_moves(then[None], (now - then)[None])
+        self._where.append(then)
+        self._ahead.append((now - then) / self._progress.sd_k)
+        step = Moves(self._where[-1][None], self._ahead[-1][None])
+        so_far = Moves(np.array(self._where), np.array(self._ahead))
+        lost = float(self._progress.lost_so_far(step.where, so_far)[0])
+        compared = self._progress.compare(step)
         if compared.paced[0]:
-            return float(compared.lost[0]), "faster"
+            return lost, "faster"
         base = self._judge.base_actions[compared.nearest[0]].mean(axis=0)
         difference = (np.array(self._actions)[-k - 1] - base)[None]
-        return float(compared.lost[0]), named_difference(difference, self._judge.interface.action)
+        return lost, named_difference(difference, self._judge.interface.action)
+
+    def _unusual(self, recent: float) -> bool:
+        """Say whether so much is lost over a short while that the person should hear of it."""
+        return recent > self._judge.step_line

@@ -12,7 +12,10 @@ from robolearn.types import ArraySpec
 
 MOST_REASONS = 3
 LEAST_LOST = 0.2  # of the base's progress, averaged over a few steps: what can be a stretch
-LEAST_SHARE = 0.15  # of all that is lost: what a stretch must make up to be told
+SLOWER = 0.2  # of the base's displacement: what one must lack to be slower
+PEAK = 0.5  # of the largest mean loss: what a stretch loses throughout
+MOSTLY = 0.6  # of a demonstration's steps: what is one reason
+LEAST_SHARE = 0.15  # of S: what a stretch must make up to be told
 NAMED_SHARE = 0.1  # of a squared difference: what an entry must make up to be named
 OPPOSES = -0.5  # correlation with the expected command below which a command is reversed
 LEAST_DELAY, LATEST = 2, 20  # steps between which a delay of commands is told
@@ -27,7 +30,7 @@ class Reason:
     mechanism: str  # "tempo", "direction" or "commands"
     start: int  # first step
     end: int  # one past the last
-    amount: float  # progress lost, steps; for commands the mean of r^2
+    amount: float  # sum of d^2; for commands the mean of r^2
     text: str
 
 
@@ -45,6 +48,7 @@ def smoothed(values: np.ndarray, width: int) -> np.ndarray:
 
 def progress_reasons(
     compared: Comparison,
+    lost: np.ndarray,
     departure: np.ndarray,
     width: int,
     action: ArraySpec,
@@ -52,29 +56,31 @@ def progress_reasons(
 ) -> list[Reason]:
     """Name the stretches of a demonstration in which most of the progress is lost, worst first.
 
-    ``departure`` [T, A] is what its actions have more than the base's in such states; losses are
-    averaged over ``width`` steps. What is mostly lost by going slower, on the whole of the way, is
-    one reason.
+    ``lost`` [T] is d, and ``departure`` [T, A] what its actions have more than the base's in such
+    states; losses are averaged over ``width`` steps. What is mostly lost by going slower, on the
+    whole of the way, is one reason.
     """
-    lost, paced = compared.lost, compared.paced
+    paced, behind = compared.paced, np.clip(1.0 - compared.ahead, 0.0, 1.0)
+    slow, squares = paced & (behind > SLOWER), np.square(lost)
 
     def reason(start: int, end: int) -> Reason:
         here, where = slice(start, end), f"in steps {start} to {end - 1}"
-        amount = float(lost[here].sum())
-        if lost[here][paced[here]].sum() > 0.5 * amount:
-            much = f"{amount * period_s:.1f} s" if period_s else f"{amount:.0f} steps"
+        amount = float(squares[here].sum())
+        if squares[here] @ slow[here] > squares[here] @ ~paced[here]:
+            late = float(behind[here].sum())
+            much = f"{late * period_s:.1f} s" if period_s else f"{late:.0f} steps"
             return Reason("tempo", start, end, amount, f"slower than the base by {much} {where}")
         cue = named_difference(departure[here], action)
         text = f"goes another way than the base ({cue}) {where}"
         return Reason("direction", start, end, amount, text)
 
-    everywhere = reason(0, len(lost))
-    if everywhere.mechanism == "tempo" and (lost > LEAST_LOST).mean() > 0.5:
-        return [everywhere]
     smooth = smoothed(lost, width)
-    marked = stretches(smooth >= max(LEAST_LOST, float(smooth.mean())))
+    much = smooth >= max(LEAST_LOST, PEAK * float(smooth.max()))
+    everywhere, marked = reason(0, len(lost)), stretches(much)
+    if everywhere.mechanism == "tempo" and much.mean() > MOSTLY:
+        return [everywhere]
     found = sorted((reason(*ends) for ends in marked), key=lambda r: -r.amount)[:MOST_REASONS]
-    worst = [r for r in found if r is found[0] or r.amount > LEAST_SHARE * lost.sum()]
+    worst = [r for r in found if r is found[0] or r.amount > LEAST_SHARE * squares.sum()]
     return worst or [everywhere]
 
 

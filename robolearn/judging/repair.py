@@ -5,52 +5,62 @@ from __future__ import annotations
 
 import numpy as np
 
-from robolearn.algos.harm import TINY
+from robolearn.algos.harm import TINY, switching
 from robolearn.judging.demonstrations import Demonstration
-from robolearn.judging.harm import HarmJudge
+from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
-FEW_VALUES = 3  # an action entry that takes no more than so many values switches
 
 
-def without_harm(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
-    """Give what may stay of a demonstration: all of it if it is accepted, perhaps nothing."""
-    stay = harmless(judge, states, actions)
+def without_harm(
+    judge: HarmJudge, states: np.ndarray, actions: np.ndarray, verdict: HarmVerdict | None = None
+) -> Demonstration:
+    """Give what may stay of a demonstration: all of it if it is accepted, perhaps nothing.
+
+    ``verdict``, here and below, is that on the demonstration, if it was judged together with
+    others; without it, it is judged alone.
+    """
+    stay = harmless(judge, states, actions, verdict)
     return states[stay], actions[stay]
 
 
-def mended(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
+def mended(
+    judge: HarmJudge, states: np.ndarray, actions: np.ndarray, verdict: HarmVerdict | None = None
+) -> Demonstration:
     """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
 
     Of what is rejected still, its harmless stretches stay.
     """
-    reasons = judge.score(states, actions).reasons
+    reasons = (verdict or judge.score(states, actions)).reasons
     if reasons and all(reason.mechanism == "tempo" for reason in reasons):
         states, actions = retimed(judge, states, actions)
-    return without_harm(judge, states, actions) if len(actions) else (states, actions)
+        verdict = None
+    if not len(actions):
+        return states, actions
+    return without_harm(judge, states, actions, verdict)
 
 
-def harmless(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+def harmless(
+    judge: HarmJudge, states: np.ndarray, actions: np.ndarray, verdict: HarmVerdict | None = None
+) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
-    What goes are the stretches that lose on average more than all but a share alpha of the base's
-    own steps, and those whose commands do not go with the motion.
+    What goes are the stretches in which d^2 is above the line of progress on average, and those
+    whose commands do not go with the motion.
     """
-    verdict = judge.score(states, actions)
+    verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
     if verdict.accepted:
         return stay
-    if np.log(verdict.progress_ratio) > judge.progress_line:
-        stay &= ~widened(
-            smoothed(verdict.lost, judge.progress.look_ahead) > judge.usual_loss,
-            judge.progress.look_ahead,
-        )
+    if any(reason.mechanism in ("tempo", "direction") for reason in verdict.reasons):
+        width = judge.progress.look_ahead
+        stay &= ~widened(smoothed(np.square(verdict.lost), width) > judge.progress_line, width)
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
             means = [smoothed(r, window) for r in np.square(verdict.residuals).T]
             excess = np.log(np.array(means).T + TINY) - typical  # [T, A]
-            stay &= ~(excess > judge.command_line).any(axis=1)
+            stay &= ~(excess / judge.tolerated > judge.command_line).any(axis=1)
     return stay
 
 
@@ -63,10 +73,9 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     are those that go with the new motion in the base's demonstrations; entries that only switch are
     taken over.
     """
-    compared = judge.progress.compare(states)
-    lost = compared.lost
-    made = np.where(compared.paced, compared.ahead, 1.0 - lost)
-    rate = np.where(lost > judge.mean_loss, np.clip(made, LEAST_RATE, 1.0), 1.0)
+    moves = judge.progress.moves(states)
+    compared, lost = judge.progress.compare(moves), judge.progress.lost([moves])[0]
+    rate = np.clip(np.where(compared.paced, compared.ahead, 1.0 - lost), LEAST_RATE, 1.0)
     passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
     if len(kept) < 2:
@@ -81,8 +90,3 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
 def widened(marked: np.ndarray, width: int) -> np.ndarray:
     """Mark [T] also what lies within half a ``width`` of what is marked."""
     return np.convolve(marked, np.ones(min(width, len(marked))), "same") > 0.5
-
-
-def switching(actions: np.ndarray) -> np.ndarray:
-    """Say of each entry [A] of actions [M, A] whether it takes a few values only, as a gripper."""
-    return np.array([len(np.unique(np.round(column, 3))) <= FEW_VALUES for column in actions.T])

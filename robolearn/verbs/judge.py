@@ -185,14 +185,20 @@ def _rows(new: Any, prefix: bool) -> list[_Row]:
 
 
 def _judged(judge: HarmJudge, rows: Sequence[_Row], run: Run) -> list[Judged]:
-    found = []
+    """Judge each operator's demonstrations together; give all in the order of the rows."""
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(row.operator, []).append(i)
+    found: dict[int, Judged] = {}
     with run.counter(len(rows), "judging") as counter:
-        for row in rows:
-            verdict = judge.score(row.states, row.actions)
-            found.append(Judged(row.name, row.operator, verdict))
-            run.log(len(found), harm=verdict.harm, accepted=float(verdict.accepted))
-            counter.update()
-    return found
+        for whose in groups.values():
+            some = [rows[i] for i in whose]
+            verdicts = judge.score_all([row.states for row in some], [row.actions for row in some])
+            for i, row, verdict in zip(whose, some, verdicts, strict=True):
+                found[i] = Judged(row.name, row.operator, verdict)
+                run.log(len(found), harm=verdict.harm, accepted=float(verdict.accepted))
+                counter.update()
+    return [found[i] for i in range(len(rows))]
 
 
 def _say(config: JudgeConfig, groups: dict[str, list[Judged]], found: Sequence[Judged]) -> None:

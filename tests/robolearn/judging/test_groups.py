@@ -21,13 +21,12 @@ SLOW = Reason("tempo", 3, 9, 4.0, "slower than the base by 4 steps in steps 3 to
 WRONG = Reason("commands", 0, 5, 7.0, "dx is reversed in steps 0 to 4")
 
 
-def judged(name, operator, harm, *reasons, ratio=1.0, steps=10):
+def judged(name, operator, harm, *reasons, lost=0.02, steps=10):
     verdict = HarmVerdict(
         accepted=harm <= 1.0,
         harm=harm,
         p_value=0.5,
-        progress_lost=2.0,
-        progress_ratio=ratio,
+        progress_lost=lost,
         command_mismatch=0.1,
         reasons=reasons,
         lost=np.linspace(0, 1, steps),
@@ -39,12 +38,12 @@ def judged(name, operator, harm, *reasons, ratio=1.0, steps=10):
 
 
 FOUND = [
-    judged("demo_0", "ann", 0.25, ratio=1.25),
-    judged("demo_1", "bob_2", 2.0, SLOW, WRONG, ratio=4.0),
-    judged("demo_2", "ann", 0.5, ratio=1.5),
-    judged("demo_3", "bob_2", 1.5, WRONG, ratio=2.0),
-    judged("demo_4", "bob_2", 1.25, SLOW, ratio=3.0),
-    judged("demo_5", "bob_2", 0.75, ratio=2.0),
+    judged("demo_0", "ann", 0.25, lost=0.0125),
+    judged("demo_1", "bob_2", 2.0, SLOW, WRONG, lost=0.2),
+    judged("demo_2", "ann", 0.5, lost=0.015),
+    judged("demo_3", "bob_2", 1.5, WRONG, lost=0.1),
+    judged("demo_4", "bob_2", 1.25, SLOW, lost=0.14),
+    judged("demo_5", "bob_2", 0.75, lost=0.1),
 ]
 
 
@@ -59,7 +58,7 @@ def test_a_group_has_shares_medians_and_worst_reasons():
         "demonstrations": 4,
         "accepted": 0.25,
         "harm": 1.375,
-        "progress_ratio": 2.5,
+        "progress_lost": pytest.approx(0.12),
         "reasons": {"tempo": 2, "commands": 1},
     }
 
@@ -67,8 +66,8 @@ def test_a_group_has_shares_medians_and_worst_reasons():
 def test_a_table_of_groups():
     assert table_of_groups(grouped(FOUND)).splitlines() == [
         "operator   demonstrations   accepted   harm   progress lost   most often",
-        "ann                     2       100%   0.38           x 1.4",
-        "bob_2                   4        25%   1.38           x 2.5   "
+        "ann                     2       100%   0.38              1%",
+        "bob_2                   4        25%   1.38             12%   "
         "slower than the base (2 of 3 rejected)",
     ]
 
@@ -76,8 +75,8 @@ def test_a_table_of_groups():
 def test_a_table_of_demonstrations():
     lines = table_of_each(FOUND).splitlines()
     assert len(lines) == 7
-    assert lines[1].split() == ["demo_0", "ann", "yes", "0.25", "x", "1.2"]
-    assert lines[2].endswith(f"no   2.00           x 4.0   {SLOW.text}; {WRONG.text}")
+    assert lines[1].split() == ["demo_0", "ann", "yes", "0.25", "1%"]
+    assert lines[2].endswith(f"no   2.00             20%   {SLOW.text}; {WRONG.text}")
     assert lines[2].endswith(said(FOUND[1].verdict))
 
 

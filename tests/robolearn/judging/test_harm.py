@@ -1,6 +1,7 @@
 """Verdicts on operators who reach for a goal on a plane, each in their own way."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -39,10 +40,14 @@ def test_who_is_slow_or_rests_is_rejected_and_told_so(judge, habits):
     assert verdict.harm > 1 and verdict.p_value == pytest.approx(1 / 31)
     reason = verdict.reasons[0]
     assert reason.mechanism == "tempo"
-    lost_s = verdict.lost[reason.start : reason.end].sum() * PERIOD_S
-    assert f"slower than the base by {lost_s:.1f} s in steps {reason.start} to" in reason.text
+    said = re.match(r"slower than the base by ([\d.]+) s in steps (\d+) to (\d+)", reason.text)
+    assert (int(said[2]), int(said[3])) == (reason.start, reason.end - 1)
     if "pause" in habits:
-        assert 10 <= reason.start <= 22 and 58 <= reason.end <= 70
+        assert 14 <= reason.start <= 24 and 56 <= reason.end <= 70
+        assert float(said[1]) == pytest.approx(40 * PERIOD_S, rel=0.1)
+    else:
+        longer = len(verdict.lost) - judge.progress.length
+        assert float(said[1]) == pytest.approx(longer * PERIOD_S, rel=0.2)
 
 
 def back_and_forth(count, seed):
@@ -108,7 +113,7 @@ def test_commands_that_do_not_go_with_the_motion_are_rejected(judge, change, wor
     verdicts = [judge.score(*pair) for pair in pairs]
     told = [v.reasons[0] for v in verdicts if not v.accepted]
     assert {r.mechanism for r in told} == {"commands"}
-    assert np.mean([words in r.text for r in told]) > 0.7
+    assert np.mean([words in r.text for r in told]) >= 0.7
     assert all(r.end <= len(a) for r, (_, a) in zip(told, pairs, strict=False))
 
 
@@ -120,43 +125,98 @@ def test_what_is_accepted_has_no_reasons(judge):
 def test_filtering_keeps_what_is_accepted(judge):
     pairs = demonstrations(5, 7) + demonstrations(5, 8, speed=0.3)
     states, actions = judge.filter(*unzipped(pairs))
-    kept = [i for i, pair in enumerate(pairs) if judge.score(*pair).accepted]
+    verdicts = judge.score_all(*unzipped(pairs))
+    kept = [i for i, verdict in enumerate(verdicts) if verdict.accepted]
     assert len(kept) in (4, 5) and max(kept) < 5
     for s, a, i in zip(states, actions, kept, strict=True):
         assert s is pairs[i][0] and a is pairs[i][1]
+    assert judge.filter([], []) == ([], []) and judge.score_all([], []) == []
+
+
+def resting(count, seed, anywhere):
+    """Rest for 25 steps: in the middle, or each at a place of its own."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for states, actions in demonstrations(count, seed):
+        at = int(rng.integers(5, len(states) - 15)) if anywhere else 20
+        rest = np.tile([0.0, 0.0, actions[at, 2]], (25, 1))
+        s = np.concatenate([states[:at], np.tile(states[at], (25, 1)), states[at:]])
+        pairs.append((s, np.concatenate([actions[:at], rest, actions[at:]])))
+    return pairs
+
+
+def test_rests_that_each_has_elsewhere_vanish_in_the_mean(judge):
+    """Alone both are as bad; together the habit is, and the accident is less than half as bad."""
+    losses = {}
+    for anywhere in (False, True):
+        pairs = resting(20, 5, anywhere)
+        alone = np.median([judge.score(*pair).progress_lost for pair in pairs])
+        moves = [judge.progress.moves(s) for s, _ in pairs]
+        together = np.median([judge.progress.share(d) for d in judge.progress.lost(moves)])
+        losses[anywhere] = alone, together
+    assert losses[True][0] == pytest.approx(losses[False][0], rel=0.5)
+    assert losses[False][1] > 0.7 * losses[False][0]
+    assert losses[True][1] < 0.5 * losses[True][0]
+
+
+def test_the_others_count_as_much_as_is_said(judge):
+    pairs = demonstrations(4, 3, speed=0.7) + demonstrations(1, 4, speed=0.65)
+    moves = [judge.progress.moves(s) for s, _ in pairs]
+    own = np.array([judge.progress.share(d) for d in judge.progress.lost(moves)])
+    for together in (0.0, 0.3, 1.0):
+        config = HarmJudgeConfig(together=together)
+        made = dataclasses.replace(judge, config=config, own_mismatch=np.full(30, 1e6))
+        logs = np.log(own + 1e-4)
+        judged = np.exp((1 - together) * logs + together * np.median(logs))
+        expected = np.log(judged / made.typical_lost) / np.log(0.08 / made.typical_lost)
+        found = made.score_all(*unzipped(pairs))
+        assert all(v.accepted for v in found)
+        np.testing.assert_allclose([v.harm for v in found], expected)
+        np.testing.assert_allclose([v.progress_lost for v in found], own)
 
 
 def test_lines_and_p_values_by_hand(judge):
-    own = np.array([-1.0, 0.0, 0.5, 3.0])
-    made = dataclasses.replace(
-        judge, own_progress=own, own_mismatch=own, config=HarmJudgeConfig(false_rejection_rate=0.5)
-    )
-    assert made.progress_line == pytest.approx(np.log(2.5))  # the quantile, .25, is nearer
-    assert made.command_line == pytest.approx(np.log(10))
-    strict = dataclasses.replace(made, config=HarmJudgeConfig(false_rejection_rate=0.25))
-    assert strict.progress_line == pytest.approx(1.125)  # the quantile of three quarters
-    assert strict._p_value(0.5 / 1.125) == pytest.approx(3 / 5)  # two are as strange, and itself
-    assert strict._p_value(9.0) == pytest.approx(1 / 5)
+    own = np.array([0.0, 0.01, 0.06, 0.3])
+    mismatch = np.array([-1.0, 0.0, 0.5, 3.0])
+    made = dataclasses.replace(judge, own_lost=own, own_mismatch=mismatch)
+    assert made.progress_line == pytest.approx(0.08)  # one of four may be beyond by chance
+    assert made.command_line == 1.0 and made.step_line**2 == pytest.approx(0.08)
+    beyond = np.log((own + 1e-4) / 0.035) / np.log(0.08 / 0.035)
+    np.testing.assert_allclose(made.own_harm, np.maximum(beyond, mismatch))
+    assert made._p_value(3.0) == pytest.approx(2 / 5)  # one is as strange, and itself
+    assert made._p_value(9.0) == pytest.approx(1 / 5)
+    many = dataclasses.replace(judge, own_lost=np.tile(own, 10), own_mismatch=np.tile(mismatch, 10))
+    assert many.progress_line == pytest.approx(0.3) and many.command_line == 3.0  # ten of forty
+    strict = dataclasses.replace(many, config=HarmJudgeConfig(false_rejection_rate=0.25))
+    assert strict.progress_line == pytest.approx(0.08)
+    wide = dataclasses.replace(made, own_lost=np.full(4, 0.5))
+    assert wide.progress_line == pytest.approx(0.55)  # a little beyond what is typical
 
 
-def test_the_score_is_a_multiple_of_the_bases_median(judge):
+def test_what_only_switches_is_tolerated_less(judge):
+    np.testing.assert_allclose(judge.tolerated, np.log([20.0, 20.0, 7.0]))
+    verdict = judge.score(*changed(demonstrations(1, 5)[0], close_early))
+    found = judge.commands.excess(verdict.residuals)
+    assert verdict.command_mismatch == pytest.approx((found / judge.tolerated).max())
+    own = (judge.commands.own_excess / judge.tolerated).max(axis=(1, 2))
+    np.testing.assert_allclose(judge.own_mismatch, own)
+
+
+def test_what_is_lost_is_squared_and_a_share_of_the_bases_length(judge):
     pair = demonstrations(1, 9)[0]
     verdict = judge.score(*pair)
-    assert verdict.progress_lost == pytest.approx(verdict.lost.sum())
-    assert verdict.progress_ratio == pytest.approx(verdict.lost.sum() / judge.typical_progress)
-    own = [d.sum() for d in judge.progress.lost_by_base()]
     lengths = [len(actions) for _, actions in demonstrations(30, 0)]
-    assert judge.typical_progress == pytest.approx(0.1 * np.median(lengths))  # they are all alike
-    np.testing.assert_allclose(np.exp(judge.own_progress) * judge.typical_progress, own, rtol=1e-6)
-    config = HarmJudgeConfig(typical_share=1e-6)
-    plain = HarmJudge.of(*unzipped(demonstrations(30, 0)), config=config)
-    assert plain.typical_progress == pytest.approx(np.median(own))
+    share = np.square(verdict.lost).sum() / np.median(lengths)
+    assert verdict.progress_lost == pytest.approx(share)
+    own = [np.square(d).sum() / np.median(lengths) for d in judge.progress.lost_by_base()]
+    np.testing.assert_allclose(judge.own_lost, own)
+    assert judge.typical_lost == 0.005  # they are all alike
 
 
 def test_a_demonstration_that_loses_nothing_is_accepted(judge):
     states = np.tile(demonstrations(1, 1)[0][0][-1], (6, 1))
     verdict = judge.score(states, np.tile([0.0, 0.0, 1.0], (6, 1)))
-    assert verdict.accepted and verdict.progress_lost == 0.0 and verdict.reasons == ()
+    assert verdict.accepted and verdict.progress_lost < 0.001 and verdict.reasons == ()
 
 
 def test_a_base_whose_demonstrations_are_all_the_same_can_be_judged_by():
@@ -191,10 +251,17 @@ def test_states_beyond_single_precision_are_refused(judge):
         judge.score(states, actions)
 
 
-@pytest.mark.parametrize("name", ["progress_tolerance", "command_tolerance"])
-def test_tolerances_are_above_one(name):
-    with pytest.raises(UserError, match=f"{name} should be greater than 1"):
-        HarmJudgeConfig(**{name: 1.0})
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("command_tolerance", 1.0, "should be greater than 1"),
+        ("progress_line", 0.0, "should be greater than 0"),
+        ("together", 1.5, "should be less than or equal to 1"),
+    ],
+)
+def test_lines_that_make_no_sense_are_refused(name, value, message):
+    with pytest.raises(UserError, match=f"{name} {message}"):
+        HarmJudgeConfig(**{name: value})
 
 
 def test_stretches_by_hand():

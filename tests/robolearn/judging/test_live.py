@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robolearn.algos.harm import LAGS
+from robolearn.algos.harm import LAGS, Moves
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.live import LiveHarm
 
@@ -32,14 +32,18 @@ def test_it_is_the_verdicts_loss_and_residuals_a_little_later(judge, habits):
     k, after = judge.progress.look_ahead, max(LAGS)
     lost = [step.lost for step in steps]
     assert lost[:k] == [0.0] * k
-    np.testing.assert_allclose(lost[k:], verdict.lost[: len(lost) - k], atol=1e-9)
+    progress, moves = judge.progress, judge.progress.moves(states)
+    for t in range(0, len(lost) - k, 5):  # the verdict knows what is still to come, too
+        so_far = Moves(moves.where[: t + 1], moves.ahead[: t + 1])
+        now = progress.lost_so_far(moves.where[t : t + 1], so_far)
+        assert lost[t + k] == pytest.approx(float(now[0]), abs=1e-6)
     assert residuals[:after] == [None] * after
     # beyond the end a demonstration stays where it is, which nobody knows before
     whole = len(lost) - after
     np.testing.assert_allclose(np.array(residuals[after:]), verdict.residuals[:whole], atol=1e-8)
-    assert steps[-1].progress_lost == pytest.approx(sum(lost))
-    limit = np.exp(judge.progress_line) * judge.typical_progress
-    assert steps[-1].share_of_line == pytest.approx(sum(lost) / limit)
+    assert steps[-1].progress_lost == pytest.approx(progress.share(np.array(lost)))
+    assert steps[-1].share_of_line == pytest.approx(steps[-1].progress_lost / judge.progress_line)
+    assert (steps[-1].share_of_line > 1) == (not verdict.accepted)
 
 
 def test_who_rests_is_told_to_go_on(judge):
@@ -47,7 +51,7 @@ def test_who_rests_is_told_to_go_on(judge):
     steps, _ = watched(judge, states, actions)
     assert all(step.cue == "" for step in steps[:20])
     assert [step.cue for step in steps[32:48]] == ["faster"] * 16
-    assert min(step.recent for step in steps[32:48]) > 0.8
+    assert min(step.recent for step in steps[32:48]) > 0.5
 
 
 def test_who_goes_back_is_told_by_how_much(judge):

@@ -40,8 +40,8 @@ def test_one_who_is_slow_is_found_out_within_a_few_demonstrations(judge):
 
 
 def test_the_evidence_by_hand(judge):
-    own = np.array([0.0] * 18 + [3.0, 4.0])  # two of twenty are beyond their line
-    made = dataclasses.replace(judge, own_progress=own, own_mismatch=np.zeros(20))
+    own = np.array([0.0] * 18 + [0.3, 0.4])  # two of twenty are beyond their line
+    made = dataclasses.replace(judge, own_lost=own, own_mismatch=np.zeros(20))
     made = dataclasses.replace(
         made, config=dataclasses.replace(judge.config, false_rejection_rate=0.3)
     )
@@ -82,9 +82,8 @@ def test_the_false_alarm_rate_holds_whatever_is_calibrated_on():
 
 def test_a_base_that_is_beyond_its_own_lines_says_nothing(judge):
     own = np.full(30, 9.0)
-    beyond = dataclasses.replace(judge, own_progress=own, own_mismatch=own - 8.9)
     config = dataclasses.replace(judge.config, false_rejection_rate=0.999)
-    beyond = dataclasses.replace(beyond, config=config, own_progress=own + np.arange(30))
+    beyond = dataclasses.replace(judge, config=config, own_mismatch=own + np.arange(30))
     with pytest.raises(DataError, match="base demonstrations are beyond the lines"):
         Person(beyond)
 

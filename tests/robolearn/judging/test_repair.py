@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.repair import harmless, retimed, switching, widened
+from robolearn.judging.repair import harmless, retimed, widened
 
 from .plane import INTERFACE, demonstrations, unzipped
 
@@ -24,7 +24,7 @@ def test_a_pause_goes_and_the_rest_stays(judge):
     states, actions = demonstrations(1, 3, pause=40)[0]
     stay = harmless(judge, states, actions)
     assert not stay[22:56].any()
-    assert stay[:18].all() and stay[64:].mean() > 0.9
+    assert stay[:16].all() and stay[64:].mean() > 0.9
 
 
 def test_commands_that_do_not_fit_go(judge):
@@ -44,8 +44,7 @@ def test_retimed_it_is_as_long_as_the_bases_and_loses_no_more(judge, habits):
         new_states, new_actions = retimed(judge, states, actions)
         assert len(new_states) == len(new_actions) < 1.35 * usual
         verdict = judge.score(new_states, new_actions)
-        assert np.log(verdict.progress_ratio) < judge.progress_line
-        assert verdict.harm < 0.7 * before.harm
+        assert verdict.progress_lost < 0.05 * before.progress_lost
         rows = {tuple(row) for row in states}
         assert all(tuple(row) in rows for row in new_states)  # the path is the same
         assert set(new_actions[:, 2]) <= {-1.0, 1.0} and np.abs(new_actions).max() <= 1.0
@@ -62,8 +61,3 @@ def test_retimed_actions_are_those_of_the_faster_motion(judge):
 def test_widening_by_hand():
     marked = np.array([False, False, True, False, False, False])
     assert widened(marked, 3).tolist() == [False, True, True, True, False, False]
-
-
-def test_a_gripper_switches_and_a_motion_does_not():
-    actions = np.column_stack([np.linspace(-1, 1, 9), np.sign(np.linspace(-1, 1, 9))])
-    assert switching(actions).tolist() == [False, True]
