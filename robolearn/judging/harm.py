@@ -27,7 +27,7 @@ import numpy as np
 from annotated_types import Gt
 from scipy.stats import binom
 
-from robolearn.algos.harm import Commands, HarmConfig, Moves, Progress, switching
+from robolearn.algos.harm import Commands, HarmConfig, Moves, Progress, Sums, switching
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
@@ -190,32 +190,40 @@ class HarmJudge:
     ) -> list[HarmVerdict]:
         """Judge a person's demonstrations together; raises as ``score`` does.
 
-        As long as some are rejected, the worse half of these is set apart with its verdicts, and
-        the rest is judged anew without them: one who is slow in every second demonstration does not
-        spoil the others.
+        Those that are rejected and would be alone, too, are set apart, and the rest is judged anew
+        without them: one who is slow in every second demonstration does not spoil the others. If
+        none would be alone, the worse half is set apart.
         """
         pairs = list(paired(observations, actions))
         scaled = [_checked(s, a, self.interface, self.limits) for s, a in pairs]
         moves = [self.progress.moves(states) for states, _ in scaled]
         clipped = [int(self.limits.beyond(a).sum()) for _, a in pairs]
+        expected = [self.progress.expected(own) for own in moves]
+        alone = [
+            self._judged([own], [base])[0][1] > self.progress_line
+            for own, base in zip(moves, expected, strict=True)
+        ]
         verdicts: dict[int, HarmVerdict] = {}
         while left := [i for i in range(len(pairs)) if i not in verdicts]:
+            judged = self._judged([moves[i] for i in left], [expected[i] for i in left])
             found = {
-                i: self._verdict(scaled[i], moves[i], lost, judged, clipped[i])
-                for i, (lost, judged) in zip(
-                    left, self._judged([moves[i] for i in left]), strict=True
-                )
+                i: self._verdict(scaled[i], moves[i], *of, clipped[i])
+                for i, of in zip(left, judged, strict=True)
             }
-            beyond = sorted(
-                (i for i in left if not found[i].accepted), key=lambda i: -found[i].harm
+            rejected = sorted(
+                (i for i in left if not found[i].accepted), key=lambda i: found[i].harm
             )
-            apart = beyond[: -(-len(beyond) // 2)] or left
-            verdicts |= {i: found[i] for i in apart}
+            surely = [
+                i for i in rejected if alone[i] or found[i].command_mismatch > self.command_line
+            ]
+            verdicts |= {i: found[i] for i in surely or rejected[len(rejected) // 2 :] or left}
         return [verdicts[i] for i in range(len(pairs))]
 
-    def _judged(self, person: Sequence[Moves]) -> list[tuple[np.ndarray, float]]:
+    def _judged(
+        self, person: Sequence[Moves], expected: Sequence[Sums]
+    ) -> list[tuple[np.ndarray, float]]:
         """Give d [T] of demonstrations that are judged together, and what S is taken to be."""
-        losses = self.progress.lost(person)
+        losses = self.progress.lost(person, expected)
         logs = np.log([self.progress.share(d) + LEAST_LOSS for d in losses])
         mixed = (1.0 - self.config.together) * logs + self.config.together * np.median(logs)
         return list(zip(losses, np.exp(mixed) - LEAST_LOSS, strict=True))

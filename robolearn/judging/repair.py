@@ -74,7 +74,8 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     taken over.
     """
     moves = judge.progress.moves(states)
-    compared, lost = judge.progress.compare(moves), judge.progress.lost([moves])[0]
+    compared = judge.progress.compare(moves)
+    lost = judge.progress.lost_so_far(moves.where, moves)
     rate = np.clip(np.where(compared.paced, compared.ahead, 1.0 - lost), LEAST_RATE, 1.0)
     passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
