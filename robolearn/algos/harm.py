@@ -44,8 +44,7 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import MinLen
-from pydantic import PositiveFloat, PositiveInt
-from scipy.spatial import cKDTree
+from pydantic import PositiveFloat
 
 from robolearn.settings import ProperShare, Settings
 
@@ -56,7 +55,6 @@ RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
 TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
 AT_REST = 0.3  # of the base's displacement: who goes less far rests
 SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
-MANY = 0.4  # share of the neighbours whose way it is, if it is the base's way
 FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
 UNMOVED = 0.002  # spread of a part of g below which nothing can be learnt from it: it is left out
 FEW_VALUES = 3  # an action entry that takes no more than so many values switches
@@ -75,8 +73,6 @@ class HarmConfig(Settings):
     of seconds and of minutes, at any control rate.
     """
 
-    neighbours: PositiveInt = 10
-    """Base states that a state is compared with, to say what differs."""
     look_ahead: ProperShare = 0.045
     """How far ahead a displacement looks, k."""
     least_motion: PositiveFloat = 0.5
@@ -96,25 +92,23 @@ def steps(share: float, length: float) -> int:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Where a demonstration goes, and where the base goes from there."""
+    """Where a demonstration goes, and where the base goes from there on average."""
 
     mine: np.ndarray  # D_t [T, O]
-    theirs: np.ndarray  # D_j [T, n, O]
-    nearest: np.ndarray  # j [T, n], numbers of the base's steps
+    base: np.ndarray  # m_B [T, O]
 
     @property
     def ahead(self) -> np.ndarray:
-        """Give how far [T] it goes along the base's mean displacement, as a share of that."""
-        mean = self.theirs.mean(axis=1)
-        return (self.mine * mean).sum(axis=1) / np.maximum(np.square(mean).sum(axis=1), TINY)
+        """Give how far [T] it goes along the base's displacement, as a share of that."""
+        along = (self.mine * self.base).sum(axis=1)
+        return along / np.maximum(np.square(self.base).sum(axis=1), TINY)
 
     @property
     def paced(self) -> np.ndarray:
-        """Say of each step [T] whether it is a rest, or many neighbours' way at another pace."""
-        mine = self.mine[:, None]
-        size, own = np.linalg.norm(self.theirs, axis=2), np.linalg.norm(mine, axis=2)
-        along = (mine * self.theirs).sum(axis=2)
-        return ((own < AT_REST * size) | (along > SAME_WAY * own * size)).mean(axis=1) > MANY
+        """Say of each step [T] whether it is a rest, or the base's way at another pace."""
+        size, own = np.linalg.norm(self.base, axis=1), np.linalg.norm(self.mine, axis=1)
+        along = (self.mine * self.base).sum(axis=1)
+        return (own < AT_REST * size) | (along > SAME_WAY * own * size)
 
 
 @dataclass(frozen=True)
@@ -142,6 +136,11 @@ class Sums:
     ahead: np.ndarray  # sum_j w_j D_j [T, O]
     weight: np.ndarray  # sum_j w_j [T, 1]
 
+    @property
+    def mean(self) -> np.ndarray:
+        """Give m(z) [T, O]."""
+        return self.ahead / self.weight
+
 
 class Progress:
     """Where the base operator goes from where: measures the progress that others cost."""
@@ -158,9 +157,9 @@ class Progress:
         self.sd_k = np.concatenate(whither).std(0) + LEAST_SPREAD
         self.base = Moves(np.concatenate(where), np.concatenate(whither) / self.sd_k)
         self.owner = np.repeat(np.arange(len(states)), [len(s) for s in states])
-        self._tree = cKDTree(self.base.where)
-        every = -(-len(pooled) // MOST_STEPS)
-        self._thin, self._thin_owner = self.base.thinned(MOST_STEPS), self.owner[::every]
+        self._thin = self.base.thinned(MOST_STEPS)
+        self._thin_steps = np.arange(0, len(pooled), int(self._thin.weight))
+        self._thin_owner = self.owner[self._thin_steps]
         self.width = max(config.bandwidth * self._gap(), TINY)  # h
 
     def standardise(self, states: np.ndarray) -> np.ndarray:
@@ -172,15 +171,14 @@ class Progress:
         z = self.standardise(states)
         return Moves(z, self._ahead(z) / self.sd_k)
 
-    def compare(self, moves: Moves) -> Comparison:
-        """Hold moves against those of the base from the nearest states."""
-        count = min(self.config.neighbours, self._tree.n)
-        nearest = self._tree.query(moves.where, k=np.arange(1, count + 1))[1]  # [T, n]
-        return Comparison(moves.ahead, self.base.ahead[nearest], nearest)
-
     def expected(self, moves: Moves) -> Sums:
         """Give the sums of m_B at each of a newcomer's steps, which ``lost`` needs."""
         return self._sums(moves.where, self._thin)
+
+    def usual(self, moves: Moves, values: np.ndarray) -> np.ndarray:
+        """Give the mean [T, V] at a newcomer's steps of values [M, V] of all the base's steps."""
+        of_base = Moves(self._thin.where, values[self._thin_steps], self._thin.weight)
+        return self._sums(moves.where, of_base).mean
 
     def lost(self, person: Sequence[Moves], expected: Sequence[Sums]) -> list[np.ndarray]:
         """Give d [T] of each of a person's demonstrations, which are learnt from together."""
@@ -208,7 +206,7 @@ class Progress:
 
     def missing(self, base: Sums, new: Sums) -> np.ndarray:
         """Give the share d [T] of the base policy's displacement that the joint policy lacks."""
-        alone = base.ahead / base.weight
+        alone = base.mean
         joint = (base.ahead + new.ahead) / (base.weight + new.weight)
         lack = np.maximum(0.0, alone * (alone - joint)).sum(1)
         return np.minimum(1.0, lack / (np.square(alone).sum(1) + self.config.least_motion))

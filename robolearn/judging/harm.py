@@ -27,7 +27,7 @@ import numpy as np
 from annotated_types import Gt
 from scipy.stats import binom
 
-from robolearn.algos.harm import Commands, HarmConfig, Moves, Progress, Sums, switching
+from robolearn.algos.harm import Commands, Comparison, HarmConfig, Moves, Progress, Sums, switching
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
@@ -207,7 +207,7 @@ class HarmJudge:
         while left := [i for i in range(len(pairs)) if i not in verdicts]:
             judged = self._judged([moves[i] for i in left], [expected[i] for i in left])
             found = {
-                i: self._verdict(scaled[i], moves[i], *of, clipped[i])
+                i: self._verdict(scaled[i], moves[i], expected[i], *of, clipped[i])
                 for i, of in zip(left, judged, strict=True)
             }
             rejected = sorted(
@@ -229,12 +229,18 @@ class HarmJudge:
         return list(zip(losses, np.exp(mixed) - LEAST_LOSS, strict=True))
 
     def _verdict(
-        self, pair: Demonstration, moves: Moves, lost: np.ndarray, judged: float, clipped: int
+        self,
+        pair: Demonstration,
+        moves: Moves,
+        expected: Sums,
+        lost: np.ndarray,
+        judged: float,
+        clipped: int,
     ) -> HarmVerdict:
         """Put a verdict together: d [T] is what is ``lost``, S is ``judged`` to be."""
         states, acts = pair
-        compared = self.progress.compare(moves)
-        departure = acts - self.base_actions[compared.nearest].mean(axis=1)
+        compared = Comparison(moves.ahead, expected.mean)
+        departure = acts - self.progress.usual(moves, self.base_actions)
         residuals = self.commands.residuals(states, acts)
         found = self.commands.excess(residuals) / self.tolerated
         beyond = np.array([self._of_line(judged), found.max() / self.command_line])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import LAGS, Moves
+from robolearn.algos.harm import LAGS, Comparison, Moves
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
 
@@ -71,11 +71,10 @@ class LiveHarm:
         step = Moves(self._where[-1][None], self._ahead[-1][None])
         so_far = Moves(np.array(self._where), np.array(self._ahead))
         lost = float(self._progress.lost_so_far(step.where, so_far)[0])
-        compared = self._progress.compare(step)
-        if compared.paced[0]:
+        if Comparison(step.ahead, self._progress.expected(step).mean).paced[0]:
             return lost, "faster"
-        base = self._judge.base_actions[compared.nearest[0]].mean(axis=0)
-        difference = (np.array(self._actions)[-k - 1] - base)[None]
+        base = self._progress.usual(step, self._judge.base_actions)
+        difference = np.array(self._actions)[-k - 1] - base
         return lost, named_difference(difference, self._judge.interface.action)
 
     def _unusual(self, recent: float) -> bool:

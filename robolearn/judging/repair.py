@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robolearn.algos.harm import TINY, switching
+from robolearn.algos.harm import TINY, Comparison, switching
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
@@ -74,7 +74,7 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     taken over.
     """
     moves = judge.progress.moves(states)
-    compared = judge.progress.compare(moves)
+    compared = Comparison(moves.ahead, judge.progress.expected(moves).mean)
     lost = judge.progress.lost_so_far(moves.where, moves)
     rate = np.clip(np.where(compared.paced, compared.ahead, 1.0 - lost), LEAST_RATE, 1.0)
     passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])

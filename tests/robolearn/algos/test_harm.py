@@ -23,7 +23,7 @@ from robolearn.algos.harm import (
 )
 from robolearn.errors import UserError
 
-CONFIG = HarmConfig(neighbours=3)
+CONFIG = HarmConfig()
 SPEED = 0.05
 
 
@@ -174,20 +174,27 @@ def test_look_ahead_follows_the_bases_length():
     assert steps(0.01, 10) == 1
 
 
-def test_as_many_neighbours_as_there_are():
-    tiny = [np.zeros((1, 2)), np.ones((1, 2))]
-    progress = Progress(tiny, HarmConfig(neighbours=10))
-    compared = progress.compare(progress.moves(np.zeros((3, 2))))
-    assert compared.theirs.shape == (3, 2, 2)
-    assert [d.tolist() for d in progress.lost_by_base()] == [[0.0], [0.0]]
+def test_two_demonstrations_of_a_step_each():
+    tiny = Progress([np.zeros((1, 2)), np.ones((1, 2))], CONFIG)
+    assert [d.tolist() for d in tiny.lost_by_base()] == [[0.0], [0.0]]
 
 
 def test_paces_by_hand():
-    theirs = np.tile([[1.0, 0.0], [1.0, 0.2]], (4, 1, 1))  # [T=4, n=2, O=2]
+    base = np.tile([[1.0, 0.1]], (4, 1))
     mine = np.array([[0.1, 0.0], [0.5, 0.05], [-1.0, 0.0], [0.0, 1.0]])
-    compared = Comparison(mine, theirs, np.zeros((4, 2), int))
+    compared = Comparison(mine, base)
     assert compared.paced.tolist() == [True, True, False, False]
     np.testing.assert_allclose(compared.ahead, [0.1 / 1.01, 0.505 / 1.01, -1 / 1.01, 0.1 / 1.01])
+
+
+def test_what_is_usual_is_the_mean_of_the_bases_values():
+    base = walks(4)
+    progress = Progress(base, CONFIG)
+    moves = progress.moves(base[1])
+    np.testing.assert_allclose(progress.usual(moves, np.full((160, 1), 3.0)), 3.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        progress.usual(moves, progress.base.ahead), progress.expected(moves).mean, atol=1e-6
+    )
 
 
 # commands
@@ -342,7 +349,7 @@ def test_windows_follow_the_bases_length(known):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"neighbours": 0}, "neighbours should"),
+        ({"bandwidth": 0.0}, "bandwidth should"),
         ({"look_ahead": 1.0}, "look_ahead should"),
         ({"least_motion": 0.0}, "least_motion should"),
         ({"windows": (0.1, 0.0)}, "windows"),
