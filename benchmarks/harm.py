@@ -1,7 +1,8 @@
 """What an operator's demonstrations do to a policy: the truth that verdicts are held against.
 
     python benchmarks/harm.py [--tasks square ...] [--replicates 0 1 2] [--part tuning apart]
-                              [--conditions naive matched ...] [--workers 2] [--minutes 100]
+                              [--operators slow ...] [--conditions naive matched ...]
+                              [--workers 2] [--minutes 100]
 
 For each task, replicate and operator it trains a policy on the base operator's demonstrations and
 this operator's (``naive``), and one on the base's and as many steps of a compatible operator
@@ -70,7 +71,7 @@ def main() -> None:
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
     jobs = [
-        (task, replicate, arguments.part, arguments.conditions, deadline)
+        (task, replicate, arguments.part, arguments.operators, arguments.conditions, deadline)
         for replicate in arguments.replicates
         for task in arguments.tasks
     ]  # one for each folder of demonstrations
@@ -80,14 +81,21 @@ def main() -> None:
 
 
 def measure(
-    task: str, replicate: int, parts: list[str], conditions: list[str], deadline: float
+    task: str,
+    replicate: int,
+    parts: list[str],
+    operators: list[str],
+    conditions: list[str],
+    deadline: float,
 ) -> None:
     """Append the missing rows of one replicate of a task, as long as there is time."""
     torch.set_num_threads(1)
     study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
     known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows_of(ROWS)}
     todo = [(BASE, BASE, "")]
-    todo += [(o, c, part) for part in parts for c in conditions for o in PARTS[part]]
+    todo += [
+        (o, c, part) for part in parts for c in conditions for o in PARTS[part] if o in operators
+    ]
     for operator, condition, part in todo:
         if time.time() < deadline and (task, replicate, operator, condition) not in known:
             append_to(
@@ -146,6 +154,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--replicates", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--part", nargs="+", default=["tuning", "apart"], choices=list(PARTS))
+    everybody = [name for part in PARTS.values() for name in part]
+    parser.add_argument("--operators", nargs="+", default=everybody, choices=everybody)
     parser.add_argument("--conditions", nargs="+", default=["naive", "matched"], choices=CONDITIONS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=100.0)
