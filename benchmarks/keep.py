@@ -23,14 +23,19 @@ def main() -> None:
     if len(sys.argv) < 4 or sys.argv[2] != "--":
         sys.exit("usage: keep.py NAME -- COMMAND ...")
     name, _, *command = sys.argv[1:]
-    about = {"command": " ".join(command), "commit": commit(), "machine": _machine()}
+    kept = about(command)
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if result.returncode:
         sys.exit(f"{result.stdout}{' '.join(command)}: exit code {result.returncode}; not kept")
     rows = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
-    about |= {"rows": rows} if rows else {"summary": _summary(result.stdout)}
+    kept |= {"rows": rows} if rows else {"summary": _summary(result.stdout)}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def about(command: list[str]) -> dict[str, str]:
+    """Say by which command, from which commit and on which machine results were made."""
+    return {"command": " ".join(command), "commit": commit(), "machine": _machine()}
 
 
 def _summary(output: str) -> dict:

@@ -1,0 +1,202 @@
+"""How well harm is predicted, and what filtering wins back: the tables of ``harm.json``.
+
+    python benchmarks/harm_summary.py
+
+Reads what ``harm.py`` and ``harm_verdicts.py`` have measured so far and writes
+``benchmarks/results/harm.json``: ``summary`` for the operators kept apart, ``tuning`` for the
+others, each with
+
+- ``spearman``: of the predicted harm (log S, mean over an operator's demonstrations and replicates)
+  and max(0, harm) over all pairs of task and operator; ``spearman_equal_length`` over those whose
+  demonstrations are within 15% of the base's length; ``baselines``: the same for other predictors;
+- ``ceiling``: Spearman of one replicate's harm and the mean of the others', over replicates: no
+  predictor of a single replicate can be expected to do better;
+- ``tasks``: of every operator ``harm`` in points with ``interval`` (Student, over replicates),
+  ``harm_by_steps`` against as many steps of the compatible operator, ``rejected`` (share), and what
+  share of the harm ``filtered_back``, ``informed_back``, ``repaired_back``, ``random_back`` won, of
+  those that harm by 10 points; of others, the points that filtering cost (``filtering_costs``);
+- ``spoilt``: ``auc`` (mean and least over corruptions) and the least ``rejected`` share.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+from harm import COMPATIBLE, PARTS, TASKS, rows_of
+from harm import ROWS as TRUTH
+from harm_verdicts import ROWS as VERDICTS
+from keep import RESULTS, about
+from scipy.stats import spearmanr
+
+from demos.study.replicate import HELD_OUT
+from robolearn.loops.evaluate import student_interval
+
+HARMFUL = 10.0  # points
+EQUAL = 0.15  # of the base's length
+BACK = {
+    "filtered_back": "filtered",
+    "informed_back": "informed",
+    "repaired_back": "repaired",
+    "random_back": "random_drop",
+}
+Success = dict[tuple[str, str, str], dict[int, float]]  # task, operator, condition -> replicate ->
+
+
+def main() -> None:
+    """Put the tables together."""
+    truth, verdicts = rows_of(TRUTH), rows_of(VERDICTS)
+    success: Success = {}
+    for row in truth:
+        key = row["task"], row["operator"], row["condition"]
+        success.setdefault(key, {})[row["replicate"]] = 100.0 * row["success"]
+    found = about(["python", *sys.argv])
+    found |= {"summary": part_of("apart", success, verdicts)}
+    found |= {"tuning": part_of("tuning", success, verdicts)}
+    (RESULTS / "harm.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+
+
+def part_of(part: str, success: Success, verdicts: list[dict]) -> dict:
+    """Sum up the operators of one part, as far as they were measured."""
+    measured = {
+        (task, operator): found
+        for task, operator in product(TASKS, PARTS[part])
+        if (found := harm_of(success, task, operator))
+    }
+    judged = {
+        pair: [r for r in verdicts if (r["task"], r["operator"]) == pair and "corruption" not in r]
+        for pair in measured
+    }
+    pairs = [pair for pair in measured if judged[pair]]
+    harms = {pair: float(np.mean(list(measured[pair].values()))) for pair in pairs}
+    alike = [
+        pair for pair in pairs if abs(np.log(_relative_length(judged, verdicts, pair))) < EQUAL
+    ]
+    names = judged[pairs[0]][0]["baselines"] if pairs else ()
+    predictors = {n: lambda r, n=n: r["baselines"][n] for n in names}
+    return {
+        "pairs": len(pairs),
+        "replicates": sum(len(measured[pair]) for pair in pairs),
+        "spearman": _spearman(pairs, harms, judged, lambda row: row["progress"]),
+        "spearman_equal_length": _spearman(alike, harms, judged, lambda row: row["progress"]),
+        "pairs_equal_length": len(alike),
+        "baselines": {n: _spearman(pairs, harms, judged, p) for n, p in predictors.items()},
+        "ceiling": _ceiling({pair: measured[pair] for pair in pairs}),
+        "tasks": {
+            task: {
+                operator: operator_of(success, measured[task, operator], judged, task, operator)
+                for _, operator in (pair for pair in pairs if pair[0] == task)
+            }
+            for task in dict.fromkeys(task for task, _ in pairs)
+        },
+        "base": _base(verdicts),
+        "spoilt": _spoilt(verdicts),
+    }
+
+
+def harm_of(success: Success, task: str, operator: str, against: str = "") -> dict[int, float]:
+    """Give the points lost in each replicate in which both sides were measured."""
+    mine = success.get((task, operator, "naive"), {})
+    if against:
+        good = success.get((task, operator, against), {})
+    else:
+        both = [success.get((task, name, "naive"), {}) for name in COMPATIBLE]
+        good = {i: float(np.mean([b[i] for b in both])) for i in mine if all(i in b for b in both)}
+    return {i: good[i] - mine[i] for i in mine if i in good}
+
+
+def operator_of(
+    success: Success, harms: dict[int, float], judged: dict, task: str, operator: str
+) -> dict:
+    """Give the figures of one operator at one task."""
+    found = list(harms.values())
+    harm, by_steps = float(np.mean(found)), harm_of(success, task, operator, "matched")
+    figures = {
+        "harm": harm,
+        "interval": student_interval(found),
+        "replicates": len(found),
+        "harm_by_steps": float(np.mean(list(by_steps.values()))) if by_steps else None,
+        "predicted": float(np.mean([r["progress"] for r in judged[task, operator]])),
+        "rejected": float(np.mean([r["rejected"] for r in judged[task, operator]])),
+    }
+    naive = success[task, operator, "naive"]
+    for name, condition in BACK.items():
+        after = success.get((task, operator, condition), {})
+        both = [i for i in harms if i in after]
+        if both:
+            gain = float(np.mean([after[i] - naive[i] for i in both]))
+            lost = float(np.mean([harms[i] for i in both]))
+            if harm >= HARMFUL:
+                figures[name] = gain / lost
+            elif condition == "filtered":
+                figures["filtering_costs"] = -gain
+    return figures
+
+
+def _spearman(
+    pairs: Sequence[tuple], harms: dict, judged: dict, predict: Callable[[dict], float]
+) -> float | None:
+    if len(pairs) < 3:
+        return None
+    predicted = [np.mean([predict(row) for row in judged[pair]]) for pair in pairs]
+    rho = float(spearmanr(predicted, [max(0.0, harms[pair]) for pair in pairs]).statistic)
+    return rho if np.isfinite(rho) else None
+
+
+def _ceiling(measured: dict[tuple, dict[int, float]]) -> float | None:
+    """Give how well the other replicates' harm predicts that of one."""
+    several = {pair: found for pair, found in measured.items() if len(found) > 1}
+    rhos = []
+    for one in sorted({i for found in several.values() for i in found}):
+        with_it = [found for found in several.values() if one in found]
+        if len(with_it) > 2:
+            mine = [max(0.0, found[one]) for found in with_it]
+            others = [np.mean([h for i, h in found.items() if i != one]) for found in with_it]
+            rhos.append(spearmanr(mine, np.maximum(0.0, others)).statistic)
+    return float(np.mean(rhos)) if rhos else None
+
+
+def _relative_length(judged: dict, verdicts: list[dict], pair: tuple[str, str]) -> float:
+    base = [r for r in verdicts if (r["task"], r["operator"]) == (pair[0], HELD_OUT)]
+    lengths = [
+        np.mean([r["baselines"]["length"] for r in rows if "baselines" in r])
+        for rows in (judged[pair], base)
+    ]
+    return float(lengths[0] / lengths[1])
+
+
+def _base(verdicts: list[dict]) -> dict[str, float]:
+    """Give the share of the base's own held-out demonstrations that is rejected."""
+    return {
+        task: float(np.mean([r["rejected"] for r in own]))
+        for task in TASKS
+        if (
+            own := [
+                r
+                for r in verdicts
+                if r["task"] == task and r["operator"] == HELD_OUT and "corruption" not in r
+            ]
+        )
+    }
+
+
+def _spoilt(verdicts: list[dict]) -> dict[str, dict]:
+    """Give for each task and kind of action how well spoilt demonstrations are told apart."""
+    tables = {}
+    for row in (r for r in verdicts if "corruption" in r):
+        key = f"{row['task']}, {row['actions']}"
+        ways = tables.setdefault(key, {}).setdefault(row["corruption"], [])
+        ways.append((row["auc"], row["rejected"]))
+    return {
+        key: {
+            "auc": float(np.mean([auc for way in ways.values() for auc, _ in way])),
+            "least_auc": float(min(np.mean([auc for auc, _ in way]) for way in ways.values())),
+            "rejected": {n: float(np.mean([share for _, share in w])) for n, w in ways.items()},
+        }
+        for key, ways in tables.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
