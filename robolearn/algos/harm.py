@@ -59,6 +59,7 @@ FAR = 3.0  # multiples of the mean leverage from which on the regression is trus
 UNMOVED = 0.002  # spread of a part of g below which nothing can be learnt from it: it is left out
 FEW_VALUES = 3  # an action entry that takes no more than so many values switches
 TINY = 1e-6
+FAMILIAR = 1.0  # sum of weights: as of a base's step at the same place
 FAINT = 1e-12  # least weight of a step: where the base never is, it goes its mean way
 MOST_STEPS = 4000  # of the base and of a newcomer that a mean is taken over: every r-th, if more
 ROWS = 512  # states at which it is taken at a time
@@ -161,6 +162,7 @@ class Progress:
         self._thin_steps = np.arange(0, len(pooled), int(self._thin.weight))
         self._thin_owner = self.owner[self._thin_steps]
         self.width = max(config.bandwidth * self._gap(), TINY)  # h
+        self.lost_by_base = list(self._of_base())  # d [T] each
 
     def standardise(self, states: np.ndarray) -> np.ndarray:
         """Give z [T, O] of states [T, O]."""
@@ -192,8 +194,12 @@ class Progress:
         joining = self._sums(where, new.weighing(self.count))
         return self.missing(self._sums(where, self._thin), joining)
 
-    def lost_by_base(self) -> Iterator[np.ndarray]:
-        """Give d [T] of each base demonstration, as a newcomer's to the others."""
+    def familiar(self, expected: Sums) -> np.ndarray:
+        """Say of each of a newcomer's steps [T] whether the base has been there."""
+        return expected.weight[:, 0] >= FAMILIAR
+
+    def _of_base(self) -> Iterator[np.ndarray]:
+        """Give d [T] of each base demonstration, as a newcomer to the others."""
         for i in range(self.count):
             mine, others = self.owner == i, self._thin_owner != i
             base = Moves(self._thin.where[others], self._thin.ahead[others], self._thin.weight)

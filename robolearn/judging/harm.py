@@ -144,7 +144,7 @@ class HarmJudge:
             interface,
             progress,
             commands,
-            own_lost=np.array([progress.share(d) for d in progress.lost_by_base()]),
+            own_lost=np.array([progress.share(d) for d in progress.lost_by_base]),
             own_mismatch=(commands.own_excess / tolerated).max(axis=(1, 2)),
             tolerated=tolerated,
             base_actions=every_action,

@@ -46,16 +46,18 @@ def harmless(
 ) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
-    What goes are the stretches in which d^2 is above the line of progress on average, and those
-    whose commands do not go with the motion.
+    What goes of one that loses progress are the stretches in which d^2 is above the line on
+    average, and those where the base has never been: who took another way is on it until it joins
+    the base's again. Of any, those go whose commands do not go with the motion.
     """
     verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
     if verdict.accepted:
         return stay
     if any(reason.mechanism in ("tempo", "direction") for reason in verdict.reasons):
-        width = judge.progress.look_ahead
-        stay &= ~widened(smoothed(np.square(verdict.lost), width) > judge.progress_line, width)
+        progress, width = judge.progress, judge.progress.look_ahead
+        lost = smoothed(np.square(verdict.lost), width) > judge.progress_line
+        stay = progress.familiar(progress.expected(progress.moves(states))) & ~widened(lost, width)
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
             means = [smoothed(r, window) for r in np.square(verdict.residuals).T]

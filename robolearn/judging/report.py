@@ -78,7 +78,7 @@ def along(lost: np.ndarray, bins: int) -> np.ndarray:
 def _own(judge: HarmJudge, base: str) -> _Band:
     harm = judge.own_harm
     order = np.argsort(-harm)
-    lost = list(judge.progress.lost_by_base())
+    lost = judge.progress.lost_by_base
     label = f"{_words(base)}\n(base; each held\nagainst the others)\n{len(harm)} demonstrations"
     beyond = int((harm > 1.0).sum())
     notes = f"{beyond} of {len(harm)} beyond the line"

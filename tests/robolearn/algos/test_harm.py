@@ -106,7 +106,7 @@ def test_the_bases_own_progress_is_measured_against_the_others():
     base = walks(4)
     base[2] = base[2][::-1]  # this one walks back: others say so, it itself would not
     progress = Progress(base, CONFIG)
-    own = list(progress.lost_by_base())
+    own = progress.lost_by_base
     assert [len(d) for d in own] == [40] * 4
     middle = slice(progress.look_ahead, -progress.look_ahead)
     assert own[2][middle].min() > 0.7
@@ -165,7 +165,7 @@ def test_thinned_and_in_parts_it_is_about_the_same(monkeypatch):
     monkeypatch.setattr(harm, "MOST_STEPS", 80)
     thin = Progress(base, CONFIG)
     assert np.abs(np.concatenate(lost_by(thin, person)) - whole).mean() < 0.05
-    assert [len(d) for d in thin.lost_by_base()] == [40] * 6
+    assert [len(d) for d in thin.lost_by_base] == [40] * 6
 
 
 def test_look_ahead_follows_the_bases_length():
@@ -174,9 +174,18 @@ def test_look_ahead_follows_the_bases_length():
     assert steps(0.01, 10) == 1
 
 
+def test_where_the_base_has_been_is_familiar():
+    progress = Progress(walks(), CONFIG)
+    there, far = progress.moves(walks(1, seed=9)[0]), np.full((2, 2), 1e3)
+    assert progress.familiar(progress.expected(there)).all()
+    assert not progress.familiar(progress.expected(Moves(far, far))).any()
+    at = Sums(np.zeros((3, 2)), np.array([[0.9], [1.0], [7.0]]))
+    assert progress.familiar(at).tolist() == [False, True, True]
+
+
 def test_two_demonstrations_of_a_step_each():
     tiny = Progress([np.zeros((1, 2)), np.ones((1, 2))], CONFIG)
-    assert [d.tolist() for d in tiny.lost_by_base()] == [[0.0], [0.0]]
+    assert [d.tolist() for d in tiny.lost_by_base] == [[0.0], [0.0]]
 
 
 def test_paces_by_hand():

@@ -212,7 +212,7 @@ def test_what_is_lost_is_squared_and_a_share_of_the_bases_length(judge):
     lengths = [len(actions) for _, actions in demonstrations(30, 0)]
     share = np.square(verdict.lost).sum() / np.median(lengths)
     assert verdict.progress_lost == pytest.approx(share)
-    own = [np.square(d).sum() / np.median(lengths) for d in judge.progress.lost_by_base()]
+    own = [np.square(d).sum() / np.median(lengths) for d in judge.progress.lost_by_base]
     np.testing.assert_allclose(judge.own_lost, own)
     assert judge.typical_lost == 0.005  # they are all alike
 

@@ -27,6 +27,15 @@ def test_a_pause_goes_and_the_rest_stays(judge):
     assert stay[:16].all() and stay[64:].mean() > 0.9
 
 
+def test_who_took_another_way_is_on_it_until_it_joins_the_bases(judge):
+    """They come from the other side, where the base has never been, and cross its way."""
+    for states, actions in demonstrations(5, 3, side=-1.0):
+        stay = harmless(judge, states, actions)
+        progress = judge.progress
+        there = progress.expected(progress.moves(states)).weight[:, 0]
+        assert not stay[there < 1].any() and (there < 1).mean() > 0.5 and stay.any()
+
+
 def test_commands_that_do_not_fit_go(judge):
     states, actions = demonstrations(1, 4)[0]
     actions = actions.copy()
