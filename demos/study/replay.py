@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demos.study.replicate import Replicate
+from demos.study.replicate import Replicate, verdicts_of
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.judge import Judge, Verdict
 from robolearn.running.run import Run
@@ -18,8 +18,9 @@ def record(replicate: Replicate, operators: Sequence[str], statistic: str, run: 
     judge, config = replicate.judge(statistic), replicate.config
     env = run.make_env(config.env)
     for operator in operators:
-        for i, episode in enumerate(replicate.episodes(operator)[: config.recorded]):
-            verdict = judge.score(episode.observations["state"][:-1], episode.actions)
+        verdicts = verdicts_of(judge, replicate.demonstrations(operator))
+        episodes = replicate.episodes(operator)[: config.recorded]
+        for i, (episode, verdict) in enumerate(zip(episodes, verdicts, strict=False)):
             word = "accepted" if verdict.accepted else f"rejected: {_why(verdict)}"
             text = f"{operator}, demonstration {i}: {word} (p = {verdict.p_value:.2f})"
             replay_episode(run.viewer, env, episode, _curves(judge, verdict), text)

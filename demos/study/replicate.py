@@ -71,7 +71,7 @@ def _fingerprint(data: Sequence[Demonstration]) -> str:
     return digest.hexdigest()
 
 
-def _verdicts(
+def verdicts_of(
     judge: Judge | HarmJudge, demonstrations: Sequence[Demonstration]
 ) -> Sequence[Verdict | HarmVerdict]:
     """Judge an operator's demonstrations: those who can, judge them together."""
@@ -321,7 +321,7 @@ class Replicate:
         """Give what is left of each demonstration, which may be nothing."""
         judge = self.judge(statistic)
         if self.config.filter_by == "demonstrations":
-            accepted = [verdict.accepted for verdict in _verdicts(judge, new)]
+            accepted = [verdict.accepted for verdict in verdicts_of(judge, new)]
             return [
                 (s, a) if ok else (s[:0], a[:0]) for (s, a), ok in zip(new, accepted, strict=True)
             ]
