@@ -266,21 +266,12 @@ class Commands:
         length = float(np.median([len(s) for s in states]))
         self.windows = tuple(steps(share, length) for share in config.windows)
         self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
-        features = [self._motion(s) for s in states]
-        self.shift = np.concatenate(features).mean(0)
-        scale = np.concatenate(features).std(0)
-        self.scale = np.where(scale < UNMOVED, np.inf, scale)
-        rows = [self._standard(g) for g in features]
-        grams = [g.T @ g for g in rows]
-        products = [g.T @ a for g, a in zip(rows, actions, strict=True)]
-        ridge = RIDGE * len(pooled) * np.eye(len(grams[0]))
-        gram, product = sum(grams) + ridge, sum(products)
-        self.inverse = np.linalg.inv(gram)
-        self.weights = self.inverse @ product  # W
-        left_out = []
-        for g, a, own_gram, own_product in zip(rows, actions, grams, products, strict=True):
-            inverse = np.linalg.inv(gram - own_gram)
-            left_out.append((a - g @ inverse @ (product - own_product), leverage(g, inverse)))
+        self.shift, self.scale = self._spread_of_motion(states)
+        pairs = list(zip(states, actions, strict=True))
+        self.gram, self.product = self._sums(pairs, RIDGE * len(pooled))
+        self.inverse = np.linalg.inv(self.gram)
+        self.weights = self.inverse @ self.product  # W
+        left_out = [self._left_out(*pair) for pair in pairs]
         self.mean_leverage = float(np.concatenate([h for _, h in left_out]).mean())
         self.spread = np.maximum(np.concatenate(actions).std(0), LEAST_SPREAD)
         self.own = [self._trusted(error, h) for error, h in left_out]  # r of the base
@@ -300,6 +291,34 @@ class Commands:
     def expected(self, states: np.ndarray) -> np.ndarray:
         """Give the actions [T, A] that go with the motion of states [T, O]."""
         return self._standard(self._motion(states)) @ self.weights
+
+    def _spread_of_motion(self, states: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Give what standardises the motion: mean [F], and spread [F], infinite if there is none.
+
+        Here and below the base's motion is computed anew where it is needed, one demonstration at
+        a time: all of it is nine times as large as the states.
+        """
+        count = sum(len(s) for s in states)
+        shift = sum(self._motion(s).sum(0) for s in states) / count
+        scale = np.sqrt(sum(np.square(self._motion(s) - shift).sum(0) for s in states) / count)
+        return shift, np.where(scale < UNMOVED, np.inf, scale)
+
+    def _sums(
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], ridge: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give G'G + lambda I [F, F] and G'a [F, A] of all demonstrations."""
+        gram, product = ridge * np.eye(len(self.shift) + 1), 0.0
+        for states, actions in pairs:
+            g = self._standard(self._motion(states))
+            gram, product = gram + g.T @ g, product + g.T @ actions
+        return gram, product
+
+    def _left_out(self, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give errors [T, A] and leverage [T] of a base demonstration under a fit without it."""
+        g = self._standard(self._motion(states))
+        inverse = np.linalg.inv(self.gram - g.T @ g)
+        weights = inverse @ (self.product - g.T @ actions)
+        return actions - g @ weights, leverage(g, inverse)
 
     def _motion(self, states: np.ndarray) -> np.ndarray:
         z = (states - self.mean) / self.sd

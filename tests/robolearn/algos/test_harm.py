@@ -1,6 +1,7 @@
 """The measures of harm, by hand and by brute force."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -271,6 +272,18 @@ def test_the_bases_own_residuals_are_those_of_a_fit_without_it(known):
     for own, error, h in zip(commands.own, errors, leverages, strict=True):
         distrust = np.sqrt(1 + (h / (3 * mean)) ** 2)
         np.testing.assert_allclose(own, error / (spread * distrust[:, None]), rtol=1e-5, atol=1e-7)
+
+
+def test_the_bases_motion_is_never_held_at_once():
+    rng = np.random.default_rng(0)
+    states = [np.cumsum(rng.standard_normal((100, 40)), axis=0) for _ in range(30)]
+    actions = [rng.uniform(-1, 1, (100, 2)) for _ in range(30)]
+    tracemalloc.start()
+    Commands(states, actions, CONFIG)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    all_of_it = 30 * 100 * 361 * 8  # bytes; products of it for each demonstration take more
+    assert peak < 1.2 * all_of_it
 
 
 def test_other_actions_than_those_of_the_motion_stand_out(known):
