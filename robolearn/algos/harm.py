@@ -49,7 +49,9 @@ from pydantic import PositiveFloat
 from robolearn.settings import ProperShare, Settings
 
 FURTHEST = 3.0  # standard deviations of a state entry
-LEAST_SPREAD = 0.01  # of a state or action entry, and of a standardised displacement
+LEAST_SPREAD = 0.01  # of a state entry, and of a standardised displacement
+UNUSED = 0.01  # spread of an action entry below which the base does not use it
+LEAST_USE = 0.1  # spread of an action entry, in [-1, 1]: what is small against it is noise
 LAGS = (-3, -2, -1, 1, 2, 3, 4, 6)  # control steps around the one whose action is explained
 RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
 TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
@@ -267,13 +269,15 @@ class Commands:
         self.windows = tuple(steps(share, length) for share in config.windows)
         self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
         self.shift, self.scale = self._spread_of_motion(states)
+        spread = np.concatenate(actions).std(0)
+        self.spread, self.used = np.maximum(spread, LEAST_USE), spread >= UNUSED  # [A]
+        self.rest = np.concatenate(actions).mean(0)  # what an entry is that is not used
         pairs = list(zip(states, actions, strict=True))
         self.gram, self.product = self._sums(pairs, RIDGE * len(pooled))
         self.inverse = np.linalg.inv(self.gram)
         self.weights = self.inverse @ self.product  # W
         left_out = [self._left_out(*pair) for pair in pairs]
         self.mean_leverage = float(np.concatenate([h for _, h in left_out]).mean())
-        self.spread = np.maximum(np.concatenate(actions).std(0), LEAST_SPREAD)
         self.own = [self._trusted(error, h) for error, h in left_out]  # r of the base
         worst = np.array([mismatch(r, self.windows) for r in self.own])  # [N, W, A]
         self.typical = np.maximum(np.median(worst, axis=0), 2 * np.log(TOLERATED))
@@ -282,7 +286,7 @@ class Commands:
     def residuals(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Give r [T, A] of a demonstration."""
         g = self._standard(self._motion(states))
-        return self._trusted(actions - g @ self.weights, leverage(g, self.inverse))
+        return self._trusted(actions - self._explained(g, self.weights), leverage(g, self.inverse))
 
     def excess(self, residuals: np.ndarray) -> np.ndarray:
         """Give C [W, A] of a demonstration's r [T, A], for each window and entry."""
@@ -290,7 +294,7 @@ class Commands:
 
     def expected(self, states: np.ndarray) -> np.ndarray:
         """Give the actions [T, A] that go with the motion of states [T, O]."""
-        return self._standard(self._motion(states)) @ self.weights
+        return self._explained(self._standard(self._motion(states)), self.weights)
 
     def _spread_of_motion(self, states: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Give what standardises the motion: mean [F], and spread [F], infinite if there is none.
@@ -318,7 +322,11 @@ class Commands:
         g = self._standard(self._motion(states))
         inverse = np.linalg.inv(self.gram - g.T @ g)
         weights = inverse @ (self.product - g.T @ actions)
-        return actions - g @ weights, leverage(g, inverse)
+        return actions - self._explained(g, weights), leverage(g, inverse)
+
+    def _explained(self, g: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Give the actions [T, A] that go with g [T, F]; an entry that is not used rests."""
+        return np.where(self.used, g @ weights, self.rest)
 
     def _motion(self, states: np.ndarray) -> np.ndarray:
         z = (states - self.mean) / self.sd
@@ -332,8 +340,8 @@ class Commands:
         return np.concatenate([standard, np.ones((len(features), 1))], axis=1)
 
     def _trusted(self, error: np.ndarray, h: np.ndarray) -> np.ndarray:
-        distrust = np.sqrt(1.0 + np.square(h / (FAR * self.mean_leverage)))
-        return error / (self.spread * distrust[:, None])
+        far = np.where(self.used, h[:, None] / (FAR * self.mean_leverage), 0.0)  # [T, A]
+        return error / (self.spread * np.sqrt(1.0 + np.square(far)))
 
 
 def leverage(g: np.ndarray, inverse: np.ndarray) -> np.ndarray:

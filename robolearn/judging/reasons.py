@@ -101,6 +101,9 @@ def command_reasons(
     here = slice(start, start + window)
     name = names_of(action)[entry]
     how = _how(actions[:, entry], expected[:, entry], here)
+    if not commands.used[entry]:
+        mine, rest = actions[here, entry].mean(), commands.rest[entry]
+        how = f"is {mine:+.2f}, where the base's stays at {rest:+.2f}"
     text = f"{name} {how} in steps {start} to {start + window - 1}"
     return [Reason("commands", start, start + window, float(means[start]), text)]
 

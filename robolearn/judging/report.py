@@ -82,8 +82,7 @@ def _own(judge: HarmJudge, base: str) -> _Band:
     label = f"{_words(base)}\n(base; each held\nagainst the others)\n{len(harm)} demonstrations"
     beyond = int((harm > 1.0).sum())
     notes = f"{beyond} of {len(harm)} beyond the line"
-    lost = [judge.own_lost[i] for i in order]
-    return _Band(label, harm[order], lost, [[] for _ in harm], notes)
+    return _Band(label, harm[order], [lost[i] for i in order], [[] for _ in harm], notes)
 
 
 def _band(name: str, found: Sequence[Judged]) -> _Band:

@@ -345,6 +345,51 @@ def test_a_state_entry_that_the_base_keeps_constant_says_nothing(noise):
         assert other == pytest.approx(same, abs=0.05)
 
 
+def with_entry(pairs, used, noise, seed=0):
+    """Add an action entry that is ``used`` in steps 20 to 39, and the angle to which it leads."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for states, actions in zip(*pairs, strict=True):
+        turn = noise * rng.standard_normal(len(actions))
+        turn[20:40] += used
+        angle = 0.2 + np.cumsum(0.1 * turn) + 1e-4 * rng.standard_normal(len(actions))
+        made.append((np.column_stack([states, angle]), np.column_stack([actions, turn - 0.4])))
+    return [s for s, _ in made], [a for _, a in made]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_an_entry_that_the_base_does_not_use_may_tremble_but_not_be_used(seen):
+    def given(count, seed, used, noise):
+        states, actions = with_entry(commanded(count, seed=seed), used, noise, seed)
+        return (states if seen else [s[:, :3] for s in states]), actions
+
+    commands = Commands(*given(8, 0, 0.0, 0.0), CONFIG)
+    assert commands.used.tolist() == [True] * 3 + [False]
+    for used, noise, found in ((0.0, 0.004, False), (0.0, 0.01, False), (0.3, 0.0, True)):
+        (new,), (acts,) = given(1, 5, used, noise)
+        excess = commands.excess(commands.residuals(new, acts))[:, 3].max()
+        assert bool(excess > np.log(10)) == found
+        expected = (acts[:, 3] + 0.4) / 0.1
+        np.testing.assert_allclose(commands.residuals(new, acts)[:, 3], expected, atol=1e-9)
+        np.testing.assert_allclose(commands.expected(new)[:, 3], -0.4)
+
+
+def test_what_is_small_against_the_range_of_an_action_is_no_mismatch():
+    states, actions = commanded()
+    small = [a * np.array([1.0, 0.05, 1.0]) for a in actions]
+    commands = Commands(states, small, CONFIG)
+    spread = np.concatenate(small).std(0)
+    assert 0.01 < spread[1] < 0.05 and commands.used.all()
+    np.testing.assert_allclose(commands.spread, np.maximum(spread, 0.1))
+    (new,), (acts,) = commanded(1, seed=5)
+    acts = acts * np.array([1.0, 0.05, 1.0])
+    trembling = acts + 0.01 * np.random.default_rng(1).standard_normal(acts.shape) * [0, 1, 0]
+    reversed_ = acts * np.array([1.0, -1.0, 1.0])
+    for given, found in ((acts, False), (trembling, False), (reversed_, True)):
+        excess = commands.excess(commands.residuals(new, given))[:, 1].max()
+        assert bool(excess > np.log(10)) == found
+
+
 def test_far_from_the_base_reversed_commands_are_still_found(known):
     commands, states, _ = known
     (new,), (acts,) = commanded(1, seed=5)

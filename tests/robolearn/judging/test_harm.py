@@ -117,6 +117,20 @@ def test_commands_that_do_not_go_with_the_motion_are_rejected(judge, change, wor
     assert all(r.end <= len(a) for r, (_, a) in zip(told, pairs, strict=False))
 
 
+def test_an_entry_that_the_base_does_not_use_is_told():
+    def with_wrist(pairs, used):
+        turns = [np.where(np.arange(len(a)) // 10 == 1, used, 0.0) for _, a in pairs]
+        return [
+            (np.column_stack([s, np.cumsum(w)]), np.column_stack([a, w]))
+            for (s, a), w in zip(pairs, turns, strict=True)
+        ]
+
+    judge = HarmJudge.of(*unzipped(with_wrist(demonstrations(30, 0), 0.0)))
+    verdicts = [judge.score(*pair) for pair in with_wrist(demonstrations(5, 1), 0.3)]
+    words = "action_3 is +0.30, where the base's stays at +0.00 in steps 1"
+    assert all(v.reasons[0].text.startswith(words) for v in verdicts)
+
+
 def test_what_is_accepted_has_no_reasons(judge):
     accepted = [v for v in (judge.score(*p) for p in demonstrations(10, 6)) if v.accepted]
     assert len(accepted) >= 8 and all(v.reasons == () for v in accepted)
