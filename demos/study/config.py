@@ -38,7 +38,8 @@ class StudyConfig(Settings):
     operators: dict[str, OperatorConfig]
     """The reported operators by name; at least one compatible and one that is not."""
     tuning_operators: dict[str, OperatorConfig] = field(default_factory=dict)
-    """Others, on whom the statistic is chosen; without them it is ``judge.statistic``."""
+    """Others, on whom the statistic is chosen; without them it is ``judge.statistic``. Where harm
+    decides, nothing is to be chosen, and they do not demonstrate."""
     base: str = "base"
     """The base operator's style."""
     base_demonstrations: PositiveInt = 40
@@ -66,9 +67,9 @@ class StudyConfig(Settings):
     filter_by: Literal["demonstrations", "stretches", "pairs"] = "stretches"
     """What filtering drops: rejected demonstrations, their stretches that disagree, or (the paper)
     the incompatible pairs of all."""
-    verdict: Literal["compatibility", "harm"] = "compatibility"
-    """What decides: whether a demonstration agrees with an ensemble, or the harm that it would do.
-    Filtering by "pairs" needs the former, the condition "repaired" the latter."""
+    verdict: Literal["harm", "compatibility"] = "harm"
+    """What decides: the harm that a demonstration would do, or whether it agrees with an ensemble.
+    The condition "repaired" needs the former, filtering by "pairs" the latter."""
     judge: JudgeConfig = JudgeConfig()
     """How compatibility is judged."""
     harm: HarmJudgeConfig = HarmJudgeConfig()

@@ -105,7 +105,8 @@ class Replicate:
     def datasets(self) -> tuple[str, ...]:
         """Name the datasets that ``demonstrate`` fills."""
         matched = (MATCHED,) if "matched" in self.config.conditions else ()
-        return (BASE, HELD_OUT, *matched, *self.config.operators, *self.config.tuning_operators)
+        tuning = () if self.config.verdict == HARM else self.config.tuning_operators
+        return (BASE, HELD_OUT, *matched, *self.config.operators, *tuning)
 
     def path(self, *parts: str) -> Path:
         """Give the path of one of this replicate's files."""

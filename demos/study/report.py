@@ -109,12 +109,17 @@ def figure_of(summary: dict[str, Any], scores: Sequence[Scores]) -> Figure:
 
 
 def _headline(summary: dict[str, Any]) -> str:
-    replicates = summary["replicates"]
+    own = f"{summary['false_rejection_rate']:.0%} of the base operator's own rejected"
+    seeds = f"{summary['replicates']} training seed{'s' * (summary['replicates'] > 1)}"
+    if summary["statistic"] == HARM:
+        rejected_shares = [o["rejected_share"] for o in summary["operators"].values()]
+        others = f"{float(np.mean(rejected_shares)):.0%} of the others'"
+        question = "whose demonstrations would harm a policy?"
+        return f"{summary['task']}: {question}\nRejected: {others}, {own}; {seeds}"
     return (
         f"{summary['task']}: whose demonstrations fit the base operator's?\n"
         f"Told apart with an AUC of {summary['auc']:.2f} (by the paper's count: "
-        f"{summary['auc_paper']:.2f}), {summary['false_rejection_rate']:.0%} of the base "
-        f"operator's own rejected; {replicates} training seed{'s' * (replicates > 1)}"
+        f"{summary['auc_paper']:.2f}), {own}; {seeds}"
     )
 
 
@@ -123,8 +128,7 @@ def _caption(summary: dict[str, Any]) -> str:
     meanings = MEANINGS | {"filtered": FILTERED[summary["filter_by"]]}
     conditions = "; ".join(f"{_both_names(c)}: {meanings[c]}" for c in _conditions(summary))
     paragraphs = [
-        f"Left: each dot is a demonstration; {_verdict(summary)} AUC: the probability that one that"
-        " does not fit lies to the right of one that fits.",
+        f"Left: each dot is a demonstration; {_verdict(summary)}",
         f"Right: each policy is trained on the base operator's demonstrations and: {conditions}."
         " Beside the bars: how many demonstrations that makes; one of which a part is left counts.",
     ]
@@ -139,12 +143,16 @@ def _both_names(condition: str) -> str:
 
 def _verdict(summary: dict[str, Any]) -> str:
     if summary["statistic"] == HARM:
-        return f"the axis is the harm that it would do ({HARM}); beyond 1 it is rejected."
+        return (
+            f"the axis is the harm that it would do ({HARM}), judged without any training: 0 is"
+            " typical of the base operator, beyond 1 it is rejected."
+        )
     return (
         f"the axis is the judge's measure ({summary['statistic']}), a mean over its folds. The"
         f" colour is the verdict of a p-value (rejected: {summary['alpha']:g} or less), for which"
         " every fold compares the demonstration with those of the base operator that it has not"
-        " seen: so among close ones a red dot can lie to the left of a blue one."
+        " seen: so among close ones a red dot can lie to the left of a blue one. AUC: the"
+        " probability that one that does not fit lies to the right of one that fits."
     )
 
 
@@ -238,7 +246,11 @@ def _conditions(summary: dict[str, Any]) -> list[str]:
 
 def _label(summary: dict[str, Any]):
     def label(name: str) -> str:
-        fits = "fits" if summary["operators"][name]["compatible"] else "does not fit"
-        return f"{name.replace('_', ' ')}\n({fits})"
+        compatible = summary["operators"][name]["compatible"]
+        if summary["statistic"] == HARM:
+            what = "same style" if compatible else "another style"
+        else:
+            what = "fits" if compatible else "does not fit"
+        return f"{name.replace('_', ' ')}\n({what})"
 
     return label

@@ -10,7 +10,7 @@ they run on several processes and a stopped study goes on where it was:
 2. ``choose_network`` by the base operator's validation error; ``calibrate`` a Judge on the base
    demonstrations, and score every demonstration with every statistic. As the choice of the network
    has seen the calibration demonstrations too, the held out ones have the last word.
-3. The statistic is chosen on the *tuning* operators, who are not reported.
+3. Unless harm decides, the statistic is chosen on the *tuning* operators, who are not reported.
 4. ``condition``: train and evaluate the base, and for each operator
    naive        base + all of the operator's demonstrations,
    matched      base + a compatible operator's, as many steps: harm that is not for want of data,

@@ -58,11 +58,15 @@ def test_the_statistic_is_chosen_on_tuning_operators_by_the_worst_of_them():
         return [blind | {"count": (count, 1.0), "mean_error": (mean, 1.0)}]
 
     found = rows(like=value(1, 1), a=value(9, 2), b=value(0, 2))  # count is blind to b
-    assert choose_statistic(config(tuning_operators=tuning), [found]) == "mean_error"
+    assert (
+        choose_statistic(config(tuning_operators=tuning, verdict="compatibility"), [found])
+        == "mean_error"
+    )
 
 
 def test_without_tuning_operators_the_configured_statistic_stays():
-    assert choose_statistic(config(), []) == config().judge.statistic
+    paper = config(verdict="compatibility")
+    assert choose_statistic(paper, []) == paper.judge.statistic
 
 
 def test_rejected_share_pools_replicates():

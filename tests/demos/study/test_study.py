@@ -203,7 +203,10 @@ def test_the_random_control_drops_as_much_where_runs_are_longer_than_demonstrati
         ({"tuning_operators": {"twin": OperatorConfig("diagonal")}}, "'twin' is taken"),
         ({"tuning_operators": {"matched": OperatorConfig("diagonal")}}, "'matched' is taken"),
         ({"operators": {"base": OperatorConfig("diagonal")}}, "'base' is taken"),
-        ({"conditions": ("repaired",)}, "'repaired' is for the verdict 'harm'"),
+        (
+            {"conditions": ("repaired",), "verdict": "compatibility"},
+            "'repaired' is for the verdict 'harm'",
+        ),
         ({"filter_by": "pairs", "verdict": "harm"}, "'pairs' is not for the verdict 'harm'"),
         ({"base": "bass"}, "did you mean 'base'"),
     ],
