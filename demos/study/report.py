@@ -48,6 +48,7 @@ FILTERED = {
 COMPATIBLE, INCOMPATIBLE = "#2e86ab", "#d1495b"
 STRANGENESS = "how strange the demonstration is to the base policy"
 CAPTION_WIDTH, COLUMN_WIDTH = 220, 15  # characters
+MOST = 0.5  # of an operator's demonstrations: who is rejected
 LOGARITHMIC = 20.0  # from how many times the base's median on
 
 
@@ -109,17 +110,21 @@ def figure_of(summary: dict[str, Any], scores: Sequence[Scores]) -> Figure:
 
 
 def _headline(summary: dict[str, Any]) -> str:
-    own = f"{summary['false_rejection_rate']:.0%} of the base operator's own rejected"
+    own = f"{summary['false_rejection_rate']:.0%} of the base operator's own"
     seeds = f"{summary['replicates']} training seed{'s' * (summary['replicates'] > 1)}"
     if summary["statistic"] == HARM:
-        rejected_shares = [o["rejected_share"] for o in summary["operators"].values()]
-        others = f"{float(np.mean(rejected_shares)):.0%} of the others'"
+        shares = {name: o["rejected_share"] for name, o in summary["operators"].items()}
+        whom = ", ".join(
+            f"{name.replace('_', ' ')} ({share:.0%})"
+            for name, share in shares.items()
+            if share > MOST
+        )
         question = "whose demonstrations would harm a policy?"
-        return f"{summary['task']}: {question}\nRejected: {others}, {own}; {seeds}"
+        return f"{summary['task']}: {question}\nRejected: {whom or 'nobody'}; {own}; {seeds}"
     return (
         f"{summary['task']}: whose demonstrations fit the base operator's?\n"
         f"Told apart with an AUC of {summary['auc']:.2f} (by the paper's count: "
-        f"{summary['auc_paper']:.2f}), {own}; {seeds}"
+        f"{summary['auc_paper']:.2f}), {own} rejected; {seeds}"
     )
 
 
