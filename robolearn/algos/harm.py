@@ -31,6 +31,7 @@ actions and motion belong together, by ridge regression of the action on the mot
 m is the base's own median, and a tenth of its spread is no mismatch however exact the base is. The
 leverage h_t says how far from the base's own motions g_t is; what W says there counts little.
 So another style of moving is no mismatch, and reversed, delayed, frozen or exchanged actions are.
+The first 3 and the last 6 steps count nowhere, as lags reach beyond what was recorded there.
 
 Scores of the base's own demonstrations are taken with each left out in turn. ``docs/harm.md`` says
 how both measures go with the harm that was measured.
@@ -53,6 +54,8 @@ LEAST_SPREAD = 0.01  # of a state entry, and of a standardised displacement
 UNUSED = 0.01  # spread of an action entry below which the base does not use it
 LEAST_USE = 0.1  # spread of an action entry, in [-1, 1]: what is small against it is noise
 LAGS = (-3, -2, -1, 1, 2, 3, 4, 6)  # control steps around the one whose action is explained
+BEFORE, AFTER = -min(LAGS), max(LAGS)  # first and last steps, whose motion is cut
+LEAST_STEPS = BEFORE + AFTER + 10  # of a demonstration: of fewer, commands can hardly be judged
 RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
 TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
 AT_REST = 0.3  # of the base's displacement: who goes less far rests
@@ -263,7 +266,10 @@ class Commands:
     def __init__(
         self, states: Sequence[np.ndarray], actions: Sequence[np.ndarray], config: HarmConfig
     ):
-        """Regress actions [T, A] on the motion of states [T, O]; two demonstrations at least."""
+        """Regress actions [T, A] on the motion of states [T, O].
+
+        There must be two demonstrations at least, with LEAST_STEPS steps each.
+        """
         pooled = np.concatenate(states)
         length = float(np.median([len(s) for s in states]))
         self.windows = tuple(steps(share, length) for share in config.windows)
@@ -273,24 +279,26 @@ class Commands:
         self.spread, self.used = np.maximum(spread, LEAST_USE), spread >= UNUSED  # [A]
         self.rest = np.concatenate(actions).mean(0)  # what an entry is that is not used
         pairs = list(zip(states, actions, strict=True))
-        self.gram, self.product = self._sums(pairs, RIDGE * len(pooled))
+        self.gram, self.product = self._sums(pairs)
         self.inverse = np.linalg.inv(self.gram)
         self.weights = self.inverse @ self.product  # W
         left_out = [self._left_out(*pair) for pair in pairs]
         self.mean_leverage = float(np.concatenate([h for _, h in left_out]).mean())
-        self.own = [self._trusted(error, h) for error, h in left_out]  # r of the base
+        self.own = [
+            self._trusted(error, h) for error, h in left_out
+        ]  # r of the base, but for its ends
         worst = np.array([mismatch(r, self.windows) for r in self.own])  # [N, W, A]
         self.typical = np.maximum(np.median(worst, axis=0), 2 * np.log(TOLERATED))
         self.own_excess = worst - self.typical  # C [N, W, A] of the base, of each entry and window
 
     def residuals(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Give r [T, A] of a demonstration."""
+        """Give r [T, A] of a demonstration; at its ends, less is known than r says."""
         g = self._standard(self._motion(states))
         return self._trusted(actions - self._explained(g, self.weights), leverage(g, self.inverse))
 
     def excess(self, residuals: np.ndarray) -> np.ndarray:
         """Give C [W, A] of a demonstration's r [T, A], for each window and entry."""
-        return mismatch(residuals, self.windows) - self.typical
+        return mismatch(whole(residuals), self.windows) - self.typical
 
     def expected(self, states: np.ndarray) -> np.ndarray:
         """Give the actions [T, A] that go with the motion of states [T, O]."""
@@ -302,27 +310,29 @@ class Commands:
         Here and below the base's motion is computed anew where it is needed, one demonstration at
         a time: all of it is nine times as large as the states.
         """
-        count = sum(len(s) for s in states)
-        shift = sum(self._motion(s).sum(0) for s in states) / count
-        scale = np.sqrt(sum(np.square(self._motion(s) - shift).sum(0) for s in states) / count)
+        count = sum(len(whole(s)) for s in states)
+        shift = sum(whole(self._motion(s)).sum(0) for s in states) / count
+        squares = sum(np.square(whole(self._motion(s)) - shift).sum(0) for s in states)
+        scale = np.sqrt(squares / count)
         return shift, np.where(scale < UNMOVED, np.inf, scale)
 
     def _sums(
-        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], ridge: float
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Give G'G + lambda I [F, F] and G'a [F, A] of all demonstrations."""
-        gram, product = ridge * np.eye(len(self.shift) + 1), 0.0
+        count = sum(len(whole(a)) for _, a in pairs)
+        gram, product = RIDGE * count * np.eye(len(self.shift) + 1), 0.0
         for states, actions in pairs:
-            g = self._standard(self._motion(states))
-            gram, product = gram + g.T @ g, product + g.T @ actions
+            g = whole(self._standard(self._motion(states)))
+            gram, product = gram + g.T @ g, product + g.T @ whole(actions)
         return gram, product
 
     def _left_out(self, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give errors [T, A] and leverage [T] of a base demonstration under a fit without it."""
-        g = self._standard(self._motion(states))
+        """Give errors and leverage of a base demonstration, but its ends, in a fit without it."""
+        g, known = whole(self._standard(self._motion(states))), whole(actions)
         inverse = np.linalg.inv(self.gram - g.T @ g)
-        weights = inverse @ (self.product - g.T @ actions)
-        return actions - self._explained(g, weights), leverage(g, inverse)
+        weights = inverse @ (self.product - g.T @ known)
+        return known - self._explained(g, weights), leverage(g, inverse)
 
     def _explained(self, g: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Give the actions [T, A] that go with g [T, F]; an entry that is not used rests."""
@@ -342,6 +352,11 @@ class Commands:
     def _trusted(self, error: np.ndarray, h: np.ndarray) -> np.ndarray:
         far = np.where(self.used, h[:, None] / (FAR * self.mean_leverage), 0.0)  # [T, A]
         return error / (self.spread * np.sqrt(1.0 + np.square(far)))
+
+
+def whole(rows: np.ndarray) -> np.ndarray:
+    """Give those of the rows [T, ...] of a demonstration around which its motion is known whole."""
+    return rows[BEFORE : len(rows) - AFTER]
 
 
 def leverage(g: np.ndarray, inverse: np.ndarray) -> np.ndarray:

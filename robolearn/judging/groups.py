@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.algos.harm import LEAST_STEPS
 from robolearn.judging.harm import HarmVerdict
 
 MECHANISMS = {
@@ -16,6 +17,7 @@ MECHANISMS = {
     "direction": "goes another way",
     "commands": "commands do not go with the motion",
 }
+FIGURES = ("harm", "p_value", "progress_lost", "progress_ratio", "command_mismatch", "clipped")
 COLUMN_GAP = "   "
 
 
@@ -25,22 +27,25 @@ class Judged:
 
     name: str
     operator: str
-    verdict: HarmVerdict
+    steps: int
+    verdict: HarmVerdict | None  # None: it is too short to judge
+
+    @property
+    def accepted(self) -> bool:
+        """Say whether it is accepted; what cannot be judged is not."""
+        return self.verdict is not None and self.verdict.accepted
 
     def summary(self) -> dict[str, Any]:
-        """Give all that is known of it, as plain values."""
-        verdict = self.verdict
+        """Give all that is known of it, as plain values; None for what cannot be judged."""
+        reasons = self.verdict.reasons if self.verdict else ()
         return {
             "name": self.name,
             "operator": self.operator,
-            "steps": len(verdict.lost),
-            "accepted": verdict.accepted,
-            "harm": verdict.harm,
-            "p_value": verdict.p_value,
-            "progress_lost": verdict.progress_lost,
-            "command_mismatch": verdict.command_mismatch,
-            "clipped": verdict.clipped,
-            "reasons": [vars(reason) for reason in verdict.reasons],
+            "steps": self.steps,
+            "too_short": self.verdict is None,
+            "accepted": self.accepted,
+            **{name: getattr(self.verdict, name, None) for name in FIGURES},
+            "reasons": [vars(reason) for reason in reasons],
         }
 
 
@@ -52,20 +57,36 @@ def grouped(found: Sequence[Judged]) -> dict[str, list[Judged]]:
     return groups
 
 
+def verdicts_of(found: Sequence[Judged]) -> list[HarmVerdict]:
+    """Give the verdicts on those that could be judged."""
+    return [one.verdict for one in found if one.verdict is not None]
+
+
+def too_short(found: Sequence[Judged]) -> str:
+    """Say which demonstrations cannot be judged, and why; "" if all can."""
+    names = [f"{one.name} ({one.steps} steps)" for one in found if one.verdict is None]
+    return f"too short to judge, of fewer than {LEAST_STEPS} steps: {', '.join(names)}" * any(names)
+
+
 def reasons_of(found: Sequence[Judged]) -> dict[str, int]:
     """Count the worst reason's mechanism of those that are rejected, most frequent first."""
-    worst = [one.verdict.reasons[0].mechanism for one in found if one.verdict.reasons]
+    worst = [verdict.reasons[0].mechanism for verdict in verdicts_of(found) if verdict.reasons]
     return dict(Counter(worst).most_common())
 
 
 def summary_of(found: Sequence[Judged]) -> dict[str, Any]:
-    """Put a group's verdicts together: shares and medians."""
-    verdicts = [one.verdict for one in found]
+    """Put a group's verdicts together: shares of all, medians of those that could be judged."""
+    verdicts = verdicts_of(found)
+
+    def median(name: str) -> float | None:
+        return float(np.median([getattr(v, name) for v in verdicts])) if verdicts else None
+
     return {
         "demonstrations": len(found),
-        "accepted": float(np.mean([v.accepted for v in verdicts])),
-        "harm": float(np.median([v.harm for v in verdicts])),
-        "progress_lost": float(np.median([v.progress_lost for v in verdicts])),
+        "too_short": len(found) - len(verdicts),
+        "accepted": float(np.mean([one.accepted for one in found])),
+        "harm": median("harm"),
+        "progress_lost": median("progress_lost"),
         "reasons": reasons_of(found),
     }
 
@@ -80,10 +101,9 @@ def table_of_each(found: Sequence[Judged]) -> str:
     """Lay demonstrations out as lines of text, in their order."""
     rows = [("demonstration", "operator", "accepted", "harm", "progress lost", "why")]
     for one in found:
-        verdict = one.verdict
-        accepted, why = "yes" if verdict.accepted else "no", said(verdict)
-        figures = f"{verdict.harm:.2f}", f"{verdict.progress_lost:.0%}"
-        rows.append((one.name, one.operator, accepted, *figures, why))
+        why = said(one.verdict) if one.verdict else f"too short to judge: {one.steps} steps"
+        accepted = "yes" if one.accepted else "no"
+        rows.append((one.name, one.operator, accepted, *_figures(summary_of([one])), why))
     return _table(rows)
 
 
@@ -100,18 +120,26 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 def _row(name: str, found: Sequence[Judged]) -> tuple[str, ...]:
     of = summary_of(found)
-    share, lost = f"{of['accepted']:.0%}", f"{of['progress_lost']:.0%}"
-    return (name, str(len(found)), share, f"{of['harm']:.2f}", lost, _most_often(found))
+    return (name, str(len(found)), f"{of['accepted']:.0%}", *_figures(of), _most_often(found))
+
+
+def _figures(of: Mapping[str, Any]) -> tuple[str, str]:
+    """Write the medians of what ``summary_of`` gives, if there are any."""
+    if of["harm"] is None:
+        return "-", "-"
+    return f"{of['harm']:.2f}", f"{of['progress_lost']:.0%}"
 
 
 def _most_often(found: Sequence[Judged]) -> str:
-    """Say the most frequent reason, and in how many."""
-    counts = reasons_of(found)
-    if not counts:
-        return ""
-    mechanism, count = next(iter(counts.items()))
-    rejected = sum(not one.verdict.accepted for one in found)
-    return f"{MECHANISMS.get(mechanism, mechanism)} ({count} of {rejected} rejected)"
+    """Say the most frequent reason, and in how many; and how many cannot be judged."""
+    counts, verdicts, told = reasons_of(found), verdicts_of(found), []
+    if counts:
+        mechanism, count = next(iter(counts.items()))
+        rejected = sum(not verdict.accepted for verdict in verdicts)
+        told.append(f"{MECHANISMS.get(mechanism, mechanism)} ({count} of {rejected} rejected)")
+    if short := len(found) - len(verdicts):
+        told.append(f"too short to judge ({short})")
+    return "; ".join(told)
 
 
 def said(verdict: HarmVerdict) -> str:
@@ -121,6 +149,6 @@ def said(verdict: HarmVerdict) -> str:
 
 def worst(found: Sequence[Judged], count: int) -> Iterator[str]:
     """Say of the most harmful demonstrations, those that are rejected, why; a line each."""
-    rejected = [one for one in found if not one.verdict.accepted]
+    rejected = [one for one in found if one.verdict is not None and not one.accepted]
     for one in sorted(rejected, key=lambda one: -one.verdict.harm)[:count]:
         yield f"{one.name} ({one.operator}), harm {one.verdict.harm:.2f}: {said(one.verdict)}"

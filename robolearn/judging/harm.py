@@ -27,7 +27,18 @@ import numpy as np
 from annotated_types import Gt
 from scipy.stats import binom
 
-from robolearn.algos.harm import Commands, Comparison, HarmConfig, Moves, Progress, Sums, switching
+from robolearn.algos.harm import (
+    AFTER,
+    BEFORE,
+    LEAST_STEPS,
+    Commands,
+    Comparison,
+    HarmConfig,
+    Moves,
+    Progress,
+    Sums,
+    switching,
+)
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
@@ -116,8 +127,8 @@ class HarmJudge:
         ``interface`` names the entries; without it they are numbered. Actions are in [-1, 1], or
         else between ``limits``, low and high, numbers or [A] each; with ``clip`` what lies beyond
         is clipped, and a warning says how much. Both hold for those that are judged later, too.
-        Raises DataError for fewer than 4 demonstrations or values that are not finite or beyond
-        the limits, SpecError for sizes that do not fit.
+        Raises DataError for fewer than 4 demonstrations, one of fewer than 19 steps, or values that
+        are not finite or beyond the limits; SpecError for sizes that do not fit.
         """
         config = config or HarmJudgeConfig()
         pairs = list(paired(observations, actions))
@@ -180,8 +191,8 @@ class HarmJudge:
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
 
-        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite, or
-        leaves the limits and is not to be clipped.
+        Raises SpecError if its sizes are not the base operator's, DataError if it is not finite,
+        has fewer than 19 steps, or leaves the limits and is not to be clipped.
         """
         return self.score_all([observations], [actions])[0]
 
@@ -296,4 +307,9 @@ def _checked(
 ) -> Demonstration:
     """Give states and actions as float64: a regression is solved on them."""
     states, acts = checked(observations, actions, interface, where, limits)
+    if len(acts) < LEAST_STEPS:
+        raise DataError(
+            f"{where}: {len(acts)} steps are too few to judge: {LEAST_STEPS} are needed, as the"
+            f" first {BEFORE} and the last {AFTER} say nothing of commands"
+        )
     return states.astype(np.float64), acts.astype(np.float64)

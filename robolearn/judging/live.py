@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import LAGS, Comparison, Moves
+from robolearn.algos.harm import AFTER, BEFORE, Comparison, Moves
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
-
-BEFORE, AFTER = -min(LAGS), max(LAGS)
 
 
 @dataclass(frozen=True)

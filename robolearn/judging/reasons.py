@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.algos.compatibility import window_means
-from robolearn.algos.harm import Commands, Comparison
+from robolearn.algos.harm import BEFORE, Commands, Comparison, whole
 from robolearn.types import ArraySpec
 
 MOST_REASONS = 3
@@ -93,19 +93,18 @@ def command_reasons(
     action: ArraySpec,
 ) -> list[Reason]:
     """Say which action entries do not go with the motion, and how; ``found`` [W, A] is their C."""
-    expected = commands.expected(states)
     entry = int(found.max(axis=0).argmax())
-    window = min(commands.windows[int(found[:, entry].argmax())], len(residuals))
-    means = window_means(np.square(residuals[:, entry]), window)
-    start = int(means.argmax())
+    given, expected = actions[:, entry], commands.expected(states)[:, entry]
+    squares = np.square(whole(residuals)[:, entry])
+    window = min(commands.windows[int(found[:, entry].argmax())], len(squares))
+    means = window_means(squares, window)
+    start = BEFORE + int(means.argmax())
     here = slice(start, start + window)
-    name = names_of(action)[entry]
-    how = _how(actions[:, entry], expected[:, entry], here)
+    how = _how(given, expected, here)
     if not commands.used[entry]:
-        mine, rest = actions[here, entry].mean(), commands.rest[entry]
-        how = f"is {mine:+.2f}, where the base's stays at {rest:+.2f}"
-    text = f"{name} {how} in steps {start} to {start + window - 1}"
-    return [Reason("commands", start, start + window, float(means[start]), text)]
+        how = f"is {given[here].mean():+.2f}, where the base's stays at {commands.rest[entry]:+.2f}"
+    text = f"{names_of(action)[entry]} {how} in steps {start} to {start + window - 1}"
+    return [Reason("commands", start, start + window, float(means.max()), text)]
 
 
 def names_of(action: ArraySpec) -> tuple[str, ...]:

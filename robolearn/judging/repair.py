@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robolearn.algos.harm import TINY, Comparison, switching
+from robolearn.algos.harm import AFTER, BEFORE, LEAST_STEPS, TINY, Comparison, switching, whole
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
@@ -30,14 +30,14 @@ def mended(
 ) -> Demonstration:
     """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
 
-    Of what is rejected still, its harmless stretches stay.
+    Of what is rejected still, its harmless stretches stay; nothing, if it has become too short.
     """
     reasons = (verdict or judge.score(states, actions)).reasons
     if reasons and all(reason.mechanism == "tempo" for reason in reasons):
         states, actions = retimed(judge, states, actions)
         verdict = None
-    if not len(actions):
-        return states, actions
+    if len(actions) < LEAST_STEPS:
+        return states[:0], actions[:0]
     return without_harm(judge, states, actions, verdict)
 
 
@@ -48,7 +48,8 @@ def harmless(
 
     What goes of one that loses progress are the stretches in which d^2 is above the line on
     average, and those where the base has never been: who took another way is on it until it joins
-    the base's again. Of any, those go whose commands do not go with the motion.
+    the base's again. Of any, those go whose commands do not go with the motion; the ends, where
+    that is not known, go with what is beside them.
     """
     verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
@@ -60,9 +61,10 @@ def harmless(
         stay = progress.familiar(progress.expected(progress.moves(states))) & ~widened(lost, width)
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
-            means = [smoothed(r, window) for r in np.square(verdict.residuals).T]
-            excess = np.log(np.array(means).T + TINY) - typical  # [T, A]
-            stay &= ~(excess / judge.tolerated > judge.command_line).any(axis=1)
+            means = [smoothed(r, window) for r in np.square(whole(verdict.residuals)).T]
+            excess = np.log(np.array(means).T + TINY) - typical  # [T - BEFORE - AFTER, A]
+            wrong = (excess / judge.tolerated > judge.command_line).any(axis=1)
+            stay &= ~np.pad(wrong, (BEFORE, AFTER), mode="edge")
     return stay
 
 

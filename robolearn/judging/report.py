@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from robolearn.judging.groups import MECHANISMS, Judged, reasons_of
+from robolearn.judging.groups import MECHANISMS, Judged, reasons_of, verdicts_of
 from robolearn.judging.harm import HarmJudge
 
 ACCEPTED, REJECTED, BASE, COMMANDS = "#2e86ab", "#d1495b", "#7f7f7f", "#5b3fa0"
@@ -52,7 +52,8 @@ def draw_report(
     """Draw each demonstration as a dot, on the axis of harm, and as a strip, along its time.
 
     ``base`` names the operator whose demonstrations the judge knows; they come first, each held
-    against the others. Of more than 16 groups, the most harmful are drawn.
+    against the others. Of more than 16 groups, the most harmful are drawn. What is too short to
+    judge is counted only.
     """
     shown = _most_harmful(groups)
     bands = list(_stacked([_own(judge, base), *(_band(*group) for group in shown.items())]))
@@ -86,15 +87,16 @@ def _own(judge: HarmJudge, base: str) -> _Band:
 
 
 def _band(name: str, found: Sequence[Judged]) -> _Band:
-    ordered = sorted(found, key=lambda one: -one.verdict.harm)
+    judged = [one for one in found if one.verdict is not None]
+    ordered = sorted(judged, key=lambda one: -one.verdict.harm)
     harm = np.array([one.verdict.harm for one in ordered])
-    accepted = sum(one.verdict.accepted for one in found)
+    accepted = sum(one.accepted for one in found)
     return _Band(
         f"{_words(name)}\n{len(found)} demonstration{'s' * (len(found) > 1)}",
         harm,
         [one.verdict.lost for one in ordered],
         [_command_stretches(one) for one in ordered],
-        "\n".join([f"accepted: {accepted} of {len(found)}", *_notes(ordered)]),
+        "\n".join([f"accepted: {accepted} of {len(found)}", *_notes(ordered, len(found))]),
     )
 
 
@@ -107,8 +109,10 @@ def _command_stretches(one: Judged) -> list[tuple[float, float]]:
     ]
 
 
-def _notes(ordered: Sequence[Judged]) -> Iterator[str]:
-    """Count the mechanisms, and quote the worst demonstration."""
+def _notes(ordered: Sequence[Judged], count: int) -> Iterator[str]:
+    """Count those of ``count`` that cannot be judged, and the mechanisms; quote the worst."""
+    if short := count - len(ordered):
+        yield f"{short} x too short to judge"
     for mechanism, count in reasons_of(ordered).items():
         yield f"{count} x {MECHANISMS.get(mechanism, mechanism)}"
     if ordered[0].verdict.reasons:
@@ -117,8 +121,9 @@ def _notes(ordered: Sequence[Judged]) -> Iterator[str]:
 
 
 def _most_harmful(groups: Mapping[str, Sequence[Judged]]) -> Mapping[str, Sequence[Judged]]:
-    """Give all groups, or of too many those whose median harm is highest, in their order."""
-    harm = {name: np.median([one.verdict.harm for one in some]) for name, some in groups.items()}
+    """Give all groups that could be judged, or of too many the most harmful, in their order."""
+    found = {name: [verdict.harm for verdict in verdicts_of(some)] for name, some in groups.items()}
+    harm = {name: np.median(values) for name, values in found.items() if values}
     first = sorted(harm, key=lambda name: -harm[name])[:MOST_GROUPS]
     return {name: some for name, some in groups.items() if name in first}
 
@@ -143,7 +148,7 @@ def _stacked(bands: Sequence[_Band]) -> Iterator[_Band]:
 
 def _headline(groups: Mapping[str, Sequence[Judged]], base: str) -> str:
     everybody = [one for found in groups.values() for one in found]
-    accepted = sum(one.verdict.accepted for one in everybody)
+    accepted = sum(one.accepted for one in everybody)
     left_out = f"; shown are the {MOST_GROUPS} most harmful of {len(groups)} operators"
     whose = _plain(base.replace("_", " "))
     return (

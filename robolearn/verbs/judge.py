@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import pydantic
 
+from robolearn.algos.harm import LEAST_STEPS
 from robolearn.errors import DataError
 from robolearn.judging.groups import (
     Judged,
@@ -21,6 +22,8 @@ from robolearn.judging.groups import (
     summary_of,
     table_of_each,
     table_of_groups,
+    too_short,
+    verdicts_of,
     worst,
 )
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
@@ -92,10 +95,13 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``base`` (``harm`` of its own demonstrations, each held against the others), under
     ``operators`` by name what ``summary_of`` gives, under ``demonstrations`` what is known of each,
-    ``clipped`` (steps), and ``kept`` (a path, or None).
+    ``clipped`` (steps), and ``kept`` (a path, or None). Demonstrations of fewer than 19 steps
+    cannot be judged: new ones are listed as such, and not accepted; the base's are left out, with a
+    warning.
     """
     base, news = _given(config)
     _require_within(config, [base, *news])
+    base = _long_enough(base)
     judge = HarmJudge.of(
         base.states,
         base.actions,
@@ -108,10 +114,10 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
     found = _judged(judge, rows, run)
     clipped = {
         "base": sum(int(judge.limits.beyond(a).sum()) for a in base.actions),
-        "new": sum(one.verdict.clipped for one in found),
+        "new": sum(verdict.clipped for verdict in verdicts_of(found)),
     }
     if clipped["new"]:
-        steps = sum(len(one.verdict.lost) for one in found)
+        steps = sum(len(verdict.lost) for verdict in verdicts_of(found))
         warnings.warn(f"new demonstrations: {said_of(clipped['new'], steps)}", stacklevel=2)
     whose = config.base_operator or base.operators[0] or base.path.stem
     groups = grouped(found)
@@ -129,7 +135,7 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
             "harm": judge.own_harm,
         },
         "new": [new.path for new in news],
-        "accepted": float(np.mean([one.verdict.accepted for one in found])),
+        "accepted": float(np.mean([one.accepted for one in found])),
         "operators": {name: summary_of(some) for name, some in groups.items()},
         "demonstrations": [one.summary() for one in found],
         "clipped": clipped,
@@ -177,6 +183,17 @@ def _require_within(config: JudgeConfig, everybody: Sequence[Any]) -> None:
             limits.scale(actions, f"{some.path}: {name}")
 
 
+def _long_enough(base: Any) -> Any:
+    """Leave demonstrations out that are too short to judge by, and warn."""
+    pairs = zip(base.names, base.actions, strict=True)
+    short = {name: len(actions) for name, actions in pairs if len(actions) < LEAST_STEPS}
+    if short:
+        named = ", ".join(f"{name} ({steps} steps)" for name, steps in short.items())
+        told = f"base demonstrations of fewer than {LEAST_STEPS} steps are left out: {named}"
+        warnings.warn(told, stacklevel=2)
+    return base.only(set(base.names) - set(short))
+
+
 def _rows(new: Any, prefix: bool) -> list[_Row]:
     """Name each demonstration, by its dataset too if there are several, and its operator."""
     names = [f"{new.path.stem}/{name}" if prefix else name for name in new.names]
@@ -192,11 +209,15 @@ def _judged(judge: HarmJudge, rows: Sequence[_Row], run: Run) -> list[Judged]:
     found: dict[int, Judged] = {}
     with run.counter(len(rows), "judging") as counter:
         for whose in groups.values():
-            some = [rows[i] for i in whose]
+            some = [rows[i] for i in whose if len(rows[i].actions) >= LEAST_STEPS]
             verdicts = judge.score_all([row.states for row in some], [row.actions for row in some])
-            for i, row, verdict in zip(whose, some, verdicts, strict=True):
-                found[i] = Judged(row.name, row.operator, verdict)
-                run.log(len(found), harm=verdict.harm, accepted=float(verdict.accepted))
+            judged = iter(verdicts)
+            for i in whose:
+                row, steps = rows[i], len(rows[i].actions)
+                verdict = next(judged) if steps >= LEAST_STEPS else None
+                found[i] = Judged(row.name, row.operator, steps, verdict)
+                figures = {"harm": verdict.harm} if verdict else {}
+                run.log(len(found), accepted=float(found[i].accepted), **figures)
                 counter.update()
     return [found[i] for i in range(len(rows))]
 
@@ -205,13 +226,15 @@ def _say(config: JudgeConfig, groups: dict[str, list[Judged]], found: Sequence[J
     print(table_of_groups(groups) if config.by == "operator" else table_of_each(found))
     if told := list(worst(found, config.worst)):
         print("\nworst:", *told, sep="\n  ")
+    if short := too_short(found):
+        print(f"\n{short}")
     print()
 
 
 def _keep(config: JudgeConfig, new: Any, found: Sequence[Judged]) -> Path | None:
     if config.keep is None:
         return None
-    names = [one.name for one in found if one.verdict.accepted]
+    names = [one.name for one in found if one.accepted]
     if not names:
         warnings.warn(f"keep={config.keep}: nothing is accepted, nothing is written", stacklevel=2)
         return None
@@ -225,6 +248,7 @@ def _record(
     from robolearn.viz import StepScores, replay_arrays
 
     interface, shown = _with_residuals(judge.interface), Counter[str]()
+    judged = [(row, one) for row, one in judged if one.verdict is not None]
     for row, one in sorted(judged, key=lambda both: (both[1].operator, -both[1].verdict.harm)):
         shown[one.operator] += 1
         if shown[one.operator] > config.recorded:

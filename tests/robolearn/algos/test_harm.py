@@ -8,6 +8,8 @@ import pytest
 
 from robolearn.algos import harm
 from robolearn.algos.harm import (
+    AFTER,
+    BEFORE,
     LAGS,
     RIDGE,
     TINY,
@@ -21,6 +23,7 @@ from robolearn.algos.harm import (
     mismatch,
     steps,
     switching,
+    whole,
 )
 from robolearn.errors import UserError
 
@@ -210,7 +213,7 @@ def test_what_is_usual_is_the_mean_of_the_bases_values():
 # commands
 
 
-def commanded(count=8, length=60, seed=0):
+def commanded(count=8, length=60, seed=0, noise=0.001):
     """Walk at random: states [T, 3] are positions, actions [T, 3] the next displacement."""
     rng = np.random.default_rng(seed)
     states, actions = [], []
@@ -218,7 +221,7 @@ def commanded(count=8, length=60, seed=0):
         a = np.cumsum(rng.standard_normal((length, 3)), axis=0) / 8
         a = np.tanh(a)
         s = np.concatenate([np.zeros((1, 3)), np.cumsum(0.05 * a, axis=0)])[:-1]
-        states.append(s + 0.001 * rng.standard_normal(s.shape))
+        states.append(s + noise * rng.standard_normal(s.shape))
         actions.append(a)
     return states, actions
 
@@ -239,15 +242,38 @@ def features(commands, states):
     return np.array(rows)
 
 
+def inner(rows):
+    """Leave the first 3 and the last 6 steps out."""
+    return np.array([rows[t] for t in range(len(rows)) if 3 <= t < len(rows) - 6])
+
+
+def steps_of(actions):
+    return sum(len(a) - 9 for a in actions)
+
+
 def fit(commands, states, actions, total):
-    g = np.concatenate([features(commands, s) for s in states])
+    g = np.concatenate([inner(features(commands, s)) for s in states])
     gram = g.T @ g + RIDGE * total * np.eye(g.shape[1])
-    return np.linalg.solve(gram, g.T @ np.concatenate(actions)), np.linalg.inv(gram)
+    a = np.concatenate([inner(a) for a in actions])
+    return np.linalg.solve(gram, g.T @ a), np.linalg.inv(gram)
+
+
+def test_the_ends_of_a_demonstration_are_those_that_lags_reach_beyond():
+    assert (BEFORE, AFTER) == (3, 6) and (min(LAGS), max(LAGS)) == (-3, 6)
+    np.testing.assert_array_equal(whole(np.arange(19)), np.arange(3, 13))
+
+
+def test_motion_is_standardised_by_what_is_known_whole(known):
+    commands, states, _ = known
+    z = [(s - commands.mean) / commands.sd for s in states]
+    six_later = np.concatenate([inner(np.roll(s, -6, axis=0) - s) for s in z])
+    np.testing.assert_allclose(commands.shift[-3:], six_later.mean(0), atol=1e-9)
+    np.testing.assert_allclose(commands.scale[-3:], six_later.std(0))
 
 
 def test_commands_are_a_ridge_regression(known):
     commands, states, actions = known
-    total = sum(map(len, actions))
+    total = steps_of(actions)
     weights, inverse = fit(commands, states, actions, total)
     np.testing.assert_allclose(commands.weights, weights, atol=1e-8)
     g = features(commands, states[0])
@@ -257,15 +283,15 @@ def test_commands_are_a_ridge_regression(known):
 
 def test_the_bases_own_residuals_are_those_of_a_fit_without_it(known):
     commands, states, actions = known
-    total = sum(map(len, actions))
+    total = steps_of(actions)
     errors, leverages = [], []
     for i in range(len(states)):
         rest = [j for j in range(len(states)) if j != i]
         weights, inverse = fit(
             commands, [states[j] for j in rest], [actions[j] for j in rest], total
         )
-        g = features(commands, states[i])
-        errors.append(actions[i] - g @ weights)
+        g = inner(features(commands, states[i]))
+        errors.append(inner(actions[i]) - g @ weights)
         leverages.append(np.array([r @ inverse @ r for r in g]))
     spread = np.concatenate(actions).std(0)
     mean = np.concatenate(leverages).mean()
@@ -298,8 +324,7 @@ def test_other_actions_than_those_of_the_motion_stand_out(known):
 
 def test_motions_that_the_base_does_not_know_say_less(known):
     commands, states, actions = known
-    total = sum(map(len, actions))
-    weights, inverse = fit(commands, states, actions, total)
+    weights, inverse = fit(commands, states, actions, steps_of(actions))
     (new,), (wrong,) = commanded(1, seed=5)
     far = 5 * new
     g = features(commands, far)
@@ -310,16 +335,17 @@ def test_motions_that_the_base_does_not_know_say_less(known):
     assert np.median(distrust) > 3
 
 
-def test_what_is_typical_is_the_bases_median_or_a_tenth_of_the_spread(known):
-    commands, states, actions = known
+def test_what_is_typical_is_the_bases_median_or_a_tenth_of_the_spread():
+    commands = Commands(*commanded(noise=0.01), CONFIG)
     worst = np.array([mismatch(r, commands.windows) for r in commands.own])
     floor = np.log(0.01)
     np.testing.assert_allclose(commands.typical, np.maximum(np.median(worst, axis=0), floor))
     assert (np.median(worst, axis=0) > floor).all()
     np.testing.assert_allclose(commands.own_excess, worst - commands.typical)
-    still = np.zeros((9, 3))
+    still = np.full((19, 3), 1e-3)
+    still[[0, 2, 13, 18]] = 9.0  # at the ends nothing counts
     np.testing.assert_allclose(
-        commands.excess(still), mismatch(still, commands.windows) - commands.typical
+        commands.excess(still), mismatch(inner(still), commands.windows) - commands.typical
     )
     exact = [0.9 ** np.arange(40)[:, None] * np.array([[1.0 + i]]) for i in range(4)]
     moves = [-0.1 * s for s in exact]

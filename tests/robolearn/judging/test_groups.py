@@ -11,6 +11,7 @@ from robolearn.judging.groups import (
     summary_of,
     table_of_each,
     table_of_groups,
+    too_short,
     worst,
 )
 from robolearn.judging.harm import HarmJudge, HarmVerdict
@@ -34,7 +35,7 @@ def judged(name, operator, harm, *reasons, lost=0.02, steps=10):
         departure=np.zeros((steps, 2)),
         clipped=1,
     )
-    return Judged(name, operator, verdict)
+    return Judged(name, operator, steps, verdict)
 
 
 FOUND = [
@@ -47,6 +48,9 @@ FOUND = [
 ]
 
 
+SHORT = Judged("demo_6", "bob_2", 7, None)
+
+
 def test_groups_stand_in_the_order_in_which_they_come():
     groups = grouped(FOUND)
     assert list(groups) == ["ann", "bob_2"]
@@ -56,6 +60,7 @@ def test_groups_stand_in_the_order_in_which_they_come():
 def test_a_group_has_shares_medians_and_worst_reasons():
     assert summary_of(grouped(FOUND)["bob_2"]) == {
         "demonstrations": 4,
+        "too_short": 0,
         "accepted": 0.25,
         "harm": 1.375,
         "progress_lost": pytest.approx(0.12),
@@ -96,6 +101,27 @@ def test_a_demonstration_is_summed_up_in_plain_values():
     ]
 
 
+def test_what_is_too_short_to_judge_is_not_accepted_and_told():
+    some = [*grouped(FOUND)["bob_2"], SHORT]
+    summary = summary_of(some)
+    assert (summary["demonstrations"], summary["too_short"], summary["accepted"]) == (5, 1, 0.2)
+    assert summary["harm"] == 1.375  # of those that can be judged
+    told = table_of_groups({"bob_2": some, "cid": [SHORT]}).splitlines()
+    assert told[1].endswith("slower than the base (2 of 3 rejected); too short to judge (1)")
+    assert told[2].split() == ["cid", "1", "0%", "-", "-", "too", "short", "to", "judge", "(1)"]
+    line = table_of_each(some).splitlines()[-1].split()
+    assert line[:5] == ["demo_6", "bob_2", "no", "-", "-"] and line[5:] == [
+        "too", "short", "to", "judge:", "7", "steps",
+    ]  # fmt: skip
+    assert list(worst(some, 9)) == list(worst(FOUND, 9))
+    assert too_short(some) == "too short to judge, of fewer than 19 steps: demo_6 (7 steps)"
+    assert too_short(FOUND) == ""
+    about = SHORT.summary()
+    assert about["too_short"] and not about["accepted"] and about["steps"] == 7
+    assert about["harm"] is None and about["reasons"] == []
+    assert about.keys() == FOUND[0].summary().keys()
+
+
 @pytest.mark.parametrize(
     ("lost", "means"),
     [
@@ -125,11 +151,20 @@ def test_of_many_operators_the_most_harmful_are_drawn(judge, tmp_path, monkeypat
 @pytest.fixture(scope="module")
 def judge():
     rng = np.random.default_rng(0)
-    states = [np.cumsum(0.1 + 0.02 * rng.standard_normal((12, 3)), axis=0) for _ in range(5)]
-    return HarmJudge.of(states, [rng.uniform(-1, 1, (12, 2)) for _ in range(5)])
+    states = [np.cumsum(0.1 + 0.02 * rng.standard_normal((24, 3)), axis=0) for _ in range(5)]
+    return HarmJudge.of(states, [rng.uniform(-1, 1, (24, 2)) for _ in range(5)])
 
 
-@pytest.mark.parametrize("found", [FOUND, FOUND[:1], [judged("demo_9", "slow " * 9, 99.0, WRONG)]])
+@pytest.mark.parametrize(
+    "found",
+    [
+        FOUND,
+        FOUND[:1],
+        [judged("demo_9", "slow " * 9, 99.0, WRONG)],
+        [FOUND[0], SHORT],
+        [FOUND[1], SHORT],
+    ],
+)
 def test_the_picture_shows_every_demonstration(judge, tmp_path, found, monkeypatch):
     dots = []
     monkeypatch.setattr(
@@ -137,7 +172,7 @@ def test_the_picture_shows_every_demonstration(judge, tmp_path, found, monkeypat
         lambda self, x, y, **how: dots.extend(zip(x, y, strict=True)),
     )
     draw_report(judge, grouped(found), "base", tmp_path / "report.png")
-    assert len(dots) == 5 + len(found)
+    assert len(dots) == 5 + sum(one.verdict is not None for one in found)
     heights = [y for _, y in dots]
     assert len(set(heights)) == len(heights) and heights == sorted(heights)
     assert max(x for x, _ in dots) <= 6.0

@@ -232,9 +232,9 @@ def test_what_is_lost_is_squared_and_a_share_of_the_bases_length(judge):
 
 
 def test_a_demonstration_that_loses_nothing_is_accepted(judge):
-    states = np.tile(demonstrations(1, 1)[0][0][-1], (6, 1))
-    verdict = judge.score(states, np.tile([0.0, 0.0, 1.0], (6, 1)))
-    assert verdict.accepted and verdict.progress_lost < 0.001 and verdict.reasons == ()
+    states = np.tile(demonstrations(1, 1)[0][0][-1], (20, 1))
+    verdict = judge.score(states, np.tile([0.0, 0.0, 1.0], (20, 1)))
+    assert verdict.accepted and verdict.progress_lost < 0.01 and verdict.reasons == ()
 
 
 def test_a_base_whose_demonstrations_are_all_the_same_can_be_judged_by():
@@ -242,6 +242,37 @@ def test_a_base_whose_demonstrations_are_all_the_same_can_be_judged_by():
     same = HarmJudge.of(*unzipped([pair] * 5))
     assert np.isfinite(same.own_harm).all() and same.score(*pair).accepted
     assert not same.score(*demonstrations(1, 0, speed=0.3)[0]).accepted
+
+
+def test_pieces_that_are_cut_out_of_motion_are_accepted(judge):
+    rng, accepted, found = np.random.default_rng(0), [], []
+    for states, actions in demonstrations(60, 1):
+        start = int(rng.integers(len(actions) - 19))
+        piece = states[start : start + 19], actions[start : start + 19]
+        accepted.append(judge.score(*piece).accepted)
+        found.append(judge.score(*changed(piece, reverse)).reasons[:1])
+    assert np.mean(accepted) >= 0.95
+    told = [reasons[0] for reasons in found if reasons]
+    assert len(told) >= 0.5 * len(found)  # dy is small in places
+    assert all(3 <= reason.start < reason.end <= 13 for reason in told)
+
+
+def test_what_is_wrong_at_the_ends_alone_is_not_judged(judge):
+    states, actions = demonstrations(1, 4)[0]
+    usual, other = judge.score(states, actions), actions.copy()
+    other[:3], other[-6:] = -other[:3], -other[-6:]
+    assert judge.score(states, other).command_mismatch == usual.command_mismatch
+
+
+def test_demonstrations_that_are_too_short_are_refused(judge):
+    states, actions = demonstrations(1, 0)[0]
+    judge.score(states[:19], actions[:19])
+    with pytest.raises(DataError, match="demonstration: 18 steps are too few to judge: 19 are"):
+        judge.score(states[:18], actions[:18])
+    pairs = demonstrations(5, 0)
+    pairs[3] = tuple(array[:7] for array in pairs[3])
+    with pytest.raises(DataError, match="demonstration 3: 7 steps are too few to judge: 19 are"):
+        HarmJudge.of(*unzipped(pairs))
 
 
 @pytest.mark.parametrize(

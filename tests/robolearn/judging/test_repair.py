@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.repair import harmless, retimed, widened
+from robolearn.judging.repair import harmless, mended, retimed, widened
 
 from .plane import INTERFACE, demonstrations, unzipped
 
@@ -57,6 +57,14 @@ def test_retimed_it_is_as_long_as_the_bases_and_loses_no_more(judge, habits):
         rows = {tuple(row) for row in states}
         assert all(tuple(row) in rows for row in new_states)  # the path is the same
         assert set(new_actions[:, 2]) <= {-1.0, 1.0} and np.abs(new_actions).max() <= 1.0
+
+
+def test_what_becomes_too_short_does_not_stay(judge):
+    states, actions = demonstrations(1, 3)[0]
+    rest = np.repeat(states[5:6], 60, axis=0), np.zeros((60, 3))
+    assert len(retimed(judge, *rest)[0]) < 19
+    left = mended(judge, *rest)
+    assert left[0].shape == (0, 3) and left[1].shape == (0, 3)
 
 
 def test_retimed_actions_are_those_of_the_faster_motion(judge):

@@ -169,6 +169,40 @@ def test_a_robomimic_file_is_judged_with_limits_of_its_own(robomimic, people, tm
     assert len(read(tmp_path / "kept.hdf5")) == sum(o["accepted"] for o in ours["demonstrations"])
 
 
+def cut(path, who, steps):
+    """Write a dataset of somebody's demonstrations, the first of which is cut."""
+    dataset = Dataset.create(path, PLANE)
+    for i, (states, actions) in enumerate(walks(who)):
+        states, actions = (states[: steps + 1], actions[:steps]) if i == 0 else (states, actions)
+        rewards, about = np.zeros(len(actions), np.float32), {"operator": who}
+        dataset.append(
+            Episode({"state": states}, actions, rewards, True, False, True, metadata=about)
+        )
+    return path
+
+
+def test_what_is_too_short_is_listed_and_not_kept(people, tmp_path, capsys):
+    new = cut(tmp_path / "twin", "twin", steps=8)
+    line = (f"base={people}", "base_operator=ann", f"new={new}", f"keep={tmp_path}/kept.json")
+    summary = judge(tmp_path, *line, "view=record")
+    first, *others = summary["demonstrations"]
+    assert first["too_short"] and not first["accepted"] and first["steps"] == 8
+    assert not any(one["too_short"] for one in others)
+    assert summary["operators"]["twin"]["too_short"] == 1
+    assert summary["accepted"] == sum(one["accepted"] for one in others) / 5
+    kept = json.loads((tmp_path / "kept.json").read_text())["kept"]
+    assert kept == [one["name"] for one in others if one["accepted"]] != []
+    told = capsys.readouterr().out
+    assert "too short to judge, of fewer than 19 steps: demo_0 (8 steps)\n" in told
+
+
+def test_short_demonstrations_of_the_base_are_left_out(people, tmp_path):
+    base = cut(tmp_path / "ann", "ann", steps=18)
+    with pytest.warns(UserWarning, match=r"fewer than 19 steps are left out: demo_0 \(18 steps\)"):
+        summary = judge(tmp_path, f"base={base}", f"new={people}")
+    assert summary["base"]["demonstrations"] == 23
+
+
 def test_what_is_clipped_is_told(robomimic, tmp_path):
     with pytest.warns(UserWarning) as told:
         summary = judge(tmp_path, f"base={robomimic}", "base_operator=ann", "clip=true")
