@@ -10,14 +10,22 @@ is hardly more than
 since each line is one of their order statistics or beyond it, whatever their distribution (Wilks
 1941; for two lines Tukey's equivalent blocks, 1947: one block more may be lost); this is for N
 demonstrations that the measure has not seen, which leaving each out in turn comes near to. Against
-"q is at most q_0" the likelihood ratio of a higher q_1,
+"q is at most q_0" speaks the likelihood ratio of a higher q_1,
 
-    E_n = prod_i (q_1 / q_0)^x_i ((1 - q_1) / (1 - q_0))^(1 - x_i),     x_i = 1 if rejected,
+    L_i = (q_1 / q_0)^x_i ((1 - q_1) / (1 - q_0))^(1 - x_i),     x_i = 1 if rejected.
 
-is an e-process: with probability 1 - delta it never reaches 1 / delta, however long one looks
-(Ville 1939; Ramdas, Grunwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid
-inference", 2023). So a person who demonstrates as the base does is ever told otherwise with
-probability 2 delta at most.
+A person's way may change after many accepted demonstrations, which would outweigh what comes. So
+the test begins anew with each demonstration k, with a weight, and the tests are added up:
+
+    E_n = sum_(k <= n) w_k prod_(i = k..n) L_i + sum_(k > n) w_k,     w_k = 1 / (k (k + 1)).
+
+Each of them, 1 until it begins, is an e-process, and so is their mean, as the weights sum to 1:
+with probability 1 - delta it never reaches 1 / delta, however long one looks (Ville 1939; Ramdas,
+Grunwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid inference", 2023). So a
+person who demonstrates as the base does is ever told otherwise with probability 2 delta at most. A
+change is found after about log(n^2 / delta) / log(q_1 / q_0) rejections, n the number of
+demonstrations before it. (Sums without weights, as of Shiryaev and Roberts, find it a little
+sooner, but only bound how often there is a false alarm; Shin, Ramdas, Rinaldo, "E-detectors", 2022)
 """
 
 from __future__ import annotations
@@ -41,6 +49,7 @@ class Person:
     false_alarm_rate: float = 0.05  # 2 delta, over all of the person's demonstrations together
     evidence: float = 1.0  # E_n
     strongest: float = 1.0  # the highest E_n so far
+    begun: float = 0.0  # the part of E_n of the tests that have begun
     verdicts: list[HarmVerdict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -69,6 +78,9 @@ class Person:
         verdict = self.judge.score(observations, actions)
         self.verdicts.append(verdict)
         q0, q1 = self._q0, max(STRANGER, (1.0 + self._q0) / 2)
-        self.evidence *= (1.0 - q1) / (1.0 - q0) if verdict.accepted else q1 / q0
+        ratio = (1.0 - q1) / (1.0 - q0) if verdict.accepted else q1 / q0  # L_n
+        n = len(self.verdicts)
+        self.begun = ratio * (self.begun + 1.0 / (n * (n + 1)))
+        self.evidence = self.begun + 1.0 / (n + 1)  # the weights of all that begin later
         self.strongest = max(self.strongest, self.evidence)
         return verdict

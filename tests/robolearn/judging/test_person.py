@@ -50,11 +50,16 @@ def test_the_evidence_by_hand(judge):
     q0 = float(beta.ppf(0.95, 4, 17))
     assert person.rate_of_base == pytest.approx(q0)
     q1 = max(STRANGER, (1 + q0) / 2)
+    up, down = q1 / q0, (1 - q1) / (1 - q0)
     person.score(*demonstrations(1, 4, speed=0.3)[0])
-    assert person.evidence == pytest.approx(q1 / q0)
+    first = up / 2 + 1 / 2
+    assert person.evidence == pytest.approx(first)
     person.score(*demonstrations(1, 5)[0])
-    assert person.evidence == pytest.approx(q1 / q0 * (1 - q1) / (1 - q0))
-    assert person.strongest == pytest.approx(q1 / q0)
+    assert person.evidence == pytest.approx(up * down / 2 + down / 6 + 1 / 3)
+    person.score(*demonstrations(1, 4, speed=0.3)[0])
+    third = up * down * up / 2 + down * up / 6 + up / 12 + 1 / 4
+    assert person.evidence == pytest.approx(third)
+    assert person.strongest == pytest.approx(max(first, third))
 
 
 class Numbers:
@@ -78,6 +83,44 @@ def test_the_false_alarm_rate_holds_whatever_is_calibrated_on():
             person.score(numbers, None)
         alarms += not person.fits
     assert alarms / runs <= 0.05
+
+
+class Coin:
+    """A judge of a base of 60, 4 of them beyond a line, that rejects with a probability."""
+
+    own_harm = np.array([2.0] * 4 + [0.0] * 56)
+
+    def __init__(self, rate, seed):
+        self.rate, self.rng = rate, np.random.default_rng(seed)
+
+    def score(self, observations, actions):
+        return SimpleNamespace(accepted=bool(self.rng.random() >= self.rate))
+
+
+def test_the_worst_that_the_test_allows_for_is_seldom_told_however_long_one_looks():
+    """With q = q_0 the evidence reaches 1 / delta with probability delta at most."""
+    alarms, runs = 0, 400
+    for seed in range(runs):
+        person = Person(Coin(0.0, seed), false_alarm_rate=0.2)
+        person.judge.rate = person.rate_of_base
+        for _ in range(300):
+            person.score(None, None)
+        alarms += not person.fits
+    delta = 0.1
+    assert alarms / runs <= delta + 3 * np.sqrt(delta * (1 - delta) / runs)
+    assert alarms > 0  # the test has power there
+
+
+@pytest.mark.parametrize("before, within", [(0, 6), (20, 9), (100, 13), (1000, 17)])
+def test_a_change_of_a_persons_way_is_found_soon_however_long_it_fitted(before, within):
+    person = Person(Coin(0.0, 0))
+    for _ in range(before):
+        person.score(None, None)
+    assert person.fits
+    person.judge.rate = 1.0
+    for _ in range(within):
+        person.score(None, None)
+    assert not person.fits
 
 
 def test_a_base_that_is_beyond_its_own_lines_says_nothing(judge):
