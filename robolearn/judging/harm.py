@@ -50,6 +50,7 @@ Multiple = Annotated[float, Gt(1)]
 LEAST_LOSS = 1e-4  # S: who loses nothing has a logarithm, too
 LEAST_TYPICAL = 0.005  # S of a base whose demonstrations are all alike
 CONFIDENCE = 0.95  # that more of the base are beyond a line than should be
+ONE = "demonstration"  # what one is called that is judged alone
 MARGIN = 1.1  # between what is typical and the line
 
 
@@ -206,7 +207,11 @@ class HarmJudge:
         none would be alone, the worse half is set apart.
         """
         pairs = list(paired(observations, actions))
-        scaled = [_checked(s, a, self.interface, self.limits) for s, a in pairs]
+        names = [f"demonstration {i}" for i in range(len(pairs))] if len(pairs) > 1 else [ONE]
+        scaled = [
+            _checked(*pair, self.interface, self.limits, name)
+            for pair, name in zip(pairs, names, strict=False)
+        ]
         moves = [self.progress.moves(states) for states, _ in scaled]
         clipped = [int(self.limits.beyond(a).sum()) for _, a in pairs]
         expected = [self.progress.expected(own) for own in moves]
@@ -278,10 +283,19 @@ class HarmJudge:
     def filter(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Keep those of a person's demonstrations that are accepted; raises as ``score`` does."""
+        """Keep those of a person's demonstrations that are accepted.
+
+        They are given as they came, but for actions beyond their limits that are to be clipped:
+        they are judged as if they were at them, so they are given there, in their own units. Raises
+        as ``score`` does, and says for which.
+        """
         pairs = list(paired(observations, actions))
         verdicts = self.score_all(*zip(*pairs, strict=True)) if pairs else []
-        kept = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.accepted]
+        kept = [
+            (s, self.limits.clipped(a))
+            for (s, a), verdict in zip(pairs, verdicts, strict=True)
+            if verdict.accepted
+        ]
         return [s for s, _ in kept], [a for _, a in kept]
 
     def _beyond(self, own: np.ndarray) -> float:
@@ -303,7 +317,7 @@ def _checked(
     actions: np.ndarray,
     interface: Spec,
     limits: ActionLimits,
-    where: str = "demonstration",
+    where: str,
 ) -> Demonstration:
     """Give states and actions as float64: a regression is solved on them."""
     states, acts = checked(observations, actions, interface, where, limits)

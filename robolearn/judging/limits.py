@@ -50,6 +50,14 @@ class ActionLimits:
         """Say at which steps [T] an entry of actions [T, A] lies beyond its limits."""
         return (np.abs(self.scaled(actions)) > 1.0 + ROUNDING).any(axis=1)
 
+    def clipped(self, actions: np.ndarray) -> np.ndarray:
+        """Give actions [T, A] as they were recorded; what is to be clipped is at its limit."""
+        given = np.asarray(actions)
+        if not self.clip or not self.beyond(given).any():
+            return actions
+        within = np.clip(given, self.low, self.high)
+        return within.astype(given.dtype) if np.issubdtype(given.dtype, np.floating) else within
+
     def scale(self, actions: np.ndarray, where: str) -> np.ndarray:
         """Give actions [T, A] in [-1, 1].
 

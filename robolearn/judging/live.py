@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.algos.harm import AFTER, BEFORE, Comparison, Moves
+from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
+from robolearn.types import ArraySpec
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,16 @@ class LiveHarm:
         self._total, self._count = 0.0, 0
 
     def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
-        """Take in a state [O] and the action [A], within the judge's limits, that is sent there."""
-        self._states.append(np.asarray(state, np.float64))
+        """Take in a state [O] and the action [A] that is sent there.
+
+        An action beyond the judge's limits counts as if it were at them, whether ``score`` would
+        clip or refuse it: a session goes on. Raises SpecError for another size, DataError for what
+        is not finite or too large; such a step does not count.
+        """
+        interface = self._judge.interface
+        state = self._checked("state", state, interface.observations["state"])
+        action = self._checked("action", action, interface.action)
+        self._states.append(state)
         self._actions.append(np.clip(self._judge.limits.scaled(action), -1.0, 1.0))
         self._count += 1
         k, lost, cue = self._progress.look_ahead, 0.0, ""
@@ -60,6 +70,18 @@ class LiveHarm:
         action = np.array(self._actions)[-AFTER - 1]
         whole = np.tile(action, (len(padded), 1))
         return self._commands.residuals(padded, whole)[BEFORE]
+
+    def _checked(self, name: str, values: np.ndarray, spec: ArraySpec) -> np.ndarray:
+        """Give a row as float64, in single precision as ``score`` takes it."""
+        with np.errstate(over="ignore"):
+            row = np.asarray(values).astype(np.float32).astype(np.float64)
+        if row.shape != spec.shape:
+            raise SpecError(
+                f"step {self._count}: {name} has shape {row.shape} instead of {spec.shape}"
+            )
+        if not np.isfinite(row).all():
+            raise DataError(f"step {self._count}: {name} is not finite, or too large")
+        return row
 
     def _behind(self, k: int) -> tuple[float, str]:
         """Give d of the step k steps ago, and what stood out there."""

@@ -18,11 +18,12 @@ def without_harm(
 ) -> Demonstration:
     """Give what may stay of a demonstration: all of it if it is accepted, perhaps nothing.
 
-    ``verdict``, here and below, is that on the demonstration, if it was judged together with
-    others; without it, it is judged alone.
+    With actions that are clipped, as ``HarmJudge.filter`` gives them. ``verdict``, here and below,
+    is that on the demonstration, if it was judged together with others; without it, it is judged
+    alone.
     """
     stay = harmless(judge, states, actions, verdict)
-    return states[stay], actions[stay]
+    return states[stay], judge.limits.clipped(actions)[stay]
 
 
 def mended(
@@ -85,7 +86,7 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
     if len(kept) < 2:
         return states[:0], actions[:0]
-    new_states, new_actions = states[kept], actions[kept].copy()
+    new_states, new_actions = states[kept], judge.limits.clipped(actions)[kept].copy()
     motion = ~switching(judge.base_actions)
     wanted = np.clip(judge.commands.expected(new_states), -1.0, 1.0)
     new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]

@@ -81,7 +81,8 @@ class JudgeConfig:
     """Whether actions beyond the limits are clipped, rather than refused."""
     keep: str | None = None
     """Where to write what is accepted: NAME.hdf5 (links, for robomimic), NAME.json (a list of
-    names), or a folder (a dataset of copies; not of robomimic's files)."""
+    names), or a folder (a dataset of copies; not of robomimic's files). Actions stay as they were
+    recorded, also where they were clipped to be judged."""
     worst: pydantic.NonNegativeInt = 5
     """How many of the most harmful demonstrations are told of."""
     recorded: pydantic.NonNegativeInt = 3

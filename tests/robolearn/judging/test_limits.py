@@ -5,7 +5,7 @@ from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.limits import ActionLimits, said_of
 from robolearn.judging.live import LiveHarm
-from robolearn.judging.repair import retimed
+from robolearn.judging.repair import retimed, without_harm
 
 
 def test_actions_are_scaled_entry_by_entry():
@@ -94,6 +94,40 @@ def test_live_scores_and_repairs_are_the_same_in_other_units():
     )
     assert len(at_pace) < len(slow)
     np.testing.assert_allclose((same - 5.0) / 3.0, at_pace, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, int])
+def test_clipped_actions_stay_in_their_units(dtype):
+    given = np.array([[0, 0], [3, -5], [-2, 1]], dtype)
+    limits = ActionLimits.of(([-1.5, -2.0], 2.5), clip=True, size=2)
+    np.testing.assert_allclose(limits.clipped(given), [[0, 0], [2.5, -2], [-1.5, 1]])
+    assert limits.clipped(given).dtype == (float if dtype is int else dtype)
+    assert given[1, 0] == 3  # it is a copy
+    for as_it_is in (limits, ActionLimits.of((-9.0, 9.0), clip=False, size=2)):
+        inside = np.zeros((2, 2))
+        assert as_it_is.clipped(inside) is inside
+
+
+def test_what_is_kept_is_clipped_as_it_was_judged():
+    states, actions = walks(12, 0, scale=3.0, shift=5.0)
+    judge = HarmJudge.of(states[:10], actions[:10], limits=(2.0, 8.0), clip=True)
+    beyond = actions[10].copy()
+    highest = beyond[:, 1].argmax()
+    beyond[highest, 1] = 8.4
+    kept_states, kept = judge.filter(states[10:], [beyond, actions[11]])
+    assert len(kept) == 2 and beyond[highest, 1] == 8.4
+    assert kept_states[0] is states[10] and kept[1] is actions[11]
+    np.testing.assert_array_equal(kept[0], np.minimum(beyond, 8.0))
+    np.testing.assert_array_equal(without_harm(judge, states[10], beyond)[1], kept[0])
+    slow = np.repeat(states[10], 3, axis=0), np.repeat(beyond, 3, axis=0)
+    assert retimed(judge, *slow)[1].max() <= 8.0
+
+
+def test_filtering_says_which_demonstration_is_refused():
+    states, actions = walks(12, 0)
+    judge = HarmJudge.of(states[:10], actions[:10])
+    with pytest.raises(DataError, match="demonstration 1: 7 steps are too few"):
+        judge.filter([states[10], states[11][:7]], [actions[10], actions[11][:7]])
 
 
 def test_a_judge_says_how_much_it_clipped():

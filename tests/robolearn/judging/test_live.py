@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.algos.harm import LAGS, Moves
+from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.live import LiveHarm
 
@@ -44,6 +45,28 @@ def test_it_is_the_verdicts_loss_and_residuals_a_little_later(judge, habits):
     assert steps[-1].progress_lost == pytest.approx(progress.share(np.array(lost)))
     assert steps[-1].share_of_line == pytest.approx(steps[-1].progress_lost / judge.progress_line)
     assert (steps[-1].share_of_line > 1) == (not verdict.accepted)
+
+
+@pytest.mark.parametrize(
+    ("state", "action", "error", "said"),
+    [
+        (np.zeros(2), np.zeros(3), SpecError, r"step 1: state has shape \(2,\) instead of \(3,\)"),
+        (np.zeros((1, 3)), np.zeros(3), SpecError, r"state has shape \(1, 3\)"),
+        (np.zeros(3), 0.0, SpecError, r"step 1: action has shape \(\) instead of \(3,\)"),
+        (np.array([0, np.nan, 0]), np.zeros(3), DataError, "step 1: state is not finite"),
+        (np.array([0, 1e39, 0]), np.zeros(3), DataError, "step 1: state is not finite, or too la"),
+        (np.zeros(3), np.array([0, 0, np.inf]), DataError, "step 1: action is not finite"),
+    ],
+)
+def test_a_wrong_step_is_refused_and_does_not_count(judge, state, action, error, said):
+    states, actions = demonstrations(1, 3, pause=30)[0]
+    live = LiveHarm(judge)
+    live.step(states[0], actions[0])
+    with pytest.raises(error, match=said):
+        live.step(state, action)
+    for s, a in zip(states[1:], actions[1:], strict=True):
+        last = live.step(s, a)
+    assert last == watched(judge, states, actions)[0][-1]
 
 
 def test_who_rests_is_told_to_go_on(judge):
