@@ -34,7 +34,6 @@ from robolearn.types import Episode, Spec, VectorEnvironment
 ENVS = 8  # episodes that a job runs at a time
 BASE, HELD_OUT, MATCHED = "base", "base_held_out", "matched"
 MOST_MATCHED = 4  # times the demonstrations of an operator, who may be so much slower
-MATCHED_BY = 5  # demonstrations: so that operators of about the same length share a training
 HARM = "harm"  # the statistic of the judge of harm
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
 
@@ -312,11 +311,13 @@ class Replicate:
         return drop_runs(base + new, dropped, self.seeds(f"drop {operator}")[0])
 
     def _matched(self, steps: int) -> list[Demonstration]:
-        """Give about as many steps of the compatible operator's demonstrations, all if too few."""
+        """Give the first of the compatible operator's demonstrations, as many as come nearest.
+
+        Operators for whom that is the same number share a training: their data are the same.
+        """
         compatible = self.demonstrations(MATCHED)
         ends = np.cumsum([len(actions) for _, actions in compatible])
-        count = int(np.searchsorted(ends, steps)) + 1
-        return compatible[: max(MATCHED_BY, MATCHED_BY * round(count / MATCHED_BY))]
+        return compatible[: 1 + int(np.abs(ends - steps).argmin())]
 
     def _filtered(self, new: list[Demonstration], statistic: str) -> list[Demonstration]:
         """Give what is left of each demonstration, which may be nothing."""

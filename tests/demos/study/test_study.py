@@ -149,14 +149,18 @@ def test_replicates_and_purposes_do_not_share_seeds(tmp_path):
     assert len({seed for seeds in drawn for seed in seeds}) == 200
 
 
-def test_matched_demonstrations_last_as_long(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("lengths", "count"),
+    [([30, 35, 38], 10), ([34, 36, 36], 11), ([12], 1), ([16], 2), ([2], 1), ([500], 40)],
+)
+def test_matched_demonstrations_last_as_long(tmp_path, monkeypatch, lengths, count):
     config = dataclasses.replace(SMALL, conditions=("naive", "matched"))
     replicate = Replicate(config, tmp_path, 0, 0)
     assert (
         "matched" in replicate.datasets
         and "matched" not in Replicate(SMALL, tmp_path, 0, 0).datasets
     )
-    lengths = {"base": [7], "other": [30, 35, 38], "matched": [10] * 40}
+    lengths = {"base": [7], "other": lengths, "matched": [10] * 40}
     data = {
         name: [(np.full((n, 2), n), np.full((n, 1), i)) for i, n in enumerate(steps)]
         for name, steps in lengths.items()
@@ -164,7 +168,7 @@ def test_matched_demonstrations_last_as_long(tmp_path, monkeypatch):
     monkeypatch.setattr(Replicate, "demonstrations", lambda _, name: data[name])
     base, *matched = replicate._data("other", "matched", "", None)
     assert len(base[1]) == 7
-    assert [int(actions[0, 0]) for _, actions in matched] == list(range(10))  # 103 steps, by fives
+    assert [int(actions[0, 0]) for _, actions in matched] == list(range(count))
 
 
 def test_matched_demonstrations_are_the_first_compatible_operators(tmp_path):
