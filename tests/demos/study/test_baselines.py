@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from demos.study.baselines import BASELINES, distance, influence, length, mutual_information
+from demos.study.baselines import (
+    BASELINES,
+    FEATURES,
+    RIDGE,
+    distance,
+    influence,
+    length,
+    mutual_information,
+)
 
 
 def walks(count, seed, way=1.0, noise=0.05, steps=40, offset=0.0):
@@ -69,6 +77,38 @@ def test_influence_is_the_change_of_the_loss_on_held_out_demonstrations():
     scores = influence(BASE, new)
     assert scores[:3].max() < scores[3:].min()
     assert scores[3:].min() > 0
+
+
+def test_influence_by_training_again():
+    """Weigh one demonstration a little more, fit anew, and see how the held-out loss changes."""
+    new = walks(2, 4) + walks(2, 5, way=-1.0)
+    states, actions = (np.concatenate(part) for part in zip(*BASE, strict=True))
+    mean, spread = (states.mean(0), actions.mean(0)), (states.std(0), actions.std(0))
+    rng = np.random.default_rng(0)  # the features of the policy
+    frequencies = rng.standard_normal((2, FEATURES)) / np.sqrt(2)
+    phases = rng.uniform(0, 2 * np.pi, FEATURES)
+
+    def pair(demonstration):
+        s, a = ((x - m) / d for x, m, d in zip(demonstration, mean, spread, strict=True))
+        return np.sqrt(2 / FEATURES) * np.cos(s @ frequencies + phases), a
+
+    training, held_out = [pair(d) for d in (*BASE[::2], *new)], [pair(d) for d in BASE[1::2]]
+    penalty = np.sqrt(RIDGE * sum(len(a) for _, a in training)) * np.eye(FEATURES)
+
+    def loss(weight):
+        """Minimise sum_d weight_d |phi W - a|^2 / 2 + penalty; give that of held-out ones."""
+        rows = [np.sqrt(w) * phi for w, (phi, _) in zip(weight, training, strict=True)]
+        targets = [np.sqrt(w) * a for w, (_, a) in zip(weight, training, strict=True)]
+        targets.append(np.zeros((FEATURES, 1)))
+        fit = np.linalg.lstsq(np.concatenate([*rows, penalty]), np.concatenate(targets))[0]
+        return sum(np.square(phi @ fit - a).sum() / 2 for phi, a in held_out)
+
+    ones, step = np.ones(len(training)), 1e-3
+    for i, predicted in enumerate(influence(BASE, new)):
+        change = step * np.eye(len(ones))[len(BASE[::2]) + i]
+        assert predicted == pytest.approx(
+            (loss(ones + change) - loss(ones - change)) / (2 * step), rel=1e-3
+        )
 
 
 @pytest.mark.parametrize("name", BASELINES)
