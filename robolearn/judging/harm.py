@@ -261,10 +261,10 @@ class HarmJudge:
         found = self.commands.excess(residuals) / self.tolerated
         beyond = np.array([self._of_line(judged), found.max() / self.command_line])
         action, period_s = self.interface.action, self.interface.period_s
-        width = self.progress.look_ahead
+        width, units = self.progress.look_ahead, self.limits
         reasons = [
-            lambda: progress_reasons(compared, lost, departure, width, action, period_s),
-            lambda: command_reasons(self.commands, states, acts, residuals, found, action),
+            lambda: progress_reasons(compared, lost, departure, width, action, period_s, units),
+            lambda: command_reasons(self.commands, states, acts, residuals, found, action, units),
         ]
         worst_first = [reasons[i]() for i in np.argsort(-beyond) if beyond[i] > 1.0]
         return HarmVerdict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,26 @@ class ActionLimits:
     def unscaled(self, actions: np.ndarray) -> np.ndarray:
         """Give actions [..., A] in [-1, 1] as they were recorded; the inverse of ``scaled``."""
         return (self.low + self.high) / 2 + (self.high - self.low) / 2 * actions
+
+    def value_said(self, value: float, entry: int) -> str:
+        """Write an entry's value, in [-1, 1], as it was recorded: "+0.31"."""
+        middle, half = self._range(entry)
+        return _written(middle + half * value, half)
+
+    def difference_said(self, difference: float, entry: int) -> str:
+        """Write how much two values of an entry differ, in the units of the recording: "+0.62"."""
+        _, half = self._range(entry)
+        return _written(half * difference, half)
+
+    def _range(self, entry: int) -> tuple[float, float]:
+        low, high = (float(np.ravel(end)[entry % np.size(end)]) for end in (self.low, self.high))
+        return (low + high) / 2, (high - low) / 2
+
+
+def _written(number: float, half: float) -> str:
+    """Write a number with as many decimals as show a hundredth of half the range, or less."""
+    decimals = max(0, 2 - math.floor(math.log10(half)))
+    return f"{number:+.{decimals}f}"
 
 
 def said_of(clipped: int, steps: int) -> str:

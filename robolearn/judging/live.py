@@ -22,7 +22,8 @@ class LiveStep:
     progress_lost: float  # S so far: a step counts those before it only, not those to come
     share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
     recent: float  # mean of d over the last short while: what a panel shows, 0 green to 1 red
-    cue: str  # "faster", or what the action has more than the base's, "dz +0.62"; "" if all is well
+    cue: str  # "faster", or what the action has more than the base's, in the units in which it is
+    # given, "dz +0.62"; "" if all is well
 
 
 class LiveHarm:
@@ -93,9 +94,10 @@ class LiveHarm:
         lost = float(self._progress.lost_so_far(step.where, so_far)[0])
         if Comparison(step.ahead, self._progress.expected(step).mean).paced[0]:
             return lost, "faster"
-        base = self._progress.usual(step, self._judge.base_actions)
+        judge = self._judge
+        base = self._progress.usual(step, judge.base_actions)
         difference = np.array(self._actions)[-k - 1] - base
-        return lost, named_difference(difference, self._judge.interface.action)
+        return lost, named_difference(difference, judge.interface.action, judge.limits)
 
     def _unusual(self, recent: float) -> bool:
         """Say whether so much is lost over a short while that the person should hear of it."""

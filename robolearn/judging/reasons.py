@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from robolearn.algos.compatibility import window_means
 from robolearn.algos.harm import BEFORE, Commands, Comparison, whole
+from robolearn.judging.limits import ActionLimits
 from robolearn.types import ArraySpec
 
 MOST_REASONS = 3
@@ -53,12 +56,13 @@ def progress_reasons(
     width: int,
     action: ArraySpec,
     period_s: float,
+    limits: ActionLimits,
 ) -> list[Reason]:
     """Name the stretches of a demonstration in which most of the progress is lost, worst first.
 
-    ``lost`` [T] is d, and ``departure`` [T, A] what its actions have more than the base's in such
-    states; losses are averaged over ``width`` steps. What is mostly lost by going slower, on the
-    whole of the way, is one reason.
+    ``lost`` [T] is d, and ``departure`` [T, A] what its actions, in [-1, 1], have more than the
+    base's in such states; it is told in units of ``limits``. Losses are averaged over ``width``
+    steps. What is mostly lost by going slower, on the whole of the way, is one reason.
     """
     paced, behind = compared.paced, np.clip(1.0 - compared.ahead, 0.0, 1.0)
     slow, squares = paced & (behind > SLOWER), np.square(lost)
@@ -70,7 +74,7 @@ def progress_reasons(
             late = float(behind[here].sum())
             much = f"{late * period_s:.1f} s" if period_s else f"{late:.0f} steps"
             return Reason("tempo", start, end, amount, f"slower than the base by {much} {where}")
-        cue = named_difference(departure[here], action)
+        cue = named_difference(departure[here], action, limits)
         text = f"goes another way than the base ({cue}) {where}"
         return Reason("direction", start, end, amount, text)
 
@@ -91,8 +95,12 @@ def command_reasons(
     residuals: np.ndarray,
     found: np.ndarray,
     action: ArraySpec,
+    limits: ActionLimits,
 ) -> list[Reason]:
-    """Say which action entries do not go with the motion, and how; ``found`` [W, A] is their C."""
+    """Say which action entries do not go with the motion, and how; ``found`` [W, A] is their C.
+
+    ``actions`` [T, A] are in [-1, 1], and told in units of ``limits``.
+    """
     entry = int(found.max(axis=0).argmax())
     given, expected = actions[:, entry], commands.expected(states)[:, entry]
     squares = np.square(whole(residuals)[:, entry])
@@ -100,9 +108,11 @@ def command_reasons(
     means = window_means(squares, window)
     start = BEFORE + int(means.argmax())
     here = slice(start, start + window)
-    how = _how(given, expected, here)
+    said = partial(limits.value_said, entry=entry)
+    how = _how(given, expected, here, said)
     if not commands.used[entry]:
-        how = f"is {given[here].mean():+.2f}, where the base's stays at {commands.rest[entry]:+.2f}"
+        mine, rest = said(given[here].mean()), said(commands.rest[entry])
+        how = f"is {mine}, where the base's stays at {rest}"
     text = f"{names_of(action)[entry]} {how} in steps {start} to {start + window - 1}"
     return [Reason("commands", start, start + window, float(means.max()), text)]
 
@@ -112,22 +122,29 @@ def names_of(action: ArraySpec) -> tuple[str, ...]:
     return action.names or tuple(f"action_{j}" for j in range(action.shape[0]))
 
 
-def named_difference(difference: np.ndarray, action: ArraySpec) -> str:
-    """Name the entries of a difference [W, A] that make up most of it, largest first."""
+def named_difference(
+    difference: np.ndarray, action: ArraySpec, limits: ActionLimits | None = None
+) -> str:
+    """Name the entries of a difference [W, A] that make up most of it, largest first.
+
+    It is one of actions in [-1, 1], and told in units of ``limits``, if there are some.
+    """
+    said = (limits or ActionLimits()).difference_said
     names, squares = names_of(action), np.square(difference).mean(axis=0)
     order = [j for j in np.argsort(-squares) if squares[j] >= NAMED_SHARE * squares.sum()]
-    return ", ".join(f"{names[j]} {difference[:, j].mean():+.2f}" for j in order)
+    return ", ".join(f"{names[j]} {said(difference[:, j].mean(), j)}" for j in order)
 
 
-def _how(given: np.ndarray, expected: np.ndarray, here: slice) -> str:
+def _how(given: np.ndarray, expected: np.ndarray, here: slice, said: Callable[[float], str]) -> str:
     """Say how commands [T] differ from those that the motion asks for: reversed, late, frozen."""
     if delay := _delay(given, expected):
         return f"comes {abs(delay)} steps {'late' if delay > 0 else 'early'}"
     if np.ptp(given[here]) < 1e-6 < np.ptp(expected[here]):
-        return f"stays at {given[here].mean():+.2f}, where the motion needs other commands"
+        return f"stays at {said(given[here].mean())}, where the motion needs other commands"
     if _alike(given, expected, 0) < OPPOSES:
         return "is reversed: the motion needs its opposite"
-    return f"is {given[here].mean():+.2f}, where the motion goes with {expected[here].mean():+.2f}"
+    mine, needed = said(given[here].mean()), said(expected[here].mean())
+    return f"is {mine}, where the motion goes with {needed}"
 
 
 def _delay(given: np.ndarray, expected: np.ndarray) -> int:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,62 @@ def walks(count, seed, scale=1.0, shift=0.0):
         actions = np.clip(0.4 + 0.3 * rng.standard_normal((40, 2)), -1, 1)
         pairs.append((0.1 * actions.cumsum(axis=0), shift + scale * actions))
     return [s for s, _ in pairs], [a for _, a in pairs]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "difference"),
+    [
+        (-1.0, 1.0, "+0.31", "+0.31"),
+        ([2.0, 2.0], 8.0, "+5.93", "+0.93"),
+        ([-1.0], [0.05], "-0.312", "+0.163"),
+        (-0.05, 0.05, "+0.0155", "+0.0155"),
+        (0.0, 400.0, "+262", "+62"),
+    ],
+)
+def test_amounts_are_told_in_the_units_of_the_recording(low, high, value, difference):
+    limits = ActionLimits.of((low, high), clip=False, size=2)
+    assert limits.value_said(0.31, 1) == value
+    assert limits.difference_said(0.31, 1) == difference
+
+
+@pytest.fixture
+def in_two_units():
+    """A judge of actions in [-1, 1] and one of the same in other units, with what they judge."""
+    states, actions = walks(9, 0)
+    other = [np.array([3.0, 30.0]) * a + np.array([5.0, 50.0]) for a in actions]
+    plain = HarmJudge.of(states[:8], actions[:8])
+    scaled = HarmJudge.of(states[:8], other[:8], limits=([2.0, 20.0], [8.0, 80.0]))
+    return states[8], ((plain, actions[8]), (scaled, other[8]))
+
+
+def test_commands_are_told_in_the_units_of_the_recording(in_two_units):
+    states, judges = in_two_units
+    found = []
+    for judge, actions in judges:
+        frozen = np.concatenate([actions[:10], np.tile(actions[10], (20, 1)), actions[30:]])
+        reason = judge.score(states, frozen).reasons[0]
+        name, told = re.match(r"(action_\d) (?:stays at|is) (\S+),", reason.text).groups()
+        found.append((name, reason.start, float(told)))
+    (name, start, value), (_, _, told) = found
+    scale = {"action_0": 1.0, "action_1": 10.0}[name]
+    assert found[1] == (name, start, pytest.approx(scale * (5.0 + 3.0 * value), abs=0.03 * scale))
+
+
+def test_departures_are_told_in_the_units_of_the_recording(in_two_units):
+    states, judges = in_two_units
+    told = []
+    for judge, actions in judges:
+        back = states[::-1]  # by which all progress is lost
+        reasons = judge.score(back, actions).reasons
+        live = LiveHarm(judge)
+        *_, last = (live.step(*pair) for pair in zip(back[:20], actions[:20], strict=True))
+        texts = next(r.text for r in reasons if r.mechanism == "direction"), last.cue
+        told.append([re.findall(r"(action_\d) ([+-][\d.]+)", text) for text in texts])
+    for plain, scaled in zip(*told, strict=True):
+        assert plain and [name for name, _ in plain] == [name for name, _ in scaled]
+        for (name, value), (_, other) in zip(plain, scaled, strict=True):
+            scale = {"action_0": 3.0, "action_1": 30.0}[name]
+            assert float(other) == pytest.approx(scale * float(value), abs=0.01 * scale)
 
 
 def test_a_judge_sees_the_same_in_other_units():

@@ -8,6 +8,7 @@ from robolearn.judging.reasons import _alike, _how, smoothed
 T = np.arange(120)
 SINE = 0.8 * np.sin(T / 15)
 ALL = slice(0, len(T))
+PLAIN = "{:+.2f}".format
 
 
 def shifted(signal, steps):
@@ -19,13 +20,13 @@ def shifted(signal, steps):
 @pytest.mark.parametrize("steps", [-15, -5, 4, 10, 18])
 def test_a_slow_command_is_late_by_as_much_as_it_is(steps):
     word = "late" if steps > 0 else "early"
-    assert _how(shifted(SINE, steps), SINE, ALL) == f"comes {abs(steps)} steps {word}"
+    assert _how(shifted(SINE, steps), SINE, ALL, PLAIN) == f"comes {abs(steps)} steps {word}"
 
 
 def test_what_is_off_by_a_constant_is_not_late():
     ramp = np.linspace(-0.6, 0.6, len(T))
     for given, expected in ((ramp + 0.3, ramp), (SINE + 0.1, SINE)):
-        told = _how(given, expected, slice(20, 40))
+        told = _how(given, expected, slice(20, 40), PLAIN)
         assert told.startswith("is +") or told.startswith("is -")
         assert "where the motion goes with" in told
 
@@ -33,10 +34,10 @@ def test_what_is_off_by_a_constant_is_not_late():
 def test_a_reversed_command_and_a_frozen_one():
     rng = np.random.default_rng(0)
     expected = rng.uniform(-1, 1, len(T))
-    assert _how(-expected, expected, ALL).startswith("is reversed")
+    assert _how(-expected, expected, ALL, PLAIN).startswith("is reversed")
     frozen = expected.copy()
     frozen[30:60] = 0.25
-    assert _how(frozen, expected, slice(35, 50)).startswith("stays at +0.25")
+    assert _how(frozen, expected, slice(35, 50), PLAIN).startswith("stays at +0.25")
 
 
 def test_smoothing_by_hand():
