@@ -7,10 +7,13 @@ Appends JSON lines to ``benchmarks/results/harm_verdicts.jsonl``, and does not r
 operator the share of its demonstrations that is rejected and the mean of every predictor, for the
 base operator's own held-out demonstrations the same, and the same once they are spoilt on purpose
 (``auc``: how well the harm tells them from the untouched; actions as velocities and as places).
+A row has a ``measure``, a digest of the judge's code and configuration: if either changes, rows are
+made anew beside the old ones.
 Demonstrations are those of ``benchmarks/harm.py``, collected if they are missing.
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,12 +26,15 @@ from demos.study.baselines import BASELINES
 from demos.study.corruptions import CORRUPTIONS, Spoiler
 from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
 from demos.study.results import auc
+from robolearn.algos import harm as algos_harm
+from robolearn.judging import harm as judging_harm
 from robolearn.judging.demonstrations import Demonstration
-from robolearn.judging.harm import HarmJudge
+from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 from robolearn.types import ArraySpec, Spec
 
 ROWS = Path(__file__).parent / "results" / "harm_verdicts.jsonl"
-KEY = ("task", "replicate", "operator", "corruption", "actions")
+KEY = ("task", "replicate", "operator", "corruption", "actions", "measure")
+MEASURE = (algos_harm.__file__, judging_harm.__file__)  # the code that decides
 POSITION = "robot0_eef_pos"
 
 
@@ -69,6 +75,7 @@ def judged(
     """Say what judge and baselines make of demonstrations: shares and means."""
     found = judge.score_all(*zip(*demonstrations, strict=True))
     return {
+        "measure": measure(judge.config),
         "demonstrations": len(found),
         "rejected": float(np.mean([not v.accepted for v in found])),
         "harm": float(np.median([v.harm for v in found])),
@@ -78,6 +85,12 @@ def judged(
             name: float(predict(base, demonstrations).mean()) for name, predict in BASELINES.items()
         },
     }
+
+
+def measure(config: HarmJudgeConfig) -> str:
+    """Name a measure of harm by its code and configuration."""
+    code = [Path(file).read_bytes() for file in MEASURE]
+    return hashlib.sha256(b"".join([*code, repr(config).encode()])).hexdigest()[:12]
 
 
 def corrupted(
@@ -104,6 +117,7 @@ def corrupted(
             "operator": HELD_OUT,
             "corruption": name,
             "actions": kind,
+            "measure": measure(judge.config),
             "auc": auc(harm, untouched),
             "rejected": float(np.mean(np.array(harm) > 1.0)),
         }

@@ -1,13 +1,18 @@
 """What benchmarks share: runs that are done once, tables, the choice of weights."""
 
 import json
+from pathlib import Path
 
+import harm_verdicts
 import many_runs
 import numpy as np
 import portability
 import pytest
 import slim
 import table
+
+from robolearn.algos.harm import HarmConfig
+from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 
 WRONG = ["slim_tabletop", "slim.gama=0.9"]
 
@@ -132,3 +137,32 @@ def test_their_ppo_sees_truncation_as_ours_does():
     assert infos[1]["terminal_observation"].shape == observation[1].shape
     assert (infos[1]["terminal_observation"] != observation[1]).any()
     batch.close()
+
+
+def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, monkeypatch):
+    names = {harm_verdicts.measure(HarmJudgeConfig())}
+    names.add(harm_verdicts.measure(HarmJudgeConfig(progress_tolerance=3.0)))
+    names.add(harm_verdicts.measure(HarmJudgeConfig(measure=HarmConfig(neighbours=9))))
+    names.add(harm_verdicts.measure(HarmJudgeConfig()))
+    assert len(names) == 3
+    for i in range(len(harm_verdicts.MEASURE)):
+        files = list(harm_verdicts.MEASURE)
+        source, changed = Path(files[i]).read_text(), tmp_path / f"{i}.py"
+        changed.write_text(source.replace("1.0", "2.0", 1))
+        files[i] = changed
+        monkeypatch.setattr(harm_verdicts, "MEASURE", files)
+        names.add(harm_verdicts.measure(HarmJudgeConfig()))
+        monkeypatch.undo()
+    assert len(names) == 5
+
+
+def test_rows_say_with_which_measure_they_were_made():
+    rng = np.random.default_rng(0)
+    states = [np.cumsum(0.1 + 0.02 * rng.standard_normal((40, 3)), axis=0) for _ in range(8)]
+    pairs = [(s, np.clip(s - s.mean(0), -1, 1)) for s in states]
+    judge = HarmJudge.of(*zip(*pairs[:6], strict=True))
+    rows = [harm_verdicts.judged(judge, pairs[:6], pairs[6:])]
+    rows += harm_verdicts.corrupted("places", pairs[:6], pairs[6:], judge.interface)
+    assert len(rows) == 10
+    assert {row["measure"] for row in rows} == {harm_verdicts.measure(judge.config)}
+    assert "measure" in harm_verdicts.KEY
