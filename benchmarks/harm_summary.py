@@ -26,6 +26,7 @@ from itertools import product
 import numpy as np
 from harm import COMPATIBLE, PARTS, TASKS, rows_of
 from harm import ROWS as TRUTH
+from harm_verdicts import KEY
 from harm_verdicts import ROWS as VERDICTS
 from keep import RESULTS, about
 from scipy.stats import spearmanr
@@ -46,7 +47,9 @@ Success = dict[tuple[str, str, str], dict[int, float]]  # task, operator, condit
 
 def main() -> None:
     """Put the tables together."""
-    truth, verdicts = rows_of(TRUTH), rows_of(VERDICTS)
+    truth = rows_of(TRUTH)
+    newest = {tuple(row.get(k) for k in KEY if k != "measure"): row for row in rows_of(VERDICTS)}
+    verdicts = list(newest.values())
     success: Success = {}
     for row in truth:
         key = row["task"], row["operator"], row["condition"]
