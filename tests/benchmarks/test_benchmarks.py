@@ -142,7 +142,7 @@ def test_their_ppo_sees_truncation_as_ours_does():
 def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, monkeypatch):
     names = {harm_verdicts.measure(HarmJudgeConfig())}
     names.add(harm_verdicts.measure(HarmJudgeConfig(progress_line=0.1)))
-    names.add(harm_verdicts.measure(HarmJudgeConfig(measure=HarmConfig(neighbours=9))))
+    names.add(harm_verdicts.measure(HarmJudgeConfig(measure=HarmConfig(bandwidth=2.0))))
     names.add(harm_verdicts.measure(HarmJudgeConfig()))
     assert len(names) == 3
     for i in range(len(harm_verdicts.MEASURE)):
