@@ -4,12 +4,23 @@ import importlib
 from typing import Any
 
 _FACE = {  # name -> module; imported when it is first asked for, as torch takes seconds
+    "HarmJudge": "robolearn.judging.harm",
+    "HarmJudgeConfig": "robolearn.judging.harm",
+    "HarmVerdict": "robolearn.judging.harm",
     "calibrate": "robolearn.judging.calibration",
     "Judge": "robolearn.judging.judge",
     "JudgeConfig": "robolearn.judging.judge",
     "Verdict": "robolearn.judging.judge",
 }
-__all__ = ["Judge", "JudgeConfig", "Verdict", "calibrate"]
+__all__ = [
+    "HarmJudge",
+    "HarmJudgeConfig",
+    "HarmVerdict",
+    "Judge",
+    "JudgeConfig",
+    "Verdict",
+    "calibrate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,25 @@ def test_an_entry_that_the_base_does_not_use_is_told():
     verdicts = [judge.score(*pair) for pair in with_wrist(demonstrations(5, 1), 0.3)]
     words = "action_3 is +0.30, where the base's stays at +0.00 in steps 1"
     assert all(v.reasons[0].text.startswith(words) for v in verdicts)
+
+
+def test_the_lines_in_the_readme_run():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    start = "from robolearn import HarmJudge\n"
+    lines = start + readme.partition(start)[2].partition("```")[0]
+    mine, theirs = unzipped(demonstrations(10, 0)), unzipped(demonstrations(4, 3, speed=0.4))
+    names = {
+        "observations": mine[0],
+        "actions": mine[1],
+        "new_observations": theirs[0][0],
+        "new_actions": theirs[1][0],
+        "others_observations": theirs[0],
+        "others_actions": theirs[1],
+    }
+    exec(lines, names)
+    assert len(lines.splitlines()) <= 10
+    assert not names["verdict"].accepted and names["kept_actions"] == []
+    assert len(names["verdicts"]) == 4
 
 
 def test_what_is_accepted_has_no_reasons(judge):
