@@ -70,7 +70,7 @@ class HarmJudgeConfig(Settings):
     command_tolerance: Multiple = 20.0
     """Multiple of the base's own squared mismatch of commands, in the worst window, up to which no
     demonstration is rejected."""
-    switch_tolerance: Multiple = 7.0
+    switch_tolerance: Multiple = 13.5
     """The same for entries that only switch, as a gripper's: their commands are exact."""
     measure: HarmConfig = HarmConfig()
     """How harm is measured."""

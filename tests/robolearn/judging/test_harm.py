@@ -232,7 +232,7 @@ def test_lines_and_p_values_by_hand(judge):
 
 
 def test_what_only_switches_is_tolerated_less(judge):
-    np.testing.assert_allclose(judge.tolerated, np.log([20.0, 20.0, 7.0]))
+    np.testing.assert_allclose(judge.tolerated, np.log([20.0, 20.0, 13.5]))
     verdict = judge.score(*changed(demonstrations(1, 5)[0], close_early))
     found = judge.commands.excess(verdict.residuals)
     assert verdict.command_mismatch == pytest.approx((found / judge.tolerated).max())
