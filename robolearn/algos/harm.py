@@ -98,9 +98,10 @@ def steps(share: float, length: float) -> int:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Where a demonstration goes, and where the base goes from there on average."""
+    """Where a newcomer goes, and where the base goes from there, on average."""
 
     mine: np.ndarray  # D_t [T, O]
+    usual: np.ndarray  # m of the newcomer's demonstration alone [T, O]
     base: np.ndarray  # m_B [T, O]
 
     @property
@@ -111,10 +112,16 @@ class Comparison:
 
     @property
     def paced(self) -> np.ndarray:
-        """Say of each step [T] whether it is a rest, or the base's way at another pace."""
-        size, own = np.linalg.norm(self.base, axis=1), np.linalg.norm(self.mine, axis=1)
-        along = (self.mine * self.base).sum(axis=1)
-        return (own < AT_REST * size) | (along > SAME_WAY * own * size)
+        """Say of each step [T] whether it is a rest, or the base's way at another pace.
+
+        By the mean around it, as single steps tremble; but who goes straight back does not rest.
+        """
+        sizes = [np.linalg.norm(d, axis=1) for d in (self.mine, self.usual, self.base)]
+        single, around = ((d * self.base).sum(axis=1) for d in (self.mine, self.usual))
+        rests = sizes[1] < AT_REST * sizes[2]
+        same_way = around > SAME_WAY * sizes[1] * sizes[2]
+        back = (single < -SAME_WAY * sizes[0] * sizes[2]) & (sizes[0] >= AT_REST * sizes[2])
+        return (rests | same_way) & ~back
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,7 @@ class Progress:
         return Moves(z, self._ahead(z) / self.sd_k)
 
     def expected(self, moves: Moves) -> Sums:
-        """Give the sums of m_B at each of a newcomer's steps, which ``lost`` needs."""
+        """Give the sums of m_B at each of a newcomer's steps."""
         return self._sums(moves.where, self._thin)
 
     def usual(self, moves: Moves, values: np.ndarray) -> np.ndarray:
@@ -187,17 +194,15 @@ class Progress:
         of_base = Moves(self._thin.where, values[self._thin_steps], self._thin.weight)
         return self._sums(moves.where, of_base).mean
 
-    def lost(self, person: Sequence[Moves], expected: Sequence[Sums]) -> list[np.ndarray]:
-        """Give d [T] of each of a person's demonstrations, which are learnt from together."""
+    def joining(self, person: Sequence[Moves]) -> list[Sums]:
+        """Give at each of their steps what a person's demonstrations together add to m_B's sums."""
         everything = Moves(*(np.concatenate([getattr(m, f) for m in person]) for f in FIELDS))
         new = everything.thinned(MOST_STEPS).weighing(self.count / len(person))
-        each = zip(person, expected, strict=True)
-        return [self.missing(base, self._sums(moves.where, new)) for moves, base in each]
+        return [self._sums(moves.where, new) for moves in person]
 
-    def lost_so_far(self, where: np.ndarray, new: Moves) -> np.ndarray:
-        """Give d [T] at states z [T, O], if one demonstration consists of the ``new`` moves."""
-        joining = self._sums(where, new.weighing(self.count))
-        return self.missing(self._sums(where, self._thin), joining)
+    def joining_so_far(self, where: np.ndarray, new: Moves) -> Sums:
+        """Give the same at states z [T, O], if one demonstration consists of the ``new`` moves."""
+        return self._sums(where, new.weighing(self.count))
 
     def familiar(self, expected: Sums) -> np.ndarray:
         """Say of each of a newcomer's steps [T] whether the base has been there."""
@@ -216,7 +221,7 @@ class Progress:
         return float(np.square(lost).sum() / self.length)
 
     def missing(self, base: Sums, new: Sums) -> np.ndarray:
-        """Give the share d [T] of the base policy's displacement that the joint policy lacks."""
+        """Give d [T], where the sums of m_B are ``base``, and ``new`` joins them."""
         alone = base.mean
         joint = (base.ahead + new.ahead) / (base.weight + new.weight)
         lack = np.maximum(0.0, alone * (alone - joint)).sum(1)

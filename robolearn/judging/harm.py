@@ -215,22 +215,24 @@ class HarmJudge:
         moves = [self.progress.moves(states) for states, _ in scaled]
         clipped = [int(self.limits.beyond(a).sum()) for _, a in pairs]
         expected = [self.progress.expected(own) for own in moves]
+        own = [self.progress.joining([one])[0] for one in moves]
         alone = [
-            self._judged([own], [base])[0][1] > self.progress_line
-            for own, base in zip(moves, expected, strict=True)
+            self.progress.share(self.progress.missing(*b)) for b in zip(expected, own, strict=True)
         ]
         verdicts: dict[int, HarmVerdict] = {}
         while left := [i for i in range(len(pairs)) if i not in verdicts]:
             judged = self._judged([moves[i] for i in left], [expected[i] for i in left])
             found = {
-                i: self._verdict(scaled[i], moves[i], expected[i], *of, clipped[i])
+                i: self._verdict(scaled[i], moves[i], (own[i], expected[i]), *of, clipped[i])
                 for i, of in zip(left, judged, strict=True)
             }
             rejected = sorted(
                 (i for i in left if not found[i].accepted), key=lambda i: found[i].harm
             )
             surely = [
-                i for i in rejected if alone[i] or found[i].command_mismatch > self.command_line
+                i
+                for i in rejected
+                if alone[i] > self.progress_line or found[i].command_mismatch > self.command_line
             ]
             verdicts |= {i: found[i] for i in surely or rejected[len(rejected) // 2 :] or left}
         return [verdicts[i] for i in range(len(pairs))]
@@ -239,7 +241,8 @@ class HarmJudge:
         self, person: Sequence[Moves], expected: Sequence[Sums]
     ) -> list[tuple[np.ndarray, float]]:
         """Give d [T] of demonstrations that are judged together, and what S is taken to be."""
-        losses = self.progress.lost(person, expected)
+        joining = self.progress.joining(person)
+        losses = [self.progress.missing(*both) for both in zip(expected, joining, strict=True)]
         logs = np.log([self.progress.share(d) + LEAST_LOSS for d in losses])
         mixed = (1.0 - self.config.together) * logs + self.config.together * np.median(logs)
         return list(zip(losses, np.exp(mixed) - LEAST_LOSS, strict=True))
@@ -248,14 +251,17 @@ class HarmJudge:
         self,
         pair: Demonstration,
         moves: Moves,
-        expected: Sums,
+        sums: tuple[Sums, Sums],
         lost: np.ndarray,
         judged: float,
         clipped: int,
     ) -> HarmVerdict:
-        """Put a verdict together: d [T] is what is ``lost``, S is ``judged`` to be."""
+        """Put a verdict together: d [T] is what is ``lost``, S is ``judged`` to be.
+
+        ``sums`` are the demonstration's own and the base's, at its steps.
+        """
         states, acts = pair
-        compared = Comparison(moves.ahead, expected.mean)
+        compared = Comparison(moves.ahead, *(of.mean for of in sums))
         departure = acts - self.progress.usual(moves, self.base_actions)
         residuals = self.commands.residuals(states, acts)
         found = self.commands.excess(residuals) / self.tolerated

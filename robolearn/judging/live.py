@@ -91,8 +91,10 @@ class LiveHarm:
         self._ahead.append((now - then) / self._progress.sd_k)
         step = Moves(self._where[-1][None], self._ahead[-1][None])
         so_far = Moves(np.array(self._where), np.array(self._ahead))
-        lost = float(self._progress.lost_so_far(step.where, so_far)[0])
-        if Comparison(step.ahead, self._progress.expected(step).mean).paced[0]:
+        expected = self._progress.expected(step)
+        own = self._progress.joining_so_far(step.where, so_far)
+        lost = float(self._progress.missing(expected, own)[0])
+        if Comparison(step.ahead, own.mean, expected.mean).paced[0]:
             return lost, "faster"
         judge = self._judge
         base = self._progress.usual(step, judge.base_actions)

@@ -79,8 +79,9 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     taken over.
     """
     moves = judge.progress.moves(states)
-    compared = Comparison(moves.ahead, judge.progress.expected(moves).mean)
-    lost = judge.progress.lost_so_far(moves.where, moves)
+    expected, own = judge.progress.expected(moves), judge.progress.joining([moves])[0]
+    compared = Comparison(moves.ahead, own.mean, expected.mean)
+    lost = judge.progress.missing(expected, own)
     rate = np.clip(np.where(compared.paced, compared.ahead, 1.0 - lost), LEAST_RATE, 1.0)
     passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))

@@ -75,7 +75,8 @@ def brute_force(progress, person, base_states):
 
 def lost_by(progress, person):
     moves = [progress.moves(states) for states in person]
-    return progress.lost(moves, [progress.expected(m) for m in moves])
+    joining = progress.joining(moves)
+    return [progress.missing(progress.expected(m), j) for m, j in zip(moves, joining, strict=True)]
 
 
 def test_progress_by_brute_force():
@@ -87,8 +88,8 @@ def test_progress_by_brute_force():
         np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert np.mean(expected[0][:-2]) > 0.2
     moves = progress.moves(person[0])
-    alone = progress.lost([moves], [progress.expected(moves)])[0]
-    np.testing.assert_allclose(progress.lost_so_far(moves.where, moves), alone, atol=1e-6)
+    alone, so_far = progress.joining([moves])[0], progress.joining_so_far(moves.where, moves)
+    np.testing.assert_allclose(so_far.mean, alone.mean, atol=1e-6)
 
 
 def test_the_width_is_a_multiple_of_the_distance_between_demonstrations():
@@ -142,8 +143,10 @@ def test_far_from_everybody_the_base_goes_its_mean_way():
     progress = Progress(walks(), CONFIG)
     far = np.full((1, 2), 1e3)
     against = -progress.base.ahead.mean(axis=0, keepdims=True)
-    assert progress.lost_so_far(far, Moves(far, against))[0] > 0.9
-    assert progress.lost_so_far(far, Moves(-far, against))[0] < 0.1
+    base = progress.expected(Moves(far, against))
+    for where, low, high in ((far, 0.9, 1.0), (-far, 0.0, 0.1)):
+        new = progress.joining_so_far(far, Moves(where, against))
+        assert low <= progress.missing(base, new)[0] <= high
 
 
 @pytest.mark.parametrize("speed, low, high", [(1.0, 0.0, 0.05), (2.0, 0.0, 0.05), (0.0, 0.4, 1.0)])
@@ -195,8 +198,10 @@ def test_two_demonstrations_of_a_step_each():
 def test_paces_by_hand():
     base = np.tile([[1.0, 0.1]], (4, 1))
     mine = np.array([[0.1, 0.0], [0.5, 0.05], [-1.0, 0.0], [0.0, 1.0]])
-    compared = Comparison(mine, base)
+    compared = Comparison(mine, mine, base)
     assert compared.paced.tolist() == [True, True, False, False]
+    assert Comparison(mine, np.zeros((4, 2)), base).paced.tolist() == [True, True, False, True]
+    assert Comparison(mine, base, base).paced.tolist() == [True, True, False, True]
     np.testing.assert_allclose(compared.ahead, [0.1 / 1.01, 0.505 / 1.01, -1 / 1.01, 0.1 / 1.01])
 
 

@@ -168,7 +168,8 @@ def test_filtering_keeps_what_is_accepted(judge):
 
 
 def lost_together(judge, moves):
-    return judge.progress.lost(moves, [judge.progress.expected(m) for m in moves])
+    progress, joining = judge.progress, judge.progress.joining(moves)
+    return [progress.missing(progress.expected(m), j) for m, j in zip(moves, joining, strict=True)]
 
 
 def resting(count, seed, anywhere):

@@ -35,8 +35,10 @@ def test_it_is_the_verdicts_loss_and_residuals_a_little_later(judge, habits):
     assert lost[:k] == [0.0] * k
     progress, moves = judge.progress, judge.progress.moves(states)
     for t in range(0, len(lost) - k, 5):  # the verdict knows what is still to come, too
+        step = Moves(moves.where[t : t + 1], moves.ahead[t : t + 1])
         so_far = Moves(moves.where[: t + 1], moves.ahead[: t + 1])
-        now = progress.lost_so_far(moves.where[t : t + 1], so_far)
+        joining = progress.joining_so_far(step.where, so_far)
+        now = progress.missing(progress.expected(step), joining)
         assert lost[t + k] == pytest.approx(float(now[0]), abs=1e-6)
     assert residuals[:after] == [None] * after
     # beyond the end a demonstration stays where it is, which nobody knows before
