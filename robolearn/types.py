@@ -170,6 +170,9 @@ class Episode:
     metadata: dict[str, Any] = field(
         default_factory=dict
     )  # JSON-able: operator, seed, versions, ...
+    records: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # name -> [T, ...]: what else was noted at each step, "action_asked", "sent_s", ...
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -180,6 +183,7 @@ class Episode:
         lengths = {name: (len(a), steps + 1) for name, a in self.observations.items()}
         lengths["rewards"] = (len(self.rewards), steps)
         lengths |= {f"reward_terms/{k}": (len(a), steps) for k, a in self.reward_terms.items()}
+        lengths |= {f"records/{k}": (len(a), steps) for k, a in self.records.items()}
         if self.states is not None:
             lengths["states"] = (len(self.states), steps + 1)
         for name, (length, right) in lengths.items():

@@ -36,7 +36,10 @@ STATE, OBS, ACTIONS = "state", "obs", "actions"
 DEMO = re.compile(r"demo_(\d+)")
 BY_DEFAULT = re.compile(r"robot\d+_(eef_pos|eef_quat|gripper_qpos)|object")
 QUATERNION = re.compile(r"(.+_quat)_[0-3]")
-NO_OPERATOR = re.compile(r"(.+_)?(train|valid|test|\d+_percent)|success|failure|kept")
+NO_OPERATOR = re.compile(
+    r"(.+_)?(train|valid|test|\d+_percent)|success|failure"
+    r"|kept|rejected|failed|discarded|practice|undone"
+)
 MOST_NAMED = 6  # entries in a message
 
 

@@ -7,9 +7,10 @@
     index.hdf5                       all of them as one dataset for robomimic; rebuilt when stale
     cache/                           arrays for training, rebuilt when missing
 
-An episode is written under a temporary name, flushed and renamed; then the index is replaced (in a
-large dataset, every 20th part or so). The episode files alone say everything: whatever is killed
-in between, opening the dataset brings the index up to date.
+An episode is written under a temporary name, flushed and renamed, also when its metadata are
+amended; then the index is replaced (in a large dataset, every 20th part or so). The episode files
+alone say everything: whatever is killed in between, opening the dataset brings the index up to
+date.
 """
 
 import dataclasses
@@ -39,7 +40,8 @@ class Dataset:
     """Episodes on disk, with their interface; get one from ``create``, ``open`` or ``ensure``.
 
     Episodes are called "demo_0", "demo_1", ...; a mask is a named set of them: "success",
-    "failure", "operator_NAME", and whatever robomimic's tools wrote into the index.
+    "failure", "operator_NAME", what was decided about them ("kept", "rejected"), and
+    whatever robomimic's tools wrote into the index.
     """
 
     def __init__(self, path: Path, interface: Spec, env_options: dict[str, Any]) -> None:
@@ -108,7 +110,7 @@ class Dataset:
         does not fit, or the disk is full.
         """
         require_fit(self.interface, episode, f"{self.path}: the episode to append")
-        content = encode(episode, self._env_args(), robomimic_keys(self.interface))
+        content = encode(episode, self._env_args(), self._keys())
         with locked(self.path / ABOUT), uninterrupted():
             path = self._free_file()
             write_atomically(path, content)
@@ -117,6 +119,22 @@ class Dataset:
             if len(self._entries) > INDEX_LAG * self._indexed:
                 self._update_index()
         return entry.name
+
+    def amend(self, name: str, **changes: Any) -> None:
+        """Change an episode's metadata: its file is replaced, as a whole or not at all.
+
+        Raises DataError if there is no such episode, it is damaged, or the disk is full.
+        """
+        path = self._file(name)
+        with locked(self.path / ABOUT), uninterrupted():
+            episode = read_episode(path)
+            amended = dataclasses.replace(episode, metadata=episode.metadata | changes)
+            write_atomically(path, encode(amended, self._env_args(), self._keys()))
+            self._entries = [
+                index.read_entry(path) if entry.file == path.name else entry
+                for entry in self._entries
+            ]
+            self._update_index()
 
     def flush(self) -> None:
         """Bring the index up to date, for robomimic; raises DataError if the disk is full."""
@@ -204,6 +222,9 @@ class Dataset:
 
     def _env_args(self) -> dict[str, Any]:
         return index.env_args(self.interface, self.env_options)
+
+    def _keys(self) -> dict[str, Any]:
+        return robomimic_keys(self.interface)
 
     def _file(self, name: str) -> Path:
         files = {entry.name: entry.file for entry in self._entries}

@@ -3,16 +3,21 @@
 ``/data/demo_0`` is what robomimic knows: ``actions`` [T, A], ``rewards`` [T], ``dones`` [T],
 ``obs/*`` and ``next_obs/*`` [T, ...], ``states`` [T, D], and the attribute ``num_samples``.
 Beside it, ``episode/`` holds what robomimic has no place for: the observations with their last row
-[T + 1, ...], the full simulator states [T + 1, S], the reward terms. ``obs``, ``next_obs`` and
-``states`` are virtual datasets, that is, windows on those arrays: nothing is stored twice. So are
-the keys that robomimic's configurations ask for (``robomimic_keys.py``): columns of ``"state"``.
+[T + 1, ...], the full simulator states [T + 1, S], the reward terms, and under ``records`` what
+else was noted at each step [T, ...]: of a person's demonstration ``action_asked`` [T, A]
+(``actions`` are those sent), ``input_s``, ``asked_s``, ``sent_s`` (seconds since it began),
+``engaged`` and ``intervention``. ``obs``, ``next_obs`` and ``states`` are virtual datasets, that
+is, windows on those arrays: nothing is stored twice. So are the keys that robomimic's
+configurations ask for (``robomimic_keys.py``): columns of ``"state"``.
 
 ``states`` shows the first D = ``metadata["mujoco_state_size"]`` entries (time, qpos, qvel: what
 robomimic means by a state), all S where the metadata do not say. ``dones`` is 1 where the task
 ended (``terminated``), not where time ran out, since robomimic bootstraps with ``1 - dones``.
 
-Files are written once and never changed (``doctor --repair`` replaces those of earlier versions,
-whole, by files of the same episode): a checksum over the content is verified on every load.
+Files are written once and never changed, but replaced as a whole: by ``doctor --repair``, those of
+earlier versions; by ``Dataset.amend``, those whose metadata say something new. A checksum over the
+content is verified on every load; records have one of their own, so that versions that do not know
+them read such files, too.
 """
 
 import hashlib
@@ -32,6 +37,7 @@ from robolearn.types import Episode
 
 FORMAT = "robolearn-episode-1"
 DEMO = "/data/demo_0"
+RECORDS = "episode/records"
 ROBOMIMIC_ATTRIBUTES = ("model_file", "ep_meta")  # metadata that robomimic keeps as attributes
 FLAGS = ("terminated", "truncated", "success")
 HINT = "move it away, and the others can be used, or bring back a copy that is whole"
@@ -69,7 +75,7 @@ def encode(
         demo = file.create_group(DEMO)
         demo.parent.attrs.update(total=len(episode), env_args=to_json(env_args))
         _write_attributes(demo, episode)
-        for name, array in _arrays(episode).items():
+        for name, array in (_arrays(episode) | _records(episode)).items():
             demo.create_dataset(name, data=array, **_compression(array))
         demo["dones"] = _last_only(episode.terminated, len(episode)).astype(np.int64)
         _write_windows(demo, episode, keys)
@@ -86,10 +92,11 @@ def read_episode(path: Path) -> Episode:
             states=demo["episode/states"][()] if "episode/states" in demo else None,
             reward_terms=_read_tree(demo, "episode/reward_terms"),
             metadata=_read_metadata(demo),
+            records=_read_tree(demo, RECORDS),
             **{flag: bool(demo.attrs[flag]) for flag in FLAGS},
         )
-        written = demo.attrs["checksum"]
-    if _checksum(episode) != written:
+        written = demo.attrs["checksum"], demo.attrs.get("records_checksum")
+    if _checksums(episode) != written:
         raise EpisodeFileError(path, "damaged", "its content changed after it was written")
     return episode
 
@@ -164,21 +171,38 @@ def _arrays(episode: Episode) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _records(episode: Episode) -> dict[str, np.ndarray]:
+    return {f"{RECORDS}/{name}": array for name, array in episode.records.items()}
+
+
+def _checksums(episode: Episode) -> tuple[str, str | None]:
+    """Digest all but the records, and the records if there are any."""
+    digest = hashlib.blake2b(digest_size=16)
+    _digest(digest, _records(episode))
+    return _checksum(episode), digest.hexdigest() if episode.records else None
+
+
 def _checksum(episode: Episode) -> str:
     """Digest arrays, flags and metadata: 128 bits as hexadecimal text."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, array in sorted(_arrays(episode).items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+    _digest(digest, _arrays(episode))
     flags = [bool(getattr(episode, flag)) for flag in FLAGS]
     metadata = json.loads(to_json(episode.metadata))  # as they will be read
     digest.update(json.dumps([flags, metadata], sort_keys=True).encode())
     return digest.hexdigest()
 
 
+def _digest(digest: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+
+
 def _write_attributes(demo: h5py.Group, episode: Episode) -> None:
     demo.attrs["num_samples"] = len(episode)
-    demo.attrs["checksum"] = _checksum(episode)
+    demo.attrs["checksum"], of_records = _checksums(episode)
+    if of_records is not None:
+        demo.attrs["records_checksum"] = of_records
     for flag in FLAGS:
         demo.attrs[flag] = bool(getattr(episode, flag))
     ours = dict(episode.metadata)

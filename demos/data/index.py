@@ -25,6 +25,8 @@ INDEX = "index.hdf5"
 EPISODES = "episodes"
 EPISODE_FILE = re.compile(r"episode_(\d{6}|[1-9]\d{6,})\.hdf5")
 ROBOSUITE, GYM = 1, 2  # robomimic's EnvType
+# What a session decides about a demonstration; "failed" ones are in the mask "failure", too.
+DECISIONS = ("kept", "rejected", "failed", "discarded", "practice", "undone")
 Masks = dict[str, list[str]]
 
 
@@ -39,6 +41,7 @@ class Entry:
     success: bool = False
     operator: str = ""
     fault: str = ""
+    decision: str = ""  # one of DECISIONS, if a person's session has recorded it
 
     @property
     def number(self) -> int:
@@ -71,7 +74,11 @@ def read_entry(path: Path) -> Entry:
         length, success, about = read_header(path)
     except EpisodeFileError as error:
         return Entry(*stamp, fault=f"{error.status}: {error.detail}")
-    return Entry(*stamp, length, success, str(about.get("operator", "")))
+    decision = about.get("decision", "")
+    return Entry(
+        *stamp, length, success, str(about.get("operator", "")),
+        decision=decision if decision in DECISIONS else "",
+    )  # fmt: skip
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
@@ -80,13 +87,15 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 def own_masks(entries: Iterable[Entry]) -> Masks:
-    """Sort the readable episodes by outcome ("success", "failure") and by "operator_NAME"."""
+    """Sort the readable episodes by outcome ("success", "failure"), "operator_NAME", decision."""
     masks: Masks = {}
     for entry in entries:
         if not entry.fault:
             masks.setdefault("success" if entry.success else "failure", []).append(entry.name)
             if entry.operator:
                 masks.setdefault(operator_mask(entry.operator), []).append(entry.name)
+            if entry.decision:
+                masks.setdefault(entry.decision, []).append(entry.name)
     return masks
 
 

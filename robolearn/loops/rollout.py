@@ -46,7 +46,7 @@ def rollout(
     options = None if state is None else {"state": state}
     observation, _ = env.reset(seed=seed, options=options)
     policy.reset(1)
-    recording = _Recording(horizon, settle_steps, [observation], [env.get_state()])
+    recording = Recording(horizon, settle_steps, [observation], [env.get_state()])
     while not recording.over:
         action = _choose(policy, recording.observations[-1], explore)
         step = recording.add(action, *env.step(action))
@@ -124,7 +124,7 @@ def _choose(policy: Policy, observation: Observation, explore: bool = False) -> 
 
 
 @dataclass
-class _Recording:
+class Recording:
     """An episode under way."""
 
     horizon: int
@@ -193,7 +193,7 @@ class _Row:
 
     index: int  # of the job
     job: Job
-    recording: _Recording
+    recording: Recording
 
 
 class _Batch:
@@ -250,7 +250,7 @@ class _Batch:
         observations, _ = self._envs.reset(seed=[job.seed] * n, options=options)
         job.policy.reset(1)
         first, start = _row(observations, i), self._envs.get_state()[i]
-        return _Row(index, job, _Recording(self._horizon, self._settle_steps, [first], [start]))
+        return _Row(index, job, Recording(self._horizon, self._settle_steps, [first], [start]))
 
     def _step(self) -> None:
         """Move all rows that have something to do."""

@@ -57,6 +57,7 @@ VERBS = {
     "judge": Verb(
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
     ),
+    "teleop": Verb("demos.teleop.config:TeleopConfig", "demos.teleop.run:teleoperate"),
     "compatibility": Verb(
         "demos.study.config:StudyConfig",
         "demos.study.run:run_study",

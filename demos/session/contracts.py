@@ -1,0 +1,114 @@
+"""What a session shows: frames and a status, which views read and nobody writes into."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from demos.devices.contracts import Help
+from robolearn.types import Observation
+
+Window = tuple[int, int]  # first step, one past the last
+
+
+class Phase(StrEnum):
+    """What a session is about."""
+
+    PRACTICE = "practice"
+    LEARN = "learn"
+    TEACH = "teach"
+
+
+class State(StrEnum):
+    """What a session does."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SAVING = "saving"
+    DECIDING = "deciding"
+    SHOWING = "showing"
+    DONE = "done"
+
+
+class Decision(StrEnum):
+    """What becomes of a demonstration."""
+
+    KEPT = "kept"
+    REJECTED = "rejected"  # the judge's
+    FAILED = "failed"
+    DISCARDED = "discarded"  # the person's
+    PRACTICE = "practice"
+    UNDONE = "undone"  # it was kept
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a judge says while a demonstration runs."""
+
+    level: float  # 0 green to 1 red
+    words: str = ""  # "faster", "dz +0.62"; "" if all is well
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of a whole demonstration."""
+
+    accepted: bool
+    score: float  # the judge's own: above 1 is beyond its line
+    reasons: tuple[str, ...] = ()
+    windows: tuple[Window, ...] = ()  # the worst, worst first
+    nearest: str = ""  # the base demonstration that is most like it
+
+
+@dataclass(frozen=True)
+class Status:
+    """All that is to be said of a session at a moment, but pictures."""
+
+    phase: Phase
+    state: State
+    operator: str = ""
+    task: str = ""
+    device: str = ""
+    frame: str = ""
+    speed: float = 0.0
+    help: Help = ()
+    attempt: int = 0  # of this session, counted from 1; 0 before the first
+    steps: int = 0
+    time_s: float = 0.0
+    kept: int = 0
+    goal: int = 0
+    rejected: int = 0
+    attempts: int = 0
+    gripper: str = ""  # "open", "closed"; "" where nobody knows
+    engaged: bool = False
+    intervention: bool = False
+    live: Live | None = None
+    strip: tuple[float, ...] = ()
+    verdict: Verdict | None = None
+    decision: str = ""
+    message: str = ""
+    problem: str = ""
+    missed: int = 0
+    ticks: int = 0
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Give a status as plain values."""
+    return dataclasses.asdict(status)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What there is to see at one tick."""
+
+    number: int
+    time_s: float
+    observation: Observation
+    state: np.ndarray | None  # [S]
+    action: np.ndarray | None  # [A], sent; None while nothing is
+    status: Status

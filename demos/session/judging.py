@@ -1,0 +1,181 @@
+"""A judge beside a session: what it says while a demonstration runs, and when it has ended.
+
+Two judges have one face here: that of harm, and the paper's, of compatibility.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from demos.data.arrays import Demonstrations, read
+from demos.session.contracts import Live, Verdict
+from demos.session.nearest import nearest
+from robolearn.errors import DataError
+from robolearn.judging.calibration import calibrate
+from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.judge import Judge, JudgeConfig
+from robolearn.judging.live import LiveHarm
+from robolearn.settings import Settings
+from robolearn.types import Episode, Spec
+
+MOST_WINDOWS = 3
+LEAST = 4  # demonstrations from which anything can be learnt
+GRIPPER = "gripper"
+OnStep = Callable[[np.ndarray, np.ndarray], Live]  # state [O], action [A] sent there
+
+
+@dataclass(frozen=True)
+class ScorerConfig(Settings):
+    """Whose demonstrations one's own are held against, and by what measure."""
+
+    base: str
+    """Dataset of the base's demonstrations; of it, the successful ones."""
+    operator: str | None = None
+    """An operator, or a mask, of it; None for all."""
+    by: Literal["harm", "compatibility"] = "harm"
+    """Whether they would harm a policy, or agree with an ensemble (the paper's measure)."""
+    harm: HarmJudgeConfig = HarmJudgeConfig()
+    """How harm is judged."""
+    compatibility: JudgeConfig = JudgeConfig()
+    """How compatibility is judged."""
+
+
+class Scorer(Protocol):
+    """What a session asks of a judge."""
+
+    base: Demonstrations
+
+    def live(self) -> OnStep:
+        """Give what scores the steps of a new demonstration."""
+
+    def verdict(self, episode: Episode) -> Verdict:
+        """Judge a whole demonstration."""
+
+    def closest(self) -> list[str]:
+        """Name the base's demonstrations that are most like the rest, first to last."""
+
+
+def base_of(config: ScorerConfig, interface: Spec) -> Demonstrations:
+    """Read the base's demonstrations, with the entries of the state as the environment has them.
+
+    Raises DataError if there are too few, SpecError if they do not fit the environment.
+    """
+    base = read(config.base, None, success=True)
+    if config.operator is not None:
+        base = base.by(config.operator)
+    if len(base) < LEAST:
+        raise DataError(f"{config.base}: {len(base)} demonstrations say too little: give {LEAST}")
+    state = interface.observations["state"]
+    if set(state.names) == set(base.interface.observations["state"].names):
+        base = base.entries(state.names)
+    alone = dataclasses.replace(interface, observations={"state": state})
+    wanted = Spec.from_json(alone.to_json())  # as on disk: lists where there were tuples
+    wanted.require(base.interface, "the environment", f"base {config.base}")
+    return base
+
+
+def make_scorer(
+    config: ScorerConfig, interface: Spec, seed: int = 0,
+    on_fit: Callable[[int, int], None] | None = None,
+) -> Scorer:  # fmt: skip
+    """Learn what the base is like; raises as ``base_of`` and the judges do."""
+    base = base_of(config, interface)
+    if config.by == "harm":
+        judge = HarmJudge.of(
+            base.states, base.actions, interface=base.interface, config=config.harm
+        )
+        return HarmScorer(judge, base)
+    names = base.interface.action.names
+    paper = calibrate(
+        base.states,
+        base.actions,
+        seed=seed,
+        gripper=GRIPPER if GRIPPER in names else None,
+        interface=base.interface,
+        config=config.compatibility,
+        on_fit=on_fit,
+    )
+    return CompatibilityScorer(paper, base)
+
+
+@dataclass(frozen=True)
+class HarmScorer:
+    """A session's judge of harm."""
+
+    judge: HarmJudge
+    base: Demonstrations = field(repr=False)
+
+    def live(self) -> OnStep:
+        """Give what scores the steps of a new demonstration."""
+        live = LiveHarm(self.judge)
+
+        def on_step(state: np.ndarray, action: np.ndarray) -> Live:
+            step = live.step(state, action)
+            return Live(float(np.clip(step.recent, 0.0, 1.0)), step.cue)
+
+        return on_step
+
+    def verdict(self, episode: Episode) -> Verdict:
+        """Judge a whole demonstration."""
+        states = episode.observations["state"][:-1]
+        found = self.judge.score(states, episode.actions)
+        return Verdict(
+            accepted=found.accepted,
+            score=found.harm,
+            reasons=tuple(reason.text for reason in found.reasons),
+            windows=tuple((r.start, r.end) for r in found.reasons)[:MOST_WINDOWS],
+            nearest="" if found.accepted else _nearest(states, self.base),
+        )
+
+    def closest(self) -> list[str]:
+        """Name the base's demonstrations that are most like the rest, first to last."""
+        return _sorted(self.base.names, self.judge.own_harm)
+
+
+@dataclass(frozen=True)
+class CompatibilityScorer:
+    """A session's judge of compatibility, the paper's."""
+
+    judge: Judge
+    base: Demonstrations = field(repr=False)
+
+    def live(self) -> OnStep:
+        """Give what scores the steps of a new demonstration."""
+        live = self.judge.live()
+
+        def on_step(state: np.ndarray, action: np.ndarray) -> Live:
+            L, N, M = live.score_step(state, action)
+            return Live(1.0 - M, "unlike the base" if M < 1.0 and N <= live.scale.eta else "")
+
+        return on_step
+
+    def verdict(self, episode: Episode) -> Verdict:
+        """Judge a whole demonstration."""
+        states = episode.observations["state"][:-1]
+        found = self.judge.score(states, episode.actions)
+        rejected = not found.accepted
+        return Verdict(
+            accepted=found.accepted,
+            score=self.judge.config.false_rejection_rate / found.p_value,
+            reasons=(found.cue,) if rejected else (),
+            windows=(found.worst_window,) if rejected else (),
+            nearest=_nearest(states, self.base) if rejected else "",
+        )
+
+    def closest(self) -> list[str]:
+        """Name the base's demonstrations that are most like the rest, first to last."""
+        pairs = zip(self.base.states, self.base.actions, strict=True)
+        return _sorted(self.base.names, [-self.judge.score(*pair).p_value for pair in pairs])
+
+
+def _nearest(states: np.ndarray, base: Demonstrations) -> str:
+    return base.names[nearest(states, base.states)]
+
+
+def _sorted(names: Sequence[str], strangeness: Sequence[float]) -> list[str]:
+    return [names[i] for i in np.argsort(strangeness, kind="stable")]

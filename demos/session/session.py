@@ -1,0 +1,505 @@
+"""A session: somebody practises, watches, demonstrates, and decides what is kept.
+
+One loop at a fixed rate, in the thread that calls ``run``, and it alone touches the environment and
+the device. At each tick a demonstration takes a step, or whatever else is going on does. The table
+of what buttons do is in ``docs/teleoperation.md``; here it is ``_REACTIONS``.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from demos.data.dataset import Dataset
+from demos.devices.contracts import Button, Command, Device
+from demos.session.clock import Clock, RealClock, Ticker
+from demos.session.contracts import Decision, Frame, Live, Phase, State, Status
+from demos.session.judging import OnStep, Scorer
+from demos.session.record import circumstances
+from demos.session.saving import Saved, Saver
+from demos.session.take import Take
+from demos.session.teaching import (
+    Clip,
+    Progress,
+    SessionConfig,
+    about_rejection,
+    to_watch,
+)
+from demos.session.views import Views
+from robolearn.types import Environment, Episode, Observation
+
+STRIP = 200  # numbers that stand for a whole demonstration
+DIFFERS = "the stored actions do not give the same states again, from step {} on"
+MESSAGES = {
+    State.WAITING: "ready: begin when you like",
+    State.RUNNING: "demonstrate",
+    State.PAUSED: "paused: nothing moves; go on when you like",
+    State.SAVING: "saving",
+    State.DECIDING: "{}: go on, or decide otherwise",
+    State.SHOWING: "watch: {}",
+    State.DONE: "done",
+}
+
+
+@dataclass
+class Outcome:
+    """What has come of a session."""
+
+    kept: int = 0  # of the operator, in the dataset
+    attempts: int = 0
+    decisions: dict[str, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)  # of this session's demonstrations
+    ticks: int = 0  # of all demonstrations
+    missed: int = 0
+    jitter_p99_ms: float = 0.0  # of the worst demonstration
+    differing: list[str] = field(default_factory=list)  # whose replay gave other states
+    replayed: int = 0
+
+
+class Session:
+    """One person, or a scripted operator, with one device in one environment."""
+
+    def __init__(
+        self,
+        env: Environment,
+        device: Device,
+        dataset: Dataset | None,
+        config: SessionConfig,
+        *,
+        seed: int = 0,
+        clock: Clock | None = None,
+        scorer: Scorer | None = None,
+        load_base: Callable[[str], Episode] | None = None,
+        check_env: Environment | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put it together; nothing moves before ``run``.
+
+        Without a ``dataset`` nothing is written. ``load_base`` gives the base's episodes by name,
+        to be watched. ``check_env``, which must be nobody else's, is for the replay check.
+        ``details`` (JSON-able) go into every episode's metadata. Raises SpecError if the
+        environment does not fit the dataset.
+        """
+        if dataset is not None:
+            dataset.require_environment(env.interface)
+        self.views = Views()
+        self._env, self._device, self._dataset = env, device, dataset
+        self._config, self._seed, self._scorer = config, seed, scorer
+        self._load_base, self._details = load_base, dict(details or {})
+        self._clock = clock or RealClock()
+        self._saver = Saver(dataset, scorer and scorer.verdict, check_env)
+        self._kept = _names(dataset, config.operator, "kept")
+        self._earlier = len(_names(dataset, config.operator, None))
+        self._progress = Progress(config, learnt=not self._can_learn, kept=len(self._kept))
+        self._state, self._problem, self._shown = State.WAITING, "", ""
+        self._pressed: deque[Button] = deque(maxlen=32)
+        self._take: Take | None = None
+        self._live: OnStep | None = None
+        self._levels: list[float] = []
+        self._said: Live | None = None
+        self._saved: Saved | None = None
+        self._paused_s = 0.0
+        self._retry, self._leave = False, False
+        self._waits: Future | None = None
+        self._then: Callable[[Any], None] = lambda result: None
+        self._clips: Iterator[tuple[Clip, int]] = iter(())
+        self._numbers = itertools.count()
+        self._sight: tuple[Observation, np.ndarray | None] = ({}, None)
+        self._command: Command | None = None
+        self._rng = np.random.default_rng([seed, self._earlier])
+        self.outcome = Outcome(kept=len(self._kept))
+        self._ticker = Ticker(env.interface.period_s, self._clock)
+        self.status = self._status()
+
+    def press(self, button: Button) -> None:
+        """Press a button; from any thread. It counts at the next tick."""
+        self._pressed.append(button)
+
+    def run(self) -> Outcome:
+        """Go on until the goal is reached or somebody leaves; in this thread, the device is open.
+
+        What was finished is on disk when it returns, or when an exception comes out: DataError if
+        it cannot be written, KeyboardInterrupt, which loses the demonstration in progress.
+        """
+        with contextlib.ExitStack() as closing:
+            closing.callback(self.views.close)
+            closing.callback(self._saver.close)
+            observation, _ = self._env.reset(seed=self._next_seed())
+            self._sight = observation, self._env.get_state()
+            self._go_on()
+            self._ticker.restart()
+            while self._state is not State.DONE:
+                now_s = self._ticker.wait()
+                self._tick(now_s)
+                self._show(now_s)
+        return self.outcome
+
+    @property
+    def last(self) -> Episode | None:
+        """The last demonstration that was saved; not to be read while ``run`` is under way."""
+        return None if self._saved is None else self._saved.episode
+
+    # a tick
+
+    def _tick(self, now_s: float) -> None:
+        self._command = None
+        if self._state is State.RUNNING:
+            self._step(now_s)
+            return
+        heard = self._device.listen(now_s)
+        if heard.lost:
+            self._problem = heard.lost
+        self._react(heard.buttons, now_s)
+        if self._state is State.SAVING:
+            self._wait_for_disk()
+        elif self._state is State.SHOWING:
+            self._show_next()
+
+    def _step(self, now_s: float) -> None:
+        """Take one step of the demonstration."""
+        take = self._take
+        command = self._device.command(take.observation, now_s)
+        asked_s = self._clock.now()
+        self._react(command.buttons, now_s)
+        if self._state is not State.RUNNING:
+            return
+        if command.lost:
+            self._problem = command.lost
+            self._pause(now_s)
+        elif command.ended:
+            self._finish(None)
+        else:
+            step = take.step(command, asked_s, self._clock.now())
+            self._command, self._sight = command, (take.observation, take.state)
+            if self._live is not None:
+                self._said = self._live(step.observation["state"], step.action)
+                self._levels.append(self._said.level)
+            if take.over:
+                self._finish(None)
+
+    def _react(self, buttons: Sequence[Button], now_s: float) -> None:
+        pressed = [self._pressed.popleft() for _ in range(len(self._pressed))]
+        for button in (*pressed, *buttons):
+            reaction = _REACTIONS.get((self._state, button))
+            if reaction is not None:
+                reaction(self, now_s)
+
+    # a demonstration
+
+    def _begin(self, now_s: float, seed: int | None = None, state: Any = None) -> None:
+        """Begin a demonstration: from a new start, or the one given."""
+        if state is None:
+            seed, state = self._next_seed(), self._device.start_state
+        config = self._config
+        self._take = Take(
+            self._env, seed=seed, state=state, horizon=config.horizon,
+            settle_steps=config.settle_steps,
+        )  # fmt: skip
+        self._started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._take_seed = seed
+        self._device.reset(1)
+        shows = self._scorer is not None and not config.naive
+        self._live = self._scorer.live() if shows else None
+        self._levels, self._said, self._saved, self._problem = [], None, None, ""
+        self._retry = False
+        self._sight = self._take.observation, self._take.state
+        self._state = State.RUNNING
+        self._ticker.restart()
+        self._take.began_s = self._clock.now()
+
+    def _begin_again(self, now_s: float) -> None:
+        """Begin in the start state of the last demonstration, if there was one."""
+        if self._take is None:
+            self._begin(now_s)
+        else:
+            self._begin(now_s, self._take_seed, self._take.start)
+
+    def _pause(self, now_s: float) -> None:
+        self._state, self._paused_s = State.PAUSED, now_s
+
+    def _go_on_with_it(self, now_s: float) -> None:
+        """End a pause; what was measured of the rate before it counts too."""
+        self._take.pause(now_s - self._paused_s)
+        self._problem, self._state = "", State.RUNNING
+
+    def _finish(self, chosen: Decision | None) -> None:
+        """End the demonstration, and have it saved."""
+        take, config = self._take, self._config
+        self._state = State.WAITING
+        if not len(take):
+            self._decided(None)
+            return
+        timing = self._ticker.measured()
+        setting = self._device.setting
+        about = circumstances(self._env) | self._details | {
+            "operator": config.operator,
+            "task": config.task,
+            "phase": str(self._progress.phase),
+            "naive": config.naive,
+            "attempt": self._earlier + self._progress.attempts,
+            "started": self._started,
+            "device": {"name": self._device.name, "frame": setting.frame, "speed": setting.speed},
+            "timing": timing,
+        }  # fmt: skip
+        episode = take.episode(about)
+        episode.metadata["outcome"] = "success" if episode.success else "failure"
+        self._measure(timing)
+        practice = self._progress.phase is Phase.PRACTICE
+        self._wait(self._saver.save(episode, chosen, practice, not config.naive), self._take_in)
+        self._asks = config.ask and chosen is None and not practice
+
+    def _measure(self, timing: Mapping[str, Any]) -> None:
+        self.outcome.ticks += timing["ticks"]
+        self.outcome.missed += timing["missed"]
+        worst = max(self.outcome.jitter_p99_ms, timing["jitter_p99_ms"])
+        self.outcome.jitter_p99_ms = worst
+
+    def _wait(self, future: Future, then: Callable[[Any], None]) -> None:
+        self._waits, self._then, self._state = future, then, State.SAVING
+
+    def _wait_for_disk(self) -> None:
+        timeout_s = 0.0 if self._clock.real else None
+        if concurrent.futures.wait([self._waits], timeout_s).done:
+            result, self._state = self._waits.result(), State.WAITING
+            self._then(result)
+
+    def _take_in(self, saved: Saved) -> None:
+        """Go on with a demonstration that is on disk."""
+        self._saved = saved
+        if saved.name is not None:
+            self.outcome.names.append(saved.name)
+        if saved.replay is not None:
+            self.outcome.replayed += 1
+            if not saved.replay["same"]:
+                self.outcome.differing.append(saved.name or str(self._progress.attempts))
+                self._problem = DIFFERS.format(saved.replay["first_difference"])
+        if self._asks and not self._leave:
+            self._state = State.DECIDING
+        else:
+            self._decided(saved.decision)
+
+    # decisions
+
+    def _decide(self, decision: Decision | None, retry: bool = False) -> None:
+        """Decide about the last demonstration, as proposed if ``decision`` is None."""
+        saved, self._retry = self._saved, retry
+        if decision is None or decision is saved.decision:
+            self._decided(saved.decision)
+        elif saved.name is None:
+            self._decided(decision)
+        else:
+            amended = self._saver.amend(saved.name, decision)
+            self._wait(amended, lambda _: self._decided(decision))
+
+    def _decided(self, decision: Decision | None) -> None:
+        """Count it, and go on with what is next; None for a demonstration without a step."""
+        saved = self._saved
+        if decision is not None:
+            self._progress = self._progress.after(decision, saved.episode.success)
+            self.outcome.attempts += 1
+            counts = self.outcome.decisions
+            counts[str(decision)] = counts.get(str(decision), 0) + 1
+            if decision is Decision.KEPT:
+                self._kept.append(saved.name)
+            self.outcome.kept = self._progress.kept
+        if self._leave:
+            self._state = State.DONE
+        elif self._retry:
+            self._begin_again(self._clock.now())
+        elif decision is Decision.REJECTED and self._shows_rejected:
+            clips = about_rejection(saved.episode, saved.verdict, self._load_base)
+            self._show_clips(clips)
+        else:
+            self._go_on()
+
+    def _undo(self) -> None:
+        """Take back the last demonstration that was kept."""
+        if not self._kept:
+            self._problem = "there is nothing to take back"
+            return
+        name = self._kept.pop()
+        self._progress = self._progress.changed(Decision.KEPT, Decision.UNDONE)
+        self.outcome.kept = self._progress.kept
+        self._problem = ""
+        if name is not None:
+            self._wait(self._saver.amend(name, Decision.UNDONE), lambda _: None)
+
+    def _quit(self) -> None:
+        """Leave; what is in progress is saved as it is, not kept."""
+        self._leave = True
+        if self._state in (State.RUNNING, State.PAUSED):
+            self._finish(Decision.DISCARDED)
+        elif self._state is State.DECIDING:
+            self._decide(None)
+        elif self._state is not State.SAVING:
+            self._state = State.DONE
+
+    def _go_on(self) -> None:
+        """Go on with what comes next: the end, something to watch, or the next demonstration."""
+        self._state = State.WAITING
+        if self._progress.over:
+            self._state = State.DONE
+        elif self._progress.phase is Phase.LEARN:
+            closest, count = self._scorer.closest(), self._config.learn
+            self._show_clips(to_watch(closest, count, self._load_base, self._rng))
+
+    # what is shown
+
+    @property
+    def _can_learn(self) -> bool:
+        """Whether there is anything to watch between practice and teaching."""
+        wanted = self._config.learn > 0 and not self._config.naive
+        return wanted and self._scorer is not None and self._load_base is not None
+
+    @property
+    def _shows_rejected(self) -> bool:
+        wanted = self._config.show_rejected and not self._config.naive
+        return wanted and self._load_base is not None
+
+    def _show_clips(self, clips: Sequence[Clip]) -> None:
+        self._clips = ((clip, t) for clip in clips for t in clip.steps)
+        self._state = State.SHOWING
+
+    def _show_next(self) -> None:
+        clip, t = next(self._clips, (None, 0))
+        if clip is None:
+            self._stop_showing()
+            return
+        self._shown = clip.title
+        states = clip.episode.states
+        observation = {name: array[t] for name, array in clip.episode.observations.items()}
+        self._sight = observation, None if states is None else states[t]
+
+    def _skip(self) -> None:
+        """Go on with the next clip."""
+        first, _ = next(self._clips, (None, 0))
+        rest = itertools.dropwhile(lambda row: row[0] is first, self._clips)
+        self._clips = iter(list(rest))
+        self._show_next()
+
+    def _stop_showing(self) -> None:
+        self._progress = (
+            self._progress
+            if self._progress.phase is not Phase.LEARN
+            else Progress(**{**vars(self._progress), "learnt": True})
+        )
+        self._shown = ""
+        self._go_on()
+
+    def _show(self, now_s: float) -> None:
+        self.status = self._status()
+        observation, state = self._sight
+        action = None if self._command is None else np.clip(self._command.action, -1.0, 1.0)
+        number = next(self._numbers)
+        self.views.show(Frame(number, now_s, observation, state, action, self.status))
+
+    def _status(self) -> Status:
+        config, progress, saved = self._config, self._progress, self._saved
+        under_way = self._take is not None
+        setting = self._device.setting
+        verdict = None if saved is None or config.naive else saved.verdict
+        decision = "" if saved is None else str(saved.decision)
+        said = MESSAGES[self._state].format(self._shown or decision)
+        return Status(
+            phase=progress.phase,
+            state=self._state,
+            operator=config.operator,
+            task=config.task,
+            device=self._device.name,
+            frame=setting.frame,
+            speed=setting.speed,
+            help=self._device.help,
+            attempt=progress.attempts + (under_way and saved is None),
+            steps=len(self._take) if under_way else 0,
+            time_s=len(self._take) * self._ticker.period_s if under_way else 0.0,
+            kept=progress.kept,
+            goal=config.goal,
+            rejected=progress.rejected,
+            attempts=progress.attempts,
+            gripper=self._gripper(),
+            engaged=self._command is not None and self._command.engaged,
+            intervention=self._command is not None and self._command.intervention,
+            live=self._said,
+            strip=_strip(self._levels),
+            verdict=verdict,
+            decision=decision,
+            message=said,
+            problem=self._problem,
+            missed=self._ticker.missed,
+            ticks=self._ticker.ticks,
+        )
+
+    def _gripper(self) -> str:
+        names = self._env.interface.action.names
+        if self._command is None or "gripper" not in names:
+            return ""
+        return "closed" if self._command.action[names.index("gripper")] > 0 else "open"
+
+    def _next_seed(self) -> int:
+        """Give the seed of the next start: it follows from the session's and the attempt."""
+        attempt = self._earlier + self._progress.attempts
+        return int(np.random.SeedSequence([self._seed, attempt]).generate_state(1)[0])
+
+
+def _discard_and_retry(session: Session, now_s: float) -> None:
+    session._retry = True
+    session._finish(Decision.DISCARDED)
+
+
+_RUNNING = {
+    Button.END: lambda s, now_s: s._finish(None),
+    Button.KEEP: lambda s, now_s: s._finish(Decision.KEPT),
+    Button.DISCARD: lambda s, now_s: s._finish(Decision.DISCARDED),
+    Button.RETRY: _discard_and_retry,
+    Button.QUIT: lambda s, now_s: s._quit(),
+}
+_TABLE: dict[State, dict[Button, Callable[[Session, float], None]]] = {
+    State.WAITING: {
+        Button.START: lambda s, now_s: s._begin(now_s),
+        Button.RETRY: lambda s, now_s: s._begin_again(now_s),
+        Button.UNDO: lambda s, now_s: s._undo(),
+        Button.QUIT: lambda s, now_s: s._quit(),
+    },
+    State.RUNNING: _RUNNING | {Button.PAUSE: lambda s, now_s: s._pause(now_s)},
+    State.PAUSED: _RUNNING | {Button.START: lambda s, now_s: s._go_on_with_it(now_s)},
+    State.SAVING: {Button.QUIT: lambda s, now_s: s._quit()},
+    State.DECIDING: {
+        Button.START: lambda s, now_s: s._decide(None),
+        Button.KEEP: lambda s, now_s: s._decide(Decision.KEPT),
+        Button.DISCARD: lambda s, now_s: s._decide(Decision.DISCARDED),
+        Button.RETRY: lambda s, now_s: s._decide(Decision.DISCARDED, retry=True),
+        Button.QUIT: lambda s, now_s: s._quit(),
+    },
+    State.SHOWING: {
+        Button.START: lambda s, now_s: s._skip(),
+        Button.SKIP: lambda s, now_s: s._skip(),
+        Button.END: lambda s, now_s: s._stop_showing(),
+        Button.QUIT: lambda s, now_s: s._quit(),
+    },
+}
+_REACTIONS = {(state, button): do for state, row in _TABLE.items() for button, do in row.items()}
+
+
+def _names(dataset: Dataset | None, operator: str, mask: str | None) -> list[str | None]:
+    """Name an operator's demonstrations, in a mask, that are there already."""
+    if dataset is None:
+        return []
+    mine = [n for n in dataset.names() if dataset.metadata(n).get("operator") == operator]
+    chosen = mine if mask is None else dataset.masks().get(mask, [])
+    return [name for name in mine if name in set(chosen)]
+
+
+def _strip(levels: Sequence[float]) -> tuple[float, ...]:
+    """Give the levels of a whole demonstration, the highest of each part of it."""
+    if len(levels) <= STRIP:
+        return tuple(levels)
+    return tuple(float(part.max()) for part in np.array_split(np.array(levels), STRIP))

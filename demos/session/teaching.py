@@ -1,0 +1,130 @@
+"""How a session goes: phases with their counts, and what is shown in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+from annotated_types import MinLen
+from pydantic import NonNegativeInt, PositiveInt
+
+from demos.session.contracts import Decision, Phase, Verdict
+from robolearn.settings import Settings
+from robolearn.types import Episode
+
+AROUND = 10  # steps before and after a window that are shown with it
+MOST_TYPICAL = 0.8  # share of the base from which those to watch are drawn
+
+
+@dataclass(frozen=True)
+class SessionConfig(Settings):
+    """Who demonstrates what, how often, and what is decided about it."""
+
+    operator: Annotated[str, MinLen(1)] = "me"
+    """Who demonstrates: the name in the dataset."""
+    task: str = ""
+    """What is to be done, in words."""
+    practice: NonNegativeInt = 0
+    """Successes before it counts; they are stored as "practice"."""
+    learn: NonNegativeInt = 0
+    """Base demonstrations to watch after that; needs a judge."""
+    goal: PositiveInt = 10
+    """Demonstrations of this operator to be kept in the dataset."""
+    naive: bool = False
+    """Without anything to watch, live scores or rejections; verdicts are stored all the same."""
+    horizon: PositiveInt = 1200
+    """Longest demonstration, in control steps."""
+    settle_steps: NonNegativeInt = 10
+    """Steps that are recorded after the first success."""
+    ask: bool = True
+    """Whether it waits, after each demonstration, for a decision; else it is as proposed."""
+    show_rejected: bool = True
+    """Whether the worst windows and the nearest base demonstration are shown after a rejection."""
+    replay_check: bool = True
+    """Whether the stored actions are run again to see that they give the same states."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session is."""
+
+    config: SessionConfig
+    learnt: bool
+    practised: int = 0
+    kept: int = 0  # of this operator in the dataset
+    rejected: int = 0
+    attempts: int = 0  # of this session
+
+    @property
+    def phase(self) -> Phase:
+        """What is next."""
+        if self.practised < self.config.practice:
+            return Phase.PRACTICE
+        return Phase.TEACH if self.learnt else Phase.LEARN
+
+    @property
+    def over(self) -> bool:
+        """Whether the goal is reached."""
+        return self.phase is Phase.TEACH and self.kept >= self.config.goal
+
+    def after(self, decision: Decision, success: bool) -> Progress:
+        """Count one more demonstration."""
+        return replace(
+            self,
+            practised=self.practised + (decision is Decision.PRACTICE and success),
+            kept=self.kept + (decision is Decision.KEPT),
+            rejected=self.rejected + (decision is Decision.REJECTED),
+            attempts=self.attempts + 1,
+        )
+
+    def changed(self, old: Decision, new: Decision) -> Progress:
+        """Count one that was decided about in another way before."""
+        return replace(
+            self,
+            kept=self.kept + (new is Decision.KEPT) - (old is Decision.KEPT),
+            rejected=self.rejected + (new is Decision.REJECTED) - (old is Decision.REJECTED),
+        )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A piece of a stored episode to be shown: observations and states from start to end."""
+
+    title: str
+    episode: Episode
+    start: int = 0
+    end: int | None = None  # one past the last observation; None for all
+
+    @property
+    def steps(self) -> range:
+        """Rows of the episode's observations to show."""
+        length = len(self.episode) + 1
+        last = length if self.end is None else min(self.end, length)
+        return range(max(self.start, 0), last)
+
+
+def to_watch(
+    closest: Sequence[str], count: int, load: Callable[[str], Episode], rng: np.random.Generator
+) -> list[Clip]:
+    """Draw base demonstrations to watch, of those most like the rest (the paper: 5 of 80%)."""
+    typical = closest[: max(1, round(MOST_TYPICAL * len(closest)))]
+    chosen = rng.choice(typical, min(count, len(typical)), replace=False)
+    total = len(chosen)
+    return [Clip(f"base demonstration {i} of {total}", load(str(name)))
+            for i, name in enumerate(chosen, start=1)]  # fmt: skip
+
+
+def about_rejection(
+    episode: Episode, verdict: Verdict, load: Callable[[str], Episode]
+) -> list[Clip]:
+    """Show the worst windows with what is around them, then the nearest base demonstration."""
+    total = len(verdict.windows)
+    clips = [
+        Clip(f"yours, worst part {i} of {total}", episode, start - AROUND, end + AROUND)
+        for i, (start, end) in enumerate(verdict.windows, start=1)
+    ]
+    if verdict.nearest:
+        clips.append(Clip("the base demonstration most like yours", load(verdict.nearest)))
+    return clips

@@ -1,0 +1,151 @@
+"""A session in a terminal: what to do, how far it is, where the hand is, what the judge says."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TextIO
+
+import numpy as np
+
+from demos.session.contracts import Frame, State, Status
+from demos.session.session import Session
+from robolearn.types import ArraySpec, Spec
+
+PERIOD_S = 0.2  # between drawings
+BAR = 20  # characters
+LEVELS = " .:-=+*#%@"
+RED, GREEN, BOLD, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
+UP, CLEAR = "\x1b[{}F", "\x1b[J"
+PLACES = 3
+
+
+class Console:
+    """Draws a session on a terminal, a few times a second; elsewhere, says what changes.
+
+    A context manager: a thread with a mailbox of its own, which the session does not wait for.
+    """
+
+    def __init__(self, session: Session, interface: Spec, out: TextIO | None = None) -> None:
+        self._out = sys.stderr if out is None else out
+        self._draws = self._out.isatty()
+        self._session, self._state = session, interface.observations.get("state")
+        self._box = session.views.subscribe()
+        self._thread = threading.Thread(target=self._work, name="console", daemon=True)
+        self._lines, self._said = 0, ""
+        self._ending = threading.Event()
+
+    def __enter__(self) -> Console:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ending.set()
+        self._box.close()
+        self._thread.join()
+        if self._draws and not any(error):
+            self._draw(block(self._session.status, None, None, self._width))
+
+    @property
+    def _width(self) -> int:
+        return shutil.get_terminal_size().columns - 1
+
+    def _work(self) -> None:
+        while not self._ending.is_set():
+            frame = self._box.take()
+            if frame is None:
+                return
+            frame = self._box.newest() or frame
+            if self._draws:
+                self._draw(block(frame.status, frame, self._state, self._width))
+                self._ending.wait(PERIOD_S)
+            else:
+                self._say(frame.status)
+
+    def _draw(self, lines: Sequence[str]) -> None:
+        back = UP.format(self._lines) if self._lines else ""
+        self._out.write(back + CLEAR + "".join(line + "\n" for line in lines))
+        self._out.flush()
+        self._lines = len(lines)
+
+    def _say(self, status: Status) -> None:
+        """Say in one line that something has changed."""
+        now = " ".join(filter(None, [status.state, status.decision, status.problem]))
+        if now != self._said:
+            self._said = now
+            problem = f" ({status.problem})" if status.problem else ""
+            self._out.write(f"{headline(status)}: {status.message}{problem}\n")
+            self._out.flush()
+
+
+def headline(status: Status) -> str:
+    """Say in a line how far a session is."""
+    of = f"kept {status.kept} of {status.goal}"
+    rejected = f", rejected {status.rejected}" if status.rejected else ""
+    return f"{status.phase}, {status.operator}: {of}{rejected}"
+
+
+def block(status: Status, frame: Frame | None, state: ArraySpec | None, width: int) -> list[str]:
+    """Give the lines to draw, none wider than ``width``."""
+    task = f"  {status.task}" if status.task else ""
+    moving = " (you)" if status.intervention else ""
+    steps = f"demonstration {status.attempt}, {status.time_s:.1f} s" if status.attempt else ""
+    lines = [
+        (BOLD, headline(status) + task),
+        ("", f"{status.message}    {steps}{moving}"),
+        ("", _device_line(status)),
+    ]
+    if frame is not None and state is not None:
+        lines += [("", text) for text in sight(frame.observation.get("state"), state)]
+    if status.live is not None:
+        lines.append((RED if status.live.level > 0.5 else GREEN, _bar(status)))
+    if status.verdict is not None:
+        word = "fits" if status.verdict.accepted else "; ".join(status.verdict.reasons)
+        lines.append((GREEN if status.verdict.accepted else RED, f"verdict: {word}"))
+    if status.problem:
+        lines.append((RED, status.problem))
+    if status.state is not State.DONE:
+        lines += [("", text) for text in _help(status, width)]
+    return [colour + text[:width] + PLAIN if colour else text[:width] for colour, text in lines]
+
+
+def _device_line(status: Status) -> str:
+    gripper = f", gripper {status.gripper}" if status.gripper else ""
+    frame = f", frame {status.frame}, speed {status.speed:.2f}" if status.frame else ""
+    missed = f", late {status.missed} of {status.ticks}" if status.missed else ""
+    return f"{status.device}{frame}{gripper}{missed}"
+
+
+def _bar(status: Status) -> str:
+    full = round(status.live.level * BAR)
+    strip = np.array(status.strip)
+    parts = np.array_split(strip, BAR) if len(strip) >= BAR else [strip[i : i + 1] for i in
+                                                                 range(len(strip))]  # fmt: skip
+    levels = (LEVELS[min(int(part.max() * len(LEVELS)), len(LEVELS) - 1)] for part in parts)
+    return f"[{'#' * full}{'-' * (BAR - full)}] {''.join(levels):{BAR}}  {status.live.words}"
+
+
+def sight(values: np.ndarray | None, spec: ArraySpec) -> list[str]:
+    """Put into words where the hand is, and where objects are from it."""
+    if values is None or not spec.names:
+        return []
+    groups: dict[str, list[float]] = {}
+    for name, value in zip(spec.names, values, strict=True):
+        groups.setdefault(name.rpartition("_")[0] or name, []).append(float(value))
+    told = [g for g in groups if g.endswith("eef_pos") or "_to_" in g] or list(groups)[:2]
+    return [
+        f"{group}: " + " ".join(f"{value:+.{PLACES}f}" for value in groups[group]) for group in told
+    ]
+
+
+def _help(status: Status, width: int) -> list[str]:
+    """Set out the keys in columns."""
+    cells = [f"{keys}  {text}" for keys, text in status.help]
+    if not cells:
+        return []
+    wide = max(map(len, cells)) + 3
+    columns = max(1, width // wide)
+    rows = -(-len(cells) // columns)
+    return ["".join(f"{cell:{wide}}" for cell in cells[row::rows]).rstrip() for row in range(rows)]

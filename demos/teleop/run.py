@@ -1,0 +1,160 @@
+"""``verb: teleop``: a person demonstrates, with a device, into a dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demos.data.dataset import Dataset
+from demos.devices.contracts import Device
+from demos.devices.keys import KeyMap
+from demos.devices.make import make_device
+from demos.devices.others import Beside, Replay, TakeOver
+from demos.devices.steering import Steered
+from demos.devices.terminal import TerminalKeyboard
+from demos.session.judging import Scorer, make_scorer
+from demos.session.saving import difference
+from demos.session.session import Outcome, Session
+from demos.teleop.config import TeleopConfig
+from demos.teleop.console import Console
+from robolearn.errors import DataError, UserError, nearest
+from robolearn.loops import checkpoint
+from robolearn.running.config import EnvConfig
+from robolearn.running.launch import maker_of_dataset, maker_of_run
+from robolearn.running.run import Run
+from robolearn.types import Environment, Episode
+
+WITH_KEYS = ("terminal", "desktop")  # devices that have keys for everything
+OF_PICTURES = ("cameras", "image_size", "fast_render", "render_mode")
+
+
+def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
+    """Run a session until its goal is reached or the person leaves.
+
+    Summary: ``dataset``; ``kept`` (of this operator, earlier sessions included), ``attempts`` and
+    ``decisions`` of this session, the ``names`` of its demonstrations; ``ticks``, ``missed`` and
+    ``jitter_p99_ms`` of the control loop; ``replayed`` and ``differing``, the demonstrations whose
+    stored actions did not give the same states again; with ``replay``, how the states compare.
+    """
+    stored = None if config.replay is None else _stored(config)
+    env_config = config.env or stored[1]
+    env = run.make_env(env_config)
+    device = _device(config, env, stored and stored[0])
+    scorer, load_base = _judge(config, env, run)
+    with contextlib.ExitStack() as closing:
+        closing.callback(device.close)
+        device.open()
+        dataset = None
+        if config.dataset is not None:
+            dataset = Dataset.ensure(config.dataset, env.interface, env_config.options)
+            closing.callback(dataset.flush)
+        checks = dataset is not None and config.replay_check
+        session = Session(
+            env,
+            device,
+            dataset,
+            _for_replay(config, stored[0]) if stored else config,
+            seed=run.seed,
+            scorer=scorer,
+            load_base=load_base,
+            check_env=run.make_env(_without_cameras(env_config)) if checks else None,
+        )
+        closing.enter_context(Console(session, env.interface))
+        outcome = session.run()
+    _warn(outcome)
+    summary = {"dataset": config.dataset, **dataclasses.asdict(outcome)}
+    if stored and session.last is not None:
+        summary["replay"] = difference(session.last.states, stored[0].states)
+    return summary
+
+
+def _stored(config: TeleopConfig) -> tuple[Episode, EnvConfig]:
+    """Load the demonstration that is to be replayed, and say where it was recorded."""
+    chosen = config.replay
+    if not Path(chosen.dataset).exists() and (hint := maker_of_dataset(chosen.dataset)):
+        raise UserError(f"replay.dataset: {chosen.dataset} is not there{hint}")
+    dataset = Dataset.open(chosen.dataset)
+    if not len(dataset):
+        raise DataError(f"replay.dataset: {chosen.dataset} has no episodes")
+    episode = dataset.load(chosen.episode or dataset.names()[-1])
+    return episode, EnvConfig(dataset.interface.environment, dict(dataset.env_options))
+
+
+def _for_replay(config: TeleopConfig, episode: Episode) -> TeleopConfig:
+    """Have a replay last as long as what is replayed, once, and ask nobody."""
+    steps = len(episode)
+    return dataclasses.replace(
+        config, horizon=steps, settle_steps=steps, ask=False, practice=0, learn=0
+    )
+
+
+def _without_cameras(env: EnvConfig) -> EnvConfig:
+    options = {name: value for name, value in env.options.items() if name not in OF_PICTURES}
+    return EnvConfig(env.name, options)
+
+
+def _device(config: TeleopConfig, env: Environment, stored: Episode | None) -> Device:
+    """Make what acts: the person's device, a policy with it, or a stored demonstration."""
+    keyboard = TerminalKeyboard(KeyMap.of(config.device.keys))
+    if stored is not None:
+        return Beside(Replay(stored), keyboard) if sys.stdin.isatty() else Replay(stored)
+    device = make_device(config.device, env.interface, _camera_axes(config, env))
+    if config.policy is not None:
+        device = _with_policy(config.policy, device, env)
+    if config.device.kind not in WITH_KEYS and sys.stdin.isatty():
+        device = Beside(device, keyboard)
+    return device
+
+
+def _with_policy(path: str, person: Device, env: Environment) -> Device:
+    if not isinstance(person, Steered):
+        raise UserError("policy: this device does not let a policy act; choose another device.kind")
+    folder = checkpoint.newest(Path(path))
+    if not checkpoint.exists(folder):
+        raise UserError(f"policy: no checkpoint in {path}{maker_of_run(path)}")
+    return TakeOver(checkpoint.load_policy(folder, env.interface, []), person)
+
+
+def _camera_axes(config: TeleopConfig, env: Environment) -> np.ndarray | None:
+    """Give the axes [3, 3] of the chosen camera in the world; None if none is chosen."""
+    name = config.device.camera
+    if config.device.frame != "camera" or name is None:
+        return None
+    world = getattr(env, "unwrapped", env)
+    if not hasattr(getattr(world, "model", None), "ncam"):
+        raise UserError(f"device.camera: {env.interface.environment} has no cameras")
+    known = [world.model.camera(i).name for i in range(world.model.ncam)]
+    if name not in known:
+        raise UserError(f"device.camera: no camera '{name}'{nearest(name, known)}")
+    env.reset(seed=0)
+    return world.data.camera(name).xmat.reshape(3, 3).copy()
+
+
+def _judge(
+    config: TeleopConfig, env: Environment, run: Run
+) -> tuple[Scorer | None, Callable[[str], Episode] | None]:
+    """Make the judge, and what loads the base's demonstrations; None and None without."""
+    if config.judge is None:
+        return None, None
+    base = config.judge.base
+    if not Path(base).exists() and (hint := maker_of_dataset(base)):
+        raise UserError(f"judge.base: {base} is not there{hint}")
+    scorer = make_scorer(config.judge, env.interface, run.seed)
+    return scorer, Dataset.open(base).load if Path(base).is_dir() else None
+
+
+def _warn(outcome: Outcome) -> None:
+    if outcome.differing:
+        names = ", ".join(outcome.differing)
+        warnings.warn(
+            f"{names}: the stored actions do not give the same states again; their metadata say "
+            "from where on ('replay')",
+            stacklevel=2,
+        )
