@@ -35,7 +35,9 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "robots": set(),
     "demos": set(),
     "demos.data": set(),
-    "demos.session": {"data"},
+    "demos.devices": set(),
+    "demos.session": {"data", "devices"},
+    "demos.teleop": {"data", "devices", "session"},
     "demos.operators": set(),
     "demos.study": {"data", "session", "operators"},
 }
