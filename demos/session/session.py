@@ -368,6 +368,7 @@ class Session:
     def _show_clips(self, clips: Sequence[Clip]) -> None:
         self._clips = ((clip, t) for clip in clips for t in clip.steps)
         self._state = State.SHOWING
+        self._show_next()
 
     def _show_next(self) -> None:
         clip, t = next(self._clips, (None, 0))
