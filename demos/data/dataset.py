@@ -87,15 +87,16 @@ class Dataset:
     def ensure(
         cls, path: str | Path, interface: Spec, env_options: Mapping[str, Any] | None = None
     ) -> "Dataset":
-        """Open the dataset if there is one, else create it.
+        """Open the dataset, to add to it, if there is one, else create it.
 
-        Raises SpecError or DataError if what is there comes from another environment, robot or
-        controller, or from other options.
+        What a writer that was killed has left unfinished is removed. Raises SpecError or DataError
+        if what is there comes from another environment, robot or controller, or from other options.
         """
         if not (Path(path) / ABOUT).exists():
             return cls.create(path, interface, env_options)
         dataset = cls.open(path)
         dataset.require_environment(interface)
+        dataset._remove_unfinished()
         theirs, ours = dataset.env_options, json.loads(to_json(dict(env_options or {})))
         if theirs != ours:
             changed = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))
@@ -253,6 +254,16 @@ class Dataset:
                 self.flush()
             except DataError:  # a folder that cannot be written can still be read
                 self._entries = there
+
+    def _remove_unfinished(self) -> None:
+        """Remove temporary files: while the lock is held, nobody else is writing."""
+        with locked(self.path / ABOUT):
+            for folder in (self.path, self.path / EPISODES):
+                for path in folder.glob(f".*{TEMPORARY}"):
+                    try:
+                        path.unlink(missing_ok=True)
+                    except OSError as error:
+                        raise cannot_write(path, error) from error
 
     def _update_index(self) -> None:
         """Bring index and entries up to what is in the folder; the lock must be held."""

@@ -57,6 +57,11 @@ class SteeringConfig(Settings):
     stale_s: PositiveFloat = 0.1
     """Age of the last input beyond which nothing moves."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frame == "camera" and self.camera is None:
+            raise UserError("camera: which camera? frame 'camera' needs one")
+
 
 class Steering:
     """Turns signals into actions; remembers the gripper and the speed."""
@@ -85,7 +90,7 @@ class Steering:
         if config.frame != "camera":
             return np.eye(3)
         if camera_axes is None:
-            raise UserError(f"frame: no camera '{config.camera}' is known; choose camera=NAME")
+            raise UserError(f"frame: nobody has said where camera '{config.camera}' looks")
         return np.asarray(camera_axes) @ CAMERA_AXES
 
     @property

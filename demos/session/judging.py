@@ -15,11 +15,13 @@ import numpy as np
 from demos.data.arrays import Demonstrations, read
 from demos.session.contracts import Live, Verdict
 from demos.session.nearest import nearest
+from robolearn.algos.bc import BCConfig
 from robolearn.errors import DataError
-from robolearn.judging.calibration import calibrate
+from robolearn.judging.calibration import SMALL_NETWORK, TRAINING, calibrate
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 from robolearn.judging.judge import Judge, JudgeConfig
 from robolearn.judging.live import LiveHarm
+from robolearn.loops.offline import OfflineConfig
 from robolearn.settings import Settings
 from robolearn.types import Episode, Spec
 
@@ -43,6 +45,10 @@ class ScorerConfig(Settings):
     """How harm is judged."""
     compatibility: JudgeConfig = JudgeConfig()
     """How compatibility is judged."""
+    network: BCConfig = SMALL_NETWORK
+    """The ensembles of compatibility."""
+    training: OfflineConfig = TRAINING
+    """How they are trained, when a session begins."""
 
 
 class Scorer(Protocol):
@@ -98,6 +104,8 @@ def make_scorer(
         gripper=GRIPPER if GRIPPER in names else None,
         interface=base.interface,
         config=config.compatibility,
+        network=config.network,
+        training=config.training,
         on_fit=on_fit,
     )
     return CompatibilityScorer(paper, base)

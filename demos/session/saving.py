@@ -58,7 +58,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
         "same": bool(rows.all()) and len(ours) == len(theirs),
         "steps": length - 1,
         "first_difference": None if rows.all() else max(0, int(rows.argmin()) - 1),
-        "largest": float(np.nanmax(gaps)) if len(gaps) else 0.0,
+        "largest": float(np.nan_to_num(gaps, nan=0.0).max(initial=0.0)),
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from demos.data import dataset as dataset_module
 from demos.data import index as dataset_index
 from demos.data.dataset import Dataset
+from demos.data.doctor import doctor
 from demos.data.episode_file import EpisodeFileError
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.types import ArraySpec
@@ -339,3 +340,34 @@ def test_the_module_describes_its_own_folder(dataset):
     dataset.transitions()
     for path in dataset.path.iterdir():
         assert path.name in dataset_module.__doc__
+
+
+def test_metadata_are_amended_and_the_rest_stays(dataset):
+    names = [dataset.append(walk(i, decision="kept")) for i in range(3)]
+    before = dataset.load(names[1])
+    dataset.amend(names[1], decision="undone", why="a slip")
+    expected = dataclasses.replace(
+        before, metadata=before.metadata | {"decision": "undone", "why": "a slip"}
+    )
+    for opened in (dataset, Dataset.open(dataset.path)):
+        assert_same(opened.load(names[1]), expected)
+        assert opened.masks()["kept"] == [names[0], names[2]]
+        assert opened.masks()["undone"] == [names[1]]
+    assert doctor(dataset.path).healthy
+    with pytest.raises(DataError, match="no episode 'demo_9'"):
+        dataset.amend("demo_9", decision="kept")
+
+
+def test_only_what_a_session_decides_is_a_mask(dataset):
+    dataset.append(walk(decision="perhaps"))
+    assert set(dataset.masks()) == {"success", "operator_ann"}
+
+
+def test_what_a_killed_writer_left_is_removed_when_more_is_to_be_written(dataset):
+    for folder in (dataset.path, dataset.path / "episodes"):
+        (folder / ".index.hdf5.123.tmp").write_bytes(b"half")
+    assert not doctor(dataset.path).healthy
+    Dataset.open(dataset.path)  # a reader touches nothing
+    assert len(list(dataset.path.rglob("*.tmp"))) == 2
+    Dataset.ensure(dataset.path, dataset.interface, dataset.env_options)
+    assert not list(dataset.path.rglob("*.tmp")) and doctor(dataset.path).healthy

@@ -79,3 +79,43 @@ def test_an_error_survives_the_way_out_of_a_worker_process():
     assert str(arrived) == str(error)
     assert str(error).startswith("episode_000003.hdf5 is damaged: no rewards; move it away")
     assert (arrived.status, arrived.detail) == ("damaged", "no rewards")
+
+
+def with_records(seed=0):
+    rng = np.random.default_rng(seed)
+    records = {"action_asked": rng.normal(size=(5, 1)).astype(np.float32)}
+    records |= {"sent_s": rng.normal(size=5), "engaged": rng.random(5) < 0.5}
+    return dataclasses.replace(walk(seed), records=records)
+
+
+def test_records_of_each_step_come_back(dataset):
+    episode = with_records()
+    loaded = dataset.load(dataset.append(episode))
+    assert_same(loaded, episode)
+    assert loaded.records.keys() == episode.records.keys()
+    for name, array in episode.records.items():
+        assert loaded.records[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded.records[name], array)
+    assert dataset.load(dataset.append(walk())).records == {}
+
+
+def test_records_leave_the_checksum_of_the_rest_as_it_is(dataset):
+    names = [dataset.append(episode) for episode in (walk(0), with_records(0))]
+    sums = []
+    for name in names:
+        with h5py.File(episode_file(dataset, int(name[5:]))) as file:
+            sums.append(file["data/demo_0"].attrs["checksum"])
+    assert sums[0] == sums[1]  # so that versions which know no records read them
+
+
+def test_a_changed_record_is_noticed(dataset):
+    path = episode_file(dataset, int(dataset.append(with_records())[5:]))
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0/episode/records/sent_s"][2] += 1
+    with pytest.raises(DataError, match="changed after it was written"):
+        dataset.load("demo_0")
+
+
+def test_records_need_a_row_for_each_action():
+    with pytest.raises(DataError, match="records/sent_s has 4 rows instead of 5"):
+        dataclasses.replace(walk(), records={"sent_s": np.zeros(4)})

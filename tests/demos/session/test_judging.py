@@ -1,0 +1,111 @@
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+
+from demos.data.dataset import Dataset
+from demos.session.judging import ScorerConfig, make_scorer
+from robolearn.algos.bc import BCConfig
+from robolearn.errors import DataError, SpecError
+from robolearn.judging.judge import JudgeConfig
+from robolearn.loops.offline import OfflineConfig
+from robolearn.types import ArraySpec, Episode, Spec
+
+PLANE = Spec(
+    environment="test/Plane",
+    observations={"state": ArraySpec((2,), names=("x", "y"))},
+    action=ArraySpec((2,), names=("dx", "dy")),
+    period_s=0.05,
+)
+STEP_M = 0.03
+
+
+def way(rng, pace=1.0, bend=0.0) -> Episode:
+    """Walk from the left to the right with a little noise, in a bow if it is to bend."""
+    position, states, actions = np.array([0.0, rng.uniform(-0.1, 0.1)]), [], []
+    while position[0] < 1.0:
+        action = pace * np.array([0.6, bend * np.cos(np.pi * position[0])])
+        action += rng.normal(0, 0.03, 2)
+        states.append(position.copy())
+        actions.append(action)
+        position = position + STEP_M * action
+    steps = len(actions)
+    return Episode(
+        observations={"state": np.array([*states, position], np.float32)},
+        actions=np.array(actions, np.float32),
+        rewards=np.zeros(steps, np.float32),
+        terminated=False, truncated=True, success=True,
+        metadata={"operator": "base"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    rng = np.random.default_rng(0)
+    dataset = Dataset.create(tmp_path_factory.mktemp("judging") / "base", PLANE)
+    for _ in range(12):
+        dataset.append(way(rng))
+    return str(dataset.path)
+
+
+def test_harm_rejects_who_dawdles_and_says_where(base):
+    scorer = make_scorer(ScorerConfig(base), PLANE)
+    rng = np.random.default_rng(1)
+    assert scorer.verdict(way(rng)).accepted
+    slow = scorer.verdict(way(rng, pace=0.3))
+    assert not slow.accepted and slow.score > 1 and slow.reasons
+    assert 0 < len(slow.windows) <= 3 and slow.nearest in scorer.base.names
+    assert sorted(scorer.closest()) == sorted(scorer.base.names)
+
+
+def test_harm_while_it_happens_is_red_for_who_dawdles(base):
+    scorer = make_scorer(ScorerConfig(base), PLANE)
+    levels = {}
+    for pace in (1.0, 0.3):
+        episode, live = way(np.random.default_rng(2), pace), scorer.live()
+        steps = zip(episode.observations["state"], episode.actions, strict=False)
+        levels[pace] = [live(state, action).level for state, action in steps]
+    assert np.mean(levels[1.0][12:]) < 0.2 < 0.5 < np.mean(levels[0.3][12:])
+    assert all(0 <= level <= 1 for level in levels[0.3])
+
+
+def test_the_papers_measure_has_the_same_face(base):
+    lenient = JudgeConfig(false_rejection_rate=0.2, folds=2)
+    small, short = BCConfig(widths=(32,), dropout=0.0, members=3), OfflineConfig(epochs=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # so few and short ones say little, as it warns
+        scorer = make_scorer(
+            ScorerConfig(
+                base, by="compatibility", compatibility=lenient, network=small, training=short
+            ),
+            PLANE,
+        )
+        rng = np.random.default_rng(1)
+        assert scorer.verdict(way(rng)).accepted
+        bent = scorer.verdict(way(rng, bend=0.9))
+    assert not bent.accepted and bent.score > 1
+    assert bent.reasons and bent.windows and bent.nearest in scorer.base.names
+    live = scorer.live()
+    state = np.array([0.5, 0.0], np.float32)
+    fits, opposes = live(state, np.array([0.6, 0.0])), live(state, np.array([-0.6, 0.0]))
+    assert fits.level < opposes.level == 1.0 and opposes.words
+    assert len(scorer.closest()) == 12
+
+
+def test_entries_are_matched_by_name(base):
+    swapped = dataclasses.replace(PLANE, observations={"state": ArraySpec((2,), names=("y", "x"))})
+    scorer = make_scorer(ScorerConfig(base), swapped)
+    assert scorer.base.states[0][-1, 1] > 0.9  # x comes second
+
+
+def test_a_base_that_does_not_fit_or_is_too_small_is_named(base, tmp_path):
+    other = dataclasses.replace(PLANE, action=ArraySpec((2,), names=("dx", "dz")))
+    with pytest.raises(SpecError, match=r"base .* does not fit the environment: action\[1\]"):
+        make_scorer(ScorerConfig(base), other)
+    with pytest.raises(DataError, match="no operator 'ann'"):
+        make_scorer(ScorerConfig(base, operator="ann"), PLANE)
+    small = Dataset.create(tmp_path / "small", PLANE)
+    small.append(way(np.random.default_rng(0)))
+    with pytest.raises(DataError, match="1 demonstrations say too little"):
+        make_scorer(ScorerConfig(str(small.path)), PLANE)

@@ -1,0 +1,157 @@
+"""The verb: by key presses in a pseudo-terminal, and what goes wrong in one line."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from demos.data.dataset import Dataset
+from demos.data.doctor import doctor
+from robolearn.__main__ import main
+
+BEAD = (
+    "teleop_lift", "env={name: my_lab.envs:make_bead}", "dataset=beads", "task=push it home",
+    "settle_steps=1", "device.speed=1.0",
+)  # fmt: skip
+
+
+PATIENCE_S = 60.0
+MOVING = r"demonstrate    demonstration \d, (0\.[1-9]|[1-9])"  # it has taken a step
+
+
+class Terminal:
+    """A terminal of our own in which the program runs; reads the screen and presses keys."""
+
+    def __init__(self, *arguments):
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            command = [sys.executable, "-m", "robolearn", *arguments]
+            os.execve(sys.executable, command, os.environ | {"COLUMNS": "110"})
+        self.text = ""
+
+    def until(self, pattern: str) -> str:
+        """Read until something is on the screen that was not there before."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not (found := re.search(pattern, self.text)):
+            if time.monotonic() > until_s:
+                raise AssertionError(f"no {pattern} in {self.text[-5000:]}")
+            self._read(1.0)
+        self.text = self.text[found.end() :]
+        return found[0]
+
+    def press(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._fd, keys.encode())
+
+    def hold(self, key: str, pattern: str) -> str:
+        """Press a key again and again, as one that repeats, until something is on the screen."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not re.search(pattern, self.text) and time.monotonic() < until_s:
+            self.press(key)
+            self._read(0.03)
+        return self.until(pattern)
+
+    def ended(self) -> int:
+        """Read to the end and give the exit status."""
+        with contextlib.suppress(OSError):  # the other side is closed: so a terminal ends
+            self.until("nothing says this")
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def _read(self, patience_s: float) -> None:
+        if select.select([self._fd], [], [], patience_s)[0]:
+            data = os.read(self._fd, 65536)
+            if b"\x1b[c" in data:
+                os.write(self._fd, b"\x1b[?62c")  # what a terminal is
+            self.text += data.decode(errors="replace")
+
+
+def test_a_demonstration_is_recorded_by_key_presses(lab):
+    terminal = Terminal(*BEAD, "goal=2")
+    terminal.until("ready: begin")
+    terminal.press("\r")
+    terminal.until(MOVING)
+    terminal.hold("s", "kept: go on, or decide otherwise")  # back, to 0
+    terminal.press("\r")
+    terminal.until("kept 1 of 2")
+    terminal.press("\r")
+    terminal.until(MOVING)
+    terminal.press("n")
+    terminal.until("ready: begin")
+    terminal.press("x")
+    assert terminal.ended() == 0
+    dataset = Dataset.open("beads")
+    assert dataset.masks()["kept"] == ["demo_0"] and doctor("beads").healthy
+    episode = dataset.load("demo_0")
+    assert episode.success and episode.metadata["task"] == "push it home"
+    assert episode.metadata["device"]["name"] == "terminal keyboard"
+    assert episode.metadata["replay"]["same"]
+    assert episode.records["engaged"].any()
+    assert (episode.actions[episode.records["engaged"]] == -1.0).all()
+    assert (episode.actions[~episode.records["engaged"]] == 0.0).all()
+    (summary,) = Path("runs").glob("teleop_lift/*/summary.json")
+    assert json.loads(summary.read_text())["kept"] == 1
+
+
+def test_ctrl_c_keeps_what_was_finished_and_gives_the_terminal_back(lab):
+    terminal = Terminal(*BEAD)
+    terminal.until("ready: begin")
+    terminal.press("\r")
+    terminal.until(MOVING)
+    terminal.press("y")
+    terminal.until("kept 1 of")
+    terminal.press("\r")
+    terminal.until(MOVING)
+    terminal.press("\x03")
+    assert terminal.ended() == 130
+    assert "interrupted; what was finished is kept" in terminal.text
+    assert Dataset.open("beads").names() == ["demo_0"]
+
+
+@pytest.fixture
+def beads(lab) -> str:
+    """One demonstration of a pusher."""
+    assert main([
+        "collect_lift", "env={name: my_lab.envs:make_bead}", "dataset=pushed", "episodes=1",
+        "operators=[my_lab.operators:make_pusher]", "horizon=30", "out=collected",
+    ]) == 0  # fmt: skip
+    return "pushed"
+
+
+def test_a_stored_demonstration_is_replayed_where_it_was_recorded(beads, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))
+    assert main(["replay", f"replay.dataset={beads}", "out=again"]) == 0
+    replay = json.loads(Path("again/summary.json").read_text())["replay"]
+    assert replay["same"] and replay["steps"] == len(Dataset.open(beads).load("demo_0"))
+    assert "demonstrate" in capsys.readouterr().err
+    assert len(Dataset.open(beads)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "device: terminal keyboard: standard input is no terminal"),
+        (("device.kind=gamepd",), "'device.kind=gamepd': device.kind: unknown 'gamepd'; did you"),
+        (("device.frame=camera",), "device.camera: which camera? frame 'camera' needs one"),
+        (("device.frame=tool",), "frame: tool needs actions named dx, dy, dz"),
+        (("learn=2",), "'learn=2': learn: whose demonstrations are to be watched?"),
+        (("judge={base: nowhere}",), "nowhere: no such file or folder"),
+        (("policy=nowhere",), "policy: no checkpoint in nowhere"),
+        (("policy=a", "replay={dataset: b}"), "leave out one of policy and replay"),
+        (("env=null",), "env: which environment?"),
+        (("replay={dataset: nowhere}",), "nowhere is not a dataset"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_leaves_nothing(lab, capsys, monkeypatch, arguments, said):
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))
+    assert main([*BEAD, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not Path("beads").exists() and not Path("runs").exists()
