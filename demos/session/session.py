@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import itertools
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ from demos.session.teaching import (
 from demos.session.views import Views
 from robolearn.types import Environment, Episode, Observation
 
+SWITCH_S = 5e-4
 STRIP = 200  # numbers that stand for a whole demonstration
 DIFFERS = "the stored actions do not give the same states again, from step {} on"
 MESSAGES = {
@@ -131,6 +133,7 @@ class Session:
         it cannot be written, KeyboardInterrupt, which loses the demonstration in progress.
         """
         with contextlib.ExitStack() as closing:
+            closing.enter_context(_threads_give_way())
             closing.callback(self.views.close)
             closing.callback(self._saver.close)
             observation, _ = self._env.reset(seed=self._next_seed())
@@ -488,6 +491,20 @@ _TABLE: dict[State, dict[Button, Callable[[Session, float], None]]] = {
     },
 }
 _REACTIONS = {(state, button): do for state, row in _TABLE.items() for button, do in row.items()}
+
+
+@contextlib.contextmanager
+def _threads_give_way() -> Iterator[None]:
+    """Have other threads of Python hand over after half a millisecond, not five.
+
+    A control step asks for the interpreter some dozen times, after every wait and compiled call.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _names(dataset: Dataset | None, operator: str, mask: str | None) -> list[str | None]:

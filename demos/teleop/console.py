@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -11,7 +12,9 @@ from typing import TextIO
 import numpy as np
 
 from demos.session.contracts import Frame, State, Status
+from demos.session.pictures import Pictured
 from demos.session.session import Session
+from demos.teleop import blocks
 from robolearn.types import ArraySpec, Spec
 
 PERIOD_S = 0.2  # between drawings
@@ -20,6 +23,7 @@ LEVELS = " .:-=+*#%@"
 RED, GREEN, BOLD, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 UP, CLEAR = "\x1b[{}F", "\x1b[J"
 PLACES = 3
+LEAST_ROWS = 6  # for a picture
 
 
 class Console:
@@ -28,7 +32,16 @@ class Console:
     A context manager: a thread with a mailbox of its own, which the session does not wait for.
     """
 
-    def __init__(self, session: Session, interface: Spec, out: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        interface: Spec,
+        out: TextIO | None = None,
+        pictured: Pictured | None = None,
+        camera: str = "",
+    ) -> None:
+        """Draw on ``out``, by default standard error; with the picture of a camera if given."""
+        self._pictured, self._camera = pictured, camera
         self._out = sys.stderr if out is None else out
         self._draws = self._out.isatty()
         self._session, self._state = session, interface.observations.get("state")
@@ -59,10 +72,23 @@ class Console:
                 return
             frame = self._box.newest() or frame
             if self._draws:
-                self._draw(block(frame.status, frame, self._state, self._width))
+                text = block(frame.status, frame, self._state, self._width)
+                self._draw([*self._picture(frame, len(text)), *text])
                 self._ending.wait(PERIOD_S)
             else:
                 self._say(frame.status)
+
+    def _picture(self, frame: Frame, taken: int) -> list[str]:
+        """Give the lines of the latest picture, in what is left of the screen; have one drawn."""
+        if self._pictured is None or frame.state is None:
+            return []
+        self._pictured.offer(frame.state)
+        latest = self._pictured.latest()
+        rows = shutil.get_terminal_size().lines - taken - 1
+        if latest is None or rows < LEAST_ROWS:
+            return []
+        image = latest.images[self._camera]
+        return blocks.lines(image, self._width, rows, blocks.has_true_colour(os.environ))
 
     def _draw(self, lines: Sequence[str]) -> None:
         back = UP.format(self._lines) if self._lines else ""

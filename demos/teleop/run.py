@@ -20,6 +20,7 @@ from demos.devices.others import Beside, Replay, TakeOver
 from demos.devices.steering import Steered
 from demos.devices.terminal import TerminalKeyboard
 from demos.session.judging import Scorer, make_scorer
+from demos.session.pictures import Pictured
 from demos.session.saving import difference
 from demos.session.session import Outcome, Session
 from demos.teleop.config import TeleopConfig
@@ -32,6 +33,7 @@ from robolearn.running.run import Run
 from robolearn.types import Environment, Episode
 
 WITH_KEYS = ("terminal", "desktop")  # devices that have keys for everything
+PICTURE = (120, 160)  # pixels; a terminal shows fewer
 OF_PICTURES = ("cameras", "image_size", "fast_render", "render_mode")
 
 
@@ -49,6 +51,9 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     device = _device(config, env, stored and stored[0])
     scorer, load_base = _judge(config, env, run)
     with contextlib.ExitStack() as closing:
+        pictured = _pictured(config, env_config)
+        if pictured is not None:
+            closing.callback(pictured.close)
         closing.callback(device.close)
         device.open()
         dataset = None
@@ -66,7 +71,9 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
             load_base=load_base,
             check_env=run.make_env(_without_cameras(env_config)) if checks else None,
         )
-        closing.enter_context(Console(session, env.interface))
+        closing.enter_context(
+            Console(session, env.interface, pictured=pictured, camera=config.picture or "")
+        )
         outcome = session.run()
     _warn(outcome)
     summary = {"dataset": config.dataset, **dataclasses.asdict(outcome)}
@@ -98,6 +105,18 @@ def _for_replay(config: TeleopConfig, episode: Episode) -> TeleopConfig:
 def _without_cameras(env: EnvConfig) -> EnvConfig:
     options = {name: value for name, value in env.options.items() if name not in OF_PICTURES}
     return EnvConfig(env.name, options)
+
+
+def _pictured(config: TeleopConfig, env: EnvConfig) -> Pictured | None:
+    """Have pictures drawn for a terminal, if they are asked for; a warning where that fails."""
+    if config.picture is None or not sys.stderr.isatty():
+        return None
+    options = _without_cameras(env).options
+    try:
+        return Pictured(env.name, options, (config.picture,), PICTURE)
+    except UserError as error:
+        warnings.warn(f"picture: {error}", stacklevel=2)
+        return None
 
 
 def _device(config: TeleopConfig, env: Environment, stored: Episode | None) -> Device:
