@@ -32,6 +32,8 @@ class CloneConfig:
     """Only this operator's demonstrations; None for everybody's."""
     success: bool | None = True
     """Only successful (or failed) demonstrations; None for both."""
+    mask: str | None = None
+    """Only the demonstrations of this mask, such as what a person's session has "kept"."""
     bc: BCConfig = BCConfig()
     """Network and optimiser."""
     training: OfflineConfig = OfflineConfig()
@@ -51,7 +53,7 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
     if not Path(config.dataset).exists() and (hint := maker_of_dataset(config.dataset)):
         raise UserError(f"dataset: {config.dataset} is not there{hint}")
     dataset = load("demos.data.dataset:Dataset").open(config.dataset)
-    filters = {"operator": config.operator, "success": config.success}
+    filters = {"operator": config.operator, "success": config.success, "mask": config.mask}
     data = dataset.transitions(**filters)
     learner, losses = _train(config, run, dataset.interface, data)
     summary = {
