@@ -91,6 +91,7 @@ class Console:
         return blocks.lines(image, self._width, rows, blocks.has_true_colour(os.environ))
 
     def _draw(self, lines: Sequence[str]) -> None:
+        lines = lines[: shutil.get_terminal_size().lines - 1]  # what scrolls is not drawn over
         back = UP.format(self._lines) if self._lines else ""
         self._out.write(back + CLEAR + "".join(line + "\n" for line in lines))
         self._out.flush()

@@ -77,7 +77,9 @@ def test_forward_of_the_tool_is_where_it_points():
 def test_forward_of_a_camera_is_into_its_picture():
     axes = np.array([[0, 0, -1], [1, 0, 0], [0, 1, 0]])  # looks along +x: its -z; its x is +y
     push, left, up = (
-        moved(steered(Signal(move, engaged=True), axes=axes, frame="camera", speed=1.0))[:3]
+        moved(
+            steered(Signal(move, engaged=True), axes=axes, frame="camera", camera="c", speed=1.0)
+        )[:3]
         for move in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
     )
     np.testing.assert_allclose([push, left, up], [[1, 0, 0], [0, -1, 0], [0, 0, 1]])
@@ -89,11 +91,18 @@ def test_without_names_the_hand_drives_the_entries():
 
 @pytest.mark.parametrize("frame", ["tool", "camera"])
 def test_a_frame_that_cannot_be_had_is_an_error(frame):
-    with pytest.raises(UserError, match="frame"):
-        steered(interface=LINE, frame=frame)
+    with pytest.raises(UserError, match=f"frame: {frame} needs actions named dx, dy, dz"):
+        steered(interface=LINE, frame=frame, camera="front")
+
+
+def test_a_frame_needs_what_it_is_named_after():
     no_pose = dataclasses.replace(ARM, observations=LINE.observations)
-    with pytest.raises((UserError, SpecError), match="frame"):
-        steered(interface=no_pose, frame=frame)
+    with pytest.raises(SpecError, match="frame: tool needs the hand's orientation"):
+        steered(interface=no_pose, frame="tool")
+    with pytest.raises(UserError, match="frame: nobody has said where camera 'front' looks"):
+        steered(frame="camera", camera="front")
+    with pytest.raises(UserError, match="camera: which camera?"):
+        steered(frame="camera")
 
 
 def test_it_is_a_policy_of_one_environment():

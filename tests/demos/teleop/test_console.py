@@ -106,6 +106,12 @@ def test_on_a_terminal_it_draws_over_what_it_drew():
     assert text.rstrip().endswith("late 2 of 50") and "F\x1b[J" in text
 
 
+def test_it_draws_no_more_lines_than_the_terminal_has(monkeypatch):
+    monkeypatch.setenv("LINES", "4")
+    first = shown(Screen(), STATUS).partition("\x1b[3F")[0]
+    assert first.count("\n") == 3
+
+
 def test_elsewhere_it_says_what_changes_once():
     later = dataclasses.replace(STATUS, time_s=3.0)
     saving = dataclasses.replace(STATUS, state=State.SAVING, message="saving", problem="full")

@@ -9,12 +9,19 @@ import select
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
+from demos.devices.make import DeviceConfig
+from demos.teleop.config import TeleopConfig
+from demos.teleop.run import _camera_axes
 from robolearn.__main__ import main
+from robolearn.errors import UserError
+from robolearn.running.config import EnvConfig
 
 BEAD = (
     "teleop_lift", "env={name: my_lab.envs:make_bead}", "dataset=beads", "task=push it home",
@@ -113,6 +120,26 @@ def test_ctrl_c_keeps_what_was_finished_and_gives_the_terminal_back(lab):
     assert terminal.ended() == 130
     assert "interrupted; what was finished is kept" in terminal.text
     assert Dataset.open("beads").names() == ["demo_0"]
+
+
+def test_a_camera_says_where_forward_is():
+    names = ("side", "top")
+    axes = np.arange(9.0).reshape(3, 3)
+    model = SimpleNamespace(ncam=2, camera=lambda i: SimpleNamespace(name=names[i]))
+    data = SimpleNamespace(camera=lambda name: SimpleNamespace(xmat=axes.reshape(9)))
+    interface = SimpleNamespace(environment="test/Arm")
+    env = SimpleNamespace(model=model, data=data, interface=interface, reset=lambda seed: None)
+
+    def found(env=env, **device):
+        config = TeleopConfig(env=EnvConfig("test/Arm"), device=DeviceConfig(**device))
+        return _camera_axes(config, env)
+
+    np.testing.assert_array_equal(found(frame="camera", camera="top"), axes)
+    assert found(frame="world", camera="top") is None
+    with pytest.raises(UserError, match="no camera 'tpo'; did you mean 'top'?"):
+        found(frame="camera", camera="tpo")
+    with pytest.raises(UserError, match="test/Arm has no cameras"):
+        found(SimpleNamespace(interface=interface), frame="camera", camera="top")
 
 
 @pytest.fixture

@@ -258,3 +258,8 @@ def test_what_was_run_is_written_down(dataset):
     assert config["verb"] == "collect"
     assert config["env"]["name"] == "robosuite/Lift"
     assert launch.read(Path(dataset).parent / "3" / "config.yaml").config.episodes == 3
+
+
+def test_a_clone_of_a_mask_takes_only_what_is_in_it(dataset, capsys):
+    assert main(["bc_lift", f"dataset={dataset}", "operator=null", "mask=kept"]) == 2
+    assert "has no mask 'kept'" in capsys.readouterr().err
