@@ -15,7 +15,7 @@ from demos.devices.contracts import Button, Command, Device, Heard, Help, Settin
 from demos.devices.steering import Steered
 from robolearn.types import Episode, Observation, Policy
 
-BACK_S = 0.3  # after letting go, before the policy acts again
+BACK_S = 0.5  # after letting go, before the policy acts again: as long as a gripper takes
 
 
 class Replay:
@@ -59,10 +59,10 @@ class Replay:
 
 
 class TakeOver:
-    """A Device in which a policy acts until a person moves; each such step is an intervention.
+    """A Device in which a policy acts until a person does; each such step is an intervention.
 
-    The policy acts again a moment after the person has let go. While nobody is engaged the gripper
-    is the policy's; a person begins with it as it is.
+    A person moves, or opens or closes the gripper, and begins with it as it is. The policy acts
+    again a moment after that; until then nothing moves but the gripper.
     """
 
     start_state = None
@@ -97,8 +97,9 @@ class TakeOver:
         """Give the person's action while engaged and a moment longer, else the policy's."""
         if self._last is not None and now_s > self._until_s:
             self.person.steering.follow(self._last)
+        closed = self.person.steering.closed
         asked = self.person.command(observation, now_s)
-        if asked.engaged:
+        if asked.engaged or self.person.steering.closed != closed:
             self._until_s = now_s + self._back_s
         rows = {name: array[None] for name, array in observation.items()}
         theirs = np.clip(self.policy.act(rows)[0], -1.0, 1.0)  # it sees every step, to remember

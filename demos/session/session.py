@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -109,8 +109,9 @@ class Session:
         self._levels: list[float] = []
         self._said: Live | None = None
         self._saved: Saved | None = None
-        self._paused_s = 0.0
-        self._retry, self._leave = False, False
+        self._take_seed: int | None = None
+        self._started, self._paused_s = "", 0.0
+        self._asks, self._retry, self._leave = config.ask, False, False
         self._waits: Future | None = None
         self._then: Callable[[Any], None] = lambda result: None
         self._clips: Iterator[tuple[Clip, int]] = iter(())
@@ -391,11 +392,8 @@ class Session:
         self._show_next()
 
     def _stop_showing(self) -> None:
-        self._progress = (
-            self._progress
-            if self._progress.phase is not Phase.LEARN
-            else Progress(**{**vars(self._progress), "learnt": True})
-        )
+        if self._progress.phase is Phase.LEARN:
+            self._progress = replace(self._progress, learnt=True)
         self._shown = ""
         self._go_on()
 

@@ -85,6 +85,17 @@ def test_the_person_begins_with_the_gripper_as_it_is_and_changes_it():
     assert device.command(UPRIGHT, 1.0).action[-1] == -1
 
 
+def test_closing_the_gripper_takes_over_without_motion():
+    device = TakeOver(Closing(), person(), back_s=0.3)
+    device.reset(1)
+    device.command(UPRIGHT, 0.0)
+    device.person.source.signal = Signal(buttons=(Button.GRIP,))
+    for now_s in (1.0, 1.2):
+        taken = device.command(UPRIGHT, now_s)
+        assert taken.action.tolist() == [0, 0, 0, 0, 0, 0, -1] and taken.intervention
+    assert not device.command(UPRIGHT, 1.4).intervention
+
+
 def test_without_a_connection_the_policy_does_not_act_either():
     device = TakeOver(Closing(), person(Signal(lost="unplugged")))
     device.reset(1)
