@@ -40,6 +40,7 @@ from robolearn.types import Environment, Episode, Observation
 
 SWITCH_S = 5e-4
 STRIP = 200  # numbers that stand for a whole demonstration
+BEFORE = "demonstrate: it begins when you move"
 DIFFERS = "the stored actions do not give the same states again, from step {} on"
 MESSAGES = {
     State.WAITING: "ready: begin when you like",
@@ -181,6 +182,9 @@ class Session:
             self._pause(now_s)
         elif command.ended:
             self._finish(None)
+        elif self._config.from_motion and not len(take) and not command.engaged:
+            self._ticker.restart()
+            take.began_s = self._clock.now()
         else:
             step = take.step(command, asked_s, self._clock.now())
             self._command, self._sight = command, (take.observation, take.state)
@@ -411,6 +415,8 @@ class Session:
         verdict = None if saved is None or config.naive else saved.verdict
         decision = "" if saved is None else str(saved.decision)
         said = MESSAGES[self._state].format(self._shown or decision)
+        if self._state is State.RUNNING and not len(self._take):
+            said = BEFORE
         return Status(
             phase=progress.phase,
             state=self._state,

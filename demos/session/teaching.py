@@ -38,6 +38,8 @@ class SessionConfig(Settings):
     """Longest demonstration, in control steps."""
     settle_steps: NonNegativeInt = 10
     """Steps that are recorded after the first success."""
+    from_motion: bool = True
+    """Whether a demonstration begins with the first motion; until then time stands still."""
     ask: bool = True
     """Whether it waits, after each demonstration, for a decision; else it is as proposed."""
     show_rejected: bool = True

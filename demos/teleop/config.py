@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from demos.devices.make import DeviceConfig
+from demos.session.gain import GainConfig
 from demos.session.judging import ScorerConfig
 from demos.session.teaching import SessionConfig
 from robolearn.errors import UserError
@@ -39,6 +40,9 @@ class TeleopConfig(SessionConfig):
     """A stored demonstration that acts; nobody is asked."""
     judge: ScorerConfig | None = None
     """Whose demonstrations the person's are held against."""
+    gain: GainConfig | None = None
+    """How it is measured, at the end, what the kept demonstrations are worth to a policy of the
+    judge's base; None: not at all."""
     picture: str | None = None
     """A camera whose picture is drawn in the terminal, in coloured characters."""
 
@@ -48,5 +52,7 @@ class TeleopConfig(SessionConfig):
             raise UserError("env: which environment? env: {name: robosuite/Lift}")
         if self.policy is not None and self.replay is not None:
             raise UserError("policy: a replay acts alone; leave out one of policy and replay")
+        if self.gain is not None and (self.judge is None or self.dataset is None):
+            raise UserError("gain: needs a base, judge: {base: DATASET}, and a dataset")
         if self.learn and self.judge is None:
             raise UserError("learn: whose demonstrations are to be watched? judge: {base: DATASET}")

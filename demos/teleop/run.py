@@ -19,6 +19,7 @@ from demos.devices.make import make_device
 from demos.devices.others import Beside, Replay, TakeOver
 from demos.devices.steering import Steered
 from demos.devices.terminal import TerminalKeyboard
+from demos.session.gain import gain, said
 from demos.session.judging import Scorer, make_scorer
 from demos.session.pictures import Pictured
 from demos.session.saving import difference
@@ -43,7 +44,8 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     Summary: ``dataset``; ``kept`` (of this operator, earlier sessions included), ``attempts`` and
     ``decisions`` of this session, the ``names`` of its demonstrations; ``ticks``, ``missed`` and
     ``jitter_p99_ms`` of the control loop; ``replayed`` and ``differing``, the demonstrations whose
-    stored actions did not give the same states again; with ``replay``, how the states compare.
+    stored actions did not give the same states again; with ``replay``, how the states compare;
+    with ``gain``, the success of policies without and with what was kept.
     """
     stored = None if config.replay is None else _stored(config)
     env_config = config.env or stored[1]
@@ -77,6 +79,8 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
         outcome = session.run()
     _warn(outcome)
     summary = {"dataset": config.dataset, **dataclasses.asdict(outcome)}
+    if config.gain is not None and outcome.kept:
+        summary["gain"] = _gain(config, env_config, scorer, dataset, run)
     if stored and session.last is not None:
         summary["replay"] = difference(session.last.states, stored[0].states)
     return summary
@@ -167,6 +171,19 @@ def _judge(
         raise UserError(f"judge.base: {base} is not there{hint}")
     scorer = make_scorer(config.judge, env.interface, run.seed)
     return scorer, Dataset.open(base).load if Path(base).is_dir() else None
+
+
+def _gain(
+    config: TeleopConfig, env: EnvConfig, scorer: Scorer, dataset: Dataset, run: Run
+) -> dict[str, Any]:
+    """Measure what the demonstrations of this operator that are kept are worth, and say it."""
+    names = set(dataset.names(operator=config.operator)) & set(dataset.names("kept"))
+    kept = [dataset.load(name) for name in sorted(names, key=lambda name: int(name[5:]))]
+    envs = run.make_envs(_without_cameras(env), config.gain.episodes)
+    with run.counter(2 * config.gain.seeds, "policies trained and evaluated") as counter:
+        found = gain(config.gain, scorer.base, kept, envs, run.seed, counter.update)
+    print(said(found), file=sys.stderr)
+    return found
 
 
 def _warn(outcome: Outcome) -> None:

@@ -25,14 +25,15 @@ class Person:
 
     ``between`` are the buttons for one tick after the other while no demonstration runs; then it
     begins and does as proposed, until ``attempts`` are made; then it leaves. ``during`` are
-    buttons by (attempt, step), ``lost`` steps at which there is no connection.
+    buttons by (attempt, step), ``lost`` steps at which there is no connection, ``idle`` how many
+    steps pass before they move.
     """
 
     name, help, start_state, setting = "person", (("g", "go"),), None, Setting("world", 0.5)
 
-    def __init__(self, between=(), attempts=99, away=(), during=None, lost=(), ends=()):
+    def __init__(self, between=(), attempts=99, away=(), during=None, lost=(), ends=(), idle=0):
         self.between, self.attempts, self.away = list(between), attempts, away
-        self.during, self.lost, self.ends = during or {}, set(lost), ends
+        self.during, self.lost, self.ends, self.idle = during or {}, set(lost), ends, idle
         self.attempt, self.step, self.opened = 0, 0, 0
         self.starts = []
 
@@ -61,6 +62,8 @@ class Person:
         lost = "unplugged" if key in self.lost else ""
         self.lost.discard(key)
         buttons = self.during.get(key, ())
+        if self.step <= self.idle:
+            return Command(np.zeros(1, np.float32), False, now_s)
         return Command(action, True, now_s - 0.01, buttons, lost, ended=key in self.ends)
 
     act = None

@@ -61,6 +61,17 @@ def test_what_is_stored_of_a_demonstration(dataset):
     assert about["robot"] == "Point" and about["mujoco_state_size"] == 3
 
 
+@pytest.mark.parametrize("from_motion", [True, False])
+def test_a_demonstration_begins_with_the_first_motion_or_at_once(dataset, from_motion):
+    _, frames = watched(session(Person(idle=5), dataset, goal=1, from_motion=from_motion))
+    records = dataset.load("demo_0").records
+    assert records["engaged"].all() == from_motion
+    assert np.flatnonzero(records["engaged"])[0] == (0 if from_motion else 5)
+    assert records["sent_s"][0] == pytest.approx(0.05)
+    waited = [f for f in frames if f.status.message == "demonstrate: it begins when you move"]
+    assert len(waited) == (6 if from_motion else 1) and all(f.action is None for f in waited)
+
+
 def test_failures_are_kept_and_marked(dataset):
     outcome = session(Person(away={2}), dataset, goal=2).run()
     assert decisions(dataset) == ["kept", "failed", "kept"]

@@ -84,12 +84,12 @@ def test_a_demonstration_is_recorded_by_key_presses(lab):
     terminal = Terminal(*BEAD, "goal=2")
     terminal.until("ready: begin")
     terminal.press("\r")
-    terminal.until(MOVING)
+    terminal.until("it begins when you move")
     terminal.hold("s", "kept: go on, or decide otherwise")  # back, to 0
     terminal.press("\r")
     terminal.until("kept 1 of 2")
     terminal.press("\r")
-    terminal.until(MOVING)
+    terminal.hold("w", MOVING)
     terminal.press("n")
     terminal.until("ready: begin")
     terminal.press("x")
@@ -101,6 +101,7 @@ def test_a_demonstration_is_recorded_by_key_presses(lab):
     assert episode.metadata["device"]["name"] == "terminal keyboard"
     assert episode.metadata["replay"]["same"]
     assert episode.records["engaged"].any()
+    assert episode.records["engaged"][0]
     assert (episode.actions[episode.records["engaged"]] == -1.0).all()
     assert (episode.actions[~episode.records["engaged"]] == 0.0).all()
     (summary,) = Path("runs").glob("teleop_lift/*/summary.json")
@@ -111,11 +112,11 @@ def test_ctrl_c_keeps_what_was_finished_and_gives_the_terminal_back(lab):
     terminal = Terminal(*BEAD)
     terminal.until("ready: begin")
     terminal.press("\r")
-    terminal.until(MOVING)
+    terminal.hold("w", MOVING)
     terminal.press("y")
     terminal.until("kept 1 of")
     terminal.press("\r")
-    terminal.until(MOVING)
+    terminal.until("it begins when you move")
     terminal.press("\x03")
     assert terminal.ended() == 130
     assert "interrupted; what was finished is kept" in terminal.text
