@@ -26,7 +26,7 @@ from demos.study.baselines import BASELINES
 from demos.study.corruptions import CORRUPTIONS, Spoiler
 from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
 from demos.study.results import auc
-from robolearn.algos import harm as algos_harm
+from robolearn.algos import commands, progress
 from robolearn.judging import harm as judging_harm
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
@@ -34,7 +34,7 @@ from robolearn.types import ArraySpec, Spec
 
 ROWS = Path(__file__).parent / "results" / "harm_verdicts.jsonl"
 KEY = ("task", "replicate", "operator", "corruption", "actions", "measure")
-MEASURE = (algos_harm.__file__, judging_harm.__file__)  # the code that decides
+MEASURE = (progress.__file__, commands.__file__, judging_harm.__file__)  # the code that decides
 POSITION = "robot0_eef_pos"
 
 

@@ -119,3 +119,8 @@ def _adapters(cls: type) -> dict[str, pydantic.TypeAdapter]:
         name: pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else FINITE)
         for name, hint in hints.items()
     }
+
+
+def steps_of(share: float, length: float) -> int:
+    """Give so large a share of a length as a number of steps, at least one."""
+    return max(1, round(share * length))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.algos.harm import LEAST_STEPS
+from robolearn.algos.commands import LEAST_STEPS
 from robolearn.judging.harm import HarmVerdict
 
 MECHANISMS = {

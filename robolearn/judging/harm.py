@@ -6,10 +6,10 @@
     verdict.accepted, verdict.harm, verdict.reasons
     kept_observations, kept_actions = judge.filter(list_of_observations, list_of_actions)
 
-The measures are those of ``robolearn/algos/harm.py``: progress lost, S, and the mismatch of
-commands, C. Each has a line, and who is beyond one is rejected. A line is where alpha of the base's
-own demonstrations would be beyond it, but never nearer to the base than what harms: who differs a
-little harms nobody.
+The measures are progress lost, S (``robolearn/algos/progress.py``), and the mismatch of commands, C
+(``robolearn/algos/commands.py``). Each has a line, and who is beyond one is rejected. Who differs a
+little harms nobody: so a line is where harm begins, unless surely more than a share alpha of the
+base's own demonstrations were beyond it; then it is where these end.
 
 A person's demonstrations are judged together where there are several: a policy learns their mean,
 and what each does in another way vanishes in it. So the progress lost of one of them is taken in
@@ -27,18 +27,8 @@ import numpy as np
 from annotated_types import Gt
 from scipy.stats import binom
 
-from robolearn.algos.harm import (
-    AFTER,
-    BEFORE,
-    LEAST_STEPS,
-    Commands,
-    Comparison,
-    HarmConfig,
-    Moves,
-    Progress,
-    Sums,
-    switching,
-)
+from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, CommandConfig, Commands, switching
+from robolearn.algos.progress import Comparison, Moves, Progress, ProgressConfig, Sums
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
@@ -72,8 +62,10 @@ class HarmJudgeConfig(Settings):
     demonstration is rejected."""
     switch_tolerance: Multiple = 13.5
     """The same for entries that only switch, as a gripper's: their commands are exact."""
-    measure: HarmConfig = HarmConfig()
-    """How harm is measured."""
+    progress: ProgressConfig = ProgressConfig()
+    """How lost progress is measured."""
+    commands: CommandConfig = CommandConfig()
+    """How the mismatch of commands is measured."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +136,8 @@ class HarmJudge:
         if clipped := sum(int(within.beyond(a).sum()) for _, a in pairs):
             told = said_of(clipped, sum(len(a) for _, a in pairs))
             warnings.warn(f"base demonstrations: {told}", stacklevel=2)
-        progress = Progress([s for s, _ in base], config.measure)
-        commands = Commands([s for s, _ in base], [a for _, a in base], config.measure)
+        progress = Progress([s for s, _ in base], config.progress)
+        commands = Commands([s for s, _ in base], [a for _, a in base], config.commands)
         every_action = np.concatenate([a for _, a in base])
         tolerance = np.where(
             switching(every_action), config.switch_tolerance, config.command_tolerance

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.harm import AFTER, BEFORE, Comparison, Moves
+from robolearn.algos.commands import AFTER, BEFORE
+from robolearn.algos.progress import Comparison, Moves
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference

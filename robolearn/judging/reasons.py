@@ -8,8 +8,9 @@ from functools import partial
 
 import numpy as np
 
+from robolearn.algos.commands import BEFORE, Commands, whole
 from robolearn.algos.compatibility import window_means
-from robolearn.algos.harm import BEFORE, Commands, Comparison, whole
+from robolearn.algos.progress import Comparison
 from robolearn.judging.limits import ActionLimits
 from robolearn.types import ArraySpec
 

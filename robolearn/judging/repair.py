@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from robolearn.algos.harm import AFTER, BEFORE, LEAST_STEPS, TINY, Comparison, switching, whole
+from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, TINY, switching, whole
+from robolearn.algos.progress import Comparison
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import pydantic
 
-from robolearn.algos.harm import LEAST_STEPS
+from robolearn.algos.commands import LEAST_STEPS
 from robolearn.errors import DataError
 from robolearn.judging.groups import (
     Judged,

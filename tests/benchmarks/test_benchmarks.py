@@ -11,7 +11,7 @@ import pytest
 import slim
 import table
 
-from robolearn.algos.harm import HarmConfig
+from robolearn.algos.progress import ProgressConfig
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 
 WRONG = ["slim_tabletop", "slim.gama=0.9"]
@@ -142,7 +142,7 @@ def test_their_ppo_sees_truncation_as_ours_does():
 def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, monkeypatch):
     names = {harm_verdicts.measure(HarmJudgeConfig())}
     names.add(harm_verdicts.measure(HarmJudgeConfig(progress_line=0.1)))
-    names.add(harm_verdicts.measure(HarmJudgeConfig(measure=HarmConfig(bandwidth=2.0))))
+    names.add(harm_verdicts.measure(HarmJudgeConfig(progress=ProgressConfig(bandwidth=2.0))))
     names.add(harm_verdicts.measure(HarmJudgeConfig()))
     assert len(names) == 3
     for i in range(len(harm_verdicts.MEASURE)):
@@ -153,7 +153,7 @@ def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, 
         monkeypatch.setattr(harm_verdicts, "MEASURE", files)
         names.add(harm_verdicts.measure(HarmJudgeConfig()))
         monkeypatch.undo()
-    assert len(names) == 5
+    assert len(names) == 6
 
 
 def test_rows_say_with_which_measure_they_were_made():

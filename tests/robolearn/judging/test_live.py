@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from robolearn.algos.harm import LAGS, Moves
+from robolearn.algos.commands import LAGS
+from robolearn.algos.progress import Moves
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.live import LiveHarm

@@ -1,8 +1,8 @@
-"""Would a demonstration harm a policy that is cloned from a base operator's demonstrations?
+"""Would a demonstration cost progress a policy that is cloned from a base operator's?
 
-Two measures, neither of which needs a network. **Progress lost** sees states only. It imagines two
-policies that go where their teachers went on average, one of the base alone, one of the base and
-the newcomer, who counts as much:
+Progress lost sees states only, and needs no network. It imagines two policies that go where their
+teachers went on average, one of the base alone, one of the base and the newcomer, who counts as
+much:
 
     z_t  = clip((s_t - mean) / sd, -3, 3)                      where a demonstration is
     D_t  = (z_(t + k) - z_t) / sd_k                            where it goes within k steps
@@ -21,79 +21,45 @@ demonstrations, as they do in what a policy learns from them; so S is for all of
 differs where the base never goes, or goes further, loses little. A small loss everywhere harms
 nobody, a large one in one place does: hence the square.
 
-**Command mismatch** asks whether the actions are those that lead to this motion. The base tells how
-actions and motion belong together, by ridge regression of the action on the motion around it:
-
-    a_t ~ W g_t,    g_t = (z_t, (s_(t + l) - s_t) / sd for the lags l, 1)
-    r_t = (a_t - W g_t) / (sd(a) sqrt(1 + (h_t / (3 mean h))^2)),    h_t = g' (G'G + lambda)^-1 g
-    C   = max over action entries and windows of log mean r_t^2 - max(log 0.1^2, m)
-
-m is the base's own median, and a tenth of its spread is no mismatch however exact the base is. The
-leverage h_t says how far from the base's own motions g_t is; what W says there counts little.
-So another style of moving is no mismatch, and reversed, delayed, frozen or exchanged actions are.
-The first 3 and the last 6 steps count nowhere, as lags reach beyond what was recorded there.
-
-Scores of the base's own demonstrations are taken with each left out in turn. ``docs/harm.md`` says
-how both measures go with the harm that was measured.
+The base's own demonstrations are newcomers to the others, each in turn. ``docs/harm.md`` says how
+this goes with the harm that was measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from annotated_types import MinLen
 from pydantic import PositiveFloat
 
-from robolearn.settings import ProperShare, Settings
+from robolearn.settings import ProperShare, Settings, steps_of
 
 FURTHEST = 3.0  # standard deviations of a state entry
 LEAST_SPREAD = 0.01  # of a state entry, and of a standardised displacement
-UNUSED = 0.01  # spread of an action entry below which the base does not use it
-LEAST_USE = 0.1  # spread of an action entry, in [-1, 1]: what is small against it is noise
-LAGS = (-3, -2, -1, 1, 2, 3, 4, 6)  # control steps around the one whose action is explained
-BEFORE, AFTER = -min(LAGS), max(LAGS)  # first and last steps, whose motion is cut
-LEAST_STEPS = BEFORE + AFTER + 10  # of a demonstration: of fewer, commands can hardly be judged
-RIDGE = 1e-3  # lambda, for each step of the base's demonstrations
-TOLERATED = 0.1  # of an action entry's spread: no mismatch, however exact the base is
 AT_REST = 0.3  # of the base's displacement: who goes less far rests
 SAME_WAY = 0.5  # cosine of two displacements above which one is the other at another pace
-FAR = 3.0  # multiples of the mean leverage from which on the regression is trusted less
-UNMOVED = 0.002  # spread of a part of g below which nothing can be learnt from it: it is left out
-FEW_VALUES = 3  # an action entry that takes no more than so many values switches
-TINY = 1e-6
 FAMILIAR = 1.0  # sum of weights: as of a base's step at the same place
 FAINT = 1e-12  # least weight of a step: where the base never is, it goes its mean way
 MOST_STEPS = 4000  # of the base and of a newcomer that a mean is taken over: every r-th, if more
 ROWS = 512  # states at which it is taken at a time
 FIELDS = ("where", "ahead")
+TINY = 1e-6
 
 
 @dataclass(frozen=True)
-class HarmConfig(Settings):
-    """How harm is measured. Raises UserError for a value out of range.
-
-    Times are shares of the base's demonstrations (of their median length), so that they fit tasks
-    of seconds and of minutes, at any control rate.
-    """
+class ProgressConfig(Settings):
+    """How lost progress is measured. Raises UserError for a value out of range."""
 
     look_ahead: ProperShare = 0.045
-    """How far ahead a displacement looks, k."""
+    """How far ahead a displacement looks, k: a share of the base's median length, so that it fits
+    tasks of seconds and of minutes, at any control rate."""
     least_motion: PositiveFloat = 0.5
     """Squared displacement below which the base counts as standing, c: what it lacks there is not
     missed."""
     bandwidth: PositiveFloat = 1.5
     """Width of the mean over states, h, in distances from a base's state to the nearest of another
     of its demonstrations."""
-    windows: Annotated[tuple[ProperShare, ...], MinLen(1)] = (0.045, 0.09, 0.18)
-    """Stretches over which the mismatch of commands is averaged."""
-
-
-def steps(share: float, length: float) -> int:
-    """Give so large a share of a length as a number of steps, at least one."""
-    return max(1, round(share * length))
 
 
 @dataclass(frozen=True)
@@ -158,12 +124,12 @@ class Sums:
 class Progress:
     """Where the base operator goes from where: measures the progress that others cost."""
 
-    def __init__(self, states: Sequence[np.ndarray], config: HarmConfig):
+    def __init__(self, states: Sequence[np.ndarray], config: ProgressConfig):
         """Look at the base's demonstrations, states [T, O] each; two at least."""
         pooled = np.concatenate(states)
         self.config, self.count = config, len(states)
         self.length = float(np.median([len(s) for s in states]))  # L
-        self.look_ahead = steps(config.look_ahead, self.length)
+        self.look_ahead = steps_of(config.look_ahead, self.length)
         self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
         where = [self.standardise(s) for s in states]  # z
         whither = [self._ahead(z) for z in where]
@@ -263,123 +229,3 @@ def _squared_distances(z: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Give |z_t - z_j|^2 [T, M] of z [T, O] and z_j [M, O]."""
     squares = np.square(z).sum(1)[:, None] + np.square(where).sum(1) - 2 * z @ where.T
     return np.maximum(squares, 0.0)
-
-
-class Commands:
-    """Which actions go with which motion in the base's demonstrations."""
-
-    def __init__(
-        self, states: Sequence[np.ndarray], actions: Sequence[np.ndarray], config: HarmConfig
-    ):
-        """Regress actions [T, A] on the motion of states [T, O].
-
-        There must be two demonstrations at least, with LEAST_STEPS steps each.
-        """
-        pooled = np.concatenate(states)
-        length = float(np.median([len(s) for s in states]))
-        self.windows = tuple(steps(share, length) for share in config.windows)
-        self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
-        self.shift, self.scale = self._spread_of_motion(states)
-        spread = np.concatenate(actions).std(0)
-        self.spread, self.used = np.maximum(spread, LEAST_USE), spread >= UNUSED  # [A]
-        self.rest = np.concatenate(actions).mean(0)  # what an entry is that is not used
-        pairs = list(zip(states, actions, strict=True))
-        self.gram, self.product = self._sums(pairs)
-        self.inverse = np.linalg.inv(self.gram)
-        self.weights = self.inverse @ self.product  # W
-        left_out = [self._left_out(*pair) for pair in pairs]
-        self.mean_leverage = float(np.concatenate([h for _, h in left_out]).mean())
-        self.own = [
-            self._trusted(error, h) for error, h in left_out
-        ]  # r of the base, but for its ends
-        worst = np.array([mismatch(r, self.windows) for r in self.own])  # [N, W, A]
-        self.typical = np.maximum(np.median(worst, axis=0), 2 * np.log(TOLERATED))
-        self.own_excess = worst - self.typical  # C [N, W, A] of the base, of each entry and window
-
-    def residuals(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Give r [T, A] of a demonstration; at its ends, less is known than r says."""
-        g = self._standard(self._motion(states))
-        return self._trusted(actions - self._explained(g, self.weights), leverage(g, self.inverse))
-
-    def excess(self, residuals: np.ndarray) -> np.ndarray:
-        """Give C [W, A] of a demonstration's r [T, A], for each window and entry."""
-        return mismatch(whole(residuals), self.windows) - self.typical
-
-    def expected(self, states: np.ndarray) -> np.ndarray:
-        """Give the actions [T, A] that go with the motion of states [T, O]."""
-        return self._explained(self._standard(self._motion(states)), self.weights)
-
-    def _spread_of_motion(self, states: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Give what standardises the motion: mean [F], and spread [F], infinite if there is none.
-
-        Here and below the base's motion is computed anew where it is needed, one demonstration at
-        a time: all of it is nine times as large as the states.
-        """
-        count = sum(len(whole(s)) for s in states)
-        shift = sum(whole(self._motion(s)).sum(0) for s in states) / count
-        squares = sum(np.square(whole(self._motion(s)) - shift).sum(0) for s in states)
-        scale = np.sqrt(squares / count)
-        return shift, np.where(scale < UNMOVED, np.inf, scale)
-
-    def _sums(
-        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Give G'G + lambda I [F, F] and G'a [F, A] of all demonstrations."""
-        count = sum(len(whole(a)) for _, a in pairs)
-        gram, product = RIDGE * count * np.eye(len(self.shift) + 1), 0.0
-        for states, actions in pairs:
-            g = whole(self._standard(self._motion(states)))
-            gram, product = gram + g.T @ g, product + g.T @ whole(actions)
-        return gram, product
-
-    def _left_out(self, states: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give errors and leverage of a base demonstration, but its ends, in a fit without it."""
-        g, known = whole(self._standard(self._motion(states))), whole(actions)
-        inverse = np.linalg.inv(self.gram - g.T @ g)
-        weights = inverse @ (self.product - g.T @ known)
-        return known - self._explained(g, weights), leverage(g, inverse)
-
-    def _explained(self, g: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Give the actions [T, A] that go with g [T, F]; an entry that is not used rests."""
-        return np.where(self.used, g @ weights, self.rest)
-
-    def _motion(self, states: np.ndarray) -> np.ndarray:
-        z = (states - self.mean) / self.sd
-        at = np.arange(len(z))
-        moved = [z[np.clip(at + lag, 0, len(z) - 1)] - z for lag in LAGS]
-        return np.concatenate([np.clip(z, -FURTHEST, FURTHEST), *moved], axis=1)
-
-    def _standard(self, features: np.ndarray) -> np.ndarray:
-        """Give g [T, F], standardised, with a constant at the end."""
-        standard = (features - self.shift) / self.scale
-        return np.concatenate([standard, np.ones((len(features), 1))], axis=1)
-
-    def _trusted(self, error: np.ndarray, h: np.ndarray) -> np.ndarray:
-        far = np.where(self.used, h[:, None] / (FAR * self.mean_leverage), 0.0)  # [T, A]
-        return error / (self.spread * np.sqrt(1.0 + np.square(far)))
-
-
-def whole(rows: np.ndarray) -> np.ndarray:
-    """Give those of the rows [T, ...] of a demonstration around which its motion is known whole."""
-    return rows[BEFORE : len(rows) - AFTER]
-
-
-def leverage(g: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Give g' (G'G + lambda I)^-1 g [T] of rows g [T, F]."""
-    return np.einsum("tf,tf->t", g @ inverse, g)
-
-
-def mismatch(residuals: np.ndarray, windows: Sequence[int]) -> np.ndarray:
-    """Give the log of the largest mean of r^2 in a window, for each length and entry [W, A]."""
-    squares = np.square(residuals)  # [T, A]
-    total = np.concatenate([np.zeros((1, squares.shape[1])), np.cumsum(squares, axis=0)])
-    largest = []
-    for window in windows:
-        length = min(window, len(squares))
-        largest.append(((total[length:] - total[:-length]) / length).max(0))
-    return np.log(np.array(largest) + TINY)
-
-
-def switching(actions: np.ndarray) -> np.ndarray:
-    """Say of each entry [A] of actions [M, A] whether it takes a few values only, as a gripper."""
-    return np.array([len(np.unique(np.round(column, 3))) <= FEW_VALUES for column in actions.T])
