@@ -19,6 +19,7 @@ MECHANISMS = {
 }
 FIGURES = ("harm", "p_value", "progress_lost", "progress_ratio", "command_mismatch", "clipped")
 COLUMN_GAP = "   "
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,16 @@ def verdicts_of(found: Sequence[Judged]) -> list[HarmVerdict]:
 
 def too_short(found: Sequence[Judged]) -> str:
     """Say which demonstrations cannot be judged, and why; "" if all can."""
-    names = [f"{one.name} ({one.steps} steps)" for one in found if one.verdict is None]
-    return f"too short to judge, of fewer than {LEAST_STEPS} steps: {', '.join(names)}" * any(names)
+    lengths = {one.name: one.steps for one in found if one.verdict is None}
+    told = f"too short to judge, of fewer than {LEAST_STEPS} steps: {with_lengths(lengths)}"
+    return told if lengths else ""
+
+
+def with_lengths(steps: Mapping[str, int]) -> str:
+    """List demonstrations with their numbers of steps; of many, the first ten."""
+    named = [f"{name} ({count} steps)" for name, count in steps.items()]
+    more = len(named) - MOST_NAMED
+    return ", ".join(named[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def reasons_of(found: Sequence[Judged]) -> dict[str, int]:

@@ -24,6 +24,7 @@ from robolearn.judging.groups import (
     table_of_groups,
     too_short,
     verdicts_of,
+    with_lengths,
     worst,
 )
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
@@ -189,9 +190,8 @@ def _long_enough(base: Any) -> Any:
     pairs = zip(base.names, base.actions, strict=True)
     short = {name: len(actions) for name, actions in pairs if len(actions) < LEAST_STEPS}
     if short:
-        named = ", ".join(f"{name} ({steps} steps)" for name, steps in short.items())
-        told = f"base demonstrations of fewer than {LEAST_STEPS} steps are left out: {named}"
-        warnings.warn(told, stacklevel=2)
+        told = f"base demonstrations of fewer than {LEAST_STEPS} steps are left out: "
+        warnings.warn(told + with_lengths(short), stacklevel=2)
     return base.only(set(base.names) - set(short))
 
 

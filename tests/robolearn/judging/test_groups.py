@@ -116,6 +116,8 @@ def test_what_is_too_short_to_judge_is_not_accepted_and_told():
     assert list(worst(some, 9)) == list(worst(FOUND, 9))
     assert too_short(some) == "too short to judge, of fewer than 19 steps: demo_6 (7 steps)"
     assert too_short(FOUND) == ""
+    many = [Judged(f"demo_{i}", "cid", 5, None) for i in range(12)]
+    assert too_short(many).endswith("demo_8 (5 steps), demo_9 (5 steps) and 2 more")
     about = SHORT.summary()
     assert about["too_short"] and not about["accepted"] and about["steps"] == 7
     assert about["harm"] is None and about["reasons"] == []
