@@ -47,9 +47,9 @@ def commit() -> str:
     """Name the commit that the code is of; results that were added since do not count."""
 
     def git(*arguments: str) -> str:
-        return subprocess.check_output(["git", *arguments], text=True).strip()
+        return subprocess.check_output(["git", *arguments], text=True, cwd=RESULTS.parent).strip()
 
-    changes = git("status", "--porcelain", "--", ".", ":!benchmarks/results")
+    changes = git("status", "--porcelain", "--", ":/", ":!/benchmarks/results")
     return git("rev-parse", "HEAD") + (" with changes" if changes else "")
 
 
