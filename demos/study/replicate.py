@@ -24,7 +24,7 @@ from robolearn.judging.demonstrations import Demonstration, transitions
 from robolearn.judging.files import load_judge, save_judge
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.judge import Judge, Verdict
-from robolearn.judging.repair import mended, without_harm
+from robolearn.judging.repair import harmless, mended
 from robolearn.loops.checkpoint import read_spec, save
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.offline import OfflineConfig, offline, search
@@ -329,7 +329,8 @@ class Replicate:
             ]
         if isinstance(judge, HarmJudge):
             each = zip(new, judge.score_all(*zip(*new, strict=True)), strict=True)
-            return [without_harm(judge, *demonstration, verdict) for demonstration, verdict in each]
+            stays = [harmless(judge, *demonstration, verdict) for demonstration, verdict in each]
+            return [(s[stay], a[stay]) for (s, a), stay in zip(new, stays, strict=True)]
         by_stretch = self.config.filter_by == "stretches"
         filtering = judge.filter_stretches if by_stretch else judge.filter_pairs
         states, actions = filtering([s for s, _ in new], [a for _, a in new])

@@ -12,6 +12,7 @@ from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
+MOST_PASSES = 20  # until what is left is accepted
 
 
 def without_harm(
@@ -19,12 +20,23 @@ def without_harm(
 ) -> Demonstration:
     """Give what may stay of a demonstration: all of it if it is accepted, perhaps nothing.
 
-    With actions that are clipped, as ``HarmJudge.filter`` gives them. ``verdict``, here and below,
-    is that on the demonstration, if it was judged together with others; without it, it is judged
-    alone.
+    ``verdict``, here and below, is that on the demonstration, if it was judged together with
+    others; without it, it is judged alone. What is ``harmless`` is judged again, alone, as the one
+    motion that it is now: where it jumps from one stretch to the next, commands do not go with it,
+    and more must go. So what is given of a rejected demonstration is accepted. Nothing is given of
+    what is too short to judge, becomes so, or is still rejected after 20 passes. Actions are
+    clipped, as ``HarmJudge.filter`` gives them.
     """
-    stay = harmless(judge, states, actions, verdict)
-    return states[stay], judge.limits.clipped(actions)[stay]
+    actions = judge.limits.clipped(actions)
+    for _ in range(MOST_PASSES):
+        if len(actions) < LEAST_STEPS:
+            break
+        verdict = verdict or judge.score(states, actions)
+        if verdict.accepted:
+            return states, actions
+        stay = harmless(judge, states, actions, verdict)
+        states, actions, verdict = states[stay], actions[stay], None
+    return states[:0], actions[:0]
 
 
 def mended(
@@ -32,14 +44,14 @@ def mended(
 ) -> Demonstration:
     """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
 
-    Of what is rejected still, its harmless stretches stay; nothing, if it has become too short.
+    Of what is rejected still, its harmless stretches stay, as in ``without_harm``.
     """
-    reasons = (verdict or judge.score(states, actions)).reasons
+    if verdict is None and len(actions) >= LEAST_STEPS:
+        verdict = judge.score(states, actions)
+    reasons = verdict.reasons if verdict else ()
     if reasons and all(reason.mechanism == "tempo" for reason in reasons):
         states, actions = retimed(judge, states, actions)
         verdict = None
-    if len(actions) < LEAST_STEPS:
-        return states[:0], actions[:0]
     return without_harm(judge, states, actions, verdict)
 
 
@@ -48,19 +60,21 @@ def harmless(
 ) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
-    What goes of one that loses progress are the stretches in which d^2 is above the line on
-    average, and those where the base has never been: who took another way is on it until it joins
-    the base's again. Of any, those go whose commands do not go with the motion; the ends, where
-    that is not known, go with what is beside them.
+    Of one that loses progress, those go that lose most, so that the others lose no more than a
+    demonstration may, and those where the base has never been: who took another way is on it until
+    it joins the base's again. Of any, those go whose commands do not go with the motion; the ends,
+    where that is not known, go with what is beside them. All is measured in the motion as it was
+    demonstrated: that is right for a policy which learns from single steps. Raises as
+    ``HarmJudge.score`` does.
     """
     verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
     if verdict.accepted:
         return stay
     if any(reason.mechanism in ("tempo", "direction") for reason in verdict.reasons):
-        progress, width = judge.progress, judge.progress.look_ahead
-        lost = smoothed(np.square(verdict.lost), width) > judge.progress_line
-        stay = progress.familiar(progress.expected(progress.moves(states))) & ~widened(lost, width)
+        progress = judge.progress
+        stay = progress.familiar(progress.expected(progress.moves(states)))
+        stay &= ~_losing(judge, verdict.lost)
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
             means = [smoothed(r, window) for r in np.square(whole(verdict.residuals)).T]
@@ -68,6 +82,21 @@ def harmless(
             wrong = (excess / judge.tolerated > judge.command_line).any(axis=1)
             stay &= ~np.pad(wrong, (BEFORE, AFTER), mode="edge")
     return stay
+
+
+def _losing(judge: HarmJudge, lost: np.ndarray) -> np.ndarray:
+    """Mark [T] the stretches in which d^2 is above the line on average.
+
+    If the others lose more than a whole demonstration may, which is so if it is slow everywhere,
+    those go, too, that lose most of them.
+    """
+    width, squares = judge.progress.look_ahead, np.square(lost)
+    smooth = smoothed(squares, width)
+    for least in np.linspace(judge.progress_line, 0.0, 20):  # at 0, the others lose nothing
+        marked = widened(smooth > least, width)
+        if judge.progress.share(lost[~marked]) <= judge.progress_line:
+            break
+    return marked
 
 
 def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.repair import harmless, mended, retimed, widened
+from robolearn.judging.repair import (
+    _losing,
+    harmless,
+    mended,
+    retimed,
+    widened,
+    without_harm,
+)
 
 from .plane import INTERFACE, demonstrations, unzipped
 
@@ -36,10 +43,54 @@ def test_who_took_another_way_is_on_it_until_it_joins_the_bases(judge):
         assert not stay[there < 1].any() and (there < 1).mean() > 0.5 and stay.any()
 
 
-def test_commands_that_do_not_fit_go(judge):
-    states, actions = demonstrations(1, 4)[0]
+def reversed_for_a_while(pair):
+    states, actions = pair
     actions = actions.copy()
     actions[10:25] *= -1
+    return states, actions
+
+
+@pytest.mark.parametrize("habits", [{"speed": 0.45}, {"pause": 40}, {"speed": 0.6, "pause": 20}])
+@pytest.mark.parametrize("spoil", [lambda pair: pair, reversed_for_a_while])
+@pytest.mark.parametrize("repair", [without_harm, mended])
+def test_what_is_left_is_accepted(judge, habits, spoil, repair):
+    rejected = 0
+    for pair in map(spoil, demonstrations(6, 3, **habits)):
+        states, actions = repair(judge, *pair)
+        assert len(states) == len(actions)
+        rejected += not judge.score(*pair).accepted
+        assert len(actions) == 0 or judge.score(states, actions).accepted
+    assert rejected == 6
+
+
+def test_where_no_stretch_stands_out_those_go_that_lose_most_of_them(judge):
+    """Twice as long as the base's, and at every step a little below the line."""
+    count = 2 * round(judge.progress.length)
+    lost = np.sqrt(judge.progress_line * np.linspace(0.4, 0.98, count))
+    assert judge.progress.share(lost) > 1.3 * judge.progress_line
+    marked = _losing(judge, lost)
+    assert judge.progress.share(lost[~marked]) <= judge.progress_line
+    assert not marked[: count // 2].any() and marked[-count // 5 :].all()
+    assert not _losing(judge, lost[: count // 2]).any()  # which may lose so much
+
+
+def test_what_stays_of_one_who_is_slow_loses_no_more_than_a_demonstration_may(judge):
+    for states, actions in demonstrations(5, 6, speed=0.5):
+        stay = harmless(judge, states, actions)
+        lost = judge.score(states, actions).lost
+        assert 0.1 < stay.mean() < 0.9
+        assert judge.progress.share(lost[stay]) <= judge.progress_line
+        assert lost[stay].mean() < lost[~stay].mean()
+
+
+def test_nothing_stays_of_what_is_too_short_to_judge(judge):
+    states, actions = demonstrations(1, 1)[0]
+    for repair in (without_harm, mended):
+        assert len(repair(judge, states[:18], actions[:18])[1]) == 0
+
+
+def test_commands_that_do_not_fit_go(judge):
+    states, actions = reversed_for_a_while(demonstrations(1, 4)[0])
     stay = harmless(judge, states, actions)
     assert not stay[10:25].any() and stay[:6].all() and stay[30:36].all()
 
