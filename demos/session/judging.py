@@ -16,6 +16,7 @@ from demos.data.arrays import Demonstrations, read
 from demos.session.contracts import Live, Verdict
 from demos.session.nearest import nearest
 from robolearn.algos.bc import BCConfig
+from robolearn.algos.commands import LEAST_STEPS
 from robolearn.errors import DataError
 from robolearn.judging.calibration import SMALL_NETWORK, TRAINING, calibrate
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
@@ -124,13 +125,16 @@ class HarmScorer:
 
         def on_step(state: np.ndarray, action: np.ndarray) -> Live:
             step = live.step(state, action)
-            return Live(float(np.clip(step.recent, 0.0, 1.0)), step.cue)
+            return Live(step.level, step.cue)
 
         return on_step
 
     def verdict(self, episode: Episode) -> Verdict:
         """Judge a whole demonstration."""
         states = episode.observations["state"][:-1]
+        if len(states) < LEAST_STEPS:
+            told = f"too short to judge: {len(states)} steps of {LEAST_STEPS}"
+            return Verdict(accepted=False, score=0.0, reasons=(told,))
         found = self.judge.score(states, episode.actions)
         return Verdict(
             accepted=found.accepted,

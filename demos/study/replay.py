@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from demos.study.replicate import Replicate, verdicts_of
+from demos.study.replicate import Replicate, judge_together
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.judge import Judge, Verdict
 from robolearn.running.run import Run
@@ -18,7 +18,7 @@ def record(replicate: Replicate, operators: Sequence[str], statistic: str, run: 
     judge, config = replicate.judge(statistic), replicate.config
     env = run.make_env(config.env)
     for operator in operators:
-        verdicts = verdicts_of(judge, replicate.demonstrations(operator))
+        verdicts = judge_together(judge, replicate.demonstrations(operator))
         episodes = replicate.episodes(operator)[: config.recorded]
         for i, (episode, verdict) in enumerate(zip(episodes, verdicts, strict=False)):
             word = "accepted" if verdict.accepted else f"rejected: {_why(verdict)}"

@@ -70,7 +70,7 @@ def _fingerprint(data: Sequence[Demonstration]) -> str:
     return digest.hexdigest()
 
 
-def verdicts_of(
+def judge_together(
     judge: Judge | HarmJudge, demonstrations: Sequence[Demonstration]
 ) -> Sequence[Verdict | HarmVerdict]:
     """Judge an operator's demonstrations: those who can, judge them together."""
@@ -323,7 +323,7 @@ class Replicate:
         """Give what is left of each demonstration, which may be nothing."""
         judge = self.judge(statistic)
         if self.config.filter_by == "demonstrations":
-            accepted = [verdict.accepted for verdict in verdicts_of(judge, new)]
+            accepted = [verdict.accepted for verdict in judge_together(judge, new)]
             return [
                 (s, a) if ok else (s[:0], a[:0]) for (s, a), ok in zip(new, accepted, strict=True)
             ]

@@ -67,7 +67,7 @@ class Comparison:
     """Where a newcomer goes, and where the base goes from there, on average."""
 
     mine: np.ndarray  # D_t [T, O]
-    usual: np.ndarray  # m of the newcomer's demonstration alone [T, O]
+    around: np.ndarray  # m of the newcomer's demonstration alone [T, O]: D around each step
     base: np.ndarray  # m_B [T, O]
 
     @property
@@ -82,11 +82,13 @@ class Comparison:
 
         By the mean around it, as single steps tremble; but who goes straight back does not rest.
         """
-        sizes = [np.linalg.norm(d, axis=1) for d in (self.mine, self.usual, self.base)]
-        single, around = ((d * self.base).sum(axis=1) for d in (self.mine, self.usual))
-        rests = sizes[1] < AT_REST * sizes[2]
-        same_way = around > SAME_WAY * sizes[1] * sizes[2]
-        back = (single < -SAME_WAY * sizes[0] * sizes[2]) & (sizes[0] >= AT_REST * sizes[2])
+        mine, around, base = (
+            np.linalg.norm(d, axis=1) for d in (self.mine, self.around, self.base)
+        )
+        rests = around < AT_REST * base
+        same_way = (self.around * self.base).sum(axis=1) > SAME_WAY * around * base
+        moves = mine >= AT_REST * base
+        back = moves & ((self.mine * self.base).sum(axis=1) < -SAME_WAY * mine * base)
         return (rests | same_way) & ~back
 
 

@@ -17,7 +17,7 @@ MECHANISMS = {
     "direction": "goes another way",
     "commands": "commands do not go with the motion",
 }
-FIGURES = ("harm", "p_value", "progress_lost", "progress_ratio", "command_mismatch", "clipped")
+FIGURES = ("harm", "p_value", "progress_lost", "command_mismatch", "clipped")
 COLUMN_GAP = "   "
 MOST_NAMED = 10
 
@@ -45,7 +45,7 @@ class Judged:
             "steps": self.steps,
             "too_short": self.verdict is None,
             "accepted": self.accepted,
-            **{name: getattr(self.verdict, name, None) for name in FIGURES},
+            **{name: self.verdict and getattr(self.verdict, name) for name in FIGURES},
             "reasons": [vars(reason) for reason in reasons],
         }
 

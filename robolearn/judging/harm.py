@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -88,6 +88,25 @@ class HarmVerdict:
         """First step, and one past the last, of what the first reason is about; all, if none is."""
         first = next(iter(self.reasons), None)
         return (first.start, first.end) if first else (0, len(self.lost))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is known of a demonstration before it is put into words."""
+
+    moves: Moves
+    expected: Sums  # of the base, at its steps
+    own: Sums  # its own, at its steps
+    residuals: np.ndarray  # r [T, A]
+    excess: np.ndarray  # C [W, A], as multiples of what is tolerated
+    by_commands: float  # harm: above 1 is beyond the line
+    lost: np.ndarray  # d [T]
+    by_progress: float  # harm: above 1 is beyond the line
+
+    @property
+    def harm(self) -> float:
+        """Give the worse of both."""
+        return max(self.by_progress, self.by_commands)
 
 
 @dataclass(frozen=True)
@@ -204,76 +223,72 @@ class HarmJudge:
             _checked(*pair, self.interface, self.limits, name)
             for pair, name in zip(pairs, names, strict=False)
         ]
-        moves = [self.progress.moves(states) for states, _ in scaled]
+        judged = [self._alone(*pair) for pair in scaled]
+        left, final = list(range(len(pairs))), {}
+        while left:
+            found = dict(zip(left, self._together([judged[i] for i in left]), strict=True))
+            beyond = sorted((i for i in left if found[i].harm > 1.0), key=lambda i: found[i].harm)
+            surely = [i for i in beyond if judged[i].harm > 1.0]
+            apart = surely or beyond[len(beyond) // 2 :] or left
+            final |= {i: found[i] for i in apart}
+            left = [i for i in left if i not in final]
         clipped = [int(self.limits.beyond(a).sum()) for _, a in pairs]
-        expected = [self.progress.expected(own) for own in moves]
-        own = [self.progress.joining([one])[0] for one in moves]
-        alone = [
-            self.progress.share(self.progress.missing(*b)) for b in zip(expected, own, strict=True)
-        ]
-        verdicts: dict[int, HarmVerdict] = {}
-        while left := [i for i in range(len(pairs)) if i not in verdicts]:
-            judged = self._judged([moves[i] for i in left], [expected[i] for i in left])
-            found = {
-                i: self._verdict(scaled[i], moves[i], (own[i], expected[i]), *of, clipped[i])
-                for i, of in zip(left, judged, strict=True)
-            }
-            rejected = sorted(
-                (i for i in left if not found[i].accepted), key=lambda i: found[i].harm
-            )
-            surely = [
-                i
-                for i in rejected
-                if alone[i] > self.progress_line or found[i].command_mismatch > self.command_line
-            ]
-            verdicts |= {i: found[i] for i in surely or rejected[len(rejected) // 2 :] or left}
-        return [verdicts[i] for i in range(len(pairs))]
+        each = zip(scaled, clipped, strict=True)
+        return [self._verdict(*pair, final[i], of) for i, (pair, of) in enumerate(each)]
 
-    def _judged(
-        self, person: Sequence[Moves], expected: Sequence[Sums]
-    ) -> list[tuple[np.ndarray, float]]:
-        """Give d [T] of demonstrations that are judged together, and what S is taken to be."""
-        joining = self.progress.joining(person)
-        losses = [self.progress.missing(*both) for both in zip(expected, joining, strict=True)]
+    def _alone(self, states: np.ndarray, actions: np.ndarray) -> _Judged:
+        """Judge a demonstration without the person's others."""
+        moves = self.progress.moves(states)
+        expected, own = self.progress.expected(moves), self.progress.joining([moves])[0]
+        residuals = self.commands.residuals(states, actions)
+        excess = self.commands.excess(residuals) / self.tolerated
+        lost = self.progress.missing(expected, own)
+        by_commands = float(excess.max()) / self.command_line
+        by_progress = float(self._of_line(self.progress.share(lost)))
+        return _Judged(moves, expected, own, residuals, excess, by_commands, lost, by_progress)
+
+    def _together(self, person: Sequence[_Judged]) -> list[_Judged]:
+        """Judge demonstrations of one person together."""
+        joining = self.progress.joining([one.moves for one in person])
+        losses = [
+            self.progress.missing(one.expected, new)
+            for one, new in zip(person, joining, strict=True)
+        ]
         logs = np.log([self.progress.share(d) + LEAST_LOSS for d in losses])
         mixed = (1.0 - self.config.together) * logs + self.config.together * np.median(logs)
-        return list(zip(losses, np.exp(mixed) - LEAST_LOSS, strict=True))
+        by_progress = self._of_line(np.exp(mixed) - LEAST_LOSS)
+        each = zip(person, losses, by_progress, strict=True)
+        return [replace(one, lost=d, by_progress=float(harm)) for one, d, harm in each]
 
     def _verdict(
-        self,
-        pair: Demonstration,
-        moves: Moves,
-        sums: tuple[Sums, Sums],
-        lost: np.ndarray,
-        judged: float,
-        clipped: int,
+        self, states: np.ndarray, actions: np.ndarray, found: _Judged, clipped: int
     ) -> HarmVerdict:
-        """Put a verdict together: d [T] is what is ``lost``, S is ``judged`` to be.
-
-        ``sums`` are the demonstration's own and the base's, at its steps.
-        """
-        states, acts = pair
-        compared = Comparison(moves.ahead, *(of.mean for of in sums))
-        departure = acts - self.progress.usual(moves, self.base_actions)
-        residuals = self.commands.residuals(states, acts)
-        found = self.commands.excess(residuals) / self.tolerated
-        beyond = np.array([self._of_line(judged), found.max() / self.command_line])
+        """Say what was found, and why."""
+        departure = actions - self.progress.usual(found.moves, self.base_actions)
         action, period_s = self.interface.action, self.interface.period_s
-        width, units = self.progress.look_ahead, self.limits
-        reasons = [
-            lambda: progress_reasons(compared, lost, departure, width, action, period_s, units),
-            lambda: command_reasons(self.commands, states, acts, residuals, found, action, units),
-        ]
-        worst_first = [reasons[i]() for i in np.argsort(-beyond) if beyond[i] > 1.0]
+        reasons: list[tuple[float, list[Reason]]] = []
+        if found.by_progress > 1.0:
+            compared = Comparison(found.moves.ahead, found.own.mean, found.expected.mean)
+            of_progress = progress_reasons(
+                compared, found.lost, departure, self.progress.look_ahead, action, period_s,
+                self.limits,
+            )  # fmt: skip
+            reasons.append((found.by_progress, of_progress))
+        if found.by_commands > 1.0:
+            of_commands = command_reasons(
+                self.commands, states, actions, found.residuals, found.excess, action, self.limits
+            )
+            reasons.append((found.by_commands, of_commands))
+        reasons.sort(key=lambda both: -both[0])
         return HarmVerdict(
-            accepted=bool((beyond <= 1.0).all()),
-            harm=float(beyond.max()),
-            p_value=self._p_value(float(beyond.max())),
-            progress_lost=self.progress.share(lost),
-            command_mismatch=float(found.max()),
-            reasons=tuple(reason for of_measure in worst_first for reason in of_measure),
-            lost=lost,
-            residuals=residuals,
+            accepted=found.harm <= 1.0,
+            harm=found.harm,
+            p_value=self._p_value(found.harm),
+            progress_lost=self.progress.share(found.lost),
+            command_mismatch=float(found.excess.max()),
+            reasons=tuple(reason for _, some in reasons for reason in some),
+            lost=found.lost,
+            residuals=found.residuals,
             departure=departure,
             clipped=clipped,
         )

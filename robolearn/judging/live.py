@@ -22,7 +22,8 @@ class LiveStep:
     lost: float  # d, of the step ``look_ahead`` steps ago; 0 before there is one
     progress_lost: float  # S so far: a step counts those before it only, not those to come
     share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
-    recent: float  # mean of d over the last short while: what a panel shows, 0 green to 1 red
+    level: float  # of what was lost over the last short while: 0 green to 1 red; at 0.5 it is as
+    # much as may be lost throughout
     cue: str  # "faster", or what the action has more than the base's, in the units in which it is
     # given, "dz +0.62"; "" if all is well
 
@@ -60,7 +61,8 @@ class LiveHarm:
         self._recent.append(lost)
         recent = float(np.mean(self._recent))
         share = self._total / self._judge.progress_line
-        return LiveStep(lost, self._total, share, recent, cue if self._unusual(recent) else "")
+        level = recent / self._judge.step_line / 2
+        return LiveStep(lost, self._total, share, min(level, 1.0), cue if level > 0.5 else "")
 
     def residuals(self) -> np.ndarray | None:
         """Give r [A] of the action that was sent max(LAGS) steps ago; None before there is one."""
@@ -101,7 +103,3 @@ class LiveHarm:
         base = self._progress.usual(step, judge.base_actions)
         difference = np.array(self._actions)[-k - 1] - base
         return lost, named_difference(difference, judge.interface.action, judge.limits)
-
-    def _unusual(self, recent: float) -> bool:
-        """Say whether so much is lost over a short while that the person should hear of it."""
-        return recent > self._judge.step_line

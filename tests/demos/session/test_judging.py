@@ -59,6 +59,15 @@ def test_harm_rejects_who_dawdles_and_says_where(base):
     assert sorted(scorer.closest()) == sorted(scorer.base.names)
 
 
+def test_what_is_too_short_to_judge_is_told_and_nothing_breaks(base):
+    scorer = make_scorer(ScorerConfig(base), PLANE)
+    quick = way(np.random.default_rng(6), 4.0)
+    assert len(quick) < 19
+    verdict = scorer.verdict(quick)
+    assert not verdict.accepted and verdict.windows == ()
+    assert verdict.reasons == (f"too short to judge: {len(quick)} steps of 19",)
+
+
 def test_harm_while_it_happens_is_red_for_who_dawdles(base):
     scorer = make_scorer(ScorerConfig(base), PLANE)
     levels = {}

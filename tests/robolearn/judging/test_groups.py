@@ -96,6 +96,7 @@ def test_the_worst_are_those_that_are_rejected():
 def test_a_demonstration_is_summed_up_in_plain_values():
     summary = FOUND[3].summary()
     assert summary["steps"] == 10 and summary["clipped"] == 1 and summary["harm"] == 1.5
+    assert [name for name, value in summary.items() if value is None] == []
     assert summary["reasons"] == [
         {"mechanism": "commands", "start": 0, "end": 5, "amount": 7.0, "text": WRONG.text}
     ]

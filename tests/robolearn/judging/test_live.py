@@ -77,7 +77,7 @@ def test_who_rests_is_told_to_go_on(judge):
     steps, _ = watched(judge, states, actions)
     assert all(step.cue == "" for step in steps[:20])
     assert [step.cue for step in steps[32:48]] == ["faster"] * 16
-    assert min(step.recent for step in steps[32:48]) > 0.5
+    assert min(step.level for step in steps[32:48]) > 0.9
 
 
 def test_who_goes_back_is_told_by_how_much(judge):
