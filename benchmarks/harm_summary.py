@@ -9,13 +9,16 @@ others, each with
 - ``spearman``: of the predicted harm (log S, mean over an operator's demonstrations and replicates)
   and max(0, harm) over all pairs of task and operator; ``spearman_equal_length`` over those whose
   demonstrations are within 15% of the base's length; ``baselines``: the same for other predictors;
-- ``ceiling``: Spearman of one replicate's harm and the mean of the others', over replicates: no
-  predictor of a single replicate can be expected to do better;
+- ``agreement``: Spearman of one replicate's harm and the mean of the others', mean over replicates:
+  how far the truth agrees with itself;
 - ``tasks``: of every operator ``harm`` in points with ``interval`` (Student, over replicates),
   ``harm_by_steps`` against as many steps of the compatible operator, ``rejected`` (share), and what
   share of the harm ``filtered_back``, ``informed_back``, ``repaired_back``, ``random_back`` won, of
-  those that harm by 10 points; of others, the points that filtering cost (``filtering_costs``);
-- ``spoilt``: ``auc`` (mean and least over corruptions) and the least ``rejected`` share.
+  those that harm by 10 points, and ``base_back`` the base alone, without any of the operator's
+  demonstrations; of others, the points that filtering cost (``filtering_costs``).
+
+Beside them, ``base`` is the share of the base's own held-out demonstrations that is rejected, and
+``spoilt`` says of corruptions ``auc`` (mean, and least) and the share ``rejected`` of each.
 """
 
 import json
@@ -31,7 +34,7 @@ from harm_verdicts import ROWS as VERDICTS
 from keep import RESULTS, about
 from scipy.stats import spearmanr
 
-from demos.study.replicate import HELD_OUT
+from demos.study.replicate import BASE, HELD_OUT
 from robolearn.loops.evaluate import student_interval
 
 HARMFUL = 10.0  # points
@@ -41,6 +44,7 @@ BACK = {
     "informed_back": "informed",
     "repaired_back": "repaired",
     "random_back": "random_drop",
+    "base_back": BASE,
 }
 Success = dict[tuple[str, str, str], dict[int, float]]  # task, operator, condition -> replicate ->
 
@@ -57,6 +61,7 @@ def main() -> None:
     found = about(["python", *sys.argv])
     found |= {"summary": part_of("apart", success, verdicts)}
     found |= {"tuning": part_of("tuning", success, verdicts)}
+    found |= {"base": _base(verdicts), "spoilt": _spoilt(verdicts)}
     (RESULTS / "harm.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
 
 
@@ -85,7 +90,7 @@ def part_of(part: str, success: Success, verdicts: list[dict]) -> dict:
         "spearman_equal_length": _spearman(alike, harms, judged, lambda row: row["progress"]),
         "pairs_equal_length": len(alike),
         "baselines": {n: _spearman(pairs, harms, judged, p) for n, p in predictors.items()},
-        "ceiling": _ceiling({pair: measured[pair] for pair in pairs}),
+        "agreement": _agreement({pair: measured[pair] for pair in pairs}),
         "tasks": {
             task: {
                 operator: operator_of(success, measured[task, operator], judged, task, operator)
@@ -93,8 +98,6 @@ def part_of(part: str, success: Success, verdicts: list[dict]) -> dict:
             }
             for task in dict.fromkeys(task for task, _ in pairs)
         },
-        "base": _base(verdicts),
-        "spoilt": _spoilt(verdicts),
     }
 
 
@@ -125,7 +128,8 @@ def operator_of(
     }
     naive = success[task, operator, "naive"]
     for name, condition in BACK.items():
-        after = success.get((task, operator, condition), {})
+        whose = BASE if condition == BASE else operator
+        after = success.get((task, whose, condition), {})
         both = [i for i in harms if i in after]
         if both:
             gain = float(np.mean([after[i] - naive[i] for i in both]))
@@ -147,7 +151,7 @@ def _spearman(
     return rho if np.isfinite(rho) else None
 
 
-def _ceiling(measured: dict[tuple, dict[int, float]]) -> float | None:
+def _agreement(measured: dict[tuple, dict[int, float]]) -> float | None:
     """Give how well the other replicates' harm predicts that of one."""
     several = {pair: found for pair, found in measured.items() if len(found) > 1}
     rhos = []
