@@ -23,6 +23,7 @@ from robolearn.running import registry
 
 CHANGEABLE = {"out", "resume", "view", "threads"}  # when a run is resumed
 MOST_THREADS = 1024
+RECORDING = ("collect", "teleop")  # verbs that make datasets
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,11 @@ def maker_of_run(path: str) -> str:
 
 
 def maker_of_dataset(path: str) -> str:
-    """Say which launch file collects a dataset: ``"; `robolearn collect_lift` makes it"``."""
+    """Say which launch file records a dataset: ``"; `robolearn collect_lift` makes it"``."""
     for name, file in launch_files().items():
         with contextlib.suppress(UserError):  # a faulty file makes nothing
             values = configuration.read(file).values
-            if values.get("verb") == "collect" and values.get("dataset") == path:
+            if values.get("verb") in RECORDING and values.get("dataset") == path:
                 return f"; `robolearn {name}` makes it"
     return ""
 

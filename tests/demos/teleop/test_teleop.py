@@ -175,6 +175,7 @@ def test_a_stored_demonstration_is_replayed_where_it_was_recorded(beads, capsys,
         (("policy=a", "replay={dataset: b}"), "leave out one of policy and replay"),
         (("env=null",), "env: which environment?"),
         (("replay={dataset: nowhere}",), "nowhere is not a dataset"),
+        (("replay={dataset: datasets/lift_me}",), "not there; `robolearn teleop_lift` makes it"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_leaves_nothing(lab, capsys, monkeypatch, arguments, said):
