@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from demos.study.replicate import Replicate, judge_together
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.judge import Judge, Verdict
@@ -35,7 +33,7 @@ def _why(verdict: Verdict | HarmVerdict) -> str:
 def _curves(judge: Judge | HarmJudge, verdict: Verdict | HarmVerdict) -> list[StepScores]:
     """Give what the viewer shows beside a demonstration."""
     if isinstance(judge, HarmJudge):
-        series = {"lost": verdict.lost, "mismatch": np.abs(verdict.residuals).max(axis=1)}
+        series = {"lost": verdict.lost, "mismatch": verdict.mismatch}
         return StepScores.along(series, {"lost": judge.step_line}, verdict.lost > judge.step_line)
     series = {"M": verdict.M, "L": verdict.scores.L, "N": verdict.scores.N}
     thresholds = {"L": judge.scale.lam, "N": judge.scale.eta}

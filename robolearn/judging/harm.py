@@ -27,7 +27,15 @@ import numpy as np
 from annotated_types import Gt
 from scipy.stats import binom
 
-from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, CommandConfig, Commands, switching
+from robolearn.algos.commands import (
+    AFTER,
+    BEFORE,
+    LEAST_STEPS,
+    CommandConfig,
+    Commands,
+    switching,
+    whole,
+)
 from robolearn.algos.progress import Comparison, Moves, Progress, ProgressConfig, Sums
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
@@ -88,6 +96,12 @@ class HarmVerdict:
         """First step, and one past the last, of what the first reason is about; all, if none is."""
         first = next(iter(self.reasons), None)
         return (first.start, first.end) if first else (0, len(self.lost))
+
+    @property
+    def mismatch(self) -> np.ndarray:
+        """Give the largest |r| [T] of each step's action; 0 at the ends, which count nowhere."""
+        inner = np.abs(whole(self.residuals)).max(axis=1)
+        return np.pad(inner, (BEFORE, AFTER))
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,7 @@ def _record(
             told[reason.start : reason.end] = True
         values = {
             "progress_lost": verdict.lost,
-            "largest_residual": np.abs(verdict.residuals).max(axis=1),
+            "largest_residual": verdict.mismatch,
         }
         replay_arrays(
             run.viewer,

@@ -232,6 +232,13 @@ def test_lines_and_p_values_by_hand(judge):
     assert wide.progress_line == pytest.approx(0.55)  # a little beyond what is typical
 
 
+def test_the_mismatch_of_a_step_is_its_largest_residual_but_at_the_ends(judge):
+    verdict = judge.score(*demonstrations(1, 5)[0])
+    largest = np.abs(verdict.residuals).max(axis=1)
+    np.testing.assert_array_equal(verdict.mismatch[3:-6], largest[3:-6])
+    assert not verdict.mismatch[:3].any() and not verdict.mismatch[-6:].any()
+
+
 def test_what_only_switches_is_tolerated_less(judge):
     np.testing.assert_allclose(judge.tolerated, np.log([20.0, 20.0, 13.5]))
     verdict = judge.score(*changed(demonstrations(1, 5)[0], close_early))
