@@ -34,7 +34,7 @@ def test_it_holds_every_source_and_launch_file(wheel):
         str(path.relative_to(ROOT))
         for name in FOLDERS
         for path in (ROOT / name).rglob("*")
-        if path.suffix in (".py", ".yaml", ".xml", ".html")
+        if path.suffix in (".py", ".yaml", ".xml", ".html", ".js", ".css")
     }
     assert packed == there
 

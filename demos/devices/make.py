@@ -25,6 +25,7 @@ SOURCES: dict[str, Callable[[KeyMap], Source]] = {
     "gamepad": lambda keys: Gamepad(),
     "spacemouse": lambda keys: SpaceMouse(),
 }
+MADE_BY_OTHERS = ("page",)  # sources that are given to ``make_device``
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,18 @@ class DeviceConfig(SteeringConfig):
     """What the person has in hand, and how it moves the robot."""
 
     kind: str = "terminal"
-    """"terminal" or "desktop" (keyboards), "gamepad", "spacemouse", or ``module:function`` of one's
-    own (a leader arm, say), which makes a Device of ``(interface, config)``."""
+    """"terminal" or "desktop" (keyboards), "page" (a browser), "gamepad", "spacemouse", or
+    ``module:function`` of one's own (a leader arm, say), which makes a Device of
+    ``(interface, config)``."""
     keys: dict[str, str] = field(default_factory=dict)
     """Other keys than usual, action: key; see ``demos.devices.keys``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         KeyMap.of(self.keys)
-        if self.kind not in SOURCES and ":" not in self.kind:
-            raise UserError(f"kind: unknown '{self.kind}'{nearest(self.kind, SOURCES)}")
+        known = (*SOURCES, *MADE_BY_OTHERS)
+        if self.kind not in known and ":" not in self.kind:
+            raise UserError(f"kind: unknown '{self.kind}'{nearest(self.kind, known)}")
 
 
 def make_device(
@@ -57,6 +60,8 @@ def make_device(
     ready = dict(sources or {})
     if ":" in config.kind:
         return _own(config, interface)
+    if config.kind in MADE_BY_OTHERS and config.kind not in ready:
+        raise UserError(f"kind: '{config.kind}' works in the verb teleop only")
     source = ready.get(config.kind) or SOURCES[config.kind](KeyMap.of(config.keys))
     return Steered(source, Steering(config, interface, camera_axes))
 

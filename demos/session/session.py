@@ -104,6 +104,7 @@ class Session:
         self._earlier = len(_names(dataset, config.operator, None))
         self._progress = Progress(config, learnt=not self._can_learn, kept=len(self._kept))
         self._state, self._problem, self._shown = State.WAITING, "", ""
+        self._lost = ""
         self._pressed: deque[Button] = deque(maxlen=32)
         self._take: Take | None = None
         self._live: OnStep | None = None
@@ -161,13 +162,20 @@ class Session:
             self._step(now_s)
             return
         heard = self._device.listen(now_s)
-        if heard.lost:
-            self._problem = heard.lost
+        self._note_lost(heard.lost)
         self._react(heard.buttons, now_s)
         if self._state is State.SAVING:
             self._wait_for_disk()
         elif self._state is State.SHOWING:
             self._show_next()
+
+    def _note_lost(self, lost: str) -> None:
+        """Say that there is no connection, until there is one; of a pause it stays the reason."""
+        if lost:
+            self._problem = self._lost = lost
+        elif self._lost and self._state is not State.PAUSED:
+            self._problem = "" if self._problem == self._lost else self._problem
+            self._lost = ""
 
     def _step(self, now_s: float) -> None:
         """Take one step of the demonstration."""
@@ -178,7 +186,7 @@ class Session:
         if self._state is not State.RUNNING:
             return
         if command.lost:
-            self._problem = command.lost
+            self._note_lost(command.lost)
             self._pause(now_s)
         elif command.ended:
             self._finish(None)

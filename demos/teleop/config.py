@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from demos.devices.make import DeviceConfig
+from demos.page.config import PageConfig
 from demos.session.gain import GainConfig
 from demos.session.judging import ScorerConfig
 from demos.session.teaching import SessionConfig
@@ -45,6 +46,8 @@ class TeleopConfig(SessionConfig):
     judge's base; None: not at all."""
     picture: str | None = None
     """A camera whose picture is drawn in the terminal, in coloured characters."""
+    page: PageConfig | None = None
+    """A page in the browser that shows the session; with ``device.kind: page`` it steers too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,6 +19,9 @@ from demos.devices.make import make_device
 from demos.devices.others import Beside, Replay, TakeOver
 from demos.devices.steering import Steered
 from demos.devices.terminal import TerminalKeyboard
+from demos.page.config import PageConfig
+from demos.page.feed import Feed
+from demos.page.source import PageSource
 from demos.session.gain import gain, said
 from demos.session.judging import Scorer, make_scorer
 from demos.session.pictures import Pictured
@@ -50,7 +53,8 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     stored = None if config.replay is None else _stored(config)
     env_config = config.env or stored[1]
     env = run.make_env(env_config)
-    device = _device(config, env, stored and stored[0])
+    source = _page_source(config, env)
+    device = _device(config, env, stored and stored[0], source)
     scorer, load_base = _judge(config, env, run)
     with contextlib.ExitStack() as closing:
         pictured = _pictured(config, env_config)
@@ -73,6 +77,7 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
             load_base=load_base,
             check_env=run.make_env(_without_cameras(env_config)) if checks else None,
         )
+        _enter_page(closing, config, env_config, session, source)
         closing.enter_context(
             Console(session, env.interface, pictured=pictured, camera=config.picture or "")
         )
@@ -123,12 +128,48 @@ def _pictured(config: TeleopConfig, env: EnvConfig) -> Pictured | None:
         return None
 
 
-def _device(config: TeleopConfig, env: Environment, stored: Episode | None) -> Device:
+def _page_source(config: TeleopConfig, env: Environment) -> PageSource | None:
+    """Make the page a source, if it is the device."""
+    if config.device.kind != "page" or config.replay is not None:
+        return None
+    return PageSource(KeyMap.of(config.device.keys), env.interface.period_s)
+
+
+def _enter_page(
+    closing: contextlib.ExitStack,
+    config: TeleopConfig,
+    env: EnvConfig,
+    session: Session,
+    source: PageSource | None,
+) -> None:
+    """Serve the page while a session runs, if there is to be one, and say where it is."""
+    if config.page is None and source is None:
+        return
+    try:
+        from demos.page.server import Page  # aiohttp takes a second to load
+    except ImportError:
+        raise UserError("page: needs aiohttp: pip install aiohttp") from None
+    page_config = config.page or PageConfig()
+    cameras = page_config.cameras
+
+    def make() -> Pictured:
+        options = _without_cameras(env).options
+        return Pictured(env.name, options, cameras, page_config.image_size, jpeg=True)
+
+    feed = Feed(session.views, cameras, make)
+    page = closing.enter_context(Page(page_config, lambda: session.status, feed, source))
+    print(f"page: {page.address}", file=sys.stderr, flush=True)
+
+
+def _device(
+    config: TeleopConfig, env: Environment, stored: Episode | None, page: PageSource | None
+) -> Device:
     """Make what acts: the person's device, a policy with it, or a stored demonstration."""
     keyboard = TerminalKeyboard(KeyMap.of(config.device.keys))
     if stored is not None:
         return Beside(Replay(stored), keyboard) if sys.stdin.isatty() else Replay(stored)
-    device = make_device(config.device, env.interface, _camera_axes(config, env))
+    axes = _camera_axes(config, env)
+    device = make_device(config.device, env.interface, axes, {} if page is None else {"page": page})
     if config.policy is not None:
         device = _with_policy(config.policy, device, env)
     if config.device.kind not in WITH_KEYS and sys.stdin.isatty():

@@ -37,7 +37,8 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos.data": set(),
     "demos.devices": set(),
     "demos.session": {"data", "devices"},
-    "demos.teleop": {"data", "devices", "session"},
+    "demos.page": {"devices", "session"},
+    "demos.teleop": {"data", "devices", "session", "page"},
     "demos.operators": set(),
     "demos.study": {"data", "session", "operators"},
 }

@@ -1,0 +1,1 @@
+"""The page in the browser: an input surface, and a view of a session."""

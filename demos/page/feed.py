@@ -1,0 +1,96 @@
+"""Pictures for pages: drawn only while somebody looks, by a process of their own.
+
+Two threads, and neither is the control loop's: one gives states away to be drawn, the other waits
+for pictures.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable, Sequence
+
+from demos.session.pictures import Pictured, Pictures
+from demos.session.views import Views
+from robolearn.errors import UserError
+
+WAIT_S = 0.5  # after which the threads look whether they are still wanted
+
+
+class Feed:
+    """The newest pictures of a session; ``on_news`` is called by a thread at each."""
+
+    def __init__(
+        self,
+        views: Views,
+        cameras: Sequence[str],
+        make: Callable[[], Pictured],
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.cameras, self.on_news = tuple(cameras), on_news
+        self.newest: Pictures | None = None
+        self.problem = ""
+        self._views, self._make = views, make
+        self._watchers = 0
+        self._ending = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def join(self) -> None:
+        """Say that one more looks; the first one has the drawing begin."""
+        self._watchers += 1
+        if not self._threads and self.cameras and not self._ending.is_set():
+            self._start(self._work, "page pictures")
+
+    def leave(self) -> None:
+        """Say that one looks no more."""
+        self._watchers -= 1
+
+    def close(self) -> None:
+        """Draw no more."""
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, target: Callable[..., None], name: str, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        """Make what draws, and give it states; the control loop waits for none of this."""
+        try:
+            pictured = self._make()
+        except UserError as error:
+            self.problem = f"no pictures: {error}"
+            self.on_news()
+            return
+        box = self._views.subscribe(1)
+        self._start(self._fetch, "page pictures, drawn", pictured)
+        drawn = None
+        while not self._ending.is_set() and not box.closed:
+            frame = box.take(WAIT_S)
+            if frame is not None and frame.state is not drawn and self._watchers > 0:
+                drawn = frame.state
+                pictured.offer(drawn)
+        box.close()
+        self._ending.wait()
+        pictured.close()
+
+    def _fetch(self, pictured: Pictured) -> None:
+        number = 0
+        while not self._ending.is_set() and not pictured.lost:
+            found = pictured.after(number, WAIT_S)
+            if found is not None:
+                number, self.newest = found.number, found
+                self.on_news()
+        self.problem = pictured.lost and f"no pictures: {pictured.lost}"
+        self.on_news()
+
+
+def pack(pictures: Pictures, cameras: Sequence[str]) -> bytes:
+    """Put pictures into one message: the number, then each camera's length and JPEG."""
+    parts = [struct.pack(">I", pictures.number)]
+    for camera in cameras:
+        image = pictures.images[camera]
+        parts += [struct.pack(">I", len(image)), image]
+    return b"".join(parts)

@@ -1,0 +1,387 @@
+"""The page's server: aiohttp in a thread of its own, on this machine unless told otherwise.
+
+Two WebSockets a page: one for what is said and the state, one for pictures, so that a slow picture
+does not delay a word. Whoever is slow gets less: each client has one task that sends the newest and
+waits until it is taken. What comes in goes into one slot (``PageSource``) and is not queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from demos.devices import gamepad
+from demos.devices.keys import AXES
+from demos.page.config import HERE, PORT, PageConfig
+from demos.page.feed import Feed, pack
+from demos.page.messages import LONGEST, Link, parse
+from demos.page.source import PageSource
+from demos.session.contracts import Status, as_json
+from robolearn.errors import UserError
+
+BEAT_S = 0.1  # between two words to a page
+SLOW_S = 5.0  # after which a client that takes nothing is dropped
+GONE_S = 3.0  # of silence, after which another page may have the controls
+MOST_CLIENTS = 16  # connections of each kind
+MOST_MESSAGES = 250  # that a client may send in a second
+TOKEN_BYTES = 12
+FILES = {
+    "": ("index.html", "text/html"),
+    "page.js": ("page.js", "text/javascript"),
+    "hand.js": ("hand.js", "text/javascript"),
+    "style.css": ("style.css", "text/css"),
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(eq=False)
+class Client:
+    """One page that is connected."""
+
+    socket: web.WebSocketResponse
+    name: str  # which it gave itself: a page that comes back is known by it
+    wants: bool  # the controls
+    link: Link = field(default_factory=Link)
+    heard_s: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)  # the status as it knows it
+    second: int = 0
+    messages: int = 0  # in this second
+
+    def floods(self, now_s: float) -> bool:
+        """Count a message; say whether there are too many."""
+        if int(now_s) != self.second:
+            self.second, self.messages = int(now_s), 0
+        self.messages += 1
+        return self.messages > MOST_MESSAGES
+
+
+class Page:
+    """Serves the page while a session runs; a context manager.
+
+    ``status`` gives the session's, ``source`` is the page as a device, None where something else
+    steers. Raises UserError, when entered, if it cannot listen there.
+    """
+
+    def __init__(
+        self,
+        config: PageConfig,
+        status: Callable[[], Status],
+        feed: Feed,
+        source: PageSource | None = None,
+    ) -> None:
+        self.config, self.feed, self.token = config, feed, secrets.token_urlsafe(TOKEN_BYTES)
+        self.address, self.problem = "", ""
+        self._status, self._source = status, source
+        self._clients: list[Client] = []
+        self._watching = 0
+        self._holder: Client | None = None
+        self._loop = asyncio.new_event_loop()
+        self._ready, self._leave = threading.Event(), asyncio.Event()
+        self._looking: set[asyncio.Event] = set()
+        self._thread = threading.Thread(target=self._work, name="page", daemon=True)
+        self._files = _read_files()
+
+    def __enter__(self) -> Page:
+        if self.config.host not in HERE:
+            warnings.warn(
+                f"page: other machines reach it at {self.config.host}; who knows its address "
+                "steers, and what is sent is not encrypted",
+                stacklevel=2,
+            )
+        self.feed.on_news = self._on_news
+        self._thread.start()
+        self._ready.wait()
+        if self.problem:
+            self._thread.join()
+            raise UserError(self.problem)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loop.call_soon_threadsafe(self._leave.set)
+        self._thread.join()
+        self.feed.close()
+
+    # the thread
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application(middlewares=[self._guard], client_max_size=LONGEST)
+        app.router.add_get("/{token}/control", self._control)
+        app.router.add_get("/{token}/pictures", self._pictures)
+        app.router.add_get("/{token}/{file:[a-z.]*}", self._file)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await self._listen(runner)
+        except OSError as error:
+            where = f"{self.config.host}:{self.config.port}"
+            self.problem = f"page: cannot listen on {where}: {error.strerror or error}"
+        else:
+            self._ready.set()
+            await self._leave.wait()
+            await self._say_goodbye()
+        await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        wanted = self.config.port
+        for port in (PORT, 0) if wanted is None else (wanted,):
+            try:
+                site = web.TCPSite(runner, self.config.host, port)
+                await site.start()
+                break
+            except OSError:
+                if port != PORT or wanted is not None:
+                    raise
+        port = runner.addresses[0][1]
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        self.address = f"http://{host}:{port}/{self.token}/"
+
+    async def _say_goodbye(self) -> None:
+        for client in list(self._clients):
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(self._tell(client, over=True), BEAT_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(client.socket.close(code=1001, message=b"over"), BEAT_S)
+
+    # who may come in
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Callable) -> web.StreamResponse:
+        """Let in who knows the token, by a name of this machine, and with a page of our own."""
+        token = request.match_info.get("token", "")
+        if not secrets.compare_digest(token.encode(errors="replace"), self.token.encode()):
+            raise web.HTTPNotFound(text="No page: the address is the whole one that was printed.")
+        if not self._is_ours(request.host):
+            raise web.HTTPForbidden(text="No page by this name of the machine.")
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        return self.config.open_to_network or name in (*HERE, self.config.host)
+
+    async def _accept(self, request: web.Request, longest: int) -> web.WebSocketResponse:
+        if request.headers.get("Origin") != f"http://{request.host}":
+            raise web.HTTPForbidden(text="Only the page itself may connect.")
+        socket = web.WebSocketResponse(
+            max_msg_size=longest, compress=False, timeout=1.0, autoping=True
+        )
+        await socket.prepare(request)
+        return socket
+
+    async def _file(self, request: web.Request) -> web.Response:
+        found = self._files.get(request.match_info["file"])
+        if found is None:
+            raise web.HTTPNotFound(text="Nothing by this name.")
+        body, kind = found
+        return web.Response(body=body, content_type=kind, charset="utf-8")
+
+    # what is said
+
+    async def _control(self, request: web.Request) -> web.StreamResponse:
+        if len(self._clients) >= MOST_CLIENTS:
+            raise web.HTTPServiceUnavailable(text="Too many look on.")
+        socket = await self._accept(request, LONGEST)
+        query = request.query
+        client = Client(socket, query.get("client", "")[:40], "watch" not in query)
+        self._clients.append(client)
+        self._give_controls(client)
+        telling = asyncio.ensure_future(self._keep_telling(client, request))
+        try:
+            async for message in socket:
+                why = self._hear(client, message)
+                if why:
+                    await socket.close(code=1008, message=why.encode()[:100])
+        finally:
+            telling.cancel()
+            self._clients.remove(client)
+            self._take_controls(client)
+        return socket
+
+    def _give_controls(self, client: Client) -> None:
+        """Let a client have the controls if it wants them and they are free, or were its own."""
+        if self._source is None or not client.wants:
+            return
+        now_s, holder = time.monotonic(), self._holder
+        mine = holder is not None and client.name and holder.name == client.name
+        if holder is None or mine or now_s - holder.heard_s > GONE_S:
+            self._holder, client.heard_s = client, now_s
+            self._source.connect(now_s)
+
+    def _take_controls(self, client: Client) -> None:
+        if self._holder is client:
+            self._holder = None
+            self._source.disconnect()
+
+    def _hear(self, client: Client, message: Any) -> str:
+        """Take in what a client says; give what is wrong with it, "" if nothing is."""
+        now_s = time.monotonic()
+        if client.floods(now_s):
+            return "too many messages"
+        if message.type is not WSMsgType.TEXT:
+            return "not text"
+        if message.data == "take":
+            client.wants = True
+            self._give_controls(client)
+            return ""
+        try:
+            said = parse(message.data)
+        except ValueError as error:
+            return str(error)
+        given_s = client.link.given_s(said, now_s)
+        if given_s is not None and client is self._holder:
+            client.heard_s = now_s
+            self._source.hear(said, given_s, now_s)
+        return ""
+
+    async def _keep_telling(self, client: Client, request: web.Request) -> None:
+        """Tell a client the newest, again and again; drop it if it takes nothing."""
+        try:
+            await client.socket.send_str(json.dumps({"hello": self._about()}))
+            while not client.socket.closed:
+                await asyncio.wait_for(self._tell(client), SLOW_S)
+                await asyncio.sleep(BEAT_S)
+        except (ConnectionError, TimeoutError):
+            _drop(request)
+
+    def _about(self) -> dict[str, Any]:
+        keys = {} if self._source is None else self._source.keys.actions
+        return {
+            "keys": {key: _meaning(action) for key, action in keys.items()},
+            "gamepad": gamepad.BUTTONS,
+            "dead": gamepad.DEAD,
+            "cameras": self.feed.cameras,
+        }
+
+    async def _tell(self, client: Client, over: bool = False) -> None:
+        """Send a beat, the role, and what of the status has changed."""
+        now = plain(self._status())
+        changed = {key: value for key, value in now.items() if client.told.get(key, ()) != value}
+        client.told = now
+        role = "steers" if client is self._holder else "watches"
+        free = self._source is not None and self._holder is None
+        word = {
+            "beat": client.link.beat(time.monotonic()),
+            "role": role,
+            "free": free,
+            "page_steers": self._source is not None,
+            "status": changed,
+        }
+        if over:
+            word["over"] = True
+        await client.socket.send_str(json.dumps(word))
+
+    # pictures
+
+    async def _pictures(self, request: web.Request) -> web.StreamResponse:
+        if self._watching >= MOST_CLIENTS:
+            raise web.HTTPServiceUnavailable(text="Too many look on.")
+        socket = await self._accept(request, LONGEST)
+        self._watching += 1
+        self.feed.join()
+        taken, news = asyncio.Event(), asyncio.Event()
+        taken.set()
+        news.set()
+        self._looking.add(news)
+        showing = asyncio.ensure_future(self._keep_showing(socket, taken, news, request))
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    taken.set()
+        finally:
+            showing.cancel()
+            self._looking.discard(news)
+            self._watching -= 1
+            self.feed.leave()
+        return socket
+
+    async def _keep_showing(
+        self,
+        socket: web.WebSocketResponse,
+        taken: asyncio.Event,
+        news: asyncio.Event,
+        request: web.Request,
+    ) -> None:
+        """Send the newest pictures, each time that the client has taken the last ones."""
+        sent, said = 0, ""
+        try:
+            while not socket.closed:
+                await taken.wait()
+                await news.wait()
+                news.clear()
+                pictures, problem = self.feed.newest, self.feed.problem
+                if problem != said:
+                    said = problem
+                    await socket.send_str(json.dumps({"problem": problem}))
+                if pictures is not None and pictures.number > sent:
+                    taken.clear()
+                    sent, data = pictures.number, pack(pictures, self.feed.cameras)
+                    await asyncio.wait_for(socket.send_bytes(data), SLOW_S)
+        except (ConnectionError, TimeoutError):
+            _drop(request)
+
+    def _on_news(self) -> None:
+        """Have the clients look for new pictures; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to look
+            self._loop.call_soon_threadsafe(self._announce)
+
+    def _announce(self) -> None:
+        for news in self._looking:
+            news.set()
+
+
+def _drop(request: web.Request) -> None:
+    """End a connection at once; what it has not taken is forgotten."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def plain(status: Status) -> dict[str, Any]:
+    """Give a status as a page has it: short numbers, and no more decimals than are seen."""
+    values = as_json(status)
+    values["strip"] = [round(level, 2) for level in values["strip"]]
+    values["time_s"], values["speed"] = round(values["time_s"], 2), round(values["speed"], 2)
+    return values
+
+
+def _meaning(action: str) -> list[Any]:
+    """Say what a key does: ["move", axis, sign], ["turn", axis, sign] or ["press", button]."""
+    if action not in AXES:
+        return ["press", action]
+    turns, axis, sign = AXES[action]
+    return ["turn" if turns else "move", axis, sign]
+
+
+def _read_files() -> dict[str, tuple[bytes, str]]:
+    folder = resources.files("demos.page") / "static"
+    return {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
