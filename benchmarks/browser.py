@@ -75,7 +75,9 @@ class Browser:
 
     def ask(self, script: str) -> Any:
         """Evaluate JavaScript in the page."""
-        found = self.tell("Runtime.evaluate", expression=script, returnByValue=True)
+        found = self.tell(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in found:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")

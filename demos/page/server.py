@@ -94,7 +94,9 @@ class Page:
         self._watching = 0
         self._holder: Client | None = None
         self._loop = asyncio.new_event_loop()
-        self._ready, self._leave = threading.Event(), asyncio.Event()
+        self.ready = threading.Event()
+        """Set once it listens, and ``address`` says where."""
+        self._leave = asyncio.Event()
         self._looking: set[asyncio.Event] = set()
         self._thread = threading.Thread(target=self._work, name="page", daemon=True)
         self._files = _read_files()
@@ -108,7 +110,7 @@ class Page:
             )
         self.feed.on_news = self._on_news
         self._thread.start()
-        self._ready.wait()
+        self.ready.wait()
         if self.problem:
             self._thread.join()
             raise UserError(self.problem)
@@ -126,7 +128,7 @@ class Page:
         try:
             self._loop.run_until_complete(self._serve())
         finally:
-            self._ready.set()
+            self.ready.set()
             self._loop.close()
 
     async def _serve(self) -> None:
@@ -142,7 +144,7 @@ class Page:
             where = f"{self.config.host}:{self.config.port}"
             self.problem = f"page: cannot listen on {where}: {error.strerror or error}"
         else:
-            self._ready.set()
+            self.ready.set()
             await self._leave.wait()
             await self._say_goodbye()
         await runner.cleanup()
