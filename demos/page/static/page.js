@@ -241,7 +241,7 @@ function showFit() {
   const level = judged ? Number(!verdict.accepted) : live?.level ?? 0;
   const fit = Math.round(100 * (1 - level));
   const words = judged ? (verdict.accepted ? "It fits" : "It does not fit")
-    : live?.words || (level < 0.5 ? "fits" : "does not fit");
+    : inWords(live?.words) || (level < 0.5 ? "fits" : "does not fit");
   text("fit-title", judged ? "Verdict" : "Compatibility");
   text("words", sentence(words));
   const meter = $("meter");
@@ -257,6 +257,18 @@ function showFit() {
     $("reasons").replaceChildren(...reasons.map((reason) => element("li", {}, reason)));
   }
   drawStrip(strip, judged ? verdict.windows : []);
+}
+
+// What a judge says of entries of an action, "dz +0.62": what there is more of than in the base.
+const WAYS = { dx: ["forward", "back"], dy: ["left", "right"], dz: ["up", "down"],
+  drx: ["rolled right", "rolled left"], dry: ["tipped down", "tipped up"],
+  drz: ["turned left", "turned right"], gripper: ["closed", "open"] };
+
+function inWords(cue = "") {
+  return cue.split(", ").map((part) => {
+    const [, name, sign] = part.match(/^(\w+) ([+-])[\d.]+$/) ?? [];
+    return name in WAYS ? `too far ${WAYS[name][Number(sign === "-")]}` : part;
+  }).join(", ");
 }
 
 // The levels of the whole demonstration, from left to right, and the worst windows below them.
@@ -293,7 +305,7 @@ function colour(level) {
 }
 
 function showHand() {
-  text("gripper", status.gripper || "open");
+  if (status.gripper) text("gripper", status.gripper);
   text("frame", status.frame || "");
   text("speed", `${Math.round(100 * (status.speed ?? 0))} %`);
   $("frame").parentElement.hidden = !status.frame;

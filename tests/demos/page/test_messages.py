@@ -28,8 +28,9 @@ def test_a_message_is_read():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n": -1}, {"n": 1.5}, {"n": True}, {"n": 2**60}, {"t": "1"}, {"t": 10**400}, {"beat": None},
-        {"move": [1, 0]}, {"move": [1, 0, 2]}, {"move": [1, 0, True]}, {"move": "abc"},
+        {"n": -1}, {"n": 1.5}, {"n": True}, {"n": 2**60}, {"t": "1"}, {"t": 10**400},
+        {"beat": None}, {"move": [1, 0]}, {"move": [1, 0, 2]}, {"move": [1, 0, True]},
+        {"move": "abc"},
         {"turn": [[0], 0, 0]}, {"engaged": 1}, {"buttons": "grip"}, {"buttons": ["explode"]},
         {"buttons": [["grip"]]}, {"buttons": ["grip"] * 9}, {"more": 1},
     ],

@@ -1,11 +1,12 @@
 """The page as a device: what counts, for how long, and what does not after a break."""
 
 import numpy as np
+import pytest
 
 from demos.devices.contracts import STILL, Button, Signal
 from demos.devices.keys import KeyMap
 from demos.devices.steering import Steered, Steering, SteeringConfig
-from demos.page.messages import Message
+from demos.page.messages import Link, Message
 from demos.page.source import CLOSED, HOLD_S, NOBODY, SILENT, PageSource
 
 from ..devices.hands import ARM, UPRIGHT
@@ -80,3 +81,67 @@ def test_the_robot_is_told_to_stand_within_a_tenth_of_a_second_of_the_last_input
         assert not any(moves[moves.index(False) :])
         assert first_still_s - last_s <= HOLD_S
         assert moves[0] or phase_s > 0.04
+
+
+class Wire:
+    """A page on a connection that something happens to, in simulated time.
+
+    Each message moves by its own time, so that a command says which message it follows.
+    """
+
+    def __init__(self, fault, at_s, rng):
+        self.fault, self.at_s, self.rng = fault, at_s, rng
+        self.page, self.link = source(), Link()
+        self.device = Steered(self.page, Steering(SteeringConfig(speed=1.0), ARM))
+        self.under_way, self.said = [], {}
+
+    def says(self, number, now_s):
+        """Have the page say something, if it can; give when it arrives."""
+        self.said[number] = now_s
+        frozen = self.fault == "frozen" and self.at_s <= now_s < self.at_s + 1.5
+        gone = self.fault in ("cut", "closed") and now_s >= self.at_s
+        if frozen or gone:
+            return
+        delay_s = self.rng.uniform(0.001, 0.006)
+        if self.fault == "delayed" and now_s >= self.at_s:
+            delay_s += 2.0
+        move = (number * 1e-4, 0.0, 0.0)
+        buttons = (Button.GRIP,) if number % 10 == 0 else ()
+        beat = self.link.beat(now_s)
+        message = Message(number, now_s + 77.0, beat, move, STILL, True, buttons)
+        self.under_way.append((now_s + delay_s, message))
+
+    def arrives(self, now_s):
+        """Take in what has come by now."""
+        if self.fault == "closed" and now_s >= self.at_s:
+            self.page.disconnect()
+        for at_s, message in [item for item in self.under_way if item[0] <= now_s]:
+            self.under_way.remove((at_s, message))
+            given_s = self.link.given_s(message, at_s)
+            if given_s is not None:
+                self.page.hear(message, given_s, at_s)
+
+
+@pytest.mark.parametrize("fault", ["cut", "frozen", "delayed", "closed"])
+def test_whatever_happens_to_a_connection_no_old_command_is_done(fault):
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        wire = Wire(fault, rng.uniform(0.5, 1.0), rng)
+        tick_s, number, moved = rng.uniform(0, PERIOD_S), 0, 0
+        for now_s in np.arange(0.0, 4.0, 0.004):
+            if now_s >= 0.016 * number:
+                number += 1
+                wire.says(number, now_s)
+            wire.arrives(now_s)
+            if now_s < tick_s:
+                continue
+            tick_s += PERIOD_S
+            command = wire.device.command(UPRIGHT, now_s)
+            follows = round(float(command.action[0]) * 1e4)
+            if follows:
+                moved += 1
+                assert now_s + PERIOD_S - wire.said[follows] <= HOLD_S + 1e-9
+            elif fault != "frozen" and now_s > wire.at_s + HOLD_S:
+                assert not command.engaged
+            assert not (fault != "frozen" and now_s > wire.at_s + 0.6 and not command.lost)
+        assert moved >= 0.4 / PERIOD_S  # it did go, before
