@@ -50,11 +50,11 @@ class Browser:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
+        with contextlib.suppress(AssertionError, ConnectionError, TypeError, TimeoutError):
+            self.tell("Browser.close")  # which may end before it has answered
         self._wait(self._session.close())
         self._loop.close()
-        self.process.terminate()
         self.process.wait()
 
     def tell(self, method: str, **parameters: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 from browser import Browser
+from PIL import Image
 from typist import STEERING, Typing, Typist
 
 import sim
@@ -33,8 +33,8 @@ from demos.session.session import Outcome, Session
 from demos.session.teaching import SessionConfig
 
 LIFT, OPTIONS = "robosuite/Lift", {"robot": "Panda", "horizon": 1300}
-BASE = 6
-DETOUR = 60  # steps
+BASE = 5
+DETOUR = 40  # steps
 TRIES = 4
 LAPTOP, PHONE = (1280, 800), (390, 844)
 Look = Callable[[str, Browser], None]
@@ -82,7 +82,7 @@ class Seat:
             if grips:
                 self.browser.press("space")
             held, seen = frozenset(wanted), frame.status.steps
-            if halfway is not None and seen > 35:
+            if halfway is not None and seen > 30:
                 halfway()
                 halfway = None
         for key in held:
@@ -189,8 +189,9 @@ def shots(folder: Path) -> Look:
 
 
 def smaller(path: Path) -> None:
-    """Write a PNG again, compressed as well as it goes."""
-    cv2.imwrite(str(path), cv2.imread(str(path)), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    """Write a PNG again, with 256 colours."""
+    picture = Image.open(path).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument("--light", action="store_true")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         look = shots(arguments.folder)
         cameras = ("agentview", "robot0_eye_in_hand")
         print(elicit(Path(folder), cameras, look, dark=not arguments.light))

@@ -1,16 +1,19 @@
 """The verb: by key presses in a pseudo-terminal, and what goes wrong in one line."""
 
+import asyncio
 import contextlib
 import json
 import os
 import pty
 import re
 import select
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -108,6 +111,51 @@ def test_a_demonstration_is_recorded_by_key_presses(lab):
     assert json.loads(summary.read_text())["kept"] == 1
 
 
+def test_a_demonstration_is_recorded_from_a_page(lab):
+    """A plain client in place of a browser: begin, push back, keep."""
+    command = [sys.executable, "-m", "robolearn", *BEAD, "device.kind=page", "goal=1"]
+    program = subprocess.Popen(
+        [*command, "page={port: 0}"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    line = program.stderr.readline()
+    while line and not line.startswith("page: "):
+        line = program.stderr.readline()
+    address = line.split()[1]
+
+    async def demonstrate():
+        headers, number = {"Origin": address.rsplit("/", 2)[0]}, 0
+        async with aiohttp.ClientSession() as session:
+            async with session.ws_connect(address + "control", headers=headers) as page:
+                state = ""
+                async for message in page:
+                    word = json.loads(message.data)
+                    if "hello" in word:
+                        continue
+                    state = word["status"].get("state", state)
+                    if word.get("over"):
+                        return
+                    for _ in range(4):  # quicker than the page is told
+                        number += 1
+                        press = {"waiting": ["start"], "paused": ["start"], "deciding": ["keep"]}
+                        said = {
+                            "n": number, "t": 1000 * time.monotonic(), "beat": word["beat"],
+                            "move": [-1, 0, 0] if state == "running" else [0, 0, 0],
+                            "turn": [0, 0, 0], "engaged": state == "running",
+                            "buttons": press.get(state, []),
+                        }  # fmt: skip
+                        await page.send_str(json.dumps(said))
+                        await asyncio.sleep(0.02)
+
+    with contextlib.suppress(ConnectionError):  # the session ends while it speaks
+        asyncio.run(asyncio.wait_for(demonstrate(), PATIENCE_S))
+    program.stderr.read()
+    assert program.wait() == 0
+    episode = Dataset.open("beads").load("demo_0")
+    assert Dataset.open("beads").masks()["kept"] == ["demo_0"] and episode.success
+    assert episode.metadata["device"]["name"] == "page" and episode.metadata["replay"]["same"]
+    assert (episode.actions[~episode.records["engaged"]] == 0.0).all()
+
+
 def test_ctrl_c_keeps_what_was_finished_and_gives_the_terminal_back(lab):
     terminal = Terminal(*BEAD)
     terminal.until("ready: begin")
@@ -167,6 +215,8 @@ def test_a_stored_demonstration_is_replayed_where_it_was_recorded(beads, capsys,
     [
         ((), "device: terminal keyboard: standard input is no terminal"),
         (("device.kind=gamepd",), "'device.kind=gamepd': device.kind: unknown 'gamepd'; did you"),
+        (("page={host: 0.0.0.0}",), "page.host: 0.0.0.0 lets other machines steer"),
+        (("device.kind=page", "page.port=70000"), "page.port"),
         (("device.frame=camera",), "device.camera: which camera? frame 'camera' needs one"),
         (("device.frame=tool",), "frame: tool needs actions named dx, dy, dz"),
         (("learn=2",), "'learn=2': learn: whose demonstrations are to be watched?"),
