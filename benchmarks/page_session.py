@@ -189,9 +189,9 @@ def shots(folder: Path) -> Look:
 
 
 def smaller(path: Path) -> None:
-    """Write a PNG again, with 256 colours."""
-    picture = Image.open(path).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write a PNG again, with fewer shades."""
+    picture = Image.open(path).convert("RGB").point(lambda shade: round(shade / 8) * 8)
+    picture.save(path, optimize=True)
 
 
 def main() -> None:

@@ -46,8 +46,9 @@ require_same_python() {
   return 2
 }
 
-# Name the Debian packages that are missing: GL to render without a screen, what OpenCV loads, and a
-# compiler for evdev, which robosuite's keyboard support pulls in and which comes as source only.
+# Name the Debian packages that are missing: GL to render without a screen, what OpenCV loads, a
+# compiler for evdev, which robosuite's keyboard support pulls in and which comes as source only, and
+# for the tests a browser.
 missing_packages() {
   local libraries
   libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null) || return 0  # no Linux
@@ -56,6 +57,7 @@ missing_packages() {
     echo libegl1 libgl1-mesa-dri libosmesa6
   has libGL.so.1 || echo libgl1
   has libgthread-2.0.so.0 || echo libglib2.0-0
+  [[ -z ${for_tests:-} ]] || command -v chromium chromium-browser >/dev/null || echo chromium
   if [[ ! -e $stamp ]]; then
     command -v cc >/dev/null && [[ -e /usr/include/linux/input.h ]] || echo gcc libc6-dev
     [[ -e $(python_headers) ]] || echo "python$(version "$python")-dev"

@@ -265,10 +265,9 @@ const WAYS = { dx: ["forward", "back"], dy: ["left", "right"], dz: ["up", "down"
   drz: ["turned left", "turned right"], gripper: ["closed", "open"] };
 
 function inWords(cue = "") {
-  return cue.split(", ").map((part) => {
-    const [, name, sign] = part.match(/^(\w+) ([+-])[\d.]+$/) ?? [];
-    return name in WAYS ? `too far ${WAYS[name][Number(sign === "-")]}` : part;
-  }).join(", ");
+  const parts = cue.split(", ").map((part) => part.match(/^(\w+) ([+-])[\d.]+$/));
+  if (!parts.every((part) => part && part[1] in WAYS)) return cue;
+  return `too far ${parts.map(([, name, sign]) => WAYS[name][Number(sign === "-")]).join(", ")}`;
 }
 
 // The levels of the whole demonstration, from left to right, and the worst windows below them.
