@@ -34,7 +34,7 @@ from demos.session.teaching import SessionConfig
 
 LIFT, OPTIONS = "robosuite/Lift", {"robot": "Panda", "horizon": 1300}
 BASE = 5
-DETOUR = 40  # steps
+DETOUR = 30  # steps
 TRIES = 4
 LAPTOP, PHONE = (1280, 800), (390, 844)
 Look = Callable[[str, Browser], None]
@@ -82,7 +82,7 @@ class Seat:
             if grips:
                 self.browser.press("space")
             held, seen = frozenset(wanted), frame.status.steps
-            if halfway is not None and seen > 30:
+            if halfway is not None and seen > 20:
                 halfway()
                 halfway = None
         for key in held:

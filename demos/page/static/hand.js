@@ -87,9 +87,10 @@ export class Hand {
     }
     const isDown = (name) => pad.buttons[STANDARD[name]]?.pressed ?? false;
     for (const [name, button] of Object.entries(this.buttons)) {
-      if (isDown(name) && !this.padWasDown.has(name)) this.onPress(button);
-      if (isDown(name)) this.padWasDown.add(name);
+      const was = this.padWasDown.has(name);
+      if (isDown(name)) this.padWasDown.add(name); // first: a press has the pad read again
       else this.padWasDown.delete(name);
+      if (isDown(name) && !was) this.onPress(button);
     }
     const [lx, ly, rx, ry] = pad.axes.map((value) => this.alive(value));
     if (isDown("left_shoulder")) {

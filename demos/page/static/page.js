@@ -36,7 +36,8 @@ function send() {
     return;
   }
   if (socket.bufferedAmount > FULL) return; // a connection that is stuck gets nothing to catch up on
-  const said = { n: ++link.number, t: performance.now(), beat: link.beat, ...hand.read(),
+  const held = hand.read(); // which may press a gamepad's button, and send that before
+  const said = { n: ++link.number, t: performance.now(), beat: link.beat, ...held,
     buttons: pressed };
   pressed = [];
   socket.send(JSON.stringify(said));

@@ -1,6 +1,7 @@
 """A whole session on Lift in headless Chromium, by key presses and clicks."""
 
 import json
+import time
 
 import pytest
 from browser import Browser, chromium
@@ -8,6 +9,10 @@ from page_session import DETOUR, elicit
 
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
+from demos.devices.contracts import Button
+from demos.page.source import CLOSED, SILENT
+
+from .test_server import Place
 
 needs_chromium = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
 
@@ -50,3 +55,59 @@ def test_practice_learn_a_rejection_and_one_that_is_kept(tmp_path):
     assert kept.metadata["device"]["name"] == "page"
     assert kept.records["engaged"].any()
     assert (kept.actions[~kept.records["engaged"]][:, :6] == 0.0).all()
+
+
+def until(source, wanted):
+    """Poll as a control loop does until a signal is as wanted; give it."""
+    until_s = time.monotonic() + 60
+    while not wanted(found := source.poll(time.monotonic())):
+        assert time.monotonic() < until_s, found
+        time.sleep(0.01)
+    return found
+
+
+GAMEPAD = """
+const buttons = Array.from({length: 17}, (_, i) => ({pressed: i === 4 || i === 0}));
+const pad = {connected: true, mapping: "standard", buttons, axes: [0, -1, 0, 0]};
+navigator.getGamepads = () => [pad];
+document.hasFocus = () => true;
+"""
+
+
+@needs_chromium
+def test_keys_pads_a_gamepad_and_what_stops_them(tmp_path):
+    with Place() as place, Browser(tmp_path) as browser:
+        source = place.source
+        browser.size(390, 844, phone=True)
+        browser.open(place.page.address)
+        browser.until("document.body?.dataset.link === 'steers'")
+
+        browser.down("w")
+        assert until(source, lambda s: s.engaged).move == (1.0, 0.0, 0.0)
+        browser.ask("window.dispatchEvent(new Event('blur'))")
+        until(source, lambda s: not s.engaged and s.given_s and not s.lost)
+        browser.up("w")
+
+        box = browser.ask(
+            "(({x, y, width}) => [x, y, width])"
+            "(document.getElementById('pad-left').getBoundingClientRect())"
+        )
+        browser.touch([(box[0] + box[2] / 2, box[1] + 5)])  # its upper end
+        assert until(source, lambda s: s.engaged).move[0] == 1.0
+        browser.touch([])
+        until(source, lambda s: not s.engaged and not s.lost)
+
+        browser.ask(GAMEPAD + "0")
+        found = until(source, lambda s: s.buttons)
+        assert found.buttons == (Button.GRIP,)
+        assert until(source, lambda s: s.engaged).move == (1.0, 0.0, 0.0)
+
+        browser.ask(
+            "setTimeout(() => { const until = performance.now() + 2000;"
+            "while (performance.now() < until); }), 0"
+        )
+        assert not until(source, lambda s: s.lost == SILENT).engaged  # a page that hangs
+        until(source, lambda s: s.engaged and not s.lost)  # and goes on
+        browser.open("about:blank")
+        until(source, lambda s: s.lost == CLOSED)
+        assert not source.poll(time.monotonic()).engaged
