@@ -115,7 +115,7 @@ def delays(pressed_s: list[float], began_s: list[float]) -> list[float]:
     """Give the time from each press to the next beginning of motion, if there is one before the
     next press."""
     found = []
-    for press_s, next_s in zip(pressed_s, [*pressed_s[1:], np.inf], strict=True):
+    for press_s, next_s in zip(pressed_s, [*pressed_s[1:], np.inf], strict=False):
         after = [at_s for at_s in began_s if press_s <= at_s < next_s]
         found += after[:1] and [after[0] - press_s]
     return found
