@@ -49,7 +49,7 @@ class Tabletop:
         self.task = Task(kinds, options, self.model.jnt_range[:ARM_JOINTS])
         self.goals, self.steps = np.zeros((n, len(kinds), 4)), np.zeros(n, np.int64)
         self._size = mujoco.mj_stateSize(self.model, INTEGRATION)
-        state = state_spec([name for name, _ in objects], options.goal)
+        state = state_spec([name for name, _ in objects], options.goal, options.offsets)
         self.interface = Spec(self.where, {"state": state}, _action_spec(), PERIOD_S, "Panda")
 
     @property
@@ -99,7 +99,8 @@ class Tabletop:
 
     def observe(self) -> np.ndarray:
         """Give what is seen of every episode, float32 [N, O]."""
-        return observe(self.physics, self.objects, self.goals, self.options.goal)
+        options = self.options
+        return observe(self.physics, self.objects, self.goals, options.goal, options.offsets)
 
     def set_goals(self, goals: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Give the rows of ``mask`` [N] bool other goals [N, K, 4]; without one, all rows [K, 4].
@@ -144,6 +145,8 @@ def _checked(options: TabletopOptions, where: str) -> TabletopOptions:
         raise UserError(f"{where}: goal_height_m={options.goal_height_m} must be 0 or more")
     if min(shares) < 0 or sum(shares) > 1:
         raise UserError(f"{where}: near_share, held_share = {shares}: must be shares of all")
+    if not isinstance(options.offsets, bool):
+        raise UserError(f"{where}: offsets={options.offsets!r} must be true or false")
     if options.goal is not None:
         choose(options.goal, GOALS, where, "goal")
     return options

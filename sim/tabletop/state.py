@@ -9,6 +9,11 @@ All positions are from the centre of the table's top. In this order:
   own axes (x turns with its yaw, z says whether it stands; unlike a quaternion these never jump);
   ``cube_vel_x/y/z``; ``cube_spin_x/y/z``, rad/s about the world's axes
 - if there are goals: ``goal_cube_pos_x/y/z``, and for poses ``goal_cube_yaw_cos/sin``
+- with the option ``offsets``, of each object ``hand_to_cube_x/y/z``, and ``cube_to_goal_x/y/z`` if
+  there are goals
+
+The offsets follow from the positions. But who clones a few dozen demonstrations cannot learn such
+differences of large numbers to the centimetre that the fingers leave free.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ def read_objects(physics: TabletopPhysics, count: int) -> Objects:
 
 
 def observe(
-    physics: TabletopPhysics, objects: Objects, goals: np.ndarray, goal: str | None
+    physics: TabletopPhysics, objects: Objects, goals: np.ndarray, goal: str | None, offsets: bool
 ) -> np.ndarray:
     """Give the entries float32 [N, O]; ``goals`` [N, K, 4] are x, y, z and yaw."""
     n, count = objects.pos.shape[:2]
@@ -71,10 +76,14 @@ def observe(
         angles = goals[..., 3:]
         wanted = [goals[..., :3], *([np.cos(angles), np.sin(angles)] if goal == "pose" else [])]
         parts.append(np.concatenate(wanted, -1).reshape(n, -1))
+    if offsets:
+        ways = [objects.pos - physics.hand_pos[:, None]]
+        ways += [goals[..., :3] - objects.pos] if goal else []
+        parts.append(np.concatenate(ways, -1).reshape(n, -1))
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-def state_spec(names: list[str], goal: str | None) -> ArraySpec:
+def state_spec(names: list[str], goal: str | None, offsets: bool) -> ArraySpec:
     """Name the entries that ``observe`` gives for objects with these names."""
     entries = [*_axes("hand_pos", "m"), ("hand_yaw_cos", ""), ("hand_yaw_sin", "")]
     entries += [*_axes("hand_target", "m"), ("gripper_opening", "m")]
@@ -87,6 +96,9 @@ def state_spec(names: list[str], goal: str | None) -> ArraySpec:
         entries += _axes(f"goal_{name}_pos", "m")
         if goal == "pose":
             entries += [(f"goal_{name}_yaw_cos", ""), (f"goal_{name}_yaw_sin", "")]
+    for name in names if offsets else ():
+        entries += _axes(f"hand_to_{name}", "m")
+        entries += _axes(f"{name}_to_goal", "m") if goal else []
     labels, units = zip(*entries, strict=True)
     return ArraySpec((len(labels),), "float32", labels, units)
 

@@ -47,6 +47,8 @@ class TabletopOptions(CameraOptions):
     """None, "position" (where every object should be) or "pose" (its yaw too)."""
     goal_height_m: float = 0.0
     """Goals are drawn up to this far above the table; 0 for goals on it."""
+    offsets: bool = False
+    """Whether the state also says how far objects are from the hand and goals from objects."""
     force_limit_n: float = 30.0
     """Force on the table above which a step violates ``table_force``."""
     horizon: int = 50

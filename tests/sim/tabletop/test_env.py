@@ -237,6 +237,26 @@ def test_observation_entries_can_be_picked_by_name():
     assert len(spec.names) == len(spec.units) == len(state)
 
 
+def test_offsets_are_the_differences_of_the_positions():
+    env = sim.make("tabletop/cube+mug", goal="position", offsets=True)
+    state, spec = env.reset(seed=0)[0]["state"], env.interface.observations["state"]
+    assert len(spec.names) == len(spec.units) == len(state)
+
+    def seen(name):
+        return state[spec.index(name)]
+
+    for name in ("cube", "mug"):
+        place = seen(f"{name}_pos")
+        np.testing.assert_allclose(seen(f"hand_to_{name}"), place - seen("hand_pos"), atol=1e-6)
+        np.testing.assert_allclose(
+            seen(f"{name}_to_goal"), seen(f"goal_{name}_pos") - place, atol=1e-6
+        )
+    without_goals = sim.make("tabletop/cube", offsets=True)
+    names = without_goals.interface.observations["state"].names
+    assert names[-3:] == ("hand_to_cube_x", "hand_to_cube_y", "hand_to_cube_z")
+    assert len(names) == len(without_goals.reset(seed=0)[0]["state"])
+
+
 def test_success_is_by_the_goals_that_somebody_sets():
     env = sim.make("tabletop/cube+mug", goal="pose")
     env.reset(seed=0)
@@ -357,6 +377,8 @@ def test_options_that_make_no_sense_are_refused():
     for horizon in (0, 2.5):
         with pytest.raises(UserError, match=f"horizon={horizon} must be a whole number, 1 or more"):
             sim.make("tabletop/cube", horizon=horizon)
+    with pytest.raises(UserError, match="tabletop/cube: offsets='no' must be true or false"):
+        sim.make("tabletop/cube", offsets="no")
 
 
 def test_what_is_only_seen_changes_no_physics():
