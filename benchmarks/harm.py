@@ -37,7 +37,7 @@ SEED = 15
 EPISODES = 200
 CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
 COMPATIBLE = ("base_twin", "base_calm")
-TASKS = ("square", "round", "can")
+TASKS = ("square", "round", "can", "nuts", "tabletop")
 PARTS = {
     "tuning": (
         *COMPATIBLE,

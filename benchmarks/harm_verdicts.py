@@ -35,7 +35,7 @@ from robolearn.types import ArraySpec, Spec
 ROWS = Path(__file__).parent / "results" / "harm_verdicts.jsonl"
 KEY = ("task", "replicate", "operator", "corruption", "actions", "measure")
 MEASURE = (progress.__file__, commands.__file__, judging_harm.__file__)  # the code that decides
-POSITION = "robot0_eef_pos"
+POSITIONS = ("robot0_eef_pos", "hand_pos")  # of the hand, as robosuite and the tabletop call it
 
 
 def main() -> None:
@@ -130,7 +130,9 @@ class Places:
     """
 
     def __init__(self, base: list[Demonstration], interface: Spec) -> None:
-        self._columns = interface.observations["state"].index(POSITION)
+        state = interface.observations["state"]
+        position = next(name for name in POSITIONS if f"{name}_x" in state.names)
+        self._columns = state.index(position)
         self._scale = np.asarray(interface.action.scale[:3])
         self._middle = np.concatenate([states[:, self._columns] for states, _ in base]).mean(0)
 
@@ -140,7 +142,7 @@ class Places:
             (
                 s,
                 np.column_stack(
-                    [s[:, self._columns] - self._middle + self._scale * a[:, :3], a[:, 6]]
+                    [s[:, self._columns] - self._middle + self._scale * a[:, :3], a[:, -1]]
                 ),
             )
             for s, a in demonstrations

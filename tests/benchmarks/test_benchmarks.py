@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import harm
 import harm_verdicts
 import many_runs
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import slim
 import table
 
+from demos.operators import named_task
 from robolearn.algos.progress import ProgressConfig
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.types import ArraySpec, Spec
 
 WRONG = ["slim_tabletop", "slim.gama=0.9"]
 
@@ -166,3 +169,35 @@ def test_rows_say_with_which_measure_they_were_made():
     assert len(rows) == 10
     assert {row["measure"] for row in rows} == {harm_verdicts.measure(judge.config)}
     assert "measure" in harm_verdicts.KEY
+
+
+@pytest.mark.parametrize("task", harm.TASKS)
+def test_harm_is_measured_in_starts_that_every_style_can_reach(task):
+    study = harm.study_of(task)
+    assert set(study.operators) == {name for part in harm.PARTS.values() for name in part}
+    given = ranges(study.env.options.get("placement", {}))
+    reached = ranges(named_task(study.env.name).options().get("placement", {}))
+    assert given.keys() == reached.keys()
+    for name, (low, high) in given.items():
+        assert reached[name][0] - 0.01 <= low < high <= reached[name][1] + 0.01
+
+
+def ranges(placement):
+    """Give (low, high) by names, the object's first where there are several."""
+    found = {}
+    for name, value in placement.items():
+        inner = ranges(value) if isinstance(value, dict) else None
+        found |= {(name, *k): v for k, v in inner.items()} if inner else {(name,): value}
+    return found
+
+
+@pytest.mark.parametrize("hand", ["robot0_eef_pos", "hand_pos"])
+def test_commanded_motions_are_turned_into_places(hand):
+    names = ("before", *[f"{hand}_{axis}" for axis in "xyz"])
+    state, action = ArraySpec((4,), names=names), ArraySpec((5,), scale=(0.1,) * 5)
+    interface = Spec("e", {"state": state}, action, period_s=0.05)
+    states = np.array([[9.0, 1.0, 2.0, 3.0], [9.0, 3.0, 2.0, 3.0]])
+    actions = np.array([[0.0, 1.0, 0.0, 0.5, -1.0], [0.0, 0.0, 0.0, 0.5, 1.0]])
+    places = harm_verdicts.Places([(states, actions)], interface)
+    ((_, found),) = places([(states, actions)])
+    np.testing.assert_allclose(found, [[-1.0, 0.1, 0.0, -1.0], [1.0, 0.0, 0.0, 1.0]])
