@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.loops.row import info_of_row, row_of
 from robolearn.types import (
     Environment,
     Episode,
@@ -249,7 +250,7 @@ class _Batch:
             options["state"] = np.broadcast_to(job.state, (n, len(job.state)))
         observations, _ = self._envs.reset(seed=[job.seed] * n, options=options)
         job.policy.reset(1)
-        first, start = _row(observations, i), self._envs.get_state()[i]
+        first, start = row_of(observations, i), self._envs.get_state()[i]
         return _Row(index, job, Recording(self._horizon, self._settle_steps, [first], [start]))
 
     def _step(self) -> None:
@@ -269,8 +270,8 @@ class _Batch:
     ) -> None:
         observations, rewards, terminated, truncated, info = moved
         recording = self._rows[i].recording
-        after = _row(observations, i), rewards[i], terminated[i], truncated[i], _row_info(info, i)
-        step = recording.add(action, *after)
+        after = row_of(observations, i), rewards[i], terminated[i], truncated[i]
+        step = recording.add(action, *after, info_of_row(info, i))
         if self._on_step is not None:
             self._on_step(step)
         if states is not None:
@@ -282,15 +283,3 @@ class _Batch:
         episode = row.recording.episode(self._envs.interface.environment, row.job.seed)
         self._successes += episode.success
         self._ended[row.index] = episode, row.recording.states[0]
-
-
-def _row(observations: Observation, i: int) -> Observation:
-    return {name: array[i].copy() for name, array in observations.items()}
-
-
-def _row_info(info: dict[str, Any], i: int) -> dict[str, Any]:
-    """Give what the single environment's info would say; names with "_" in front are masks."""
-    terms = {k: float(v[i]) for k, v in info["reward_terms"].items() if not k.startswith("_")}
-    found = {"success": bool(info["success"][i]), "reward_terms": terms}
-    error = info["error"][i] if "error" in info else None
-    return found if error is None else found | {"error": error}
