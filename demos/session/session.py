@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import sys
 import time
@@ -41,6 +42,7 @@ from robolearn.types import Environment, Episode, Observation
 SWITCH_S = 5e-4
 STRIP = 200  # numbers that stand for a whole demonstration
 BEFORE = "demonstrate: it begins when you move"
+GIVEN_UP = "it ends after {} demonstrations, as attempts says"
 DIFFERS = "the stored actions do not give the same states again, from step {} on"
 MESSAGES = {
     State.WAITING: "ready: begin when you like",
@@ -79,6 +81,7 @@ class Session:
         config: SessionConfig,
         *,
         seed: int = 0,
+        start_seed: Callable[[int], int] | None = None,
         clock: Clock | None = None,
         scorer: Scorer | None = None,
         load_base: Callable[[str], Episode] | None = None,
@@ -87,16 +90,19 @@ class Session:
     ) -> None:
         """Put it together; nothing moves before ``run``.
 
-        Without a ``dataset`` nothing is written. ``load_base`` gives the base's episodes by name,
-        to be watched. ``check_env``, which must be nobody else's, is for the replay check.
-        ``details`` (JSON-able) go into every episode's metadata. Raises SpecError if the
-        environment does not fit the dataset.
+        Without a ``dataset`` nothing is written. ``start_seed`` gives the seed of an attempt's
+        start, counted from 0 over all sessions of this operator in the dataset, and is asked before
+        the device is reset; without it they follow from ``seed``. ``load_base`` gives the base's
+        episodes by name, to be watched; the ``scorer`` is then a Guide. ``check_env``, which must
+        be nobody else's, is for the replay check. ``details`` (JSON-able) go into every episode's
+        metadata. Raises SpecError if the environment does not fit the dataset.
         """
         if dataset is not None:
             dataset.require_environment(env.interface)
         self.views = Views()
         self._env, self._device, self._dataset = env, device, dataset
-        self._config, self._seed, self._scorer = config, seed, scorer
+        self._config, self._scorer = config, scorer
+        self._start_seed = start_seed or functools.partial(_start_seed, seed)
         self._load_base, self._details = load_base, dict(details or {})
         self._clock = clock or RealClock()
         self._saver = Saver(dataset, scorer and scorer.verdict, check_env)
@@ -329,7 +335,7 @@ class Session:
             self.outcome.kept = self._progress.kept
         if self._leave:
             self._state = State.DONE
-        elif self._retry:
+        elif self._retry and not self._progress.given_up:
             self._begin_again(self._clock.now())
         elif decision is Decision.REJECTED and self._shows_rejected:
             clips = about_rejection(saved.episode, saved.verdict, self._load_base)
@@ -362,8 +368,10 @@ class Session:
     def _go_on(self) -> None:
         """Go on with what comes next: the end, something to watch, or the next demonstration."""
         self._state = State.WAITING
-        if self._progress.over:
+        if self._progress.reached or self._progress.given_up:
             self._state = State.DONE
+            if self._progress.given_up:
+                self._problem = GIVEN_UP.format(self._config.attempts)
         elif self._progress.phase is Phase.LEARN:
             closest, count = self._scorer.closest(), self._config.learn
             self._show_clips(to_watch(closest, count, self._load_base, self._rng))
@@ -461,9 +469,8 @@ class Session:
         return "closed" if self._command.action[names.index("gripper")] > 0 else "open"
 
     def _next_seed(self) -> int:
-        """Give the seed of the next start: it follows from the session's and the attempt."""
-        attempt = self._earlier + self._progress.attempts
-        return int(np.random.SeedSequence([self._seed, attempt]).generate_state(1)[0])
+        """Give the seed of the next start."""
+        return self._start_seed(self._earlier + self._progress.attempts)
 
 
 def _discard_and_retry(session: Session, now_s: float) -> None:
@@ -517,6 +524,10 @@ def _threads_give_way() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+def _start_seed(seed: int, attempt: int) -> int:
+    return int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0])
 
 
 def _names(dataset: Dataset | None, operator: str, mask: str | None) -> list[str | None]:

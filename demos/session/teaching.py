@@ -32,6 +32,9 @@ class SessionConfig(Settings):
     """Base demonstrations to watch after that; needs a judge."""
     goal: PositiveInt = 10
     """Demonstrations of this operator to be kept in the dataset."""
+    attempts: PositiveInt | None = None
+    """Demonstrations of a session, practice included, after which it ends although the goal is not
+    reached; None for as many as it takes."""
     naive: bool = False
     """Without anything to watch, live scores or rejections; verdicts are stored all the same."""
     horizon: PositiveInt = 1200
@@ -67,9 +70,15 @@ class Progress:
         return Phase.TEACH if self.learnt else Phase.LEARN
 
     @property
-    def over(self) -> bool:
-        """Whether the goal is reached."""
+    def reached(self) -> bool:
+        """Whether the goal is."""
         return self.phase is Phase.TEACH and self.kept >= self.config.goal
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the goal is not reached, and there may be no more attempts."""
+        limit = self.config.attempts
+        return limit is not None and self.attempts >= limit and not self.reached
 
     def after(self, decision: Decision, success: bool) -> Progress:
         """Count one more demonstration."""

@@ -91,10 +91,12 @@ class Strict:
         return ["demo_1", "demo_0"]
 
 
-def session(person, dataset, scorer=None, load_base=None, check=True, **settings) -> Session:
+def session(
+    person, dataset, scorer=None, load_base=None, check=True, start_seed=None, **settings
+) -> Session:
     """Make a session of this world, as fast as it computes."""
     config = SessionConfig(**{"horizon": 12, "settle_steps": 1, "goal": 99} | settings)
     return Session(
         Wire(), person, dataset, config, seed=5, clock=SimulatedClock(), scorer=scorer,
-        load_base=load_base, check_env=Wire() if check else None,
+        load_base=load_base, check_env=Wire() if check else None, start_seed=start_seed,
     )  # fmt: skip

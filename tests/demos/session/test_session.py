@@ -166,6 +166,30 @@ def test_a_later_session_goes_on_with_other_starts_and_counts_what_is_there(data
     assert session(Person(), Dataset.open(dataset.path), goal=1, operator="bob").run().kept == 1
 
 
+def test_it_ends_after_so_many_demonstrations_although_the_goal_is_far(dataset):
+    outcome, frames = watched(session(Person(away={2}), dataset, goal=9, attempts=3))
+    assert decisions(dataset) == ["kept", "failed", "kept"] and outcome.attempts == 3
+    assert frames[-1].status.state is State.DONE
+    assert frames[-1].status.problem == "it ends after 3 demonstrations, as attempts says"
+    later = session(Person(), Dataset.open(dataset.path), goal=3, attempts=3)
+    assert later.run().attempts == 1 and later.status.problem == ""  # the goal was reached
+
+
+@pytest.mark.parametrize("practice", [0, 5])
+def test_neither_trying_again_nor_practice_goes_beyond_that(dataset, practice):
+    person = Person(during={(n, 1): (Button.RETRY,) for n in range(1, 9)})
+    outcome = session(person, dataset, attempts=2, practice=practice).run()
+    assert outcome.attempts == person.attempt == len(dataset) == 2
+
+
+def test_the_seeds_of_starts_may_be_given(dataset):
+    for attempts in (2, 3):
+        again = Dataset.open(dataset.path)
+        session(Person(), again, start_seed=lambda n: 100 + n, attempts=attempts).run()
+    seeds = [again.metadata(name)["seed"] for name in again.names()]
+    assert seeds == [100, 101, 102, 103, 104]
+
+
 def test_without_asking_it_does_as_proposed(dataset):
     person = Person(
         between=[(Button.START,), (), (Button.START,), (), (Button.DISCARD,)], attempts=2
@@ -244,6 +268,14 @@ def test_live_scores_are_shown_and_the_naive_see_none(dataset):
     (name,) = dataset.names(operator="bob")
     about = dataset.metadata(name)
     assert about["decision"] == "kept" and about["naive"] and not about["verdict"]["accepted"]
+
+
+def test_a_judge_may_have_nothing_to_say_while_it_runs(dataset):
+    scorer = Strict({0})
+    scorer.live = lambda: None
+    _, frames = watched(session(Person(), dataset, scorer, goal=1))
+    assert all(f.status.live is None and f.status.strip == () for f in frames)
+    assert frames[-1].status.verdict.accepted
 
 
 def test_only_what_succeeded_is_judged(dataset):
