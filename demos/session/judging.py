@@ -19,8 +19,9 @@ from robolearn.algos.bc import BCConfig
 from robolearn.algos.commands import LEAST_STEPS
 from robolearn.errors import DataError
 from robolearn.judging.calibration import SMALL_NETWORK, TRAINING, calibrate
-from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.harm import HarmJudge, HarmJudgeConfig, HarmVerdict
 from robolearn.judging.judge import Judge, JudgeConfig
+from robolearn.judging.judge import Verdict as JudgeVerdict
 from robolearn.judging.live import LiveHarm
 from robolearn.loops.offline import OfflineConfig
 from robolearn.settings import Settings
@@ -55,13 +56,17 @@ class ScorerConfig(Settings):
 class Scorer(Protocol):
     """What a session asks of a judge."""
 
-    base: Demonstrations
-
-    def live(self) -> OnStep:
-        """Give what scores the steps of a new demonstration."""
+    def live(self) -> OnStep | None:
+        """Give what scores the steps of a new demonstration; None where nobody looks."""
 
     def verdict(self, episode: Episode) -> Verdict:
         """Judge a whole demonstration."""
+
+
+class Guide(Scorer, Protocol):
+    """A Scorer whose base can be watched and trained on."""
+
+    base: Demonstrations
 
     def closest(self) -> list[str]:
         """Name the base's demonstrations that are most like the rest, first to last."""
@@ -89,7 +94,7 @@ def base_of(config: ScorerConfig, interface: Spec) -> Demonstrations:
 def make_scorer(
     config: ScorerConfig, interface: Spec, seed: int = 0,
     on_fit: Callable[[int, int], None] | None = None,
-) -> Scorer:  # fmt: skip
+) -> Guide:  # fmt: skip
     """Learn what the base is like; raises as ``base_of`` and the judges do."""
     base = base_of(config, interface)
     if config.by == "harm":
@@ -112,6 +117,43 @@ def make_scorer(
     return CompatibilityScorer(paper, base)
 
 
+def judged(
+    judge: HarmJudge | Judge, episode: Episode
+) -> tuple[Verdict, HarmVerdict | JudgeVerdict | None]:
+    """Judge a whole demonstration: what a session is told, and all that the judge has found.
+
+    One that is too short for a judge of harm is not accepted, and nothing is found.
+    """
+    states, actions = episode.observations["state"][:-1], episode.actions
+    if isinstance(judge, Judge):
+        found = judge.score(states, actions)
+        return _of_compatibility(found, judge.config.false_rejection_rate), found
+    if len(states) < LEAST_STEPS:
+        told = f"too short to judge: {len(states)} steps of {LEAST_STEPS}"
+        return Verdict(accepted=False, score=0.0, reasons=(told,)), None
+    found = judge.score(states, actions)
+    return _of_harm(found), found
+
+
+def _of_harm(found: HarmVerdict) -> Verdict:
+    return Verdict(
+        accepted=found.accepted,
+        score=found.harm,
+        reasons=tuple(reason.text for reason in found.reasons),
+        windows=tuple((r.start, r.end) for r in found.reasons)[:MOST_WINDOWS],
+    )
+
+
+def _of_compatibility(found: JudgeVerdict, rate: float) -> Verdict:
+    rejected = not found.accepted
+    return Verdict(
+        accepted=found.accepted,
+        score=rate / found.p_value,
+        reasons=(found.cue,) if rejected else (),
+        windows=(found.worst_window,) if rejected else (),
+    )
+
+
 @dataclass(frozen=True)
 class HarmScorer:
     """A session's judge of harm."""
@@ -131,18 +173,8 @@ class HarmScorer:
 
     def verdict(self, episode: Episode) -> Verdict:
         """Judge a whole demonstration."""
-        states = episode.observations["state"][:-1]
-        if len(states) < LEAST_STEPS:
-            told = f"too short to judge: {len(states)} steps of {LEAST_STEPS}"
-            return Verdict(accepted=False, score=0.0, reasons=(told,))
-        found = self.judge.score(states, episode.actions)
-        return Verdict(
-            accepted=found.accepted,
-            score=found.harm,
-            reasons=tuple(reason.text for reason in found.reasons),
-            windows=tuple((r.start, r.end) for r in found.reasons)[:MOST_WINDOWS],
-            nearest="" if found.accepted else _nearest(states, self.base),
-        )
+        verdict, found = judged(self.judge, episode)
+        return verdict if found is None else _with_nearest(verdict, episode, self.base)
 
     def closest(self) -> list[str]:
         """Name the base's demonstrations that are most like the rest, first to last."""
@@ -168,16 +200,8 @@ class CompatibilityScorer:
 
     def verdict(self, episode: Episode) -> Verdict:
         """Judge a whole demonstration."""
-        states = episode.observations["state"][:-1]
-        found = self.judge.score(states, episode.actions)
-        rejected = not found.accepted
-        return Verdict(
-            accepted=found.accepted,
-            score=self.judge.config.false_rejection_rate / found.p_value,
-            reasons=(found.cue,) if rejected else (),
-            windows=(found.worst_window,) if rejected else (),
-            nearest=_nearest(states, self.base) if rejected else "",
-        )
+        verdict, _ = judged(self.judge, episode)
+        return _with_nearest(verdict, episode, self.base)
 
     def closest(self) -> list[str]:
         """Name the base's demonstrations that are most like the rest, first to last."""
@@ -185,8 +209,12 @@ class CompatibilityScorer:
         return _sorted(self.base.names, [-self.judge.score(*pair).p_value for pair in pairs])
 
 
-def _nearest(states: np.ndarray, base: Demonstrations) -> str:
-    return base.names[nearest(states, base.states)]
+def _with_nearest(verdict: Verdict, episode: Episode, base: Demonstrations) -> Verdict:
+    """Name the base demonstration that is most like a rejected one."""
+    if verdict.accepted:
+        return verdict
+    states = episode.observations["state"][:-1]
+    return dataclasses.replace(verdict, nearest=base.names[nearest(states, base.states)])
 
 
 def _sorted(names: Sequence[str], strangeness: Sequence[float]) -> list[str]:

@@ -23,7 +23,7 @@ from demos.page.config import PageConfig
 from demos.page.feed import Feed
 from demos.page.source import PageSource
 from demos.session.gain import gain, said
-from demos.session.judging import Scorer, make_scorer
+from demos.session.judging import Guide, make_scorer
 from demos.session.pictures import Pictured
 from demos.session.saving import difference
 from demos.session.session import Outcome, Session
@@ -203,7 +203,7 @@ def _camera_axes(config: TeleopConfig, env: Environment) -> np.ndarray | None:
 
 def _judge(
     config: TeleopConfig, env: Environment, run: Run
-) -> tuple[Scorer | None, Callable[[str], Episode] | None]:
+) -> tuple[Guide | None, Callable[[str], Episode] | None]:
     """Make the judge, and what loads the base's demonstrations; None and None without."""
     if config.judge is None:
         return None, None
@@ -215,7 +215,7 @@ def _judge(
 
 
 def _gain(
-    config: TeleopConfig, env: EnvConfig, scorer: Scorer, dataset: Dataset, run: Run
+    config: TeleopConfig, env: EnvConfig, scorer: Guide, dataset: Dataset, run: Run
 ) -> dict[str, Any]:
     """Measure what the demonstrations of this operator that are kept are worth, and say it."""
     names = set(dataset.names(operator=config.operator)) & set(dataset.names("kept"))
