@@ -40,7 +40,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos.page": {"devices", "session"},
     "demos.teleop": {"data", "devices", "session", "page"},
     "demos.operators": set(),
-    "demos.study": {"data", "session", "operators"},
+    "demos.study": {"data", "devices", "session", "operators"},
 }
 OF_THE_CORE = {  # what other packages know of robolearn
     "sim": {"types", "errors", "names"},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from demos.data.dataset import Dataset
+from demos.operators import make_operator
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import HARM, Replicate, drop_runs
 from demos.study.report import report_text
@@ -17,6 +18,7 @@ from robolearn.errors import UserError
 from robolearn.judging.judge import JudgeConfig
 from robolearn.judging.repair import harmless, mended
 from robolearn.loops.offline import OfflineConfig
+from robolearn.loops.rollout import Job, rollouts
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
 
@@ -95,8 +97,31 @@ def test_an_informed_operator_keeps_its_attempts_with_their_verdicts(finished):
     dataset = Dataset.open(folder / "replicate_0" / "demonstrations" / "other_informed")
     about = dataset.metadata(dataset.names()[0])
     assert about["operator"] == "other"
-    assert isinstance(about["accepted"], bool)
-    assert about["trait"] in ("order", "grasp", "transport", "tempo")
+    verdict = about["verdict"]
+    assert verdict["accepted"] == (about["decision"] == "kept")
+    assert 0 < verdict["p_value"] <= 1 and len(verdict["worst_window"]) == 2
+    assert verdict["trait"] in ("order", "grasp", "transport", "tempo")
+
+
+def test_an_informed_operators_session_gives_the_episode_of_the_loop_alone(finished):
+    folder, _ = finished
+    replicate = Replicate(SMALL, folder, 0, 0)
+    stored = Dataset.open(folder / "replicate_0" / "demonstrations" / "other_informed").load(
+        "demo_0"
+    )
+    envs = replicate.make_envs()
+    rng = np.random.default_rng([*replicate.seeds("elicit other"), 0])
+    job = Job(make_operator("robosuite/Lift", "other_order", envs.interface, rng), start(rng))
+    episode, _ = next(rollouts(envs, [job], horizon=200, settle_steps=SMALL.settle_steps))
+    envs.close()
+    assert stored.metadata["seed"] == episode.metadata["seed"]
+    np.testing.assert_array_equal(stored.states, episode.states)
+    np.testing.assert_array_equal(stored.actions, episode.actions)
+
+
+def start(rng: np.random.Generator) -> int:
+    """Draw the seed of an attempt's start."""
+    return int(rng.integers(2**31))
 
 
 def test_a_stopped_study_goes_on_where_it_was(finished):
