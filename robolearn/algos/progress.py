@@ -162,6 +162,20 @@ class Progress:
         of_base = Moves(self._thin.where, values[self._thin_steps], self._thin.weight)
         return self._sums(moves.where, of_base).mean
 
+    def advance(self, moves: Moves, expected: Sums) -> np.ndarray:
+        """Give how far each step [T], of two at least, goes along m_B, in steps of the base.
+
+        The base goes m_B / k in a step: 1 is its pace, 0 a rest, and who goes back is below. Unlike
+        D, which looks ahead, this tells which steps are a pause and which lead to one or out of it.
+        Where the base rests every step is as good as its own.
+        """
+        where, base = moves.where, expected.mean
+        strides = np.diff(where, axis=0, append=2 * where[-1:] - where[-2:-1]) / self.sd_k
+        squares = np.square(base).sum(axis=1)
+        along = self.look_ahead * (strides * base).sum(axis=1)
+        moving = squares >= self.config.least_motion
+        return np.where(moving, along / np.maximum(squares, TINY), 1.0)
+
     def joining(self, person: Sequence[Moves]) -> list[Sums]:
         """Give at each of their steps what a person's demonstrations together add to m_B's sums."""
         everything = Moves(*(np.concatenate([getattr(m, f) for m in person]) for f in FIELDS))

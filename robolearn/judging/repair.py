@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, TINY, switching, whole
-from robolearn.algos.progress import Comparison
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
+LEAST_ADVANCE = 0.25  # of the base's pace: steps that go along with it less than that go
 MOST_PASSES = 20  # until what is left is accepted
 
 
@@ -60,21 +60,21 @@ def harmless(
 ) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
-    Of one that loses progress, those go that lose most, so that the others lose no more than a
-    demonstration may, and those where the base has never been: who took another way is on it until
-    it joins the base's again. Of any, those go whose commands do not go with the motion; the ends,
-    where that is not known, go with what is beside them. All is measured in the motion as it was
-    demonstrated: that is right for a policy which learns from single steps. Raises as
-    ``HarmJudge.score`` does.
+    Of one that loses progress, those go that hardly go along with the base, and those where the
+    base has never been: who took another way is on it until it joins the base's again. Of any,
+    those go whose commands do not go with the motion; the ends, where that is not known, go with
+    what is beside them. All is measured in the motion as it was demonstrated: that is right for a
+    policy which learns from single steps. Raises as ``HarmJudge.score`` does.
     """
     verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
     if verdict.accepted:
         return stay
     if any(reason.mechanism in ("tempo", "direction") for reason in verdict.reasons):
-        progress = judge.progress
-        stay = progress.familiar(progress.expected(progress.moves(states)))
-        stay &= ~_losing(judge, verdict.lost)
+        moves = judge.progress.moves(states)
+        expected = judge.progress.expected(moves)
+        stay &= judge.progress.familiar(expected)
+        stay &= _advancing(judge, judge.progress.advance(moves, expected), verdict.lost)
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
             means = [smoothed(r, window) for r in np.square(whole(verdict.residuals)).T]
@@ -84,17 +84,15 @@ def harmless(
     return stay
 
 
-def _losing(judge: HarmJudge, lost: np.ndarray) -> np.ndarray:
-    """Mark [T] the stretches in which d^2 is above the line on average.
+def _advancing(judge: HarmJudge, advance: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Mark [T] the steps that go along with the base, at least at a quarter of its pace.
 
-    If the others lose more than a whole demonstration may, which is so if it is slow everywhere,
-    those go, too, that lose most of them.
+    If these lose more than a whole demonstration may, which is so if it is slow everywhere, those
+    go, too, that advance least of them.
     """
-    width, squares = judge.progress.look_ahead, np.square(lost)
-    smooth = smoothed(squares, width)
-    for least in np.linspace(judge.progress_line, 0.0, 20):  # at 0, the others lose nothing
-        marked = widened(smooth > least, width)
-        if judge.progress.share(lost[~marked]) <= judge.progress_line:
+    for least in np.linspace(LEAST_ADVANCE, 1.0, 16):
+        marked = advance >= least
+        if judge.progress.share(lost[marked]) <= judge.progress_line:
             break
     return marked
 
@@ -102,18 +100,14 @@ def _losing(judge: HarmJudge, lost: np.ndarray) -> np.ndarray:
 def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
     """Give the same path at the base's tempo: pauses go, and slow stretches are passed faster.
 
-    A step's rate is how far it goes along the base's displacement, as a share of that, or what it
-    does not lose, 1 - d, where it goes another way; the path is resampled where the sum of the
-    rates passes whole numbers. So stretches that go against the base vanish, too. The new actions
-    are those that go with the new motion in the base's demonstrations; entries that only switch are
-    taken over.
+    A step counts as much as it goes along with the base's displacement, one at the base's pace at
+    most; the path is resampled where the sum of the steps passes whole numbers. So stretches that
+    go against the base vanish, too. The new actions are those that go with the new motion in the
+    base's demonstrations; entries that only switch are taken over.
     """
     moves = judge.progress.moves(states)
-    expected, own = judge.progress.expected(moves), judge.progress.joining([moves])[0]
-    compared = Comparison(moves.ahead, own.mean, expected.mean)
-    lost = judge.progress.missing(expected, own)
-    rate = np.clip(np.where(compared.paced, compared.ahead, 1.0 - lost), LEAST_RATE, 1.0)
-    passed = np.concatenate([[0.0], np.cumsum(smoothed(rate, judge.progress.look_ahead))])
+    advance = judge.progress.advance(moves, judge.progress.expected(moves))
+    passed = np.concatenate([[0.0], np.cumsum(np.clip(advance, LEAST_RATE, 1.0))])
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
     if len(kept) < 2:
         return states[:0], actions[:0]
@@ -122,8 +116,3 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     wanted = np.clip(judge.commands.expected(new_states), -1.0, 1.0)
     new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]
     return new_states, new_actions
-
-
-def widened(marked: np.ndarray, width: int) -> np.ndarray:
-    """Mark [T] also what lies within half a ``width`` of what is marked."""
-    return np.convolve(marked, np.ones(min(width, len(marked))), "same") > 0.5

@@ -186,6 +186,26 @@ def test_paces_by_hand():
     np.testing.assert_allclose(compared.ahead, [0.1 / 1.01, 0.505 / 1.01, -1 / 1.01, 0.1 / 1.01])
 
 
+def test_advance_by_hand():
+    """The base goes to the right; newcomers at its pace, slower, at rest, back, across, faster."""
+    base = [np.column_stack([np.arange(60.0), np.full(60, y)]) for y in (0.0, 1.0, 2.0)]
+    progress = Progress(base, CONFIG)
+    there = np.array([30.0, 1.0])
+    ways = {(1, 0): 1.0, (0.5, 0): 0.5, (0, 0): 0.0, (-1, 0): -1.0, (0, 1): 0.0, (2, 5): 2.0}
+    for way, advance in ways.items():
+        moves = progress.moves(there + np.outer(np.arange(3), way))
+        found = progress.advance(moves, progress.expected(moves))
+        np.testing.assert_allclose(found, advance, rtol=0.05, atol=0.05)
+
+
+def test_where_the_base_rests_nobody_is_behind():
+    base = [np.concatenate([walk, np.repeat(walk[-1:], 60, axis=0)]) for walk in walks(4)]
+    progress = Progress(base, CONFIG)
+    moves = progress.moves(base[0])
+    expected = progress.expected(moves)
+    assert (progress.advance(moves, expected)[-30:] == 1.0).all()
+
+
 def test_what_is_usual_is_the_mean_of_the_bases_values():
     base = walks(4)
     progress = Progress(base, CONFIG)

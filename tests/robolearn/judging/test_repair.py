@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.repair import (
-    _losing,
-    harmless,
-    mended,
-    retimed,
-    widened,
-    without_harm,
-)
+from robolearn.judging.repair import _advancing, harmless, mended, retimed, without_harm
 
 from .plane import INTERFACE, demonstrations, unzipped
 
@@ -63,15 +56,19 @@ def test_what_is_left_is_accepted(judge, habits, spoil, repair):
     assert rejected == 6
 
 
-def test_where_no_stretch_stands_out_those_go_that_lose_most_of_them(judge):
+def test_where_no_stretch_stands_out_those_go_that_advance_least(judge):
     """Twice as long as the base's, and at every step a little below the line."""
     count = 2 * round(judge.progress.length)
-    lost = np.sqrt(judge.progress_line * np.linspace(0.4, 0.98, count))
+    lost = np.full(count, np.sqrt(0.8 * judge.progress_line))
+    advance = np.linspace(0.26, 0.9, count)
     assert judge.progress.share(lost) > 1.3 * judge.progress_line
-    marked = _losing(judge, lost)
-    assert judge.progress.share(lost[~marked]) <= judge.progress_line
-    assert not marked[: count // 2].any() and marked[-count // 5 :].all()
-    assert not _losing(judge, lost[: count // 2]).any()  # which may lose so much
+    marked = _advancing(judge, advance, lost)
+    assert judge.progress.share(lost[marked]) <= judge.progress_line
+    assert not marked[: count // 5].any() and marked[-count // 2 :].all()
+    half = slice(count // 2)  # which may lose so much
+    assert _advancing(judge, advance[half], lost[half]).all()
+    advance[5] = 0.2
+    assert np.flatnonzero(~_advancing(judge, advance[half], lost[half])).tolist() == [5]
 
 
 def test_what_stays_of_one_who_is_slow_loses_no_more_than_a_demonstration_may(judge):
@@ -124,8 +121,3 @@ def test_retimed_actions_are_those_of_the_faster_motion(judge):
     assert np.abs(new_actions[5:15, :2]).max() > 1.5 * np.abs(actions[10:30, :2]).mean()
     size, before = (np.linalg.norm(a[8:16, :2].mean(axis=0)) for a in (new_actions, actions))
     assert size == pytest.approx(2 * before, rel=0.3)
-
-
-def test_widening_by_hand():
-    marked = np.array([False, False, True, False, False, False])
-    assert widened(marked, 3).tolist() == [False, True, True, True, False, False]
