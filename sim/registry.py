@@ -16,17 +16,19 @@ ADAPTERS = {
     "mujoco": "sim.mujoco.env",
     "gym": "sim.gym.env",
     "tabletop": "sim.tabletop.env",
+    "metaworld": "sim.metaworld.env",
 }
 
 
 def make(name: str, /, **options: Any) -> Environment:
     """Make the environment called ``name``, a ``gymnasium.Env`` with the project's contracts.
 
-    ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml``, ``gym/ID`` or
-    ``tabletop/OBJECTS``; the options are those of the adapter (``RobosuiteOptions``,
-    ``DmcOptions``, ``MujocoOptions``, ``GymOptions``, ``TabletopOptions``). One's own:
-    ``module:function``, or a name that an installed package publishes; the options are the
-    function's. Raises UserError for an unknown name or option.
+    ``robosuite/TASK``, ``dmc/DOMAIN-TASK``, ``mujoco/PATH.xml``, ``gym/ID``,
+    ``tabletop/OBJECTS`` or ``metaworld/TASK``; the options are those of the adapter
+    (``RobosuiteOptions``, ``DmcOptions``, ``MujocoOptions``, ``GymOptions``, ``TabletopOptions``,
+    ``MetaworldOptions``). One's own: ``module:function``, or a name that an installed package
+    publishes; the options are the function's. Raises UserError for an unknown name or option, and
+    if Meta-World, which is installed by itself, is not there.
     """
     adapter, rest = _adapter(name)
     return adapter.make(rest, options)
@@ -35,7 +37,7 @@ def make(name: str, /, **options: Any) -> Environment:
 def available(adapter: str) -> list[str]:
     """List the full names that an adapter knows, sorted; for ``mujoco`` none: it takes any file.
 
-    Raises UserError for an unknown adapter.
+    Raises UserError for an unknown adapter, and if Meta-World is not installed.
     """
     choose(adapter, ADAPTERS, "available", "adapter")
     return sorted(f"{adapter}/{name}" for name in _import(ADAPTERS[adapter]).names())
@@ -61,7 +63,7 @@ def _adapter(name: str) -> tuple[Any, str]:
         meant = "" if prefix in ADAPTERS else nearest(prefix, [*ADAPTERS, *own.names()])
         raise UserError(
             f"environment '{name}': must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, "
-            f"gym/ID or tabletop/OBJECTS, or one's own, module:function{meant}"
+            f"gym/ID, tabletop/OBJECTS or metaworld/TASK, or one's own, module:function{meant}"
         )
     return _import(adapter), rest
 

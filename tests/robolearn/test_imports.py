@@ -29,6 +29,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "sim.gym": {"base", "rendering"},
     "sim.mujoco": {"base", "rendering", "engine", "vector"},
     "sim.dmc": {"base", "rendering", "mujoco"},
+    "sim.metaworld": {"base", "rendering"},
     "sim.tabletop": {"base", "rendering", "engine", "vector"},
     "sim.robosuite": {"base", "rendering", "engine"},
     "sim.robosuite.batch": {"base", "engine", "vector", "robosuite"},

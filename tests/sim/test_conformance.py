@@ -1,6 +1,7 @@
 """Every adapter keeps the same contract: one suite over a sample of tasks of each.
 
-``SIM_TESTS=all`` runs it over every task of robosuite and of dm_control's suite, and every robot.
+``SIM_TESTS=all`` runs it over every task of robosuite, of dm_control's suite and of Meta-World, and
+every robot.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from gymnasium.utils.env_checker import check_env
 import sim
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.types import Spec
+from sim.gymnasium_ids import NAMES
 
 ARM = str(Path(__file__).parent / "models" / "arm.xml")
 ARM_TASK = {
@@ -48,18 +50,28 @@ CASES = [
     ("gym/HalfCheetah-v5", {"cameras": ("track",), **SHOWN}),
     ("tabletop/cube", {"cameras": ("front",), **SHOWN}),
     ("tabletop/cylinder+mug", {"goal": "pose"}),
+    ("metaworld/door-lock-v3", {"cameras": ("corner",), **SHOWN}),
+    ("metaworld/bin-picking-v3", {"partially_observable": True}),
 ]
 if os.environ.get("SIM_TESTS") == "all":
     from robosuite.robots import ROBOT_CLASS_MAPPING
 
     CASES += [(name, {}) for name in sim.available("robosuite") + sim.available("dmc")]
+    CASES += [(f"metaworld/{name}", {}) for name in NAMES["metaworld"].split()]
     CASES += [("robosuite/Lift", {"robot": robot}) for robot in ROBOT_CLASS_MAPPING]
+
+
+def skip_without_package(name):
+    """Skip what needs a package that is installed by itself."""
+    if name.startswith("metaworld/"):
+        pytest.importorskip("metaworld", reason="Meta-World is not installed")
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].split('/')[-1]}")
 def pair(request):
     """Two environments with the same options."""
     name, options = request.param
+    skip_without_package(name)
     envs = sim.make(name, **options), sim.make(name, **options)
     yield envs
     for env in envs:
@@ -305,9 +317,11 @@ def test_a_diverging_simulation_ends_the_episode_and_says_why(pair):
         (f"mujoco/{ARM}", {"task": {"horizon": 2}}),
         ("gym/Pendulum-v1", {"horizon": 2}),
         ("tabletop/cube", {"horizon": 2}),
+        ("metaworld/window-open-v3", {"horizon": 2}),
     ],
 )
 def test_an_episode_is_truncated_at_its_horizon_also_after_a_restart(name, options):
+    skip_without_package(name)
     env = sim.make(name, **options)
     env.reset(seed=0)
     first, second = actions(env, 2)

@@ -41,6 +41,8 @@ def no_warnings():
 
 @pytest.mark.parametrize("adapter", NAMES)
 def test_every_name_has_an_id(adapter):
+    if adapter == "metaworld":
+        pytest.importorskip("metaworld", reason="Meta-World is not installed")
     known = sim.available(adapter)
     assert sorted(f"{adapter}/{name}" for name in NAMES[adapter].split()) == sorted(known)
     for name in known:

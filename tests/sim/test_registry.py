@@ -22,7 +22,7 @@ class Options:
     [
         (
             "Lift",
-            "must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, gym/ID or tab",
+            "must be robosuite/TASK, dmc/DOMAIN-TASK, mujoco/PATH.xml, gym/ID, tabletop/OBJ",
         ),
         (None, "environment 'None': must be robosuite/TASK"),
         ("robosute/Lift", "did you mean 'robosuite'"),
@@ -70,10 +70,10 @@ def test_available_lists_full_names():
     ("adapter", "said"),
     [
         ("robosute", "did you mean 'robosuite'?"),
-        ("my_lab.envs:make_bead", "known: dmc, gym, mujoco, robosuite, tabletop"),
-        ("bead", "known: dmc, gym, mujoco, robosuite, tabletop"),
+        ("my_lab.envs:make_bead", "known: dmc, gym, metaworld, mujoco, robosuite, tabletop"),
+        ("bead", "known: dmc, gym, metaworld, mujoco, robosuite, tabletop"),
         ("robosuite/Lift", "did you mean 'robosuite'?"),
-        (None, "known: dmc, gym, mujoco, robosuite, tabletop"),
+        (None, "known: dmc, gym, metaworld, mujoco, robosuite, tabletop"),
     ],
 )
 def test_only_adapters_list_what_there_is(installed_lab, adapter, said):

@@ -1,0 +1,1 @@
+"""The adapter for Meta-World, a package that is installed by itself."""
