@@ -87,13 +87,22 @@ def machine(tmp_path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_the_first_time_installs_the_pins_with_torch_first(machine):
+def test_the_first_time_installs_the_pins_with_torch_first_and_meta_world_alone(machine):
     done = machine("run", "list")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "robolearn list\n"
-    torch, rest = machine.installs
+    torch, rest, metaworld = machine.installs
     assert torch.split()[-1].startswith("torch==2.")
     assert f"-c {machine.project}/constraints.txt -e {machine.project}[dev]" in rest
+    assert metaworld.split()[-2:] == ["--no-deps", "metaworld==3.1.1"]
+
+
+def test_without_meta_world_the_work_goes_on(machine):
+    done = machine("run", "list", FAILING="metaworld==")
+    assert (done.returncode, done.stdout) == (0, "robolearn list\n")
+    again = ".venv/bin/python -m pip install --no-deps metaworld==3.1.1"
+    assert f"{machine.project}/{again}" in done.stderr
+    assert machine("run", "list").stderr == ""
 
 
 def test_the_second_time_installs_nothing(machine):
@@ -108,7 +117,7 @@ def test_other_pins_are_installed(machine, changed):
     with (machine.project / changed).open("a") as file:
         file.write("\n# another\n")
     machine("run")
-    assert len(machine.installs) == 2
+    assert len(machine.installs) == 3
     assert "-m venv" not in machine.log.read_text()
 
 
@@ -127,7 +136,7 @@ def test_of_two_at_once_the_second_waits_and_finds_it_done(machine):
     with ThreadPoolExecutor() as pool:
         both = list(pool.map(lambda name: machine.run(name, DURATION_S="0.3"), ["run", "run"]))
     assert [done.returncode for done in both] == [0, 0]
-    assert len(machine.installs) == 2
+    assert len(machine.installs) == 3
     assert machine.log.read_text().count("-m venv") == 1
 
 
@@ -135,7 +144,7 @@ def test_a_folder_that_was_moved_is_set_up_again(machine):
     machine("run")
     machine.project = machine.project.rename(machine.project.with_name("elsewhere"))
     machine("run")
-    assert len(machine.installs) == 2
+    assert len(machine.installs) == 3
 
 
 def test_without_a_python_that_fits_there_is_one_line(machine):

@@ -102,10 +102,22 @@ make_environment() {
   rm -f "$stamp"
   # torch first and exactly: asked for as a range, pip takes gigabytes of CUDA packages.
   pip_install "$(grep '^torch==' "$root/constraints.txt")"
-  pip_install -c "$root/constraints.txt" -e "$root[dev]"
+  # (metaworld may be there already, and is not content with our mujoco: no warning.)
+  pip_install --no-warn-conflicts -c "$root/constraints.txt" -e "$root[dev]"
+  install_metaworld
   wanted >"$stamp"
   rm "$unfinished"
   say "done"
+}
+
+# Meta-World pins another mujoco, but runs on ours: it can be no dependency. Little needs it, so go
+# on without, where it is not to be had.
+install_metaworld() {
+  local pin
+  pin=$(grep '^metaworld==' "$root/constraints.txt")
+  pip_install --no-deps "$pin" && return
+  say "Meta-World was not installed, and its tests are skipped. To try again, type:"
+  say "  $venv/bin/python -m pip install --no-deps $pin"
 }
 
 # Debian's Python may come without ensurepip: then its own pip serves the environment.
