@@ -1,8 +1,12 @@
-"""Scripted operators: demonstrators with a style, for Lift, PickPlaceCan and the nut assemblies."""
+"""Scripted operators: demonstrators with a style, for Lift, PickPlaceCan and the nut assemblies.
+
+Meta-World's tasks have experts of their own, without styles (``demos.operators.metaworld``).
+"""
 
 import numpy as np
 
 from demos.operators.feedback import pointed_trait
+from demos.operators.metaworld import PREFIX, Expert, require_expert
 from demos.operators.scripted import ScriptedOperator
 from demos.operators.styles import STYLES, TRAITS, Style, changed, differing_traits, named_style
 from demos.operators.tasks import TASKS, named_task
@@ -17,7 +21,16 @@ __all__ = [
     "differing_traits",
     "make_operator",
     "pointed_trait",
+    "require_operator",
 ]
+
+
+def require_operator(task: str, name: str) -> None:
+    """Raise UserError unless there is an operator of that name for an environment's task."""
+    if task.startswith(PREFIX):
+        require_expert(task, name)
+    else:
+        named_style(name)
 
 
 def make_operator(
@@ -25,8 +38,12 @@ def make_operator(
 ) -> Policy:
     """Make the operator with this style (or the style of this name) for a task of ``TASKS``.
 
-    ``interface`` is the environment's; the tremor is drawn from ``rng``. Raises UserError for an
-    unknown task or style, SpecError where the interface lacks what an operator needs.
+    For ``metaworld/TASK`` make Meta-World's "expert". ``interface`` is the environment's; the
+    tremor is drawn from ``rng``. Raises UserError for an unknown task or style, SpecError where the
+    interface lacks what an operator needs.
     """
+    if task.startswith(PREFIX):
+        require_expert(task, style)
+        return Expert(task.removeprefix(PREFIX), interface)
     chosen = style if isinstance(style, Style) else named_style(style)
     return ScriptedOperator(named_task(task), chosen, interface, rng)

@@ -18,7 +18,9 @@ from robolearn.errors import DataError
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.types import Environment, Episode, Policy, Step, VectorEnvironment
 
-PACKAGES = ("robolearn", "mujoco", "robosuite", "dm-control", "gymnasium", "numpy")
+PACKAGES = (
+    "robolearn", "mujoco", "robosuite", "dm-control", "gymnasium", "metaworld", "numpy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ class CollectConfig:
     dataset: str
     """Folder; a collection that was begun in it goes on."""
     operators: Annotated[tuple[str, ...], MinLen(1)] = ("base",)
-    """Styles of ``demos.operators``, or ``module:function`` of one's own, which makes a policy of
-    ``(interface, rng)``; all of them meet the same start states."""
+    """Styles of ``demos.operators`` ("expert" for Meta-World's tasks), or ``module:function`` of
+    one's own, which makes a policy of ``(interface, rng)``; all of them meet the same start
+    states."""
     episodes: pydantic.PositiveInt = 50
     """Successful demonstrations of each operator; failed ones are kept too."""
     horizon: pydantic.PositiveInt = 400
@@ -60,7 +61,7 @@ def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Pol
             raise UserError(f"operators: {operator} must be a function of (interface, rng)")
         return own
 
-    load("demos.operators:named_style")(operator)
+    load("demos.operators:require_operator")(env, operator)
 
     def scripted(interface: Spec, rng: np.random.Generator) -> Policy:
         return load("demos.operators:make_operator")(env, operator, interface, rng)
