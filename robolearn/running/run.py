@@ -35,7 +35,9 @@ from robolearn.running import strict_yaml
 from robolearn.running.config import EnvConfig
 from robolearn.types import Environment, Step, VectorEnvironment
 
-PACKAGES = ("torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "rerun-sdk")
+PACKAGES = (
+    "torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "metaworld", "rerun-sdk",
+)  # fmt: skip
 RUNS = Path("runs")
 GIVEN = {"config.yaml", "skills.json"}  # files that say with what a run began, not what it did
 PLAIN_PERIOD_S = 10.0

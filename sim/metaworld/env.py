@@ -4,8 +4,8 @@ Physics, rewards, success and start states are Meta-World's; the motion of the h
 moves the mocap body that pulls it. Different are:
 
 - ``reset(seed=)`` alone determines an episode: the random vector (where the object stands, where
-  its goal is) comes from the environment's own generator. An episode is the first that a fresh
-  environment of Meta-World begins after ``seed``; nothing of earlier ones is left in it.
+  its goal is) is drawn by Meta-World's own generator, from a seed that ours draws. An episode is
+  the first that a fresh environment of Meta-World would begin; nothing of earlier ones is left.
 - The first observation describes the state after the reset. Meta-World's own shows some objects
   where they stood before.
 - An episode may be stepped on after its horizon, and a simulation that diverges ends it.
@@ -16,6 +16,8 @@ called ``zero_*`` are always 0: what is left of both frames where there is one o
 goal where it is hidden (3). So is the orientation in the tasks of windows and handles and in
 drawer-close-v3. The four numbers of an orientation are in the task's own order: wxyz where it is a
 body's, xyzw where it is a geom's.
+
+Of Meta-World's cameras, corner, corner2, corner3 and corner4 are mounted upside down.
 """
 
 from __future__ import annotations
