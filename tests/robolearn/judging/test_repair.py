@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
-from robolearn.judging.repair import _advancing, harmless, mended, retimed, without_harm
+from robolearn.judging.repair import (
+    _advancing,
+    _losing,
+    harmless,
+    mended,
+    retimed,
+    widened,
+    without_harm,
+)
 
 from .plane import INTERFACE, demonstrations, unzipped
 
@@ -71,6 +79,28 @@ def test_where_no_stretch_stands_out_those_go_that_advance_least(judge):
     assert np.flatnonzero(~_advancing(judge, advance[half], lost[half])).tolist() == [5]
 
 
+def test_where_no_stretch_stands_out_those_go_that_lose_most_of_them(judge):
+    """Twice as long as the base's, and at every step a little below the line."""
+    count = 2 * round(judge.progress.length)
+    lost = np.sqrt(judge.progress_line * np.linspace(0.4, 0.98, count))
+    assert judge.progress.share(lost) > 1.3 * judge.progress_line
+    marked = _losing(judge, lost)
+    assert judge.progress.share(lost[~marked]) <= judge.progress_line
+    assert not marked[: count // 2].any() and marked[-count // 5 :].all()
+    assert not _losing(judge, lost[: count // 2]).any()  # which may lose so much
+
+
+def test_of_another_way_no_stretch_stays_that_loses_much(judge):
+    """Steps of it may go along with the base; the stretch is its own nevertheless."""
+    told = 0
+    for states, actions in demonstrations(5, 3, side=-1.0):
+        verdict = judge.score(states, actions)
+        told += any(reason.mechanism == "direction" for reason in verdict.reasons)
+        stay = harmless(judge, states, actions, verdict)
+        assert not (stay & _losing(judge, verdict.lost)).any()
+    assert told == 5
+
+
 def test_what_stays_of_one_who_is_slow_loses_no_more_than_a_demonstration_may(judge):
     for states, actions in demonstrations(5, 6, speed=0.5):
         stay = harmless(judge, states, actions)
@@ -121,3 +151,8 @@ def test_retimed_actions_are_those_of_the_faster_motion(judge):
     assert np.abs(new_actions[5:15, :2]).max() > 1.5 * np.abs(actions[10:30, :2]).mean()
     size, before = (np.linalg.norm(a[8:16, :2].mean(axis=0)) for a in (new_actions, actions))
     assert size == pytest.approx(2 * before, rel=0.3)
+
+
+def test_widening_by_hand():
+    marked = np.array([False, False, True, False, False, False])
+    assert widened(marked, 3).tolist() == [False, True, True, True, False, False]
