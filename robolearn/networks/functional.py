@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The distribution pi(. | s) of a policy: u ~ N(mean, diag(std)^2), and a = u or a = tanh(u).
+
+    Gradients go through all of it. Between two that are both squashed the divergence is that of the
+    Gaussians, ``gaussian_kl``: tanh can be inverted.
+    """
+
+    mean: Tensor  # [..., A]
+    log_std: Tensor  # [..., A]
+    squashed: bool
+
+    @property
+    def mode(self) -> Tensor:
+        """Give the action [..., A] that is sent without exploring."""
+        return torch.tanh(self.mean) if self.squashed else self.mean
+
+    def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw actions a [..., A] that depend on mean and std smoothly; give log pi(a | s) too."""
+        shape, device = self.mean.shape, self.mean.device
+        u = self.mean + self.log_std.exp() * torch.randn(shape, generator=generator, device=device)
+        if self.squashed:
+            return torch.tanh(u), squashed_gaussian_log_probability(u, self.mean, self.log_std)
+        return u, gaussian_log_probability(u, self.mean, self.log_std)
 
 
 def gaussian_log_probability(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -15,6 +44,18 @@ def gaussian_log_probability(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor
     """
     deviation = (x - mean) * torch.exp(-log_std)
     return (-0.5 * deviation.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+
+
+def squashed_gaussian_log_probability(u: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Give log p(a) of a = tanh(u) with u ~ N(mean, diag(std)^2), [..., A] -> [...].
+
+    = log N(u; mean, diag(std)^2) - sum_j log(1 - tanh(u_j)^2)
+
+    where log(1 - tanh(u)^2) = 2 (log 2 - u - log(1 + exp(-2 u))), which is finite also where a
+    rounds to -1 or 1. Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", appendix C.
+    """
+    log_slope = 2 * (math.log(2) - u - F.softplus(-2 * u))
+    return gaussian_log_probability(u, mean, log_std) - log_slope.sum(dim=-1)
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:
@@ -70,3 +111,12 @@ def standardise(x: Tensor, dim: int | tuple[int, ...], epsilon: float = 1e-8) ->
     """Bring x to zero mean and unit spread over ``dim``; what does not vary there becomes 0."""
     centred = x - x.mean(dim=dim, keepdim=True)
     return centred / centred.square().mean(dim=dim, keepdim=True).sqrt().clamp(min=epsilon)
+
+
+@torch.no_grad()
+def polyak(averages: Iterable[Tensor], latest: Iterable[Tensor], tau: float) -> None:
+    """Move averages towards the latest values in place: average <- (1 - tau) average + tau latest.
+
+    Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging" (1992).
+    """
+    torch._foreach_lerp_(list(averages), list(latest), tau)

@@ -33,6 +33,26 @@ class EnsembleLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+class EnsembleDot(nn.Module):
+    """K weighted sums at once, each with a shift: [K, B, I] -> [K, B], initialised alike.
+
+    Several times as fast as ``EnsembleLinear`` with one output: matrix products are made for more.
+    """
+
+    def __init__(self, members: int, inputs: int, generators: Sequence[torch.Generator]):
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, 1, inputs))  # [K, 1, I]
+        self.bias = nn.Parameter(torch.empty(members, 1))  # [K, 1]
+        for k, generator in enumerate(generators):
+            nn.init.uniform_(self.weight.data[k], -bound, bound, generator=generator)
+            nn.init.uniform_(self.bias.data[k], -bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply member k to x[k]."""
+        return (x * self.weight).sum(dim=-1) + self.bias
+
+
 class EnsembleLayerNorm(nn.Module):
     """K layer normalisations over the last axis, each with its own gain and shift."""
 
@@ -211,6 +231,16 @@ def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -
     nn.init.orthogonal_(layer.weight, gain, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def relu_mlp(
+    inputs: int, outputs: int, widths: Sequence[int], generator: torch.Generator
+) -> nn.Sequential:
+    """Make (linear, ReLU)*, linear: [..., I] -> [..., J], with small first outputs."""
+    layers: list[nn.Module] = []
+    for below, above in zip([inputs, *widths], widths, strict=False):
+        layers += [linear(below, above, math.sqrt(2), generator), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, linear(widths[-1], outputs, 0.01, generator))
 
 
 def elu_mlp(inputs: int, widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
