@@ -290,7 +290,7 @@ class Policy(Protocol):
 class Learner(Policy, Protocol):
     """A policy that improves itself from batches; ``eats`` says of which kind."""
 
-    eats: str  # "transitions" | "sequences" | "rollouts"
+    eats: str  # "transitions" | "sequences" | "rollouts" | "replay"
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Take one optimisation step; return named scalars to log."""

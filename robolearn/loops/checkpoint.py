@@ -3,7 +3,8 @@
     config.yaml           the learner's name and configuration
     spec.json             what goes in and out of it
     weights.safetensors   networks and normalisers
-    training/             to continue: state.safetensors (optimiser, noise, ...), counters.json
+    training/             to continue: state.safetensors (optimiser, noise, ...), counters.json,
+                          and replay.safetensors, where it is kept
 
 A folder is written beside its place and renamed into it, so that there is always a whole one.
 """
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pydantic
+import safetensors.numpy
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,9 +36,11 @@ from robolearn.types import Learner, Spec
 
 NEEDED = ("config.yaml", "spec.json")  # in every checkpoint
 COUNTERS = "counters.json"
+REPLAY = "replay.safetensors"
 LEARNERS = {
     "bc": "robolearn.algos.bc:BehaviorCloning",
     "ppo": "robolearn.algos.ppo:PPO",
+    "sac": "robolearn.algos.sac:SAC",
     "slim": "robolearn.algos.slim:SLIM",
 }
 
@@ -68,13 +73,19 @@ class Restored:
     counters: dict[str, Any]
 
 
-def save(path: Path | str, learner: Storable, counters: Mapping[str, Any] | None = None) -> None:
+def save(
+    path: Path | str,
+    learner: Storable,
+    counters: Mapping[str, Any] | None = None,
+    replay: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Write a checkpoint, replacing an older one; DataError if it cannot be written.
 
     ``counters`` (JSON-able, such as ``{"epoch": 12}``) adds ``training/``, from which
-    ``load_learner`` continues; without them the checkpoint is only good for acting.
+    ``load_learner`` continues; without them the checkpoint is only good for acting. ``replay`` are
+    the arrays of a replay memory, which ``load_replay`` gives back.
     """
-    write_folder(Path(path), lambda folder: _write(folder, learner, counters))
+    write_folder(Path(path), lambda folder: _write(folder, learner, counters, replay))
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
@@ -134,6 +145,15 @@ def load_learner(path: Path | str, interface: Spec, own: Iterable[type] = ()) ->
     return Restored(learner, checked(dict[str, Any], _read_json(folder / COUNTERS), path))
 
 
+def load_replay(path: Path | str) -> dict[str, np.ndarray]:
+    """Read the replay memory that was saved with a checkpoint; DataError if there is none."""
+    file = _existing(Path(path)) / "training" / REPLAY
+    try:
+        return safetensors.numpy.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{file}: missing or damaged: {error}") from error
+
+
 def checked(kind: Any, counters: Any, path: Path | str) -> Any:
     """Give counters of the checkpoint at ``path``, or a part of them, as ``kind``; else DataError.
 
@@ -157,7 +177,12 @@ def read_spec(path: Path | str) -> Spec:
         raise DataError(f"{file}: damaged: {error}") from error
 
 
-def _write(folder: Path, learner: Storable, counters: Mapping[str, Any] | None) -> None:
+def _write(
+    folder: Path,
+    learner: Storable,
+    counters: Mapping[str, Any] | None,
+    replay: Mapping[str, np.ndarray] | None,
+) -> None:
     config = {"learner": learner.name, "config": _plain(dataclasses.asdict(learner.config))}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "spec.json").write_text(learner.interface.to_json())
@@ -166,6 +191,8 @@ def _write(folder: Path, learner: Storable, counters: Mapping[str, Any] | None) 
         (folder / "training").mkdir()
         write_tensors(folder / "training" / "state.safetensors", learner.training_state())
         (folder / "training" / COUNTERS).write_text(json.dumps(dict(counters)))
+        if replay is not None:
+            safetensors.numpy.save_file(dict(replay), folder / "training" / REPLAY)
 
 
 def _replace(fresh: Path, path: Path) -> None:

@@ -126,8 +126,8 @@ def evaluate(
     """Run the policy once for each seed, at most ``horizon`` steps.
 
     An episode ends at success (terminate on success) unless it is ``whole``; None: whole for a
-    policy that was learnt from rewards (its ``eats`` is "rollouts"), whose return means little if
-    success cuts it off.
+    policy that was learnt from rewards (its ``eats`` is "rollouts" or "replay"), whose return means
+    little if success cuts it off.
 
     In a batch of environments many episodes run at a time, if the policy is ``memoryless``; the
     result does not depend on how many. ``initial_states`` (one [S] for each seed), if given, are
@@ -143,7 +143,7 @@ def evaluate(
         raise DataError(f"{len(states)} initial states for {len(seeds)} seeds")
     jobs = [Job(policy, int(seed), state) for seed, state in zip(seeds, states, strict=True)]
     if whole is None:
-        whole = getattr(policy, "eats", None) == "rollouts"
+        whole = getattr(policy, "eats", None) in ("rollouts", "replay")
     lasting = {"horizon": horizon, "settle_steps": horizon if whole else 0}
     rows = []
     for episode, start in rollouts(env, jobs, **lasting, keep_states=keep_states):

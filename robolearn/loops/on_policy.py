@@ -157,7 +157,7 @@ def online(
         rollout, observation = collect(
             env, learner, observation, config.horizon, tally, first_step, cuts
         )
-        info = learner.update(_on_device(rollout, learner.device) | {"progress": update / total})
+        info = learner.update(on_device(rollout, learner.device) | {"progress": update / total})
         if on_update is not None:
             on_update(update + 1, tally.read() | info)
         if (update + 1) % config.checkpoint_updates == 0 or update + 1 == total:
@@ -189,30 +189,40 @@ def collect(
     steps, cuts = [], cuts or spread_cuts(env.num_envs, None)
     for t in range(horizon):
         actions = learner.sample(observation)
-        following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
-        following = {name: array.copy() for name, array in following.items()}
-        ended = terminated | truncated
-        reached = _reached(following, ended, info)
-        _require_finite({"reward": rewards, **reached}, env.interface, first_step + t)
-        failed = sum(reason is not None for reason in info.get("error", ()))
-        tally.add(rewards, ended, info["success"], failed)
-        cut = cuts.count(ended)
+        step, following = take_step(env, observation, actions, tally, first_step + t)
+        cut = cuts.count(step["ended"])
         if cut.any():
             following = _cut(env, cut)
             tally.forget(cut)
-        steps.append(
-            {
-                "observations": observation,
-                "next_observations": reached,
-                "actions": actions,
-                "rewards": rewards.astype(np.float32),
-                "reward_terms": _terms(info),
-                "terminated": terminated,
-                "ended": ended | cut,
-            }
-        )
+        steps.append(step | {"ended": step["ended"] | cut})
         observation = following
     return _stack(steps), observation
+
+
+def take_step(
+    env: VectorEnvironment, observation: Observation, actions: np.ndarray, tally: Tally, t: int
+) -> tuple[Rollout, Observation]:
+    """Step, at the environments' step ``t``; give what happened, arrays [N, ...], and what is seen.
+
+    Keys are those of ``collect``. Raises DataError for an observation or reward that is not finite.
+    """
+    following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
+    following = {name: array.copy() for name, array in following.items()}
+    ended = terminated | truncated
+    reached = _reached(following, ended, info)
+    _require_finite({"reward": rewards, **reached}, env.interface, t)
+    failed = sum(reason is not None for reason in info.get("error", ()))
+    tally.add(rewards, ended, info["success"], failed)
+    step = {
+        "observations": observation,
+        "next_observations": reached,
+        "actions": actions,
+        "rewards": rewards.astype(np.float32),
+        "reward_terms": _terms(info),
+        "terminated": terminated,
+        "ended": ended,
+    }
+    return step, following
 
 
 def _cut(env: VectorEnvironment, rows: np.ndarray) -> Observation:
@@ -261,12 +271,19 @@ def require_same_step(env: VectorEnvironment, what: str) -> None:
         )
 
 
-def _begin(env: VectorEnvironment, seed: int, progress: Progress | None) -> Observation:
-    """Begin, or go on where progress says; what is drawn from here on follows from the seed."""
-    updates = progress.updates if progress else 0
-    seeds = np.random.SeedSequence([seed, updates]).generate_state(env.num_envs).tolist()
-    options = {"state": np.array(progress.states)} if progress else None
+def begin(
+    env: VectorEnvironment, seed: int, done: int, states: list[list[float]] | None
+) -> Observation:
+    """Begin, or go on in ``states``; what is drawn from here on follows from seed and ``done``."""
+    seeds = np.random.SeedSequence([seed, done]).generate_state(env.num_envs).tolist()
+    options = None if states is None else {"state": np.array(states)}
     return env.reset(seed=seeds, options=options)[0]
+
+
+def _begin(env: VectorEnvironment, seed: int, progress: Progress | None) -> Observation:
+    if progress is None:
+        return begin(env, seed, 0, None)
+    return begin(env, seed, progress.updates, progress.states)
 
 
 def _cuts(env: VectorEnvironment, config: OnlineConfig, progress: Progress | None) -> Cuts:
@@ -293,9 +310,10 @@ def _stack(steps: list[dict[str, Any]]) -> Rollout:
     }
 
 
-def _on_device(rollout: Rollout, device: torch.device) -> Rollout:
+def on_device(rollout: Rollout, device: torch.device) -> Rollout:
+    """Give the arrays of nested mappings as tensors."""
     return {
-        key: _on_device(value, device)
+        key: on_device(value, device)
         if isinstance(value, dict)
         else torch.as_tensor(value, device=device)
         for key, value in rollout.items()

@@ -39,6 +39,9 @@ VERBS = {
     "collect": Verb("robolearn.verbs.collect:CollectConfig", "robolearn.verbs.collect:collect"),
     "bc": Verb("robolearn.verbs.bc:CloneConfig", "robolearn.verbs.bc:clone", resumable=True),
     "ppo": Verb("robolearn.verbs.ppo:ImproveConfig", "robolearn.verbs.ppo:improve", resumable=True),
+    "sac": Verb(
+        "robolearn.verbs.sac:ReplayedConfig", "robolearn.verbs.sac:improve", resumable=True
+    ),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(

@@ -1,0 +1,134 @@
+"""``verb: sac``: improve a policy by soft actor-critic on a replay memory, and evaluate it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from robolearn.algos.sac import SAC, SACConfig
+from robolearn.loops import checkpoint
+from robolearn.loops.off_policy import (
+    OffPolicyConfig,
+    OffPolicyLearner,
+    OffPolicyProgress,
+    off_policy,
+)
+from robolearn.loops.replay import Replay
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run, kept_until, make_batch
+from robolearn.types import VectorEnvironment
+from robolearn.verbs.evaluate import EvaluationConfig, measure
+from robolearn.viz.curves import draw_curve, read_curve
+
+
+@dataclass(frozen=True)
+class ReplayedConfig:
+    """Where a policy is improved, how, and how it is evaluated."""
+
+    env: EnvConfig
+    """The environment."""
+    environments: pydantic.PositiveInt = 1
+    """How many of them step together."""
+    sac: SACConfig = SACConfig()
+    """Networks and objectives."""
+    training: OffPolicyConfig = OffPolicyConfig()
+    """Length, replay, and how often the policy is improved."""
+    evaluation: EvaluationConfig | None = EvaluationConfig(episodes=10, horizon=1000)
+    """How many episodes, how long, and where they end; None for no evaluation."""
+
+
+def improve(config: ReplayedConfig, run: Run) -> dict[str, Any]:
+    """Train, with checkpoints on the way, evaluate, draw ``report.png``, keep ``checkpoint/``.
+
+    Summary: ``steps``, ``replay_bytes``, and under ``evaluation`` what
+    ``robolearn.verbs.evaluate.measure`` gives.
+    """
+    with contextlib.closing(make_batch(config.env, config.environments)) as env:
+        replay = Replay(env.interface, config.training.capacity, env.num_envs)
+        _say(run, f"the replay of {config.training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
+        learner = SAC(env.interface, config.sac, run.seed)
+        learner = train(learner, env, config.training, run, replay)
+        steps = config.training.rounds(env.num_envs) * env.num_envs
+        summary = {"steps": steps, "replay_bytes": replay.nbytes}
+        if config.evaluation is not None:
+            summary["evaluation"] = measure(learner, env, config.env, config.evaluation, run)
+    steps, returns = read_curve(run.path("metrics.jsonl"), "return")
+    if len(steps):  # else no episode ended
+        title = f"SAC on {config.env.name}, seed {run.seed}"
+        draw_curve(steps, returns, "return of an episode", title, run.path("report.png"))
+    checkpoint.save(run.path("checkpoint"), learner)
+    return summary
+
+
+def train(
+    learner: OffPolicyLearner,
+    env: VectorEnvironment,
+    config: OffPolicyConfig,
+    run: Run,
+    replay: Replay,
+) -> OffPolicyLearner:
+    """Train a fresh learner, or go on with the one that a stopped run left; give it trained.
+
+    Lines are logged under the number of control steps taken by then. A KeyboardInterrupt that comes
+    out says from where to go on.
+    """
+    learner, progress = _restored(learner, env, config, run, replay)
+    n, folder = env.num_envs, run.path("checkpoint")
+    total, done = config.rounds(n), progress.rounds if progress else 0
+    first = min(-(-config.checkpoint_steps // n), total)
+    with run.counter(total * n, "training", "steps", done * n) as counter:
+        begun = time.monotonic()
+
+        def on_log(rounds: int, info: dict[str, float]) -> None:
+            nonlocal begun
+            steps, now = rounds * n - counter.n, time.monotonic()
+            counter.update(steps)
+            run.log(rounds * n, **info, steps_per_s=round(steps / (now - begun), 1))
+            begun = now
+
+        def on_checkpoint(progress: OffPolicyProgress) -> None:
+            nonlocal done
+            kept = replay.state_dict() if config.keep_replay else None
+            checkpoint.save(folder, learner, dataclasses.asdict(progress), kept)
+            done = progress.rounds
+
+        try:
+            off_policy(
+                learner, env, config, run.seed, replay,
+                progress=progress, on_log=on_log, on_checkpoint=on_checkpoint,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(kept_until(done * n, first * n)) from None
+    return learner
+
+
+def _restored(
+    learner: OffPolicyLearner,
+    env: VectorEnvironment,
+    config: OffPolicyConfig,
+    run: Run,
+    replay: Replay,
+) -> tuple[OffPolicyLearner, OffPolicyProgress | None]:
+    """Give what a stopped run left, if it is one that goes on, and fill its replay."""
+    folder, progress = run.path("checkpoint"), None
+    if checkpoint.exists(folder):
+        restored = checkpoint.load_learner(folder, env.interface, own=[type(learner)])
+        learner = restored.learner
+        progress = checkpoint.checked(OffPolicyProgress, restored.counters, folder)
+    run.go_on(progress.rounds * env.num_envs if progress else 0)
+    if progress is not None and progress.rounds < config.rounds(env.num_envs):
+        if config.keep_replay:
+            replay.load_state_dict(checkpoint.load_replay(folder))
+        else:
+            _say(run, "the replay was not kept (training.keep_replay=true keeps it), it is empty")
+    return learner, progress
+
+
+def _say(run: Run, what: str) -> None:
+    print(f"robolearn: {run.directory}: {what}", file=sys.stderr, flush=True)
