@@ -5,10 +5,13 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from robolearn.networks.functional import (
+    Gaussian,
     gae,
     gaussian_entropy,
     gaussian_kl,
     gaussian_log_probability,
+    polyak,
+    squashed_gaussian_log_probability,
     standardise,
 )
 
@@ -111,3 +114,69 @@ def test_standardise_of_each_row_by_hand():
     x = torch.tensor([[1.0, 3.0], [0.0, 8.0], [5.0, 5.0]])
     expected = torch.tensor([[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]])
     torch.testing.assert_close(standardise(x, dim=1), expected)
+
+
+def test_a_squashed_gaussian_by_a_change_of_variables():
+    """The probability of a small interval of a is that of the interval of u it comes from."""
+    mean, log_std = torch.tensor([0.3], dtype=torch.float64), torch.tensor([-0.4]).double()
+    gaussian, half = Normal(mean, log_std.exp()), 1e-6
+    a = torch.linspace(-0.999, 0.999, 41, dtype=torch.float64)[:, None]
+    mass = gaussian.cdf(torch.atanh(a + half)) - gaussian.cdf(torch.atanh(a - half))
+    expected = torch.log(mass / (2 * half))[:, 0]
+    found = squashed_gaussian_log_probability(torch.atanh(a), mean, log_std)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_density_of_a_squashed_gaussian_adds_up_to_one(generator):
+    mean, log_std, _ = gaussian(generator, 2)
+    edge = torch.tensor(1 - 1e-9, dtype=torch.float64)
+    u = torch.linspace(-1, 1, 2001, dtype=torch.float64) * torch.atanh(edge)
+    grid = torch.cartesian_prod(u, u)
+    density = squashed_gaussian_log_probability(grid, mean.double(), log_std.double()).exp()
+    area = (1 - torch.tanh(grid) ** 2).prod(dim=-1) * (u[1] - u[0]) ** 2  # da of du
+    assert (density * area).sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_squashed_gaussian_is_finite_where_the_action_rounds_to_its_limit():
+    u = torch.tensor([[-40.0], [-10.0], [10.0], [40.0]], requires_grad=True)
+    assert torch.tanh(u).abs().max() == 1
+    found = squashed_gaussian_log_probability(u, torch.zeros(1), torch.zeros(1))
+    exact = -(u[:, 0] ** 2) / 2 - 0.5 * math.log(2 * math.pi) - 2 * (math.log(2) - u[:, 0].abs())
+    torch.testing.assert_close(found, exact)  # 1 - tanh(u)^2 is 4 exp(-2 |u|) out there
+    found.sum().backward()
+    torch.testing.assert_close(u.grad, -u.detach() + 2 * u.detach().sign())
+
+
+@pytest.mark.parametrize("squashed", [False, True])
+def test_what_a_distribution_draws_by_hand(generator, squashed):
+    mean, log_std, torchs = gaussian(generator, 4, 3)
+    noise = torch.randn(4, 3, generator=torch.Generator().manual_seed(5))
+    u = mean + log_std.exp() * noise
+    pi = Gaussian(mean, log_std, squashed)
+    action, log_pi = pi.sample(torch.Generator().manual_seed(5))
+    torch.testing.assert_close(action, torch.tanh(u) if squashed else u)
+    expected = torchs.log_prob(u)
+    if squashed:
+        expected = expected - (1 - action.double() ** 2).log().sum(dim=-1).float()
+    torch.testing.assert_close(log_pi, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(pi.mode, torch.tanh(mean) if squashed else mean)
+
+
+def test_gradients_go_through_what_is_drawn(generator):
+    mean, log_std, _ = gaussian(generator, 1)
+    mean.requires_grad_()
+    action, _ = Gaussian(mean, log_std, squashed=True).sample(generator)
+    action.backward()
+    torch.testing.assert_close(mean.grad, 1 - action.detach() ** 2)
+
+
+def test_averages_move_by_a_share_of_the_way(generator):
+    averages = [torch.randn(3, 2, generator=generator), torch.randn(4, generator=generator)]
+    latest = [torch.randn(3, 2, generator=generator), torch.randn(4, generator=generator)]
+    expected = [0.9 * a + 0.1 * b for a, b in zip(averages, latest, strict=True)]
+    before = [b.clone() for b in latest]
+    polyak(averages, latest, 0.1)
+    torch.testing.assert_close(averages, expected)
+    torch.testing.assert_close(latest, before, rtol=0, atol=0)
+    polyak(averages, latest, 1.0)
+    torch.testing.assert_close(averages, latest)
