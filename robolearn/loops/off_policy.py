@@ -51,8 +51,8 @@ class OffPolicyConfig(Settings):
     checkpoint_steps: PositiveInt = 20_000
     """Control steps between two points from which a stopped training can go on."""
     keep_replay: bool = False
-    """Whether checkpoints hold the replay, so that going on is exact. Else it begins anew: the
-    policy fills it with ``random_steps`` transitions before it learns again."""
+    """Whether checkpoints hold the replay, so that going on is exact; they get as large as it is.
+    Else it begins anew: the policy fills it with ``random_steps`` transitions before it learns."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

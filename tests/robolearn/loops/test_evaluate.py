@@ -175,7 +175,8 @@ def test_a_whole_episode_goes_on_after_success(together, n):
 
 @pytest.mark.parametrize(
     ("eats", "whole", "expected"),
-    [("rollouts", None, True), ("transitions", None, False), (None, None, False),
+    [("rollouts", None, True), ("replay", None, True), ("transitions", None, False),
+     (None, None, False),
      ("rollouts", False, False), ("transitions", True, True)],
 )  # fmt: skip
 def test_a_policy_learnt_from_rewards_gets_whole_episodes_unless_told_otherwise(

@@ -24,6 +24,7 @@ SMALL = SACConfig(widths=(16,), gamma=0.9, learning_rate=3e-3, tau=0.05)
 LENGTH = OffPolicyConfig(
     steps=180, random_steps=30, batch=16, capacity=90, log_steps=15, checkpoint_steps=60
 )
+THRIFTY = dataclasses.replace(LENGTH, updates_per_step=0.34)  # an update a step of the batch
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +162,7 @@ def train(learner=None, stop_after=None, progress=None, stored=None):
 
     try:
         off_policy(
-            learner, env, LENGTH, 7, replay,
+            learner, env, THRIFTY, 7, replay,
             progress=progress, on_log=on_log, on_checkpoint=on_checkpoint,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -169,8 +170,13 @@ def train(learner=None, stop_after=None, progress=None, stored=None):
     return learner, log, checkpoints
 
 
-def test_an_interrupted_training_goes_on_bit_for_bit_with_its_replay():
-    whole, log, checkpoints = train()
+@pytest.fixture(scope="module")
+def undisturbed():
+    return train()
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit_with_its_replay(undisturbed):
+    whole, log, checkpoints = undisturbed
     assert [c[0]["rounds"] for c in checkpoints] == [20, 40, 60]
     _, first_log, kept = train(stop_after=50)
     progress, weights, state, stored = kept[-1]
@@ -194,9 +200,9 @@ def test_without_its_replay_the_policy_fills_it_before_it_learns():
     assert len(learner.batches) == 3 * (20 - 9)
 
 
-def test_the_seed_decides_everything():
-    assert train()[1] == train()[1]
-    assert train()[1] != train(SAC(Reaching().interface, SMALL, seed=2))[1]
+def test_the_seed_decides_everything(undisturbed):
+    assert train()[1] == undisturbed[1]
+    assert train(SAC(Reaching().interface, SMALL, seed=2))[1] != undisturbed[1]
 
 
 def test_sac_learns_to_reach():

@@ -4,6 +4,7 @@ from torch import nn
 
 from robolearn.networks.nets import (
     Dropout,
+    EnsembleDot,
     EnsembleMLP,
     Normaliser,
     RunningNormaliser,
@@ -13,6 +14,7 @@ from robolearn.networks.nets import (
     linear,
     load_optimiser_tensors,
     optimiser_tensors,
+    relu_mlp,
 )
 
 
@@ -188,3 +190,22 @@ def test_an_optimiser_goes_on_from_its_tensors():
         return layer.weight
 
     assert torch.equal(trained(split=2), trained(split=None))
+
+
+def test_weighted_sums_are_linear_layers_with_one_output():
+    dots, x = EnsembleDot(3, 4, generators(3)), torch.randn(3, 7, 4)
+    for k in range(3):
+        expected = nn.functional.linear(x[k], dots.weight[k], dots.bias[k])[:, 0]
+        torch.testing.assert_close(dots(x)[k], expected)
+    torch.testing.assert_close(dots.weight[1], EnsembleDot(1, 4, generators(1, 1)).weight[0])
+    assert dots.weight.abs().max() <= 0.5 and dots.bias.abs().max() <= 0.5
+
+
+def test_a_relu_network_begins_with_small_outputs():
+    mlp = relu_mlp(4, 2, (8, 6), generators(1)[0])
+    x = torch.randn(100, 4)
+    first, _, second, _, last = mlp
+    hidden = torch.relu(second(torch.relu(first(x))))
+    torch.testing.assert_close(mlp(x), last(hidden))
+    torch.testing.assert_close(torch.linalg.svdvals(last.weight.detach()), torch.full((2,), 0.01))
+    assert not last.bias.any() and 0 < mlp(x).abs().max() < 0.1

@@ -60,6 +60,13 @@ def test_a_run_that_keeps_no_replay_says_so_when_it_goes_on(stop_at, capsys, log
     assert logged_steps(stopped) == [*range(20, 161, 20), 1, 2, 3]
 
 
+def test_a_stop_in_the_evaluation_repeats_no_line(whole, stop_at, logged_steps):
+    stopped = stop_at(KEPT, 2)  # episodes
+    assert main([*KEPT, f"resume={stopped}"]) == 0
+    assert logged_steps(stopped) == logged_steps(whole)
+    assert summary(stopped) == summary(whole)
+
+
 def test_a_stop_before_the_first_checkpoint_says_that_nothing_is_kept(stop_at, capsys):
     stop_at(LINE, 40)
     said = "interrupted; no checkpoint yet (the first comes at step 60), resume= begins anew; go on"
