@@ -30,11 +30,12 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw actions a [..., A] that depend on mean and std smoothly; give log pi(a | s) too."""
-        shape, device = self.mean.shape, self.mean.device
-        u = self.mean + self.log_std.exp() * torch.randn(shape, generator=generator, device=device)
-        if self.squashed:
-            return torch.tanh(u), squashed_gaussian_log_probability(u, self.mean, self.log_std)
-        return u, gaussian_log_probability(u, self.mean, self.log_std)
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        u = self.mean + self.log_std.exp() * noise
+        log_pi = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        if not self.squashed:
+            return u, log_pi.sum(dim=-1)
+        return torch.tanh(u), (log_pi - log_slope_of_tanh(u)).sum(dim=-1)
 
 
 def gaussian_log_probability(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -51,11 +52,17 @@ def squashed_gaussian_log_probability(u: Tensor, mean: Tensor, log_std: Tensor) 
 
     = log N(u; mean, diag(std)^2) - sum_j log(1 - tanh(u_j)^2)
 
-    where log(1 - tanh(u)^2) = 2 (log 2 - u - log(1 + exp(-2 u))), which is finite also where a
-    rounds to -1 or 1. Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", appendix C.
+    Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", appendix C.
     """
-    log_slope = 2 * (math.log(2) - u - F.softplus(-2 * u))
-    return gaussian_log_probability(u, mean, log_std) - log_slope.sum(dim=-1)
+    return gaussian_log_probability(u, mean, log_std) - log_slope_of_tanh(u).sum(dim=-1)
+
+
+def log_slope_of_tanh(u: Tensor) -> Tensor:
+    """Give log(1 - tanh(u)^2) = 2 (log 2 - u - log(1 + exp(-2 u))), [...] -> [...].
+
+    In this form it is finite also where tanh(u) rounds to -1 or 1.
+    """
+    return 2 * (math.log(2) - u - F.softplus(-2 * u))
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:
