@@ -50,9 +50,9 @@ def improve(config: ReplayedConfig, run: Run) -> dict[str, Any]:
     ``robolearn.verbs.evaluate.measure`` gives.
     """
     with contextlib.closing(make_batch(config.env, config.environments)) as env:
+        learner = SAC(env.interface, config.sac, run.seed)
         replay = Replay(env.interface, config.training.capacity, env.num_envs)
         _say(run, f"the replay of {config.training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
-        learner = SAC(env.interface, config.sac, run.seed)
         learner = train(learner, env, config.training, run, replay)
         steps = config.training.rounds(env.num_envs) * env.num_envs
         summary = {"steps": steps, "replay_bytes": replay.nbytes}
