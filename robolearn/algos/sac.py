@@ -118,13 +118,14 @@ class Critics(nn.Module):
         """
         units = self._units(state, action)
         q, which = self.last(units[-1]).min(dim=0)
+        first, *others = self.hidden
         slope = torch.empty_like(action)
         for k in range(self.members):
             rows = torch.nonzero(which == k).squeeze(1)
             back = self.last.weight[k] * (units[-1][k, rows] > 0)  # [rows, J]
-            for layer, below in zip(self.hidden[:0:-1], units[-2::-1], strict=True):
+            for layer, below in zip(others[::-1], units[-2::-1], strict=True):
                 back = (back @ layer.weight[k].T) * (below[k, rows] > 0)
-            slope[rows] = back @ self.hidden[0].weight[k, state.shape[-1] :].T
+            slope[rows] = back @ first.weight[k, state.shape[-1] :].T
         return q, slope
 
 
