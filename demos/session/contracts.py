@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,6 +102,14 @@ def as_json(status: Status) -> dict[str, Any]:
     return dataclasses.asdict(status)
 
 
+class Sight(NamedTuple):
+    """What is seen at a moment, and what of another demonstration beside it."""
+
+    observation: Observation
+    state: np.ndarray | None  # [S]
+    beside: np.ndarray | None = None  # [S]
+
+
 @dataclass(frozen=True)
 class Frame:
     """What there is to see at one tick."""
@@ -112,3 +120,4 @@ class Frame:
     state: np.ndarray | None  # [S]
     action: np.ndarray | None  # [A], sent; None while nothing is
     status: Status
+    beside: np.ndarray | None = None  # [S] of a base demonstration that is compared with it

@@ -1,14 +1,14 @@
 """What happens to a demonstration when it has ended, behind the control loop's back.
 
 Its stored actions are run again from its first state: do they give the same states? A judge looks
-at it; then it is written. One worker does one after the other, so that a session goes on when the
-file is on disk.
+at it; then it is written, and of a rejection it is found what is to be shown. One worker does one
+after the other, so that a session goes on when the file is on disk.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,11 @@ import numpy as np
 
 from demos.data.dataset import Dataset
 from demos.session.contracts import Decision, Verdict
+from demos.session.teaching import Clip
 from robolearn.types import Environment, Episode
 
 Judge = Callable[[Episode], Verdict]
+Explain = Callable[[Episode, Verdict], list[Clip]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Saved:
     decision: Decision
     verdict: Verdict | None
     replay: dict[str, Any] | None
+    clips: Sequence[Clip] = ()  # to be shown of a rejection
 
 
 def replayed(env: Environment, episode: Episode) -> dict[str, Any]:
@@ -66,10 +69,18 @@ class Saver:
     """A worker that checks, judges and writes demonstrations."""
 
     def __init__(
-        self, dataset: Dataset | None, judge: Judge | None, check_env: Environment | None
+        self,
+        dataset: Dataset | None,
+        judge: Judge | None,
+        check_env: Environment | None,
+        explain: Explain | None = None,
     ) -> None:
-        """``check_env`` is an environment that nobody else uses; None for no replay check."""
+        """``check_env`` is an environment that nobody else uses; None for no replay check.
+
+        ``explain`` gives what is to be shown of a demonstration that is rejected.
+        """
         self._dataset, self._judge, self._check_env = dataset, judge, check_env
+        self._explain = explain
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="saver")
 
     def save(
@@ -108,7 +119,9 @@ class Saver:
             about["verdict"] = dataclasses.asdict(verdict)
         episode = dataclasses.replace(episode, metadata=episode.metadata | about)
         name = None if self._dataset is None else self._dataset.append(episode)
-        return Saved(name, episode, proposed, decision, verdict, replay)
+        explains = decision is Decision.REJECTED and self._explain is not None
+        clips = self._explain(episode, verdict) if explains else []
+        return Saved(name, episode, proposed, decision, verdict, replay, clips)
 
 
 def proposal(episode: Episode, verdict: Verdict | None, practice: bool) -> Decision:

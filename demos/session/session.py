@@ -24,7 +24,7 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.devices.contracts import Button, Command, Device
 from demos.session.clock import Clock, RealClock, Ticker
-from demos.session.contracts import Decision, Frame, Live, Phase, State, Status
+from demos.session.contracts import Decision, Frame, Live, Phase, Sight, State, Status, Verdict
 from demos.session.judging import OnStep, Scorer
 from demos.session.record import circumstances
 from demos.session.saving import Saved, Saver
@@ -37,7 +37,7 @@ from demos.session.teaching import (
     to_watch,
 )
 from demos.session.views import Views
-from robolearn.types import Environment, Episode, Observation
+from robolearn.types import Environment, Episode
 
 SWITCH_S = 5e-4
 STRIP = 200  # numbers that stand for a whole demonstration
@@ -105,7 +105,8 @@ class Session:
         self._start_seed = start_seed or functools.partial(_start_seed, seed)
         self._load_base, self._details = load_base, dict(details or {})
         self._clock = clock or RealClock()
-        self._saver = Saver(dataset, scorer and scorer.verdict, check_env)
+        explain = self._about_rejection if self._shows_rejected else None
+        self._saver = Saver(dataset, scorer and scorer.verdict, check_env, explain)
         self._kept = _names(dataset, config.operator, "kept")
         self._earlier = len(_names(dataset, config.operator, None))
         self._progress = Progress(config, learnt=not self._can_learn, kept=len(self._kept))
@@ -124,7 +125,7 @@ class Session:
         self._then: Callable[[Any], None] = lambda result: None
         self._clips: Iterator[tuple[Clip, int]] = iter(())
         self._numbers = itertools.count()
-        self._sight: tuple[Observation, np.ndarray | None] = ({}, None)
+        self._sight = Sight({}, None)
         self._command: Command | None = None
         self._rng = np.random.default_rng([seed, self._earlier])
         self.outcome = Outcome(kept=len(self._kept))
@@ -146,7 +147,7 @@ class Session:
             closing.callback(self.views.close)
             closing.callback(self._saver.close)
             observation, _ = self._env.reset(seed=self._next_seed())
-            self._sight = observation, self._env.get_state()
+            self._sight = Sight(observation, self._env.get_state())
             self._go_on()
             self._ticker.restart()
             while self._state is not State.DONE:
@@ -172,7 +173,7 @@ class Session:
         self._react(heard.buttons, now_s)
         if self._state is State.SAVING:
             self._wait_for_disk()
-        elif self._state is State.SHOWING:
+        if self._state is State.SHOWING:
             self._show_next()
 
     def _note_lost(self, lost: str) -> None:
@@ -201,7 +202,7 @@ class Session:
             take.began_s = self._clock.now()
         else:
             step = take.step(command, asked_s, self._clock.now())
-            self._command, self._sight = command, (take.observation, take.state)
+            self._command, self._sight = command, Sight(take.observation, take.state)
             if self._live is not None:
                 self._said = self._live(step.observation["state"], step.action)
                 self._levels.append(self._said.level)
@@ -233,7 +234,7 @@ class Session:
         self._live = self._scorer.live() if shows else None
         self._levels, self._said, self._saved, self._problem = [], None, None, ""
         self._retry = False
-        self._sight = self._take.observation, self._take.state
+        self._sight = Sight(self._take.observation, self._take.state)
         self._state = State.RUNNING
         self._ticker.restart()
         self._take.began_s = self._clock.now()
@@ -337,9 +338,8 @@ class Session:
             self._state = State.DONE
         elif self._retry and not self._progress.given_up:
             self._begin_again(self._clock.now())
-        elif decision is Decision.REJECTED and self._shows_rejected:
-            clips = about_rejection(saved.episode, saved.verdict, self._load_base)
-            self._show_clips(clips)
+        elif decision is Decision.REJECTED and saved.clips:
+            self._show_clips(saved.clips)
         else:
             self._go_on()
 
@@ -387,29 +387,28 @@ class Session:
     @property
     def _shows_rejected(self) -> bool:
         wanted = self._config.show_rejected and not self._config.naive
-        return wanted and self._load_base is not None
+        return wanted and self._scorer is not None and self._load_base is not None
+
+    def _about_rejection(self, episode: Episode, verdict: Verdict) -> list[Clip]:
+        """Find what is to be shown of a rejection; in the saver's thread."""
+        return about_rejection(episode, verdict, self._load_base, self._scorer.base)
 
     def _show_clips(self, clips: Sequence[Clip]) -> None:
-        self._clips = ((clip, t) for clip in clips for t in clip.steps)
+        self._clips = ((clip, number) for clip in clips for number in range(len(clip)))
         self._state = State.SHOWING
-        self._show_next()
 
     def _show_next(self) -> None:
-        clip, t = next(self._clips, (None, 0))
+        clip, number = next(self._clips, (None, 0))
         if clip is None:
             self._stop_showing()
-            return
-        self._shown = clip.title
-        states = clip.episode.states
-        observation = {name: array[t] for name, array in clip.episode.observations.items()}
-        self._sight = observation, None if states is None else states[t]
+        else:
+            self._shown, self._sight = clip.title, clip.sight(number)
 
     def _skip(self) -> None:
         """Go on with the next clip."""
         first, _ = next(self._clips, (None, 0))
         rest = itertools.dropwhile(lambda row: row[0] is first, self._clips)
         self._clips = iter(list(rest))
-        self._show_next()
 
     def _stop_showing(self) -> None:
         if self._progress.phase is Phase.LEARN:
@@ -419,10 +418,10 @@ class Session:
 
     def _show(self, now_s: float) -> None:
         self.status = self._status()
-        observation, state = self._sight
+        observation, state, beside = self._sight
         action = None if self._command is None else np.clip(self._command.action, -1.0, 1.0)
         number = next(self._numbers)
-        self.views.show(Frame(number, now_s, observation, state, action, self.status))
+        self.views.show(Frame(number, now_s, observation, state, action, self.status, beside))
 
     def _status(self) -> Status:
         config, progress, saved = self._config, self._progress, self._saved

@@ -10,7 +10,9 @@ import numpy as np
 from annotated_types import MinLen
 from pydantic import NonNegativeInt, PositiveInt
 
-from demos.session.contracts import Decision, Phase, Verdict
+from demos.data.arrays import Demonstrations
+from demos.session.contracts import Decision, Phase, Sight, Verdict
+from demos.session.nearest import alongside
 from robolearn.settings import Settings
 from robolearn.types import Episode
 
@@ -101,19 +103,29 @@ class Progress:
 
 @dataclass(frozen=True)
 class Clip:
-    """A piece of a stored episode to be shown: observations and states from start to end."""
+    """Moments of a stored episode to be shown, one after the other; of two episodes at a time."""
 
     title: str
     episode: Episode
-    start: int = 0
-    end: int | None = None  # one past the last observation; None for all
+    rows: Sequence[int]  # of its observations
+    beside: Episode | None = None
+    rows_beside: Sequence[int] = ()  # of the other's, at the same times
 
-    @property
-    def steps(self) -> range:
-        """Rows of the episode's observations to show."""
-        length = len(self.episode) + 1
-        last = length if self.end is None else min(self.end, length)
-        return range(max(self.start, 0), last)
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sight(self, number: int) -> Sight:
+        """Give what is seen at a moment."""
+        row, states = self.rows[number], self.episode.states
+        observation = {name: array[row] for name, array in self.episode.observations.items()}
+        beside = None
+        if self.beside is not None and self.beside.states is not None:
+            beside = self.beside.states[self.rows_beside[number]]
+        return Sight(observation, None if states is None else states[row], beside)
+
+
+def _whole(title: str, episode: Episode) -> Clip:
+    return Clip(title, episode, range(len(episode) + 1))
 
 
 def to_watch(
@@ -123,19 +135,25 @@ def to_watch(
     typical = closest[: max(1, round(MOST_TYPICAL * len(closest)))]
     chosen = rng.choice(typical, min(count, len(typical)), replace=False)
     total = len(chosen)
-    return [Clip(f"base demonstration {i} of {total}", load(str(name)))
+    return [_whole(f"base demonstration {i} of {total}", load(str(name)))
             for i, name in enumerate(chosen, start=1)]  # fmt: skip
 
 
 def about_rejection(
-    episode: Episode, verdict: Verdict, load: Callable[[str], Episode]
+    episode: Episode, verdict: Verdict, load: Callable[[str], Episode], base: Demonstrations
 ) -> list[Clip]:
-    """Show the worst windows with what is around them, then the nearest base demonstration."""
-    total = len(verdict.windows)
-    clips = [
-        Clip(f"yours, worst part {i} of {total}", episode, start - AROUND, end + AROUND)
-        for i, (start, end) in enumerate(verdict.windows, start=1)
-    ]
-    if verdict.nearest:
-        clips.append(Clip("the base demonstration most like yours", load(verdict.nearest)))
-    return clips
+    """Show the worst windows beside the base demonstration most like it, then all of that one.
+
+    With what is around them; one waits for the other where they differ in tempo.
+    """
+    if not verdict.nearest:
+        return []
+    other, index = load(verdict.nearest), base.names.index(verdict.nearest)
+    path = alongside(episode.observations["state"][:-1], base.states, index)
+    path = np.vstack([path, [len(episode), len(other)]])  # and what was seen at the end
+    total, clips = len(verdict.windows), []
+    for i, (start, end) in enumerate(verdict.windows, start=1):
+        rows = path[(path[:, 0] >= start - AROUND) & (path[:, 0] < end + AROUND)]
+        title = f"worst part {i} of {total}, yours and the base's"
+        clips.append(Clip(title, episode, rows[:, 0], other, rows[:, 1]))
+    return [*clips, _whole("the base demonstration most like yours", other)]

@@ -1,5 +1,7 @@
 """People for the tests of sessions: they walk to the goal, and press what they are told to."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from demos.devices.contracts import Button, Command, Heard, Setting
@@ -70,13 +72,15 @@ class Person:
 
 
 class Strict:
-    """A judge that accepts the demonstrations with these numbers, counted from 0."""
+    """A judge that accepts the demonstrations with these numbers, counted from 0.
 
-    class base:
-        names = ("demo_0", "demo_1")
+    Its base are the episodes given, by name.
+    """
 
-    def __init__(self, accepted=()):
+    def __init__(self, accepted=(), base=None):
         self.accepted, self.judged = accepted, 0
+        states = tuple(e.observations["state"][:-1] for e in (base or {}).values())
+        self.base = SimpleNamespace(names=tuple(base or ()), states=states)
 
     def live(self):
         return lambda state, action: Live(0.75, "faster")

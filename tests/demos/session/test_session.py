@@ -227,24 +227,54 @@ def test_then_base_demonstrations_are_watched(dataset):
 def test_a_rejected_demonstration_is_kept_marked_and_shown(dataset):
     base = {"demo_0": walk(0, steps=20), "demo_1": walk(1, steps=20)}
     person = Person([(Button.START,), (), (Button.START,), *[()] * 40], attempts=2)
-    outcome, frames = watched(session(person, dataset, Strict({1}), base.get, goal=1))
+    outcome, frames = watched(session(person, dataset, Strict({1}, base), base.get, goal=1))
     assert decisions(dataset) == ["rejected", "kept"] and outcome.decisions["rejected"] == 1
     verdict = dataset.metadata("demo_0")["verdict"]
     assert verdict["reasons"] == ["slow"] and verdict["nearest"] == "demo_1"
     titles = list(dict.fromkeys(f.status.message for f in frames if f.status.state == "showing"))
-    assert "watch: yours, worst part 1 of 1" in titles
+    assert "watch: worst part 1 of 1, yours and the base's" in titles
     assert "watch: the base demonstration most like yours" in titles
     nearest = [tuple(state) for state in base["demo_1"].states]
     assert tuple(frames[-1].state) not in nearest
     assert any(f.state is not None and tuple(f.state) in nearest for f in frames)
 
 
+def slowed(episode, times):
+    """Give an episode in which every moment lasts so many times as long."""
+    repeat = lambda rows: np.concatenate([np.repeat(rows[:-1], times, axis=0), rows[-1:]])  # noqa: E731
+    return dataclasses.replace(
+        walk(steps=times * len(episode)),
+        observations={name: repeat(rows) for name, rows in episode.observations.items()},
+        states=repeat(episode.states),
+    )
+
+
+def test_the_worst_part_is_shown_beside_the_moments_of_the_base_that_correspond(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("demos.session.teaching.AROUND", 1)
+    session(Person(attempts=1), dataset).run()
+    own = dataset.load("demo_0")
+    base = {"demo_0": walk(0), "demo_1": slowed(own, 3)}
+    other = Dataset.create(tmp_path / "other", dataset.interface, dataset.env_options)
+    person = Person([(Button.START,), (), (Button.START,), *[()] * 40], attempts=1)
+    _, frames = watched(session(person, other, Strict((), base), base.get))
+    compared = [f for f in frames if f.beside is not None]
+    assert all(f.status.state is State.SHOWING for f in compared)
+    states, beside = (np.stack([getattr(f, n) for f in compared]) for n in ("state", "beside"))
+    np.testing.assert_array_equal(states, beside)
+    rows = [np.flatnonzero((own.states == state).all(axis=1))[0] for state in states]
+    assert rows == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]  # steps 1 and 2, one before, one after
+    alone = [f for f in frames if f.status.state is State.SHOWING and f.beside is None]
+    np.testing.assert_array_equal([f.state for f in alone], base["demo_1"].states)
+
+
 def test_what_is_shown_can_be_skipped(dataset):
     base = {"demo_1": walk(1, steps=20)}
     between = [(Button.START,), (), (Button.START,), (), (Button.SKIP,), (), (Button.SKIP,), ()]
     person = Person(between, attempts=1)
-    _, frames = watched(session(person, dataset, Strict(), base.get, goal=1))
-    assert sum(f.status.state is State.SHOWING for f in frames) < 10
+    _, frames = watched(session(person, dataset, Strict((), base), base.get, goal=1))
+    assert 2 <= sum(f.status.state is State.SHOWING for f in frames) < 10
 
 
 def test_a_person_may_keep_what_was_rejected(dataset):
