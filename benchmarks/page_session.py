@@ -37,6 +37,8 @@ BASE = 5
 DETOUR = 30  # steps
 TRIES = 4
 LAPTOP, PHONE = (1280, 800), (390, 844)
+SETTLE_MS = 300  # before a screenshot
+WATCH_MS = {"why": 2500}  # until there is something to compare
 Look = Callable[[str, Browser], None]
 
 
@@ -122,8 +124,17 @@ def take_part(seat: Seat, look: Look) -> None:
     browser.until("document.body.dataset.link === 'over'")
 
 
-def elicit(folder: Path, cameras: Sequence[str], look: Look, dark: bool = True) -> Outcome:
-    """Have a session in ``folder``, whose demonstrations are in ``folder / "ann"``."""
+def elicit(
+    folder: Path,
+    cameras: Sequence[str],
+    look: Look,
+    dark: bool = True,
+    make: Callable[[], Pictured] | None = None,
+) -> Outcome:
+    """Have a session in ``folder``, whose demonstrations are in ``folder / "ann"``.
+
+    ``make`` gives what draws, if it is another than usual.
+    """
     make_base(folder / "base")
     env, check = sim.make(LIFT, **OPTIONS), sim.make(LIFT, **OPTIONS)
     names = env.interface.observations["state"].names
@@ -141,12 +152,11 @@ def elicit(folder: Path, cameras: Sequence[str], look: Look, dark: bool = True) 
         check_env=check,
     )
 
-    def make() -> Pictured:
+    def as_usual() -> Pictured:
         return Pictured(LIFT, OPTIONS, tuple(cameras), (320, 320), jpeg=True)
 
-    page = Page(
-        PageConfig(port=0), lambda: session.status, Feed(session.views, cameras, make), source
-    )
+    feed = Feed(session.views, cameras, make or as_usual)
+    page = Page(PageConfig(port=0), lambda: session.status, feed, source)
 
     def work() -> None:
         with page:
@@ -177,15 +187,21 @@ def shots(folder: Path) -> Look:
     """Give what takes screenshots into a folder, as a laptop and as a phone have the page."""
 
     def look(name: str, browser: Browser) -> None:
+        wait(browser, WATCH_MS.get(name, 0))
         for kind, size in (("laptop", LAPTOP), ("phone", PHONE)):
             browser.size(*size, phone=kind == "phone")
-            browser.ask("new Promise((done) => setTimeout(done, 300))")
+            wait(browser, SETTLE_MS)
             path = folder / f"page_{name}_{kind}.png"
             browser.picture(path)
             smaller(path)
         browser.size(*LAPTOP)
 
     return look
+
+
+def wait(browser: Browser, time_ms: int) -> None:
+    """Wait by the browser's clock."""
+    browser.ask(f"new Promise((done) => setTimeout(done, {time_ms}))")
 
 
 def smaller(path: Path) -> None:

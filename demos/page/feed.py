@@ -66,12 +66,14 @@ class Feed:
             return
         box = self._views.subscribe(1)
         self._start(self._fetch, "page pictures, drawn", pictured)
-        drawn = None
+        drawn = None, None
         while not self._ending.is_set() and not box.closed:
             frame = box.take(WAIT_S)
-            if frame is not None and frame.state is not drawn and self._watchers > 0:
-                drawn = frame.state
-                pictured.offer(drawn)
+            if frame is None or frame.state is None or self._watchers == 0:
+                continue
+            if frame.state is not drawn[0] or frame.beside is not drawn[1]:
+                drawn = frame.state, frame.beside
+                pictured.offer(*drawn)
         box.close()
         self._ending.wait()
         pictured.close()
@@ -88,9 +90,11 @@ class Feed:
 
 
 def pack(pictures: Pictures, cameras: Sequence[str]) -> bytes:
-    """Put pictures into one message: the number, then each camera's length and JPEG."""
-    parts = [struct.pack(">I", pictures.number)]
-    for camera in cameras:
-        image = pictures.images[camera]
-        parts += [struct.pack(">I", len(image)), image]
-    return b"".join(parts)
+    """Put pictures into one message: the number, then each camera's length and JPEG.
+
+    What is to be seen beside the first one comes last, if there is anything.
+    """
+    images = [pictures.images[camera] for camera in cameras]
+    images += [] if pictures.beside is None else [pictures.beside]
+    parts = [part for image in images for part in (struct.pack(">I", len(image)), image)]
+    return b"".join([struct.pack(">I", pictures.number), *parts])

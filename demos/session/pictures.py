@@ -22,6 +22,7 @@ import numpy as np
 from robolearn.errors import UserError
 from robolearn.names import load
 
+Image = np.ndarray | bytes
 NICENESS = 10  # the control loop goes first
 JPEG = 80  # quality
 START_S = 120.0  # until the environment is there
@@ -32,7 +33,8 @@ class Pictures:
     """What was drawn of one state: by camera, uint8 [H, W, 3], or JPEG if that was asked for."""
 
     number: int  # of the state, counted by ``offer``
-    images: Mapping[str, np.ndarray | bytes]
+    images: Mapping[str, Image]
+    beside: Image | None = None  # of another state, as the first camera has it
 
 
 class Pictured:
@@ -63,17 +65,20 @@ class Pictured:
         theirs.close()
         self._await_start()
         self._news = threading.Condition()
-        self._waiting: tuple[int, np.ndarray] | None = None
+        self._waiting: tuple[int, tuple[np.ndarray, np.ndarray | None]] | None = None
         self._count, self._closed, self.lost = 0, False, ""
         self._latest: Pictures | None = None
         self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
         self._thread.start()
 
-    def offer(self, state: np.ndarray) -> int:
-        """Have a state [S] drawn, unless a newer one comes first; gives its number."""
+    def offer(self, state: np.ndarray, beside: np.ndarray | None = None) -> int:
+        """Have a state [S] drawn, unless a newer one comes first; gives its number.
+
+        And another one, to be seen at the same time.
+        """
         with self._news:
             self._count += 1
-            self._waiting = self._count, state
+            self._waiting = self._count, (state, beside)
             self._news.notify_all()
             return self._count
 
@@ -122,18 +127,18 @@ class Pictured:
                 self._news.wait_for(lambda: self._waiting is not None or self._closed)
                 if self._closed:
                     return
-                number, state = self._waiting
+                number, states = self._waiting
                 self._waiting = None
             try:
-                self._pipe.send(state)
-                images = self._pipe.recv()
+                self._pipe.send(states)
+                images, beside = self._pipe.recv()
             except (EOFError, OSError):
                 with self._news:
                     self.lost = "" if self._closed else "the process that draws has ended"
                     self._news.notify_all()
                 return
             with self._news:
-                self._latest = Pictures(number, images)
+                self._latest = Pictures(number, images, beside)
                 self._news.notify_all()
 
 
@@ -156,10 +161,12 @@ def _draw(
             pipe.send(str(error))
             return
         pipe.send("")
+        encoded = _jpeg if jpeg else lambda image: image
         while True:
-            observation = env.set_state(pipe.recv())
-            images = {camera: observation[camera] for camera in cameras}
-            pipe.send({k: _jpeg(image) for k, image in images.items()} if jpeg else images)
+            state, other = pipe.recv()
+            beside = None if other is None else encoded(env.set_state(other)[cameras[0]])
+            observation = env.set_state(state)
+            pipe.send(({camera: encoded(observation[camera]) for camera in cameras}, beside))
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -154,6 +154,5 @@ def about_rejection(
     total, clips = len(verdict.windows), []
     for i, (start, end) in enumerate(verdict.windows, start=1):
         rows = path[(path[:, 0] >= start - AROUND) & (path[:, 0] < end + AROUND)]
-        title = f"worst part {i} of {total}, yours and the base's"
-        clips.append(Clip(title, episode, rows[:, 0], other, rows[:, 1]))
+        clips.append(Clip(f"worst part {i} of {total}", episode, rows[:, 0], other, rows[:, 1]))
     return [*clips, _whole("the base demonstration most like yours", other)]

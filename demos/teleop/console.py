@@ -24,6 +24,8 @@ RED, GREEN, BOLD, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 UP, CLEAR = "\x1b[{}F", "\x1b[J"
 PLACES = 3
 LEAST_ROWS = 6  # for a picture
+LEAST_COLUMNS = 30  # for each of two side by side; in less room the second one is left out
+GAP = 2  # columns between them
 
 
 class Console:
@@ -82,13 +84,15 @@ class Console:
         """Give the lines of the latest picture, in what is left of the screen; have one drawn."""
         if self._pictured is None or frame.state is None:
             return []
-        self._pictured.offer(frame.state)
+        self._pictured.offer(frame.state, frame.beside)
         latest = self._pictured.latest()
         rows = shutil.get_terminal_size().lines - taken - 1
         if latest is None or rows < LEAST_ROWS:
             return []
-        image = latest.images[self._camera]
-        return blocks.lines(image, self._width, rows, blocks.has_true_colour(os.environ))
+        image, all_colours = latest.images[self._camera], blocks.has_true_colour(os.environ)
+        if latest.beside is None:
+            return blocks.lines(image, self._width, rows, all_colours)
+        return pair(image, latest.beside, self._width, rows, all_colours)
 
     def _draw(self, lines: Sequence[str]) -> None:
         lines = lines[: shutil.get_terminal_size().lines - 1]  # what scrolls is not drawn over
@@ -105,6 +109,19 @@ class Console:
             problem = f" ({status.problem})" if status.problem else ""
             self._out.write(f"{headline(status)}: {status.message}{problem}\n")
             self._out.flush()
+
+
+def pair(
+    image: np.ndarray, beside: np.ndarray, width: int, rows: int, all_colours: bool
+) -> list[str]:
+    """Draw a demonstration and the base's side by side; without the base's where it is narrow."""
+    room = (width - GAP) // 2
+    if room < LEAST_COLUMNS:
+        return ["yours", *blocks.lines(image, width, rows - 1, all_colours)]
+    drawn = [blocks.lines(one, room, rows - 1, all_colours) for one in (image, beside)]
+    wide = drawn[0][0].count(blocks.UPPER)
+    lines = [(" " * GAP).join(both) for both in zip(*drawn, strict=True)]
+    return [f"{'yours':{wide + GAP}}the base's", *lines]
 
 
 def headline(status: Status) -> str:

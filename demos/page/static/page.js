@@ -82,6 +82,7 @@ function hear(word) {
 // pictures, over a connection of their own
 
 const canvases = [];
+const beside = element("canvas", { width: 320, height: 320 }); // the base's, during a comparison
 let camerasMade = "";
 
 function makeCameras(names) {
@@ -91,8 +92,11 @@ function makeCameras(names) {
   $("cameras").replaceChildren(...names.map((name) => {
     const canvas = element("canvas", { width: 320, height: 320 });
     canvases.push(canvas);
-    return element("figure", {}, canvas, element("figcaption", {}, name.replaceAll("_", " ")));
-  }));
+    const figure = element("figure", {}, canvas, element("figcaption"));
+    figure.dataset.name = name.replaceAll("_", " ");
+    return figure;
+  }), element("figure", { className: "beside" }, beside, element("figcaption", {}, "The base's")));
+  compare(false);
   $("cameras").dataset.count = names.length;
   document.body.classList.toggle("blind", names.length === 0);
   if (names.length) look();
@@ -115,13 +119,16 @@ function look() {
 async function draw(data) {
   const jobs = [];
   let at = 4;
-  for (const canvas of canvases) {
+  for (const canvas of [...canvases, beside]) {
+    if (at === data.byteLength) break; // nothing beside it
     const length = data.getUint32(at);
     const blob = new Blob([new Uint8Array(data.buffer, at + 4, length)], { type: "image/jpeg" });
     jobs.push(createImageBitmap(blob).then((image) => [canvas, image]));
     at += 4 + length;
   }
-  for (const [canvas, image] of await Promise.all(jobs)) {
+  const images = await Promise.all(jobs);
+  compare(images.length > canvases.length);
+  for (const [canvas, image] of images) {
     if (canvas.width !== image.width || canvas.height !== image.height) {
       canvas.width = image.width;
       canvas.height = image.height;
@@ -129,6 +136,16 @@ async function draw(data) {
     canvas.getContext("2d").drawImage(image, 0, 0);
     canvas.parentElement.classList.add("live");
     image.close();
+  }
+}
+
+// Have two pictures of the first camera side by side, or all cameras as usual.
+function compare(wanted) {
+  const [first, ...others] = $("cameras").children;
+  $("cameras").classList.toggle("pair", wanted);
+  for (const figure of others) figure.hidden = wanted !== figure.classList.contains("beside");
+  for (const { dataset, lastChild } of [first, ...others.slice(0, -1)]) {
+    lastChild.textContent = wanted ? "Yours" : dataset.name;
   }
 }
 

@@ -3,6 +3,8 @@
 import json
 import time
 
+import cv2
+import numpy as np
 import pytest
 from browser import Browser, chromium
 from page_session import DETOUR, elicit
@@ -12,26 +14,48 @@ from demos.data.doctor import doctor
 from demos.devices.contracts import Button
 from demos.page.source import CLOSED, SILENT
 
-from .test_server import Place
+from .test_server import Drawn, Place
 
 needs_chromium = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
 
 
-class Seen:
-    """What the page says in each phase."""
+DRAWN = """
+[...document.querySelectorAll("figure:not([hidden])")].map((figure) => [
+  figure.innerText, figure.offsetLeft,
+  figure.firstChild.getContext("2d").getImageData(9, 9, 1, 1).data[0] < 128 ? "dark" : "bright"])
+"""
+
+
+class Painted(Drawn):
+    """Draws all that is done here dark, and what is compared with it bright."""
 
     def __init__(self):
-        self.texts, self.facts = {}, {}
+        dark, bright = (
+            cv2.imencode(".jpg", np.full((20, 20, 3), grey, np.uint8))[1].tobytes()
+            for grey in (0, 255)
+        )
+        super().__init__(beside=bright)
+        self._image = dark
+
+
+class Seen:
+    """What the page says, and which pictures it shows, in each phase."""
+
+    def __init__(self):
+        self.texts, self.facts, self.pictures = {}, {}, {}
 
     def __call__(self, name, browser: Browser):
+        count = 2 if name == "why" else 1
+        browser.until(f"document.querySelectorAll('figure.live:not([hidden])').length === {count}")
         self.texts[name] = browser.ask("document.body.innerText").lower()
         self.facts[name] = json.loads(browser.ask("JSON.stringify({...document.body.dataset})"))
+        self.pictures[name] = browser.ask(DRAWN)
 
 
 @needs_chromium
 def test_practice_learn_a_rejection_and_one_that_is_kept(tmp_path):
     seen = Seen()
-    outcome = elicit(tmp_path, (), seen)
+    outcome = elicit(tmp_path, ("front",), seen, make=Painted)
     assert {name: facts["phase"] for name, facts in seen.facts.items()} == {
         "practice": "practice", "learn": "learn", "teach": "teach", "rejected": "teach",
         "why": "teach", "kept": "teach",
@@ -41,7 +65,11 @@ def test_practice_learn_a_rejection_and_one_that_is_kept(tmp_path):
     assert "base demonstration 1 of 1" in seen.texts["learn"]
     assert "recording" in seen.texts["teach"] and "compatibility" in seen.texts["teach"]
     assert "does not fit" in seen.texts["rejected"] and "base" in seen.texts["rejected"]
-    assert "yours, worst part 1" in seen.texts["why"]
+    assert "worst part 1 of" in seen.texts["why"]
+    (yours, left, first), (theirs, right, second) = seen.pictures.pop("why")
+    assert (yours, first, theirs, second) == ("Yours", "dark", "The base's", "bright")
+    assert left < right
+    assert all(pictures == [["front", 0, "dark"]] for pictures in seen.pictures.values())
     assert "1 of 5 kept, 1 rejected" in " ".join(seen.texts["kept"].split())
 
     dataset = Dataset.open(tmp_path / "ann")

@@ -15,7 +15,7 @@ import pytest
 from demos.devices.contracts import Button
 from demos.devices.keys import KeyMap
 from demos.page.config import PageConfig
-from demos.page.feed import Feed
+from demos.page.feed import Feed, pack
 from demos.page.server import MOST_CLIENTS, MOST_MESSAGES, Page
 from demos.page.source import CLOSED, NOBODY, PageSource
 from demos.session.contracts import Frame, Phase, State, Status
@@ -31,14 +31,15 @@ class Drawn:
 
     lost = ""
 
-    def __init__(self, size=9):
-        self._image, self._news = b"j" * size, threading.Condition()
+    def __init__(self, size=9, beside=b""):
+        self._image, self._beside, self._news = b"j" * size, beside, threading.Condition()
         self._latest, self.closed = None, False
 
-    def offer(self, state):
+    def offer(self, state, beside=None):
         with self._news:
             number = 1 + (self._latest.number if self._latest else 0)
-            self._latest = Pictures(number, {"front": self._image})
+            other = None if beside is None else self._beside
+            self._latest = Pictures(number, {"front": self._image}, other)
             self._news.notify_all()
 
     def after(self, number, timeout_s):
@@ -338,6 +339,13 @@ def test_pictures_wait_for_whoever_is_slow_and_only_the_newest_is_kept(place):
         await slow.send_str("taken")
 
     place.run(work)
+
+
+def test_what_is_compared_comes_last_in_a_message_of_pictures():
+    images = {"front": b"yours", "top": b"hand"}
+    packed = pack(Pictures(7, images, b"theirs"), ("front", "top"))
+    assert packed == b"\0\0\0\7\0\0\0\5yours\0\0\0\4hand\0\0\0\6theirs"
+    assert pack(Pictures(7, images), ("top",)) == b"\0\0\0\7\0\0\0\4hand"
 
 
 def test_a_picture_that_is_not_taken_does_not_hold_up_a_word():

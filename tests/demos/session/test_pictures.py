@@ -67,6 +67,19 @@ def test_states_are_drawn_and_only_the_newest_of_those_that_wait(pictured):
     assert pictures.latest() is found and pictures.after(last, 0.0) is None
 
 
+@pytest.mark.parametrize("jpeg", [False, True])
+def test_another_state_is_drawn_beside_it_as_the_first_camera_has_it(pictured, jpeg):
+    pictures = pictured(jpeg)
+    first = pictures.offer(np.array([50.0]), np.array([150.0]))
+    found = pictures.after(0, 30.0)
+    images = (found.images["front"], found.beside)
+    if jpeg:
+        images = [cv2.imdecode(np.frombuffer(image, np.uint8), 1) for image in images]
+    assert [round(image.mean()) for image in images] == [50, 150]
+    pictures.offer(np.array([50.0]))
+    assert pictures.after(first, 30.0).beside is None
+
+
 def test_they_are_jpeg_if_that_is_asked_for(pictured):
     pictures = pictured(jpeg=True)
     pictures.offer(np.array([200.0]))

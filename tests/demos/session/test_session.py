@@ -232,7 +232,7 @@ def test_a_rejected_demonstration_is_kept_marked_and_shown(dataset):
     verdict = dataset.metadata("demo_0")["verdict"]
     assert verdict["reasons"] == ["slow"] and verdict["nearest"] == "demo_1"
     titles = list(dict.fromkeys(f.status.message for f in frames if f.status.state == "showing"))
-    assert "watch: worst part 1 of 1, yours and the base's" in titles
+    assert "watch: worst part 1 of 1" in titles
     assert "watch: the base demonstration most like yours" in titles
     nearest = [tuple(state) for state in base["demo_1"].states]
     assert tuple(frames[-1].state) not in nearest

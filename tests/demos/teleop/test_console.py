@@ -6,7 +6,7 @@ import pytest
 
 from demos.session.contracts import Frame, Live, Phase, State, Status, Verdict
 from demos.session.views import Views
-from demos.teleop.console import BAR, Console, block, headline, sight
+from demos.teleop.console import BAR, Console, block, headline, pair, sight
 from robolearn.types import ArraySpec
 
 HAND = ("eef_pos_x", "eef_pos_y", "eef_pos_z")
@@ -73,6 +73,18 @@ def test_nothing_is_wider_than_the_terminal(width):
     status = dataclasses.replace(STATUS, live=Live(0.75, "x" * 90), problem="y" * 300)
     assert max(map(len, plain(block(status, frame, ARM, width)))) <= max(width, 4 + width)
     assert all(len(line) <= width for line in plain(block(STATUS, frame, ARM, width))[1:])
+
+
+def test_two_demonstrations_stand_side_by_side_where_there_is_room():
+    dark, bright = np.zeros((30, 40, 3), np.uint8), np.full((30, 40, 3), 255, np.uint8)
+    heading, *lines = pair(dark, bright, 82, 20, all_colours=True)
+    assert len(lines) == 15 and heading == "yours" + " " * 37 + "the base's"
+    black, white = ("2;" + ";".join([level] * 3) for level in ("0", "255"))
+    left, right = lines[0].split("  ")
+    assert black in left and white not in left and white in right and black not in right
+    assert left.count("\u2580") == right.count("\u2580") == 40
+    heading, *lines = pair(dark, bright, 60, 10, all_colours=True)
+    assert heading == "yours" and len(lines) <= 9 and not any(white in line for line in lines)
 
 
 class Screen(io.StringIO):
