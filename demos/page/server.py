@@ -371,6 +371,8 @@ def _drop(request: web.Request) -> None:
 def plain(status: Status) -> dict[str, Any]:
     """Give a status as a page has it: short numbers, and no more decimals than are seen."""
     values = as_json(status)
+    if status.live is not None:
+        values["live"] = {"level": round(status.live.level, 3), "words": status.live.words}
     values["strip"] = [round(level, 2) for level in values["strip"]]
     values["time_s"], values["speed"] = round(values["time_s"], 2), round(values["speed"], 2)
     return values

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -52,6 +53,8 @@ class Live:
 
     level: float  # 0 green to 1 red
     words: str = ""  # "faster", "dz +0.62"; "" if all is well
+    values: Mapping[str, float] = field(default_factory=dict)  # the judge's own, by name
+    limits: Mapping[str, float] = field(default_factory=dict)  # beyond which they are too much
 
 
 @dataclass(frozen=True)

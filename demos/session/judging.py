@@ -30,6 +30,7 @@ from robolearn.types import Episode, Spec
 MOST_WINDOWS = 3
 LEAST = 4  # demonstrations from which anything can be learnt
 GRIPPER = "gripper"
+HARM_LIMITS = {"level": 0.5, "lost": 1.0}  # as much as may be lost: lately, and altogether
 OnStep = Callable[[np.ndarray, np.ndarray], Live]  # state [O], action [A] sent there
 
 
@@ -167,7 +168,8 @@ class HarmScorer:
 
         def on_step(state: np.ndarray, action: np.ndarray) -> Live:
             step = live.step(state, action)
-            return Live(step.level, step.cue)
+            values = {"level": step.level, "lost": step.share_of_line}
+            return Live(step.level, step.cue, values, HARM_LIMITS)
 
         return on_step
 
@@ -191,10 +193,12 @@ class CompatibilityScorer:
     def live(self) -> OnStep:
         """Give what scores the steps of a new demonstration."""
         live = self.judge.live()
+        limits = {"L": live.scale.lam, "N": live.scale.eta}
 
         def on_step(state: np.ndarray, action: np.ndarray) -> Live:
             L, N, M = live.score_step(state, action)
-            return Live(1.0 - M, "unlike the base" if M < 1.0 and N <= live.scale.eta else "")
+            words = "unlike the base" if M == 0.0 else ""  # in a state that the base knows
+            return Live(1.0 - M, words, {"M": M, "L": L, "N": N}, limits)
 
         return on_step
 

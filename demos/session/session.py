@@ -119,7 +119,7 @@ class Session:
         self._said: Live | None = None
         self._saved: Saved | None = None
         self._take_seed: int | None = None
-        self._started, self._paused_s = "", 0.0
+        self._started, self._paused_s, self._counted = "", 0.0, True
         self._asks, self._retry, self._leave = config.ask, False, False
         self._waits: Future | None = None
         self._then: Callable[[Any], None] = lambda result: None
@@ -233,7 +233,7 @@ class Session:
         shows = self._scorer is not None and not config.naive
         self._live = self._scorer.live() if shows else None
         self._levels, self._said, self._saved, self._problem = [], None, None, ""
-        self._retry = False
+        self._retry = self._counted = False
         self._sight = Sight(self._take.observation, self._take.state)
         self._state = State.RUNNING
         self._ticker.restart()
@@ -325,8 +325,9 @@ class Session:
 
     def _decided(self, decision: Decision | None) -> None:
         """Count it, and go on with what is next; None for a demonstration without a step."""
-        saved = self._saved
+        saved, self._counted = self._saved, True
         if decision is not None:
+            self._saved = replace(saved, decision=decision)
             self._progress = self._progress.after(decision, saved.episode.success)
             self.outcome.attempts += 1
             counts = self.outcome.decisions
@@ -441,7 +442,7 @@ class Session:
             frame=setting.frame,
             speed=setting.speed,
             help=self._device.help,
-            attempt=progress.attempts + (under_way and saved is None),
+            attempt=progress.attempts + (not self._counted),
             steps=len(self._take) if under_way else 0,
             time_s=len(self._take) * self._ticker.period_s if under_way else 0.0,
             kept=progress.kept,

@@ -74,7 +74,10 @@ def test_harm_while_it_happens_is_red_for_who_dawdles(base):
     for pace in (1.0, 0.3):
         episode, live = way(np.random.default_rng(2), pace), scorer.live()
         steps = zip(episode.observations["state"], episode.actions, strict=False)
-        levels[pace] = [live(state, action).level for state, action in steps]
+        said = [live(state, action) for state, action in steps]
+        levels[pace] = [one.level for one in said]
+        assert [one.values["level"] for one in said] == levels[pace]
+        assert (said[-1].values["lost"] > said[-1].limits["lost"]) == (pace < 1)
     assert np.mean(levels[1.0][12:]) < 0.2 < 0.5 < np.mean(levels[0.3][12:])
     assert all(0 <= level <= 1 for level in levels[0.3])
 
@@ -98,7 +101,9 @@ def test_the_papers_measure_has_the_same_face(base):
     live = scorer.live()
     state = np.array([0.5, 0.0], np.float32)
     fits, opposes = live(state, np.array([0.6, 0.0])), live(state, np.array([-0.6, 0.0]))
-    assert fits.level < opposes.level == 1.0 and opposes.words
+    assert fits.level < opposes.level == 1.0 and opposes.words and not fits.words
+    assert opposes.values["M"] == 0.0 and opposes.values["L"] > opposes.limits["L"]
+    assert opposes.values["N"] <= opposes.limits["N"] and fits.values["M"] == 1 - fits.level
     assert len(scorer.closest()) == 12
 
 

@@ -284,6 +284,18 @@ def test_a_person_may_keep_what_was_rejected(dataset):
     assert about["decision"] == "kept" and about["verdict"]["accepted"] is False
 
 
+def test_the_status_says_which_demonstration_it_is_and_what_was_decided(dataset):
+    between = [(), (Button.START,), (), (Button.KEEP,), (), (), (Button.START,), ()]
+    _, frames = watched(session(Person(between, attempts=2, away={2}), dataset, Strict()))
+    told = [(f.status.attempt, f.status.state, f.status.decision) for f in frames]
+    told = [now for now, before in zip(told, [None, *told], strict=False) if now != before]
+    assert told == [
+        (0, "waiting", ""), (1, "running", ""), (1, "saving", ""), (1, "deciding", "rejected"),
+        (1, "waiting", "kept"), (2, "running", ""), (2, "saving", ""), (2, "deciding", "failed"),
+        (2, "done", "failed"),
+    ]  # fmt: skip
+
+
 def test_live_scores_are_shown_and_the_naive_see_none(dataset):
     _, frames = watched(session(Person(), dataset, Strict({0}), goal=1))
     running = [f.status for f in frames if f.status.steps]
