@@ -6,12 +6,15 @@ from typing import Any
 _FACE = {  # name -> module; imported when it is first asked for, as Rerun takes a second
     "StepScores": "robolearn.viz.entries",
     "Viewer": "robolearn.viz.viewer",
+    "introduce": "robolearn.viz.episodes",
     "replay_arrays": "robolearn.viz.episodes",
     "replay_episode": "robolearn.viz.episodes",
     "step_logger": "robolearn.viz.episodes",
     "view": "robolearn.viz.process",
 }
-__all__ = ["StepScores", "Viewer", "replay_arrays", "replay_episode", "step_logger", "view"]
+__all__ = [
+    "StepScores", "Viewer", "introduce", "replay_arrays", "replay_episode", "step_logger", "view",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -47,9 +47,10 @@ class StepScores:
 class Entry(NamedTuple):
     """One value of one entity."""
 
-    kind: str  # "scalars" [n], "pose" [7] (position, quaternion wxyz), "image" [H, W, 3], "text"
+    kind: str  # "scalars" [n], "pose" [7] (position, quaternion wxyz), "image" [H, W, 3] or JPEG,
+    # "text", and "warning", a text that stands out
     path: EntityPath
-    value: np.ndarray | str
+    value: np.ndarray | bytes | str
 
 
 class Row(NamedTuple):
@@ -120,8 +121,10 @@ def poses(data: Any, bodies: Mapping[int, str]) -> list[Entry]:
     ]
 
 
-def jpeg(image: np.ndarray) -> bytes:
-    """Encode an RGB image uint8 [H, W, 3]."""
+def jpeg(image: np.ndarray | bytes) -> bytes:
+    """Encode an RGB image uint8 [H, W, 3]; what is encoded already stays as it is."""
+    if isinstance(image, bytes):
+        return image
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     return encoded.tobytes()

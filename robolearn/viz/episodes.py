@@ -22,7 +22,7 @@ def step_logger(
 
     ``score`` runs in the loop.
     """
-    data = _introduce(viewer, env)
+    data = introduce(viewer, env)
 
     def on_step(step: Step) -> None:
         viewer.log_step(step, data(), None if score is None else score(step))
@@ -42,7 +42,7 @@ def replay_episode(
     ``scores`` has one entry per action. Cameras of ``env`` are added to those that were stored.
     Without stored states no body moves.
     """
-    data = _introduce(viewer, env)
+    data = introduce(viewer, env)
 
     def restore(t: int) -> tuple[Observation, Any]:
         if episode.states is None:
@@ -83,7 +83,7 @@ def replay_arrays(
         viewer.log_step(step, None, None if scores is None else scores[t], wait=True)
 
 
-def _introduce(viewer: Viewer, env: Environment) -> Callable[[], Any]:
+def introduce(viewer: Viewer, env: Environment) -> Callable[[], Any]:
     """Log the Spec and the model of an environment; give what returns its MjData, or None."""
     viewer.log_spec(env.interface)
     world = getattr(env, "unwrapped", env)

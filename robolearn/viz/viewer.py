@@ -10,11 +10,12 @@ Entities
     reward/total, reward/TERM      scalars
     score/NAME                     scalars, with .../threshold and .../incompatible (marked steps)
     skills/paths, skills/ends      where objects went, a line and a point each, in colours
-    episodes                       one line of text where an episode begins
+    episodes                       one line of text where an episode begins; what is said of it
 
 Timelines: ``episode``; ``step`` and ``time`` (simulated) run on from one episode to the next, so
 that no two moments coincide. An episode of T actions takes T + 1 steps: an observation and the
 bodies' poses stand at the moment they were seen, an action and its scores at the moment it began.
+Steps that nobody logs leave a gap.
 
 The loop only copies arrays into a queue. A thread turns whatever has piled up into columns, a few
 times a second: one call per entity, not one per entity and step.
@@ -25,7 +26,7 @@ from __future__ import annotations
 import ctypes
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from robolearn.errors import DataError
-from robolearn.types import Spec, Step
+from robolearn.types import Observation, Spec, Step
 from robolearn.viz import entries as viz_entries
 from robolearn.viz import shapes
 from robolearn.viz.backlog import Backlog
@@ -80,6 +81,8 @@ class Viewer:
         self._known: dict[EntityPath, None] = {}  # entities so far, in order
         self._views: list[EntityPath] = []  # what the layout shows
         self._episode, self._step, self._begun = -1, 0, False
+        self._first = 0  # the episode's
+        self._lines: list[Entry] = []  # actions and scores that go on
         self._stream = rr.RecordingStream(application)
         self._process = ViewerProcess(window=has_screen()) if live else None
         self._stuck = False  # whether Rerun has failed to write
@@ -174,7 +177,7 @@ class Viewer:
         """Begin an episode; ``text`` says which; ``data`` (MjData) holds the first poses."""
         self._step += self._episode >= 0
         self._episode += 1
-        self._begun = True
+        self._first, self._begun = self._step, True
         title = Entry("text", ("episodes",), f"episode {self._episode} {text}".rstrip())
         self._put([title, *viz_entries.poses(data, self._bodies)], wait=True)
 
@@ -189,18 +192,41 @@ class Viewer:
         """
         entries = [Entry("scalars", ("action",), step.action)]
         entries += viz_entries.reward(step) + viz_entries.score(scores)
+        self._lines = list(entries)
         if step.t == 0:
             if not self._begun:
                 self.begin_episode()
             entries += viz_entries.seen(step.observation, self._groups)
+        self._step = max(self._step, self._first + step.t)
         self._put(entries, wait)
         self._step += 1
+        self._put_sight(step.next_observation, data, wait)
+
+    def log_sight(self, observation: Observation, data: Any = None) -> None:
+        """Log what is seen at a moment at which nothing is done; ``data`` (MjData) has the poses.
+
+        It takes a step, but for the first one of an episode, which is that of its beginning.
+        """
+        self._step += not self._begun
+        self._put([Entry(kind, path, np.full(len(v), np.nan)) for kind, path, v in self._lines])
+        self._lines = []
+        self._put_sight(observation, data, wait=False)
+
+    def log_images(self, images: Mapping[str, np.ndarray | bytes]) -> None:
+        """Log images of cameras, by name, at the last moment: uint8 [H, W, 3], or JPEG."""
+        self._put([Entry("image", ("camera", name), image) for name, image in images.items()])
+
+    def log_text(self, text: str, warning: bool = False) -> None:
+        """Log a line at the last moment, among those where episodes begin."""
+        self._put([Entry("warning" if warning else "text", ("episodes",), text)])
+
+    def _put_sight(self, observation: Observation, data: Any, wait: bool) -> None:
         bodies = self._bodies if self._begun else self._moving  # the others stand still until then
-        after = viz_entries.seen(step.next_observation, self._groups)
-        self._put(after + viz_entries.poses(data, bodies), wait)
+        seen = viz_entries.seen(observation, self._groups)
+        self._put(seen + viz_entries.poses(data, bodies), wait)
         self._begun = False
 
-    def _put(self, entries: list[Entry], wait: bool) -> None:
+    def _put(self, entries: list[Entry], wait: bool = False) -> None:
         if self._backlog.is_behind and not wait:
             kept = [entry for entry in entries if entry.kind != "image"]
             self.images_dropped += len(entries) - len(kept)
@@ -300,7 +326,9 @@ def _columns(kind: str, values: list[Any]) -> rr.ComponentColumnList:
                 blob=[viz_entries.jpeg(v) for v in values], media_type=types
             )
         case "text":
-            return rr.TextLog.columns(text=values)
+            return rr.TextLog.columns(text=values, level=["INFO"] * len(values))
+        case "warning":
+            return rr.TextLog.columns(text=values, level=["WARN"] * len(values))
     raise ValueError(f"no columns for {kind}")
 
 
@@ -377,12 +405,13 @@ def layout(
     if skills:
         both = {"contents": ["/world/**", "/skills/**"], "eye_controls": eye_controls}
         drawn = rrb.Tabs(rrb.Spatial3DView(origin="/", name="skills", **both), drawn)
-    episodes = rrb.TextLogView(origin="episodes", name="episodes")
+    columns = rrb.TextLogColumns(text_log_columns=["LogLevel", "Body"])
+    episodes = rrb.TextLogView(origin="episodes", name="episodes", columns=columns)
     shares = [2] * bool(cameras) + [1] * len(scores) + [2]
     right = [rrb.Horizontal(*cameras)] * bool(cameras) + scores + [numbers]
     page = rrb.Vertical(episodes, *right, row_shares=[1, *shares])
     if scene:
-        left = rrb.Vertical(drawn, episodes, row_shares=[5, 1])
+        left = rrb.Vertical(drawn, episodes, row_shares=[3, 1])
         page = rrb.Horizontal(left, rrb.Vertical(*right, row_shares=shares))
     return rrb.Blueprint(
         page,

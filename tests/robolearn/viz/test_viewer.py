@@ -361,6 +361,31 @@ def step(t=0, image=None):
     return Step(t, seen, np.zeros(2, np.float32), 0.0, seen, False, False, {})
 
 
+def test_moments_without_an_action_have_steps_of_their_own(tmp_path):
+    with Viewer(tmp_path / "r.rrd") as viewer:
+        viewer.begin_episode("watched")
+        for level in range(3):
+            viewer.log_sight({"level": np.array([level])})
+        viewer.begin_episode("done")
+        viewer.log_step(step(0), scores=StepScores({"M": 0.5}))
+        viewer.log_step(step(4))  # those between were left out
+        viewer.log_images({"front": b"a picture"})
+        viewer.log_text("rejected", warning=True)
+        viewer.log_sight({"level": np.array([9])})
+        viewer.log_sight({"level": np.array([9])})
+    recording = Recording(tmp_path / "r.rrd")
+    steps, levels = recording.scalars("/observation/level")
+    assert steps.tolist() == [0, 1, 2, 9, 10] and levels[:, 0].tolist() == [0, 1, 2, 9, 9]
+    steps, actions = recording.scalars("/action")
+    assert steps.tolist() == [3, 7, 9] and np.isnan(actions).all(axis=1).tolist() == [0, 0, 1]
+    steps, _ = recording.series("/camera/front", "blob")
+    assert steps.tolist() == [8]
+    steps, told = recording.series("/episodes", "text")
+    assert steps.tolist() == [0, 3, 8] and told[-1] == "rejected"
+    _, levels = recording.series("/episodes", "level")
+    assert levels[:, 0].tolist() == ["INFO", "INFO", "WARN"]
+
+
 def test_images_are_dropped_rather_than_the_loop_held_up(tmp_path, monkeypatch):
     monkeypatch.setattr(viz, "QUEUE_ROWS", 32)
     busy, go = threading.Event(), threading.Event()
