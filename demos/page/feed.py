@@ -1,4 +1,4 @@
-"""Pictures for pages: drawn only while somebody looks, by a process of their own.
+"""Pictures for pages, and for Rerun: drawn only while somebody looks, by a process of their own.
 
 Two threads, and neither is the control loop's: one gives states away to be drawn, the other waits
 for pictures.
@@ -31,19 +31,21 @@ class Feed:
         self.newest: Pictures | None = None
         self.problem = ""
         self._views, self._make = views, make
-        self._watchers = 0
+        self._watchers, self._lock = 0, threading.Lock()
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def join(self) -> None:
         """Say that one more looks; the first one has the drawing begin."""
-        self._watchers += 1
-        if not self._threads and self.cameras and not self._ending.is_set():
-            self._start(self._work, "page pictures")
+        with self._lock:
+            self._watchers += 1
+            if not self._threads and self.cameras and not self._ending.is_set():
+                self._start(self._work, "page pictures")
 
     def leave(self) -> None:
         """Say that one looks no more."""
-        self._watchers -= 1
+        with self._lock:
+            self._watchers -= 1
 
     def close(self) -> None:
         """Draw no more."""

@@ -30,7 +30,7 @@ from robolearn.types import Episode, Spec
 MOST_WINDOWS = 3
 LEAST = 4  # demonstrations from which anything can be learnt
 GRIPPER = "gripper"
-HARM_LIMITS = {"level": 0.5, "lost": 1.0}  # as much as may be lost: lately, and altogether
+HARM_LIMITS = {"harm now": 0.5, "harm so far": 1.0}  # where as much is lost as may be
 OnStep = Callable[[np.ndarray, np.ndarray], Live]  # state [O], action [A] sent there
 
 
@@ -168,7 +168,7 @@ class HarmScorer:
 
         def on_step(state: np.ndarray, action: np.ndarray) -> Live:
             step = live.step(state, action)
-            values = {"level": step.level, "lost": step.share_of_line}
+            values = {"harm now": step.level, "harm so far": step.share_of_line}
             return Live(step.level, step.cue, values, HARM_LIMITS)
 
         return on_step

@@ -29,6 +29,7 @@ from demos.session.saving import difference
 from demos.session.session import Outcome, Session
 from demos.teleop.config import TeleopConfig
 from demos.teleop.console import Console
+from demos.teleop.in_rerun import InRerun
 from robolearn.errors import DataError, UserError, nearest
 from robolearn.loops import checkpoint
 from robolearn.running.config import EnvConfig
@@ -77,7 +78,12 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
             load_base=load_base,
             check_env=run.make_env(_without_cameras(env_config)) if checks else None,
         )
-        _enter_page(closing, config, env_config, session, source)
+        feed = _feed(config, env_config, session)
+        closing.callback(feed.close)
+        _enter_page(closing, config, session, source, feed)
+        if run.viewer is not None:
+            shown = run.make_env(_without_cameras(env_config))
+            closing.enter_context(InRerun(session, run.viewer, shown, feed))
         closing.enter_context(
             Console(session, env.interface, pictured=pictured, camera=config.picture or "")
         )
@@ -135,12 +141,25 @@ def _page_source(config: TeleopConfig, env: Environment) -> PageSource | None:
     return PageSource(KeyMap.of(config.device.keys), env.interface.period_s)
 
 
+def _feed(config: TeleopConfig, env: EnvConfig, session: Session) -> Feed:
+    """Give what draws the cameras for the page and for Rerun, once somebody looks."""
+    page = config.page or PageConfig()
+    alone = config.page is None and config.picture is not None
+    cameras = (config.picture,) if alone else page.cameras
+
+    def make() -> Pictured:
+        options = _without_cameras(env).options
+        return Pictured(env.name, options, cameras, page.image_size, jpeg=True)
+
+    return Feed(session.views, cameras, make)
+
+
 def _enter_page(
     closing: contextlib.ExitStack,
     config: TeleopConfig,
-    env: EnvConfig,
     session: Session,
     source: PageSource | None,
+    feed: Feed,
 ) -> None:
     """Serve the page while a session runs, if there is to be one, and say where it is."""
     if config.page is None and source is None:
@@ -149,15 +168,8 @@ def _enter_page(
         from demos.page.server import Page  # aiohttp takes a second to load
     except ImportError:
         raise UserError("page: needs aiohttp: pip install aiohttp") from None
-    page_config = config.page or PageConfig()
-    cameras = page_config.cameras
-
-    def make() -> Pictured:
-        options = _without_cameras(env).options
-        return Pictured(env.name, options, cameras, page_config.image_size, jpeg=True)
-
-    feed = Feed(session.views, cameras, make)
-    page = closing.enter_context(Page(page_config, lambda: session.status, feed, source))
+    served = Page(config.page or PageConfig(), lambda: session.status, feed, source)
+    page = closing.enter_context(served)
     print(f"page: {page.address}", file=sys.stderr, flush=True)
 
 

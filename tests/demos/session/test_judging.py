@@ -76,8 +76,9 @@ def test_harm_while_it_happens_is_red_for_who_dawdles(base):
         steps = zip(episode.observations["state"], episode.actions, strict=False)
         said = [live(state, action) for state, action in steps]
         levels[pace] = [one.level for one in said]
-        assert [one.values["level"] for one in said] == levels[pace]
-        assert (said[-1].values["lost"] > said[-1].limits["lost"]) == (pace < 1)
+        assert [one.values["harm now"] for one in said] == levels[pace]
+        so_far, limit = (numbers["harm so far"] for numbers in (said[-1].values, said[-1].limits))
+        assert (so_far > limit) == (pace < 1)
     assert np.mean(levels[1.0][12:]) < 0.2 < 0.5 < np.mean(levels[0.3][12:])
     assert all(0 <= level <= 1 for level in levels[0.3])
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import aiohttp
 import numpy as np
 import pytest
+from rerun.chunk import RrdReader
 
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
@@ -203,11 +204,16 @@ def beads(lab) -> str:
 
 def test_a_stored_demonstration_is_replayed_where_it_was_recorded(beads, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", open(os.devnull))
-    assert main(["replay", f"replay.dataset={beads}", "out=again"]) == 0
+    assert main(["replay", f"replay.dataset={beads}", "out=again", "view=record"]) == 0
     replay = json.loads(Path("again/summary.json").read_text())["replay"]
     assert replay["same"] and replay["steps"] == len(Dataset.open(beads).load("demo_0"))
-    assert "demonstrate" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "demonstrate" in error and error.rstrip().endswith("robolearn view again")
     assert len(Dataset.open(beads)) == 1
+    reader = RrdReader("again/recording.rrd")
+    chunks = [(c.entity_path, c) for c in reader.stream(store=reader.recordings()[0])]
+    rows = [c.to_record_batch().num_rows for path, c in chunks if path == "/observation/position"]
+    assert sum(rows) == 1 + replay["steps"] + 1  # its names, and what was seen
 
 
 @pytest.mark.parametrize(
