@@ -31,6 +31,8 @@ class Feed:
         self.newest: Pictures | None = None
         self.problem = ""
         self._views, self._make = views, make
+        self.ready = threading.Event()
+        """Set once pictures can be drawn, or ``problem`` says why they cannot."""
         self._watchers, self._lock = 0, threading.Lock()
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -64,8 +66,10 @@ class Feed:
             pictured = self._make()
         except UserError as error:
             self.problem = f"no pictures: {error}"
+            self.ready.set()
             self.on_news()
             return
+        self.ready.set()
         box = self._views.subscribe(1)
         self._start(self._fetch, "page pictures, drawn", pictured)
         drawn = None, None

@@ -33,7 +33,7 @@ FOREMOST = re.compile(r"[^,\d]*")  # of the judge's words, without its number
 
 
 class InRerun:
-    """Shows a session while it runs; a context manager."""
+    """Shows a session while it runs; a context manager, which waits until cameras can be drawn."""
 
     def __init__(
         self, session: Session, viewer: Viewer, env: Environment, feed: Feed | None = None
@@ -50,15 +50,18 @@ class InRerun:
         self._error = ""
 
     def __enter__(self) -> InRerun:
-        if self._feed is not None:
+        if self._feed is not None and self._feed.cameras:
             self._feed.join()
+            self._feed.ready.wait()
+            if self._feed.problem:
+                warnings.warn(f"view: {self._feed.problem}", stacklevel=2)
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._box.close()
         self._thread.join(PATIENCE_S)
-        if self._feed is not None:
+        if self._feed is not None and self._feed.cameras:
             self._feed.leave()
         if self._error:
             warnings.warn(f"view: it has ended early: {self._error}", stacklevel=2)

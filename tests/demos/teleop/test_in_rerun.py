@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from demos.devices.contracts import Button
+from demos.page.feed import Feed
 from demos.session.contracts import Live, Verdict
 from demos.session.pictures import Pictures
 from demos.teleop import in_rerun
 from demos.teleop.in_rerun import COMPARED, InRerun, scores_of
+from robolearn.errors import UserError
 
 from ..conftest import walk
 from ..session.people import Person, Strict, Wire, session
@@ -98,10 +100,12 @@ class Fed:
     cameras = ("front",)
 
     def __init__(self):
-        self.watchers, self.looks = 0, 0
+        self.watchers, self.looks, self.problem = 0, 0, ""
+        self.ready = threading.Event()
 
     def join(self):
         self.watchers += 1
+        self.ready.set()
 
     def leave(self):
         self.watchers -= 1
@@ -124,6 +128,19 @@ def test_cameras_are_logged_once_each_and_the_base_beside_them_while_it_is_compa
     compared = [found.get(COMPARED) for found in images[:4]]
     assert compared[:2] == [None, b"base"] and not compared[2].any()  # then it is blanked, once
     assert all(COMPARED not in found for found in images[3:])
+
+
+def test_cameras_that_cannot_be_drawn_are_said_and_left_out(dataset):
+    def make():
+        raise UserError("no GL library works here")
+
+    made = session(Person(), dataset, goal=1)
+    feed = Feed(made.views, ("front",), make)
+    viewer = Logged()
+    with pytest.warns(UserWarning, match="view: no pictures: no GL library works here"):
+        outcome, _ = shown(made, viewer, feed=feed)
+    feed.close()
+    assert outcome.kept == 1 and not viewer.told("log_images")
 
 
 def test_a_viewer_that_hangs_holds_nothing_up(dataset, monkeypatch):
