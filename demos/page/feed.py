@@ -79,7 +79,7 @@ class Feed:
                 continue
             if frame.state is not drawn[0] or frame.beside is not drawn[1]:
                 drawn = frame.state, frame.beside
-                pictured.offer(*drawn)
+                pictured.offer(*drawn, frame.number)
         box.close()
         self._ending.wait()
         pictured.close()

@@ -35,6 +35,7 @@ class Pictures:
     number: int  # of the state, counted by ``offer``
     images: Mapping[str, Image]
     beside: Image | None = None  # of another state, as the first camera has it
+    frame: int = -1  # as ``offer`` was told
 
 
 class Pictured:
@@ -65,20 +66,20 @@ class Pictured:
         theirs.close()
         self._await_start()
         self._news = threading.Condition()
-        self._waiting: tuple[int, tuple[np.ndarray, np.ndarray | None]] | None = None
+        self._waiting: tuple[int, int, tuple[np.ndarray, np.ndarray | None]] | None = None
         self._count, self._closed, self.lost = 0, False, ""
         self._latest: Pictures | None = None
         self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
         self._thread.start()
 
-    def offer(self, state: np.ndarray, beside: np.ndarray | None = None) -> int:
+    def offer(self, state: np.ndarray, beside: np.ndarray | None = None, frame: int = -1) -> int:
         """Have a state [S] drawn, unless a newer one comes first; gives its number.
 
-        And another one, to be seen at the same time.
+        And another one, to be seen at the same time. The pictures have the ``frame``'s number.
         """
         with self._news:
             self._count += 1
-            self._waiting = self._count, (state, beside)
+            self._waiting = self._count, frame, (state, beside)
             self._news.notify_all()
             return self._count
 
@@ -127,7 +128,7 @@ class Pictured:
                 self._news.wait_for(lambda: self._waiting is not None or self._closed)
                 if self._closed:
                     return
-                number, states = self._waiting
+                number, frame, states = self._waiting
                 self._waiting = None
             try:
                 self._pipe.send(states)
@@ -138,7 +139,7 @@ class Pictured:
                     self._news.notify_all()
                 return
             with self._news:
-                self._latest = Pictures(number, images, beside)
+                self._latest = Pictures(number, images, beside, frame)
                 self._news.notify_all()
 
 

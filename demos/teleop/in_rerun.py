@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # Rerun takes a second to import
     from robolearn.viz.viewer import Viewer
 
 CAPACITY = 64  # frames that wait, a few seconds
+REMEMBERED = 600  # frames whose pictures may still come
 PATIENCE_S = 5.0  # for what still waits when a session has ended
 COMPARED = "the base's"  # as a camera: what is seen of the base beside a demonstration
 NOTHING = np.zeros((16, 16, 3), np.uint8)
@@ -47,6 +48,7 @@ class InRerun:
         self._last: Frame | None = None
         self._scene, self._told = "", {}
         self._pictures, self._compares = 0, False
+        self._moments: dict[int, tuple[int, int]] = {}  # of frames, in the viewer
         self._error = ""
 
     def __enter__(self) -> InRerun:
@@ -90,6 +92,9 @@ class InRerun:
             self._viewer.log_step(step_of(frame, before), self._pose(frame), scores)
         elif not under_way(status) and (last is None or frame.state is not last.state):
             self._viewer.log_sight(frame.observation, self._pose(frame))
+        self._moments[frame.number] = self._viewer.moment
+        if len(self._moments) > REMEMBERED:
+            self._moments.pop(next(iter(self._moments)))
         self._show_pictures(frame)
         self._say(status)
 
@@ -100,7 +105,7 @@ class InRerun:
         return self._data()
 
     def _show_pictures(self, frame: Frame) -> None:
-        """Log what was drawn last, if that is new; it is a few steps late."""
+        """Log what was drawn last, if that is new, at the moment that it shows."""
         pictures = None if self._feed is None else self._feed.newest
         if pictures is None or pictures.number == self._pictures:
             return
@@ -109,7 +114,7 @@ class InRerun:
         if pictures.beside is not None or self._compares:
             images[COMPARED] = NOTHING if pictures.beside is None else pictures.beside
         self._compares = pictures.beside is not None
-        self._viewer.log_images(images)
+        self._viewer.log_images(images, self._moments.get(pictures.frame))
 
     def _say(self, status: Status) -> None:
         """Log what is said: the judge's words, decisions with their reasons, problems."""

@@ -212,9 +212,17 @@ class Viewer:
         self._lines = []
         self._put_sight(observation, data, wait=False)
 
-    def log_images(self, images: Mapping[str, np.ndarray | bytes]) -> None:
-        """Log images of cameras, by name, at the last moment: uint8 [H, W, 3], or JPEG."""
-        self._put([Entry("image", ("camera", name), image) for name, image in images.items()])
+    @property
+    def moment(self) -> tuple[int, int]:
+        """The last moment: its episode and step."""
+        return max(self._episode, 0), self._step
+
+    def log_images(
+        self, images: Mapping[str, np.ndarray | bytes], moment: tuple[int, int] | None = None
+    ) -> None:
+        """Log images of cameras, by name: uint8 [H, W, 3], or JPEG; at a moment, or the last."""
+        entries = [Entry("image", ("camera", name), image) for name, image in images.items()]
+        self._put(entries, moment=moment)
 
     def log_text(self, text: str, warning: bool = False) -> None:
         """Log a line at the last moment, among those where episodes begin."""
@@ -226,12 +234,14 @@ class Viewer:
         self._put(seen + viz_entries.poses(data, bodies), wait)
         self._begun = False
 
-    def _put(self, entries: list[Entry], wait: bool = False) -> None:
+    def _put(
+        self, entries: list[Entry], wait: bool = False, moment: tuple[int, int] | None = None
+    ) -> None:
         if self._backlog.is_behind and not wait:
             kept = [entry for entry in entries if entry.kind != "image"]
             self.images_dropped += len(entries) - len(kept)
             entries = kept
-        self._backlog.put(Row(max(self._episode, 0), self._step, entries))
+        self._backlog.put(Row(*(moment or self.moment), entries))
 
     def _send(self, rows: list[Row]) -> None:
         moments: dict[tuple[str, EntityPath], list[Row]] = defaultdict(list)

@@ -35,7 +35,7 @@ class Drawn:
         self._image, self._beside, self._news = b"j" * size, beside, threading.Condition()
         self._latest, self.closed = None, False
 
-    def offer(self, state, beside=None):
+    def offer(self, state, beside=None, frame=-1):
         with self._news:
             number = 1 + (self._latest.number if self._latest else 0)
             other = None if beside is None else self._beside

@@ -70,8 +70,9 @@ def test_states_are_drawn_and_only_the_newest_of_those_that_wait(pictured):
 @pytest.mark.parametrize("jpeg", [False, True])
 def test_another_state_is_drawn_beside_it_as_the_first_camera_has_it(pictured, jpeg):
     pictures = pictured(jpeg)
-    first = pictures.offer(np.array([50.0]), np.array([150.0]))
+    first = pictures.offer(np.array([50.0]), np.array([150.0]), 17)
     found = pictures.after(0, 30.0)
+    assert found.frame == 17
     images = (found.images["front"], found.beside)
     if jpeg:
         images = [cv2.imdecode(np.frombuffer(image, np.uint8), 1) for image in images]

@@ -1,5 +1,6 @@
 """A session shown in Rerun: what is logged of it, and that it waits for nobody who looks on."""
 
+import itertools
 import threading
 from types import SimpleNamespace
 
@@ -24,7 +25,11 @@ class Logged:
     """Takes down what a viewer is told; each call may do something else first."""
 
     def __init__(self, first=lambda: None):
-        self.calls, self._first = [], first
+        self.calls, self._first, self._moments = [], first, itertools.count()
+
+    @property
+    def moment(self):
+        return next(self._moments)
 
     def __getattr__(self, name):
         def log(*values, **options):
@@ -113,8 +118,8 @@ class Fed:
     @property
     def newest(self):
         self.looks += 1
-        beside = b"base" if 3 <= self.looks < 6 else None
-        return Pictures(self.looks // 2, {"front": b"mine"}, beside)
+        beside, number = b"base" if 3 <= self.looks < 6 else None, self.looks // 2
+        return Pictures(number, {"front": b"mine"}, beside, frame=number - 1)
 
 
 def test_cameras_are_logged_once_each_and_the_base_beside_them_while_it_is_compared(
@@ -128,6 +133,8 @@ def test_cameras_are_logged_once_each_and_the_base_beside_them_while_it_is_compa
     compared = [found.get(COMPARED) for found in images[:4]]
     assert compared[:2] == [None, b"base"] and not compared[2].any()  # then it is blanked, once
     assert all(COMPARED not in found for found in images[3:])
+    moments = [values[1] for values in viewer.told("log_images")]
+    assert moments == list(range(len(images)))  # of earlier frames, as they show
 
 
 def test_cameras_that_cannot_be_drawn_are_said_and_left_out(dataset):

@@ -369,7 +369,9 @@ def test_moments_without_an_action_have_steps_of_their_own(tmp_path):
         viewer.begin_episode("done")
         viewer.log_step(step(0), scores=StepScores({"M": 0.5}))
         viewer.log_step(step(4))  # those between were left out
+        before, (episode, at) = (0, 2), viewer.moment
         viewer.log_images({"front": b"a picture"})
+        viewer.log_images({"front": b"took long"}, before)
         viewer.log_text("rejected", warning=True)
         viewer.log_sight({"level": np.array([9])})
         viewer.log_sight({"level": np.array([9])})
@@ -379,7 +381,7 @@ def test_moments_without_an_action_have_steps_of_their_own(tmp_path):
     steps, actions = recording.scalars("/action")
     assert steps.tolist() == [3, 7, 9] and np.isnan(actions).all(axis=1).tolist() == [0, 0, 1]
     steps, _ = recording.series("/camera/front", "blob")
-    assert steps.tolist() == [8]
+    assert steps.tolist() == [2, at] == [2, 8] and episode == 1
     steps, told = recording.series("/episodes", "text")
     assert steps.tolist() == [0, 3, 8] and told[-1] == "rejected"
     _, levels = recording.series("/episodes", "level")
