@@ -68,7 +68,7 @@ class Seat:
         typist, held, seen = Typist(self._names, detour), frozenset(), 0
         self.state("waiting")
         self.browser.press("enter")
-        self.state("running")
+        self.state("running", "paused")
         while (frame := self._box.take(5.0)) is not None:
             if frame.status.state is State.PAUSED:
                 wanted, grips = frozenset(), False
@@ -100,7 +100,8 @@ def take_part(seat: Seat, look: Look) -> None:
         seat.demonstrate()
         seat.state("waiting", "showing")
     look("learn", browser)
-    browser.press("tab")
+    if browser.ask("document.body.dataset.state") == "showing":
+        browser.press("tab")  # elsewhere it goes to the next button
     seat.state("waiting")
     seat.demonstrate(DETOUR, lambda: look("teach", browser))
     seat.state("deciding")
