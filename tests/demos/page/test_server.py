@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
@@ -16,9 +17,9 @@ from demos.devices.contracts import Button
 from demos.devices.keys import KeyMap
 from demos.page.config import PageConfig
 from demos.page.feed import Feed, pack
-from demos.page.server import MOST_CLIENTS, MOST_MESSAGES, Page
+from demos.page.server import MOST_CLIENTS, MOST_MESSAGES, Page, plain
 from demos.page.source import CLOSED, NOBODY, PageSource
-from demos.session.contracts import Frame, Phase, State, Status
+from demos.session.contracts import Frame, Live, Phase, State, Status
 from demos.session.pictures import Pictures
 from demos.session.views import Views
 from robolearn.errors import UserError
@@ -339,6 +340,12 @@ def test_pictures_wait_for_whoever_is_slow_and_only_the_newest_is_kept(place):
         await slow.send_str("taken")
 
     place.run(work)
+
+
+def test_a_page_is_told_no_more_of_the_judge_than_it_shows():
+    status = dataclasses.replace(STATUS, live=Live(1 / 3, "faster", {"M": 0.5}, {"L": 1.0}))
+    assert plain(status)["live"] == {"level": 0.333, "words": "faster"}
+    assert plain(STATUS)["live"] is None
 
 
 def test_what_is_compared_comes_last_in_a_message_of_pictures():
