@@ -15,6 +15,7 @@ date.
 
 import dataclasses
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,8 @@ class Dataset:
             if path.exists() and any(_finished(path)):
                 raise DataError(f"{path} is not empty: open it, or choose a new folder")
             (path / EPISODES).mkdir(parents=True, exist_ok=True)
+            for left in filter(_is_abandoned, path.glob(f".{ABOUT}.*{TEMPORARY}")):
+                left.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(path, error) from error
         write_atomically(path / ABOUT, json.dumps(about, indent=2).encode())
@@ -298,6 +301,17 @@ def require_fit(interface: Spec, episode: Episode, where: str) -> None:
 
 def _row(array: np.ndarray) -> ArraySpec:
     return ArraySpec(array.shape[1:], str(array.dtype))
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    """Say whether the process that was writing this file is gone."""
+    try:
+        os.kill(int(temporary.name.split(".")[-2]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, ValueError):  # somebody else's
+        return False
+    return False
 
 
 def _finished(folder: Path) -> list[Path]:

@@ -317,6 +317,19 @@ def test_create_goes_on_where_a_killed_one_stopped(tmp_path):
     assert len(Dataset.create(tmp_path / "d", INTERFACE)) == 0
 
 
+def test_what_a_killed_create_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    (tmp_path / "d").mkdir()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    for process in (child, os.getppid(), "x"):
+        (tmp_path / "d" / f".dataset.json.{process}.tmp").write_text("{")
+    Dataset.create(tmp_path / "d", INTERFACE)
+    left = {path.name for path in (tmp_path / "d").glob(".*.tmp")}
+    assert left == {f".dataset.json.{os.getppid()}.tmp", ".dataset.json.x.tmp"}
+
+
 def test_ensure_creates_then_opens(tmp_path):
     Dataset.ensure(tmp_path / "d", INTERFACE, {"sizes": (1, 2)}).append(walk())
     assert len(Dataset.ensure(tmp_path / "d", INTERFACE, {"sizes": (1, 2)})) == 1
