@@ -9,6 +9,7 @@ the signal is fresh; everything else is the still action, in which the gripper s
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -33,6 +34,7 @@ from robolearn.types import Observation, Spec
 
 MOVES, TURNS = ("dx", "dy", "dz"), ("drx", "dry", "drz")
 OPEN, CLOSED = -1.0, 1.0
+OF_SPEED = (Button.FASTER, Button.SLOWER)
 SPEED_STEP = 1.25  # a press of FASTER
 SLOWEST = 0.05
 QUATERNION = "_quat_w"
@@ -180,23 +182,27 @@ class Steered:
 
     def command(self, observation: Observation, now_s: float) -> Command:
         """Give what is asked for now: motion only if somebody is engaged, lately, and not lost."""
-        signal, others = self._poll(now_s)
+        signal = self.source.poll(now_s)
+        others = self._press(signal.buttons, OF_STEERING)
         fresh = now_s - signal.given_s <= self.steering.config.stale_s
         engaged = signal.engaged and fresh and not signal.lost
         asked = self.steering.action(signal, observation) if engaged else self.steering.still()
         return Command(asked, engaged, signal.given_s, others, signal.lost)
 
     def listen(self, now_s: float) -> Heard:
-        """Give the buttons that are not the steering's, which does what its own say."""
-        signal, others = self._poll(now_s)
-        return Heard(others, signal.lost)
+        """Give the buttons that are not the steering's, of which only those of the speed count.
 
-    def _poll(self, now_s: float) -> tuple[Signal, tuple[Button, ...]]:
+        The gripper's do not: nothing moves now, and what is pressed now moves nothing later.
+        """
         signal = self.source.poll(now_s)
-        for button in signal.buttons:
-            if button in OF_STEERING:
+        return Heard(self._press(signal.buttons, OF_SPEED), signal.lost)
+
+    def _press(self, buttons: Sequence[Button], count: Sequence[Button]) -> tuple[Button, ...]:
+        """Do what those of the buttons say that ``count``; give those that are not our own."""
+        for button in buttons:
+            if button in count:
                 self.steering.press(button)
-        return signal, tuple(button for button in signal.buttons if button not in OF_STEERING)
+        return tuple(button for button in buttons if button not in OF_STEERING)
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Give the action [1, A] that is asked for now."""

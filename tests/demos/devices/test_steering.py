@@ -68,6 +68,15 @@ def test_speed_changes_within_its_range_and_buttons_of_the_session_pass():
     assert device.setting.speed == pytest.approx(0.05)
 
 
+def test_the_gripper_is_not_told_in_a_pause_what_to_do_after_it():
+    device = steered()
+    for button in (Button.GRIP, Button.CLOSE):
+        device.source.signal = Signal(buttons=(button, Button.START))
+        assert device.listen(1.0).buttons == (Button.START,)
+    device.source.signal = PUSH
+    assert moved(device)[-1] == -1
+
+
 def test_forward_of_the_tool_is_where_it_points():
     down = np.sqrt(0.5) * np.array([1, 0, 1, 0], np.float32)  # a quarter turn about y: x is down
     action = moved(steered(frame="tool", speed=1.0), observation={"state": down})
