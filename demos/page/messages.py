@@ -67,8 +67,9 @@ class Link:
     How late a message is, is said in two ways. Beside the quickest message so far it is as late as
     the difference of both clocks is larger; the quickest is let go of only as slowly as clocks go
     apart. And it is no older than the beat that its sender had heard. The second is coarse and
-    needs no clock of the other side, so that a connection that is slow from its beginning does not
-    pass for a quick one.
+    needs no clock of the other side: a connection that is slow from its beginning does not pass for
+    a quick one, and a clock that stood still for a while, as in a laptop that sleeps, does not make
+    all that follows late.
     """
 
     def __init__(self) -> None:
@@ -90,11 +91,13 @@ class Link:
             return None
         self._number = message.number
         delay_s = now_s - message.time_s  # with the clocks' difference
+        oldest_s = now_s - self._beats.get(message.beat, -math.inf)
         allowed_s = self._quickest_s + DRIFT * (now_s - self._heard_s)
+        if delay_s - oldest_s > allowed_s:  # one of the clocks has jumped: begin anew
+            allowed_s = delay_s
         self._quickest_s, self._heard_s = min(delay_s, allowed_s), now_s
         late_s = delay_s - self._quickest_s
-        beaten_s = self._beats.get(message.beat, -math.inf)
-        if late_s > LATE_S or now_s - beaten_s > UNHEARD_S:
+        if late_s > LATE_S or oldest_s > UNHEARD_S:
             return None
         return now_s - late_s
 

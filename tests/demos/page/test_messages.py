@@ -1,6 +1,8 @@
 """Messages of a page: what is no message, and what comes too late."""
 
+import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -85,13 +87,36 @@ def test_a_message_is_dated_by_the_quickest():
     assert link.given_s(said(3, 0.2), apart_s + 0.2 + LATE_S + 0.01) is None
 
 
-def test_two_seconds_late_stay_too_late_for_minutes():
-    link = Link()
+@pytest.mark.parametrize("late_s", [0.3, 2.0])
+def test_what_is_late_stays_too_late_for_minutes(late_s):
+    link, beats = Link(), []
     for n in range(1, 6000):  # five minutes of messages
         now_s = n * 0.05
-        delay_s = 0.002 if n < 100 else 2.0
-        given_s = link.given_s(said(n, now_s - delay_s, link.beat(now_s)), now_s)
-        assert (given_s is None) == (n >= 100)
+        delay_s = 0.002 if n < 100 else late_s
+        beats.append(link.beat(now_s))
+        known = beats[-1 - math.ceil((delay_s + 0.002) / 0.05)] if n > 1 else 0
+        given_s = link.given_s(said(n, now_s - delay_s, known), now_s)
+        assert (given_s is None) == (n == 1 or n >= 100)
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, -2.0, -0.15, 2.0, 3600.0])
+def test_a_clock_that_jumps_does_not_make_all_that_follows_late(jump_s):
+    """As that of a laptop which slept with the page open: the beats tell that nothing is old."""
+    link, rng, numbers = Link(), np.random.default_rng(0), itertools.count(1)
+    beat, heard, ages_s = 0, 0, []
+    for k in range(2000):
+        now_s = 0.02 * k
+        if k % 5 == 0:
+            beat, heard = link.beat(now_s), beat  # which is known 0.1 s later
+        clock_s = now_s + (jump_s if now_s > 20 else 0)
+        arrives_s = now_s + rng.uniform(0.001, 0.01)
+        given_s = link.given_s(said(next(numbers), clock_s + 5000, heard), arrives_s)
+        if now_s > 1:
+            ages_s.append(np.inf if given_s is None else arrives_s - given_s)
+            assert given_s is None or given_s <= arrives_s
+    ages_s = np.array(ages_s)
+    assert np.isinf(ages_s).mean() < 0.01 and np.median(ages_s) < 0.02
+    assert np.isfinite(ages_s[-100:]).all()
 
 
 def test_clocks_that_go_apart_do_not_make_messages_late():
