@@ -35,6 +35,7 @@ class PageSource:
         self._hold_s = max(HOLD_S - period_s - MARGIN_S, LEAST_S)
         self._lock = threading.Lock()
         self._lost, self._heard_s = NOBODY, 0.0
+        self._broken = ""  # a break that no poll has told of
         self._newest: Message | None = None
         self._given_s = 0.0
         self._buttons: deque[tuple[Button, float]] = deque(maxlen=16)
@@ -49,6 +50,8 @@ class PageSource:
     def connect(self, now_s: float) -> None:
         """Somebody has the controls from now on; nothing that was said before counts."""
         with self._lock:
+            if not self._lost:
+                self._broken = CLOSED
             self._clear()
             self._lost, self._heard_s = "", now_s
 
@@ -56,7 +59,7 @@ class PageSource:
         """Nobody has the controls any more; nothing that was said before counts."""
         with self._lock:
             self._clear()
-            self._lost = why
+            self._lost = self._broken = why
 
     def hear(self, message: Message, given_s: float, now_s: float) -> None:
         """Take a message in that comes in time, in place of the one before."""
@@ -67,8 +70,14 @@ class PageSource:
             self._buttons.extend((button, given_s) for button in message.buttons)
 
     def poll(self, now_s: float) -> Signal:
-        """Give what the page says now: motion only if it said so a moment ago."""
+        """Give what the page says now: motion only if it said so a moment ago.
+
+        A break is told of, also one that was over before anybody asked: somebody else may steer.
+        """
         with self._lock:
+            broken, self._broken = self._broken, ""
+            if broken:
+                return Signal(lost=self._lost or broken)
             buttons = tuple(b for b, at_s in self._buttons if now_s - at_s <= PRESSED_S)
             self._buttons.clear()
             said, given_s, lost = self._newest, self._given_s, self._lost

@@ -65,6 +65,19 @@ def test_nothing_that_was_said_before_a_break_is_done_after_it():
     assert page.poll(1.02) == Signal()
 
 
+def test_a_break_that_is_over_before_anybody_asks_is_told_of():
+    page = source()
+    page.hear(said(), 1.0, 1.0)
+    assert page.poll(1.01).engaged
+    page.disconnect()
+    page.connect(1.02)  # by the same one, or another
+    page.hear(said(buttons=(Button.START,)), 1.03, 1.03)
+    assert page.poll(1.04) == Signal(lost=CLOSED)
+    assert page.poll(1.05).buttons == (Button.START,)  # and what was pressed since counts
+    page.connect(1.06)  # without a word of the old connection's end
+    assert page.poll(1.07) == Signal(lost=CLOSED) and page.poll(1.08) == Signal()
+
+
 def test_the_robot_is_told_to_stand_within_a_tenth_of_a_second_of_the_last_input():
     """Whatever the moment at which inputs end, and however the loop's ticks lie to it."""
     rng = np.random.default_rng(3)
