@@ -1,5 +1,8 @@
 // What a person's hand does: keys, pads on the screen, a gamepad. Nothing here is remembered beyond
-// the moment: letting go stops, and so does whatever takes the page out of sight.
+// the moment: letting go stops, and so does whatever takes the page out of sight, or may keep it from
+// hearing that a key goes up.
+
+const OLD_MS = 500; // of a press, when the page comes to it
 
 const WORDS = {
   " ": "space", Enter: "enter", Tab: "tab", Backspace: "backspace", Escape: "escape",
@@ -21,23 +24,29 @@ export class Hand {
     this.dead = 0.12;
     this.held = new Map(); // physical key -> its name
     this.pads = { left: null, right: null }; // [x, y], to the right and down
+    this.lettingGo = []; // of each stick
     this.tilts = false;
     this.padWasDown = new Set();
     this.wantsTab = () => false;
     addEventListener("keydown", (event) => this.down(event));
     addEventListener("keyup", (event) => this.up(event));
-    addEventListener("blur", () => this.release());
+    for (const end of ["blur", "pagehide", "contextmenu", "dragstart"]) {
+      addEventListener(end, () => this.release());
+    }
     document.addEventListener("visibilitychange", () => document.hidden && this.release());
   }
 
   release() {
     this.held.clear();
-    this.pads = { left: null, right: null };
+    this.lettingGo.forEach((letGo) => letGo());
     this.onChange();
   }
 
   down(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.ctrlKey || event.altKey || event.metaKey) {
+      this.release(); // a key that goes up during a shortcut may never be told
+      return;
+    }
     const name = WORDS[event.key] ?? event.key.toLowerCase();
     const meaning = this.keys[name];
     const onControl = event.target.closest?.("button, summary, a, input");
@@ -45,7 +54,7 @@ export class Hand {
     if (name === "tab" && !this.wantsTab()) return;
     event.preventDefault();
     if (event.repeat) return; // also a key that was down before the connection came back
-    if (meaning[0] === "press") this.onPress(meaning[1]);
+    if (meaning[0] === "press") isOld(event) || this.onPress(meaning[1]);
     else this.held.set(event.code || name, name);
     this.onChange();
   }
@@ -81,17 +90,19 @@ export class Hand {
 
   readGamepad(ways) {
     const pad = [...(navigator.getGamepads?.() ?? [])].find((p) => p?.connected && p.mapping === "standard");
-    if (!pad || !document.hasFocus()) {
+    if (!pad) {
       this.padWasDown.clear();
       return false;
     }
+    const focused = document.hasFocus();
     const isDown = (name) => pad.buttons[STANDARD[name]]?.pressed ?? false;
     for (const [name, button] of Object.entries(this.buttons)) {
       const was = this.padWasDown.has(name);
       if (isDown(name)) this.padWasDown.add(name); // first: a press has the pad read again
       else this.padWasDown.delete(name);
-      if (isDown(name) && !was) this.onPress(button);
+      if (isDown(name) && !was && focused) this.onPress(button);
     }
+    if (!focused) return false;
     const [lx, ly, rx, ry] = pad.axes.map((value) => this.alive(value));
     if (isDown("left_shoulder")) {
       add(ways.move, [-ly, -lx, -ry]);
@@ -115,23 +126,21 @@ export class Hand {
     const knob = element.querySelector("i");
     let pointer = null;
     const show = (x, y) => (knob.style.transform = `translate(${x * 100}%, ${y * 100}%)`);
-    const point = (event) => {
+    const point = (event) => { // told at the next tick: a screen may move faster than that
       const box = element.getBoundingClientRect();
       const x = (event.clientX - box.left - box.width / 2) / (box.width * 0.36);
       const y = (event.clientY - box.top - box.height / 2) / (box.height * 0.36);
       const size = Math.max(1, Math.hypot(x, y));
       this.pads[side] = [this.alive(x / size), this.alive(y / size)];
       show(x / size, y / size);
-      this.onChange();
     };
-    const let_go = (event) => {
-      if (event && event.pointerId !== pointer) return;
+    const letGo = () => {
       pointer = null;
       this.pads[side] = null;
       element.classList.remove("held");
       show(0, 0);
-      this.onChange();
     };
+    this.lettingGo.push(letGo);
     element.addEventListener("pointerdown", (event) => {
       if (pointer !== null) return;
       event.preventDefault();
@@ -139,14 +148,26 @@ export class Hand {
       element.setPointerCapture(pointer);
       element.classList.add("held");
       point(event);
+      this.onChange();
     });
     element.addEventListener("pointermove", (event) => event.pointerId === pointer && point(event));
     for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
-      element.addEventListener(end, let_go);
+      element.addEventListener(end, (event) => {
+        if (event.pointerId !== pointer) return;
+        letGo();
+        this.onChange();
+      });
     }
-    element.addEventListener("contextmenu", (event) => event.preventDefault());
-    addEventListener("blur", () => pointer !== null && let_go({ pointerId: pointer }));
+    element.addEventListener("contextmenu", (event) => {
+      event.preventDefault(); // a long press is no menu here,
+      event.stopPropagation(); // and lets go of nothing
+    });
   }
+}
+
+// Whether something was pressed while the page could not listen, and is not meant any more.
+export function isOld(event) {
+  return performance.now() - event.timeStamp > OLD_MS;
 }
 
 function add(to, values) {

@@ -1,14 +1,17 @@
 // The page: tells the server what the hand does, and shows what the server tells.
 
-import { Hand } from "./hand.js";
+import { Hand, isOld } from "./hand.js";
 
 const TICK_MS = 16; // while something is held
 const IDLE_TICKS = 6; // between two messages while nothing is
 const FULL = 4096; // bytes that wait to be sent, beyond which nothing is added
 const LOST_MS = 1000; // without a word from the server
 const ADDRESS = location.href.split(/[?#]/)[0].replace(/^http/, "ws");
-const NAME = (sessionStorage.name ??= [...crypto.getRandomValues(new Uint8Array(12))]
-  .map((byte) => byte.toString(16).padStart(2, "0")).join(""));
+// By which the server knows a page that comes back, also after a reload; a copy of the tab has another.
+const NAME = sessionStorage.name ?? [...crypto.getRandomValues(new Uint8Array(12))]
+  .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+addEventListener("pageshow", () => sessionStorage.removeItem("name"));
+addEventListener("pagehide", () => (sessionStorage.name = NAME));
 
 const $ = (id) => document.getElementById(id);
 const status = {};
@@ -35,7 +38,10 @@ function send() {
     pressed = [];
     return;
   }
-  if (socket.bufferedAmount > FULL) return; // a connection that is stuck gets nothing to catch up on
+  if (socket.bufferedAmount > FULL) { // a connection that is stuck gets nothing to catch up on
+    pressed = [];
+    return;
+  }
   const held = hand.read(); // which may press a gamepad's button, and send that before
   const said = { n: ++link.number, t: performance.now(), beat: link.beat, ...held,
     buttons: pressed };
@@ -45,23 +51,29 @@ function send() {
 
 function tick() {
   if (++ticks % IDLE_TICKS === 0 || hand.read().engaged) send();
-  if (link.socket?.readyState === 1 && performance.now() - link.heard > LOST_MS) link.socket.close();
+  if (link.socket?.readyState === 1 && performance.now() - link.heard > LOST_MS) lose(link.socket);
 }
 
 function connect() {
   const watch = new URLSearchParams(location.search).has("watch") ? "&watch" : "";
   const socket = new WebSocket(`${ADDRESS}control?client=${NAME}${watch}`);
   Object.assign(link, { socket, number: 0, beat: 0, role: "", heard: performance.now() });
+  socket.onopen = () => (link.heard = performance.now());
   socket.onmessage = (event) => hear(JSON.parse(event.data));
-  socket.onclose = () => {
-    Object.assign(link, { role: "", beat: 0 });
-    pressed = [];
-    hand.release();
-    show();
-    if (link.over) return;
-    link.wait = Math.min(2 * link.wait, 2000);
-    setTimeout(connect, link.wait);
-  };
+  socket.onclose = () => lose(socket);
+}
+
+// Give a connection up, without waiting for the other side to say that it has ended.
+function lose(socket) {
+  socket.onmessage = socket.onclose = null;
+  socket.close();
+  Object.assign(link, { socket: null, role: "", beat: 0 });
+  pressed = [];
+  hand.release();
+  show();
+  if (link.over) return;
+  link.wait = Math.min(2 * link.wait, 2000);
+  setTimeout(connect, link.wait);
 }
 
 function hear(word) {
@@ -395,7 +407,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (event.detail) button.blur(); // a click with a pointer leaves the keys to the robot
-  if (button.dataset.press) press(button.dataset.press);
+  if (button.dataset.press && !isOld(event)) press(button.dataset.press);
 });
 $("veil").querySelector("button").addEventListener("click", () => {
   if (link.socket?.readyState === 1) link.socket.send("take");

@@ -12,6 +12,7 @@ from page_session import DETOUR, elicit
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
 from demos.devices.contracts import Button
+from demos.page.server import MOST_MESSAGES
 from demos.page.source import CLOSED, SILENT
 
 from .test_server import Drawn, Place
@@ -139,3 +140,90 @@ def test_keys_pads_a_gamepad_and_what_stops_them(tmp_path):
         browser.open("about:blank")
         until(source, lambda s: s.lost == CLOSED)
         assert not source.poll(time.monotonic()).engaged
+
+
+def pressed(source, seconds=0.5):
+    """Give the buttons of a while."""
+    until_s, found = time.monotonic() + seconds, []
+    while time.monotonic() < until_s:
+        found += source.poll(time.monotonic()).buttons
+        time.sleep(0.01)
+    return found
+
+
+STUCK = """
+Object.defineProperty(WebSocket.prototype, "bufferedAmount",
+  {configurable: true, get: () => window.stuck ? 1e6 : 0});
+window.stuck = true;
+"""
+OLD = """
+const old = new KeyboardEvent("keydown", {key: "Enter", code: "Enter"});
+Object.defineProperty(old, "timeStamp", {value: performance.now() - 600});
+document.body.dispatchEvent(old);
+"""
+MOVES = """
+new Promise((done) => {
+  const pad = document.getElementById("pad-left"), {x, y} = pad.getBoundingClientRect();
+  const send = WebSocket.prototype.send;
+  let said = 0, rounds = 0;
+  WebSocket.prototype.send = function (...words) { said += 1; send.apply(this, words); };
+  const move = setInterval(() => {
+    for (let i = 0; i < 10; i++) {
+      pad.dispatchEvent(new PointerEvent("pointermove",
+        {pointerId: window.finger, clientX: x + 10 * i, clientY: y + 10}));
+    }
+    if (++rounds === 100) { clearInterval(move); done(said); }
+  }, 10);
+})
+"""
+
+
+@needs_chromium
+def test_nothing_stays_held_and_nothing_is_done_later(tmp_path):
+    with Place() as place, Browser(tmp_path) as browser:
+        source = place.source
+        browser.size(390, 844, phone=True)
+        browser.open(place.page.address)
+        browser.until("document.body?.dataset.link === 'steers'")
+
+        browser.ask(STUCK)
+        browser.press("enter")
+        browser.ask("window.stuck = false")
+        browser.ask(OLD)
+        assert pressed(source) == []
+        browser.press("enter")
+        assert pressed(source) == [Button.START]
+
+        for event in ('new KeyboardEvent("keydown", {key: "Meta", metaKey: true})',
+                      'new Event("contextmenu", {bubbles: true})',
+                      'new Event("dragstart", {bubbles: true})'):  # fmt: skip
+            browser.down("w")
+            until(source, lambda s: s.engaged)
+            browser.ask(f"document.body.dispatchEvent({event})")
+            until(source, lambda s: not s.engaged and s.given_s and not s.lost)
+            browser.up("w")
+
+        browser.ask(
+            "document.getElementById('pad-left').addEventListener('pointerdown', (event) =>"
+            "(window.finger = event.pointerId))"
+        )
+        box = browser.ask(
+            "(({x, y, width}) => [x, y, width])"
+            "(document.getElementById('pad-left').getBoundingClientRect())"
+        )
+        browser.touch([(box[0] + box[2] / 2, box[1] + 5)])
+        until(source, lambda s: s.engaged)
+        assert browser.ask(MOVES) < MOST_MESSAGES / 2
+        assert until(source, lambda s: s.engaged).move[1] < 0  # to the right
+        browser.ask("window.dispatchEvent(new Event('blur'))")
+        until(source, lambda s: not s.engaged and s.given_s and not s.lost)
+        browser.ask(MOVES)  # of a finger that was there before
+        assert not source.poll(time.monotonic()).engaged
+
+        assert browser.ask("sessionStorage.name ?? ''") == ""  # a copy of the tab is another
+        assert len(browser.ask("dispatchEvent(new Event('pagehide')), sessionStorage.name")) == 24
+
+        place.page._loop.call_soon_threadsafe(time.sleep, 4.0)  # a server that hangs
+        browser.until("document.body.dataset.link === 'lost'", 3.0)
+        assert "no connection" in browser.ask("document.body.innerText").lower()
+        browser.until("document.body.dataset.link === 'steers'")
