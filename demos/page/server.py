@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import secrets
 import threading
 import time
@@ -36,6 +37,9 @@ SLOW_S = 5.0  # after which a client that takes nothing is dropped
 GONE_S = 3.0  # of silence, after which another page may have the controls
 MOST_CLIENTS = 16  # connections of each kind
 MOST_MESSAGES = 250  # that a client may send in a second
+MOST_CONNECTIONS = 64  # of all kinds; a session that has no file left to open can save nothing
+IDLE_S = 10.0  # that a connection may take to ask for something
+ALIVE_S = 10.0  # between two pings; who does not answer in half of that is gone
 TOKEN_BYTES = 12
 FILES = {
     "": ("index.html", "text/html"),
@@ -43,13 +47,29 @@ FILES = {
     "hand.js": ("hand.js", "text/javascript"),
     "style.css": ("style.css", "text/css"),
 }
+POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+
+
+class Flow:
+    """Counts the messages of a connection, of any kind."""
+
+    def __init__(self) -> None:
+        self._second, self._count = 0, 0
+
+    def is_flood(self, now_s: float) -> bool:
+        """Count a message; say whether there are too many in this second."""
+        if int(now_s) != self._second:
+            self._second, self._count = int(now_s), 0
+        self._count += 1
+        return self._count > MOST_MESSAGES
 
 
 @dataclass(eq=False)
@@ -60,17 +80,17 @@ class Client:
     name: str  # which it gave itself: a page that comes back is known by it
     wants: bool  # the controls
     link: Link = field(default_factory=Link)
+    flow: Flow = field(default_factory=Flow)
     heard_s: float = 0.0
     told: dict[str, Any] = field(default_factory=dict)  # the status as it knows it
-    second: int = 0
-    messages: int = 0  # in this second
 
-    def floods(self, now_s: float) -> bool:
-        """Count a message; say whether there are too many."""
-        if int(now_s) != self.second:
-            self.second, self.messages = int(now_s), 0
-        self.messages += 1
-        return self.messages > MOST_MESSAGES
+
+class Refused(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """End it before anything is read."""
+        transport.abort()
 
 
 class Page:
@@ -136,32 +156,40 @@ class Page:
         app.router.add_get("/{token}/control", self._control)
         app.router.add_get("/{token}/pictures", self._pictures)
         app.router.add_get("/{token}/{file:[a-z.]*}", self._file)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
         await runner.setup()
         try:
-            await self._listen(runner)
+            listening = await self._listen(runner)
         except OSError as error:
             where = f"{self.config.host}:{self.config.port}"
             self.problem = f"page: cannot listen on {where}: {error.strerror or error}"
         else:
             self.ready.set()
             await self._leave.wait()
+            listening.close()
             await self._say_goodbye()
+            for connection in runner.server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()  # nobody is waited for
         await runner.cleanup()
 
-    async def _listen(self, runner: web.AppRunner) -> None:
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        def protocol() -> asyncio.BaseProtocol:
+            full = len(runner.server.connections) >= MOST_CONNECTIONS
+            return Refused() if full else runner.server()
+
         wanted = self.config.port
         for port in (PORT, 0) if wanted is None else (wanted,):
             try:
-                site = web.TCPSite(runner, self.config.host, port)
-                await site.start()
+                listening = await self._loop.create_server(protocol, self.config.host, port)
                 break
             except OSError:
                 if port != PORT or wanted is not None:
                     raise
-        port = runner.addresses[0][1]
+        port = listening.sockets[0].getsockname()[1]
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         self.address = f"http://{host}:{port}/{self.token}/"
+        return listening
 
     async def _say_goodbye(self) -> None:
         for client in list(self._clients):
@@ -183,6 +211,7 @@ class Page:
         response = await handler(request)
         if not response.prepared:
             response.headers.update(HEADERS)
+            response.headers["Content-Security-Policy"] = POLICY.format(host=request.host)
         return response
 
     def _is_ours(self, host: str) -> bool:
@@ -196,7 +225,7 @@ class Page:
         if request.headers.get("Origin") != f"http://{request.host}":
             raise web.HTTPForbidden(text="Only the page itself may connect.")
         socket = web.WebSocketResponse(
-            max_msg_size=longest, compress=False, timeout=1.0, autoping=True
+            max_msg_size=longest, compress=False, timeout=1.0, autoping=False, heartbeat=ALIVE_S
         )
         await socket.prepare(request)
         return socket
@@ -225,9 +254,10 @@ class Page:
                 if why:
                     await socket.close(code=1008, message=why.encode()[:100])
         finally:
-            telling.cancel()
             self._clients.remove(client)
             self._take_controls(client)
+            telling.cancel()
+            await asyncio.wait([telling])
         return socket
 
     def _give_controls(self, client: Client) -> None:
@@ -248,8 +278,10 @@ class Page:
     def _hear(self, client: Client, message: Any) -> str:
         """Take in what a client says; give what is wrong with it, "" if nothing is."""
         now_s = time.monotonic()
-        if client.floods(now_s):
+        if client.flow.is_flood(now_s):
             return "too many messages"
+        if message.type is WSMsgType.PONG:
+            return ""
         if message.type is not WSMsgType.TEXT:
             return "not text"
         if message.data == "take":
@@ -317,14 +349,18 @@ class Page:
         self._looking.add(news)
         showing = asyncio.ensure_future(self._keep_showing(socket, taken, news, request))
         try:
+            flow = Flow()
             async for message in socket:
+                if flow.is_flood(time.monotonic()):
+                    await socket.close(code=1008, message=b"too many messages")
                 if message.type is WSMsgType.TEXT:
                     taken.set()
         finally:
-            showing.cancel()
             self._looking.discard(news)
             self._watching -= 1
             self.feed.leave()
+            showing.cancel()
+            await asyncio.wait([showing])
         return socket
 
     async def _keep_showing(
@@ -369,13 +405,25 @@ def _drop(request: web.Request) -> None:
 
 
 def plain(status: Status) -> dict[str, Any]:
-    """Give a status as a page has it: short numbers, and no more decimals than are seen."""
-    values = as_json(status)
-    if status.live is not None:
-        values["live"] = {"level": round(status.live.level, 3), "words": status.live.words}
-    values["strip"] = [round(level, 2) for level in values["strip"]]
+    """Give a status as a page has it: short numbers, and no more decimals than are seen.
+
+    A number that is none becomes None: JSON has no word for it.
+    """
+    values = _finite(as_json(status))
+    if (live := values["live"]) is not None:
+        level = live["level"]
+        values["live"] = {"level": level and round(level, 3), "words": live["words"]}
+    values["strip"] = [level and round(level, 2) for level in values["strip"]]
     values["time_s"], values["speed"] = round(values["time_s"], 2), round(values["speed"], 2)
     return values
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _meaning(action: str) -> list[Any]:

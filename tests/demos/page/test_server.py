@@ -19,7 +19,7 @@ from demos.page.config import PageConfig
 from demos.page.feed import Feed, pack
 from demos.page.server import MOST_CLIENTS, MOST_MESSAGES, Page, plain
 from demos.page.source import CLOSED, NOBODY, PageSource
-from demos.session.contracts import Frame, Live, Phase, State, Status
+from demos.session.contracts import Frame, Live, Phase, State, Status, Verdict
 from demos.session.pictures import Pictures
 from demos.session.views import Views
 from robolearn.errors import UserError
@@ -48,6 +48,9 @@ class Drawn:
             self._news.wait_for(lambda: self._latest and self._latest.number > number, timeout_s)
             there = self._latest is not None and self._latest.number > number
             return self._latest if there else None
+
+    def forget(self):
+        self._image, self._latest = b"", None
 
     def close(self):
         self.closed = True
@@ -369,6 +372,20 @@ def test_a_picture_that_is_not_taken_does_not_hold_up_a_word():
             assert (await asyncio.to_thread(heard, place.source)).buttons == (Button.GRIP,)
 
         place.run(work)
+
+
+def test_a_number_that_is_none_is_told_as_nothing(place):
+    live, verdict = Live(float("nan")), Verdict(False, float("inf"))
+    place.status = dataclasses.replace(STATUS, live=live, verdict=verdict, strip=(0.5, np.inf))
+
+    async def work(connect):
+        page = await connect()
+        await page.receive()
+        status = json.loads(await page.receive_str(), parse_constant=pytest.fail)["status"]
+        assert status["live"]["level"] is None and status["verdict"]["score"] is None
+        assert status["strip"] == [0.5, None]
+
+    place.run(work)
 
 
 def test_the_end_is_said():
