@@ -9,7 +9,7 @@ says, through a TCP proxy, and each message moves by its own number, so that eac
 which message it follows. At random moments, from one seed: ``cut``, the connection is reset;
 ``frozen``, the client says and hears nothing for a while; ``delayed``, everything takes 2 s more,
 on the way there or both ways; ``held up``, everything waits for a while and then comes at once;
-``closed``, the page is closed. Meanwhile START is pressed where it can be; afterwards the client
+``closed``, the page is closed. Meanwhile START is pressed; afterwards the client
 connects again, looks whether the session says that it is paused, and asks it to go on. In Chromium
 the tab is closed or the browser killed (``closed``), and the page's script hangs (``frozen``).
 
@@ -414,7 +414,8 @@ async def _have(fault: str, hand: Hand, proxy: Proxy, rng: random.Random) -> Log
     at_s, lasts_s = time.monotonic(), rng.uniform(*FAULT_S)
     _begin(fault, hand, proxy, rng)
     await asyncio.sleep(lasts_s / 2)
-    hand.press("start")  # which nobody is to hear, or only much later
+    if fault != "frozen":
+        hand.press("start")  # which nobody is to hear, or only much later
     await asyncio.sleep(lasts_s / 2)
     _end(fault, hand, proxy)
     await asyncio.sleep(rng.uniform(0.2, 0.4))  # still holding what it held, if it is connected
@@ -501,7 +502,8 @@ def _hang(browser: Browser, seconds: float) -> None:
         f"setTimeout(() => {{ const until = performance.now() + {1000 * seconds};"
         "while (performance.now() < until); }, 0)"
     )
-    browser.ask("0")  # which is answered afterwards
+    time.sleep(0.1)
+    browser.press("enter")  # which is answered afterwards
 
 
 def _closed(browser: Browser, kindly: bool, folder: Path, address: str) -> Browser:

@@ -36,6 +36,7 @@ class PageSource:
         self._lock = threading.Lock()
         self._lost, self._heard_s = NOBODY, 0.0
         self._broken = ""  # a break that no poll has told of
+        self._told_silent = False
         self._newest: Message | None = None
         self._given_s = 0.0
         self._buttons: deque[tuple[Button, float]] = deque(maxlen=16)
@@ -66,6 +67,10 @@ class PageSource:
         with self._lock:
             if self._lost:
                 return
+            silent = self._newest is not None and now_s - self._heard_s > SILENT_S
+            if silent and not self._told_silent:
+                self._broken = SILENT
+            self._told_silent = False
             self._newest, self._given_s, self._heard_s = message, given_s, now_s
             self._buttons.extend((button, given_s) for button in message.buttons)
 
@@ -82,11 +87,11 @@ class PageSource:
             self._buttons.clear()
             said, given_s, lost = self._newest, self._given_s, self._lost
             if not lost and now_s - self._heard_s > SILENT_S:
-                lost = SILENT
+                lost, self._told_silent = SILENT, True
         if said is None or lost or not said.engaged or now_s - given_s > self._hold_s:
             return Signal(given_s=given_s, buttons=() if lost else buttons, lost=lost)
         return Signal(said.move, said.turn, True, given_s, buttons)
 
     def _clear(self) -> None:
-        self._newest, self._given_s = None, 0.0
+        self._newest, self._given_s, self._told_silent = None, 0.0, False
         self._buttons.clear()

@@ -76,6 +76,9 @@ def test_a_break_that_is_over_before_anybody_asks_is_told_of():
     assert page.poll(1.05).buttons == (Button.START,)  # and what was pressed since counts
     page.connect(1.06)  # without a word of the old connection's end
     assert page.poll(1.07) == Signal(lost=CLOSED) and page.poll(1.08) == Signal()
+    page.hear(said(), 1.1, 1.1)
+    page.hear(said(), 1.65, 1.65)  # after a silence in which the loop stood still too
+    assert page.poll(1.66) == Signal(lost=SILENT) and page.poll(1.67).engaged
 
 
 def test_the_robot_is_told_to_stand_within_a_tenth_of_a_second_of_the_last_input():
