@@ -325,9 +325,9 @@ class Hand:
         if self.word:
             self._buttons.append(button)
 
-    async def until(self, *states: str) -> None:
+    async def until(self, *states: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until the page is told, over a connection that steers, of one of these states."""
-        until_s = time.monotonic() + PATIENCE_S
+        until_s = time.monotonic() + patience_s
         while self.word.get("role") != "steers" or self.status.get("state") not in states:
             if time.monotonic() > until_s:
                 raise RuntimeError(f"never {states}: {self.word} {self.status}")
@@ -427,12 +427,15 @@ async def _have(fault: str, hand: Hand, proxy: Proxy, rng: random.Random) -> Log
 async def _go_on(hand: Hand) -> Log:
     """Ask to go on after a pause; give when, and what was said of the pause."""
     hand.holds = False
-    await hand.until("paused")
+    with contextlib.suppress(RuntimeError):  # then it has not paused, and the row says so
+        await hand.until("paused", patience_s=5.0)
     await asyncio.sleep(0.3)
-    problem, asked_s = hand.status["problem"], time.monotonic()
-    went_on = hand.status["state"] == "paused"  # and not by itself
-    hand.press("start")
-    await hand.until("running")
+    problem, asked_s = hand.status.get("problem", ""), time.monotonic()
+    went_on = hand.status.get("state") == "paused"  # and not by itself
+    while hand.status.get("state") != "running":  # what comes late is not heard
+        hand.press("start")
+        with contextlib.suppress(RuntimeError):
+            await hand.until("running", patience_s=1.0)
     return {"asked_s": asked_s, "problem": problem, "went_on": went_on}
 
 
@@ -461,14 +464,12 @@ def browse(address: str, fault: str, times: int, seed: int) -> Log:
     rng, faults = random.Random(f"{fault} {seed}"), []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = _opened(Path(folder) / "0", address)
-        browser.press("enter")
         while len(faults) < times:
-            browser.until("document.body.dataset.state === 'running'")
+            _ask_on(browser)
             browser.down("w")
             time.sleep(rng.uniform(*MOVE_S))
             if browser.ask("document.body.dataset.state") != "running":
                 browser.up("w")
-                browser.press("enter")
                 continue
             at_s, i = time.monotonic(), len(faults)
             if fault == "frozen":
@@ -482,8 +483,7 @@ def browse(address: str, fault: str, times: int, seed: int) -> Log:
             if fault == "frozen":
                 browser.up("w")
             asked_s = time.monotonic()
-            browser.press("enter")
-            browser.until("document.body.dataset.state === 'running'")
+            _ask_on(browser)
             faults.append({"at_s": at_s, "asked_s": asked_s, "problem": text, "went_on": paused})
         browser.__exit__()
     return {"faults": faults, "sent": {}}
@@ -495,6 +495,17 @@ def _opened(folder: Path, address: str) -> Browser:
     browser.open(address)
     browser.until("document.body?.dataset.link === 'steers'")
     return browser
+
+
+def _ask_on(browser: Browser) -> None:
+    """Press START until it goes on: what comes late is not heard."""
+    until_s = time.monotonic() + PATIENCE_S
+    while browser.ask("document.body.dataset.state") != "running":
+        if time.monotonic() > until_s:
+            raise RuntimeError(browser.ask("document.body.innerText"))
+        browser.press("enter")
+        with contextlib.suppress(AssertionError):
+            browser.until("document.body.dataset.state === 'running'", 1.0)
 
 
 def _hang(browser: Browser, seconds: float) -> None:
