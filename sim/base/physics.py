@@ -76,18 +76,19 @@ class Physics:
 
     def watch(self, resets: Iterable[Callable[[], object]]) -> None:
         """Call every reset, and make the model entries in which they differ part of the state."""
-        snapshots = []
+        first: dict[str, np.ndarray] = {}
+        differing: dict[str, np.ndarray] = {}
         for reset in resets:
             reset()
-            snapshots.append({name: flat.copy() for name, flat in _arrays(self.model)})
-        first, *others = snapshots
-        for name, flat in _arrays(self.model):
-            differs = np.zeros(len(flat), bool)
-            for other in others:
-                differs |= other[name] != first[name]
-            if differs.any():
-                self._varying.append((flat, np.flatnonzero(differs)))
-                self._names.append(name)
+            if not first:
+                first = {name: flat.copy() for name, flat in _arrays(self.model)}
+            for name, flat in _arrays(self.model):
+                differs = flat != first[name]
+                if differs.any():
+                    differing[name] = differs | differing.get(name, False)
+        for name, differs in sorted(differing.items()):
+            self._varying.append((getattr(self.model, name).reshape(-1), np.flatnonzero(differs)))
+            self._names.append(name)
 
     def like(self, model: mujoco.MjModel, data: mujoco.MjData) -> Physics:
         """Give the same for another data, and for the same model or a copy of it."""

@@ -63,6 +63,18 @@ def test_watched_resets_put_what_they_change_in_the_model_into_the_state(physics
     assert physics.data.body("target").xpos[0] == 0.3
 
 
+def test_what_any_of_the_resets_changes_is_watched(physics):
+    place = physics.model.body("target").pos
+    size, places = physics.size, iter([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.1, 0.2, 0.1]])
+
+    def reset():
+        place[:] = next(places)
+
+    physics.watch([reset] * 3)
+    assert physics.size == size + 2
+    np.testing.assert_array_equal(physics.get_state()[size:], [0.1, 0.2])
+
+
 def test_what_went_wrong_is_said_until_a_state_is_restored(physics):
     sound = physics.get_state()
     assert physics.divergence() is None
