@@ -5,6 +5,7 @@ files, ``/mask/NAME`` the filter keys. It holds nothing that the episode files d
 masks that somebody else wrote into it), so it can be lost, stale or damaged without harm.
 """
 
+import functools
 import io
 import json
 import re
@@ -167,6 +168,7 @@ def _robosuite_arguments(interface: Spec) -> dict[str, Any]:
     return arguments
 
 
+@functools.cache
 def installed_version(package: str) -> str:
     """Give the version of an installed package, "" if there is none."""
     try:
