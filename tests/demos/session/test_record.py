@@ -19,10 +19,10 @@ def recorded(dataset):
     return Dataset.open(dataset.path).episodes()
 
 
-@pytest.fixture
-def undisturbed(tmp_path):
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
     """Give the episodes that a collection of 8 successes records when nothing disturbs it."""
-    dataset = Dataset.create(tmp_path / "undisturbed", INTERFACE)
+    dataset = Dataset.create(tmp_path_factory.mktemp("line") / "undisturbed", INTERFACE)
     collect(**collection(dataset, 8))
     return dataset.episodes()
 
