@@ -15,7 +15,7 @@ N = 40
 ROUNDING = 4 * np.finfo(float).eps
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(scope="module", params=TASKS)
 def pair(request):
     """A batch and a single environment of every task."""
     name = f"dmc/{request.param}"

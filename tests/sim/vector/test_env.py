@@ -46,6 +46,30 @@ def _pair(name: str, n: int = 3, **options):
     return sim.make_vec(name, n, threads=2, **options), sim.make(name, **options)
 
 
+@pytest.fixture(scope="module")
+def lift():
+    """A batch of three, on two threads."""
+    batch = sim.make_vec("robosuite/Lift", 3, threads=2)
+    yield batch
+    batch.close()
+
+
+@pytest.fixture(scope="module")
+def other():
+    """The same on one thread."""
+    batch = sim.make_vec("robosuite/Lift", 3, threads=1)
+    yield batch
+    batch.close()
+
+
+@pytest.fixture(scope="module")
+def single():
+    """The same as a single environment."""
+    env = sim.make("robosuite/Lift")
+    yield env
+    env.close()
+
+
 def _assert_alike(batch, single, action: np.ndarray, i: int) -> dict:
     """Step both with the same action [A]; environment i of the batch must do as the single one."""
     actions = np.tile(action, (batch.num_envs, 1))
@@ -130,7 +154,8 @@ def _with_object_at(env, body: str, place: np.ndarray) -> np.ndarray:
 
 
 def test_states_go_from_batch_to_batch_bit_for_bit():
-    batch, _ = _pair("robosuite/Door")  # its resets write into the model, which threads share
+    # its resets write into the model, which threads share
+    batch, other = (sim.make_vec("robosuite/Door", 3, threads=t) for t in (2, 3))
     batch.reset(seed=0)
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1, 1, (6, 3, 7))
@@ -140,26 +165,23 @@ def test_states_go_from_batch_to_batch_bit_for_bit():
     for action in actions[3:]:
         batch.step(action)
     end = batch.get_state()
-    other = sim.make_vec("robosuite/Door", 3, threads=3)
     other.reset(seed=7, options={"state": middle})
     for action in actions[3:]:
         other.step(action)
     np.testing.assert_array_equal(other.get_state(), end)
 
 
-def test_seeds_are_those_of_single_environments():
-    batch, single = _pair("robosuite/Lift", 2)
-    one, _ = batch.reset(seed=[8, 3])
-    two, _ = batch.reset(seed=2)
+def test_seeds_are_those_of_single_environments(lift, single):
+    one, _ = lift.reset(seed=[8, 3, 8])
+    two, _ = lift.reset(seed=2)
     np.testing.assert_array_equal(one["state"][1], two["state"][1])
     np.testing.assert_allclose(one["state"][1], single.reset(seed=3)[0]["state"], atol=1e-6)
-    with pytest.raises(SpecError, match="3 seeds for 2"):
-        batch.reset(seed=[1, 2, 3])
+    with pytest.raises(SpecError, match="4 seeds for 3"):
+        lift.reset(seed=[1, 2, 3, 4])
 
 
-def test_a_mask_says_who_is_reset():
-    batch, single = _pair("robosuite/Lift")
-    other = sim.make_vec("robosuite/Lift", 3, threads=1)
+def test_a_mask_says_who_is_reset(lift, other, single):
+    batch = lift
     batch.reset(seed=0)
     before = batch.get_state()
     mask = np.array([False, True, False])
@@ -177,8 +199,8 @@ def test_a_mask_says_who_is_reset():
             batch.reset(options={"reset_mask": np.array(wrong)})
 
 
-def test_environments_that_are_not_active_stay_as_they_are():
-    batch, all_active = (sim.make_vec("robosuite/Lift", 3, threads=t) for t in (2, 1))
+def test_environments_that_are_not_active_stay_as_they_are(lift, other):
+    batch, all_active = lift, other
     actions = np.full((3, *batch.single_action_space.shape), 0.3)
     for envs in (batch, all_active):
         before, _ = envs.reset(seed=0)
@@ -201,7 +223,7 @@ def test_environments_that_are_not_active_stay_as_they_are():
 
 
 def test_only_active_environments_end_their_episodes():
-    batch, _ = _pair("robosuite/Lift", horizon=2)
+    batch = sim.make_vec("robosuite/Lift", 3, threads=2, horizon=2)
     batch.reset(seed=0)
     actions = np.zeros((3, 7))
     batch.step(actions)
@@ -214,11 +236,10 @@ def test_only_active_environments_end_their_episodes():
 
 
 @pytest.mark.parametrize("what", ["not a number", "too fast", "a huge contact"])
-def test_a_diverging_simulation_ends_its_episode_and_no_other(what):
-    batch, single = _pair("robosuite/Lift")
-    batch.reset(seed=0)
-    untouched = sim.make_vec("robosuite/Lift", 3, threads=1)
-    untouched.reset(seed=0)
+def test_a_diverging_simulation_ends_its_episode_and_no_other(lift, other, single, what):
+    batch, untouched = lift, other
+    for envs in (batch, untouched):
+        envs.reset(seed=0)
     states = batch.get_state()
     velocity = states[1, 1 + single.model.nq :]
     cube = single.model.joint("cube_joint0").dofadr[0]
@@ -244,9 +265,8 @@ def test_a_diverging_simulation_ends_its_episode_and_no_other(what):
     assert "error" not in info
 
 
-def test_an_exception_says_in_which_environment_and_the_others_have_moved(monkeypatch):
-    batch, _ = _pair("robosuite/Lift")
-    untouched, _ = _pair("robosuite/Lift")
+def test_an_exception_says_in_which_environment_and_the_others_have_moved(lift, other, monkeypatch):
+    batch, untouched = lift, other
     for envs in (batch, untouched):
         envs.reset(seed=0)
 
@@ -263,8 +283,8 @@ def test_an_exception_says_in_which_environment_and_the_others_have_moved(monkey
     batch.step(actions)
 
 
-def test_bad_actions_move_nothing():
-    batch, _ = _pair("robosuite/Lift")
+def test_bad_actions_move_nothing(lift):
+    batch = lift
     batch.reset(seed=0)
     before = batch.get_state()
     bad = np.zeros((3, 7))
@@ -276,7 +296,7 @@ def test_bad_actions_move_nothing():
 
 
 def test_closing_during_steps_waits_and_later_uses_are_refused():
-    batch, _ = _pair("robosuite/Lift")
+    batch = sim.make_vec("robosuite/Lift", 3, threads=2)
     batch.reset(seed=0)
     refusals, began = [], threading.Event()
 
@@ -314,8 +334,8 @@ def _use_in_child(batch, states) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_batch_stays_with_its_process_and_a_child_makes_its_own(method):
-    batch, _ = _pair("robosuite/Lift")
+def test_a_batch_stays_with_its_process_and_a_child_makes_its_own(lift, method):
+    batch = lift
     batch.reset(seed=0)
     batch.step(np.zeros((3, 7)))
     states = batch.get_state()
@@ -326,7 +346,6 @@ def test_a_batch_stays_with_its_process_and_a_child_makes_its_own(method):
     child.join(120)
     assert child.exitcode == 0
     batch.step(np.zeros((3, 7)))  # the parent's goes on
-    batch.close()
 
 
 @pytest.mark.parametrize("name", ["gym/Pendulum-v1", "robosuite/ToolHang"])

@@ -41,8 +41,10 @@ def test_a_batch_draws_what_single_environments_do(name):
 
 @needs_gl
 def test_gymnasium_makes_batches_that_draw():
-    envs = gymnasium.make_vec("robolearn/tabletop-cube-v0", num_envs=2, threads=1, **SMALL)
-    with pytest.raises(UserError, match="tabletop/cube: reset the batch before it is rendered"):
+    envs = gymnasium.make_vec("robolearn/dmc-pendulum-swingup-v0", num_envs=2, threads=1, **SMALL)
+    with pytest.raises(
+        UserError, match="dmc/pendulum-swingup: reset the batch before it is rendered"
+    ):
         envs.render()
     envs.reset(seed=0)
     assert [image.shape for image in envs.render()] == [(40, 50, 3)] * 2
@@ -52,7 +54,7 @@ def test_gymnasium_makes_batches_that_draw():
 @needs_gl
 def test_gymnasium_films_the_first_row_of_a_batch(tmp_path):
     envs = sim.make_vec(
-        "tabletop/cube", 2, threads=1, autoreset_mode="next_step", horizon=3, **SMALL
+        "dmc/pendulum-swingup", 2, threads=1, autoreset_mode="next_step", horizon=3, **SMALL
     )
     film = RecordVideo(envs, str(tmp_path / "films"), episode_trigger=lambda episode: True)
     film.reset(seed=0)
