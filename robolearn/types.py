@@ -307,8 +307,8 @@ class RewardStream(Protocol):
     """One of the rewards that a policy earns at once; a multi-critic method values each by itself.
 
     A batch is a mapping of tensors, their leading axes [...] those of the transitions in it:
-    "observations" and "next_observations", themselves mappings with "state" [..., O]; "skills"
-    [..., Z], if there are any; "reward_terms", a mapping of names to [...].
+    "observations" and "next_observations", themselves mappings with "state" [..., O]; "actions"
+    [..., A]; "skills" [..., Z], if there are any; "reward_terms", a mapping of names to [...].
     """
 
     name: str

@@ -142,7 +142,7 @@ def _remember(
         actions = learner.act(observation, explore=True)
     step, following = take_step(env, observation, actions, tally, rounds - 1)
     rewards = learner.reward(on_device(step, learner.device))
-    replay.add(step | {"rewards": rewards.cpu().numpy()})
+    replay.add(step | {"task_rewards": step["rewards"], "rewards": rewards.cpu().numpy()})
     return following
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from robolearn.errors import DataError, UserError
-from robolearn.types import Observation, Spec
+from robolearn.types import ArraySpec, Observation, Spec
 
 Rows = dict[str, Any]
 Reward = Callable[[Observation, np.ndarray, Observation], np.ndarray]
@@ -24,11 +24,12 @@ Reward = Callable[[Observation, np.ndarray, Observation], np.ndarray]
 CHUNK = 8192  # transitions that a reward is asked about at once
 
 
-def memory_of(interface: Spec, transitions: int) -> int:
+def memory_of(
+    interface: Spec, transitions: int, extra: Mapping[str, ArraySpec] | None = None
+) -> int:
     """Count the bytes of so many transitions."""
-    return transitions * sum(
-        math.prod(shape) * np.dtype(kind).itemsize for shape, kind in _columns(interface).values()
-    )
+    columns = _columns(interface, extra or {}).values()
+    return transitions * sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in columns)
 
 
 class Replay:
@@ -39,17 +40,27 @@ class Replay:
     and "ended" bool. A next observation is the one that its action led to, also where the episode
     ended there; "terminated" alone says that nothing comes after it, "ended" also that time ran
     out.
+
+    ``extra`` are further arrays of a transition, by names, that are kept as they are added:
+    "task_rewards", of shape (), is what the environment itself gave, which relabelling leaves.
     """
 
-    def __init__(self, interface: Spec, capacity: int, environments: int = 1):
+    def __init__(
+        self,
+        interface: Spec,
+        capacity: int,
+        environments: int = 1,
+        extra: Mapping[str, ArraySpec] | None = None,
+    ):
         """Take the memory; UserError for less than a step, or more memory than there is."""
         self.steps, self.environments = capacity // environments, environments  # T, N
         if self.steps < 1:
             raise UserError(f"capacity: {capacity} transitions for {environments} environments")
-        _require_memory(interface, capacity)
+        extra = extra or {}
+        _require_memory(interface, capacity, extra)
         self._columns = {
             name: np.zeros((self.steps, environments, *shape), kind)
-            for name, (shape, kind) in _columns(interface).items()
+            for name, (shape, kind) in _columns(interface, extra).items()
         }
         self._next = 0  # row that is written next
         self._filled = 0  # rows that hold something
@@ -148,25 +159,29 @@ class Replay:
             column[: self._filled] = state[name]
 
 
-def _columns(interface: Spec) -> dict[str, tuple[tuple[int, ...], str]]:
+def _columns(
+    interface: Spec, extra: Mapping[str, ArraySpec]
+) -> dict[str, tuple[tuple[int, ...], str]]:
     """Give the shape and type of what is kept of a transition, by flat names."""
     observations = {
         f"{when}/{name}": (spec.shape, spec.dtype)
         for when in ("observations", "next_observations")
         for name, spec in interface.observations.items()
     }
-    return observations | {
+    always = {
         "actions": (interface.action.shape, "float32"),
         "rewards": ((), "float32"),
         "terminated": ((), "bool"),
         "ended": ((), "bool"),
         "age": ((), "int32"),  # steps of the same episode that came before and were remembered
     }
+    further = {name: (spec.shape, spec.dtype) for name, spec in extra.items()}
+    return observations | further | always
 
 
-def _require_memory(interface: Spec, capacity: int) -> None:
+def _require_memory(interface: Spec, capacity: int, extra: Mapping[str, ArraySpec]) -> None:
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = memory_of(interface, capacity)
+    needed = memory_of(interface, capacity, extra)
     if needed > there:
         enough = capacity * there // needed // 2
         raise UserError(

@@ -17,6 +17,7 @@ from robolearn.loops.off_policy import (
     updates_in,
 )
 from robolearn.loops.replay import Replay
+from robolearn.types import ArraySpec
 
 from .reaching import FALL, Reaching
 
@@ -60,7 +61,8 @@ class Watching:
 def watched(env=None, **settings):
     env, learner, log = env or Reaching(), Watching(), {}
     config = dataclasses.replace(LENGTH, **settings)
-    replay = Replay(env.interface, config.capacity, env.num_envs)
+    kept = {"task_rewards": ArraySpec(())}
+    replay = Replay(env.interface, config.capacity, env.num_envs, kept)
     off_policy(learner, env, config, 0, replay, on_log=log.__setitem__)
     return learner, replay, log
 
@@ -83,6 +85,7 @@ def test_what_is_remembered_is_what_happened_with_the_learners_reward():
     state, reached = rows["observations"]["state"], rows["next_observations"]["state"]
     np.testing.assert_allclose(reached, state + 0.1, atol=1e-6)  # at the end of an episode too
     np.testing.assert_allclose(rows["rewards"], -2 * np.abs(reached[:, 0]), rtol=1e-5)
+    np.testing.assert_allclose(rows["task_rewards"], -np.abs(reached[:, 0]), rtol=1e-5)
     assert rows["ended"].reshape(10, 3).all(axis=1).nonzero()[0].tolist() == [3, 7]
     assert not rows["terminated"].any()
     first = learner.rewarded[0]

@@ -149,6 +149,26 @@ def test_relabelling_is_as_if_it_had_been_rewarded_so_from_the_start(seed):
     np.testing.assert_allclose(*draws, rtol=1e-5)
 
 
+def test_further_arrays_are_kept_and_relabelling_leaves_them():
+    extra = {"task_rewards": ArraySpec(()), "states": ArraySpec((3,), "float64")}
+    replay = Replay(SPEC, 20, 2, extra)
+    assert replay.nbytes == memory_of(SPEC, 20, extra) == memory_of(SPEC, 20) + 20 * (4 + 3 * 8)
+    for step in steps(14, 2, end=0.0):
+        number = -step["rewards"]
+        replay.add(step | {"task_rewards": number, "states": number[:, None] + [0.0, 0.1, 0.2]})
+    replay.relabel(label)
+    rows = replay.segments(30, 4, np.random.default_rng(0))
+    number = rows["observations"]["state"][..., 0].astype(float)
+    np.testing.assert_array_equal(rows["task_rewards"], number)
+    np.testing.assert_array_equal(rows["states"], number[..., None] + [0.0, 0.1, 0.2])
+    restored = Replay(SPEC, 20, 2, extra)
+    restored.load_state_dict(replay.state_dict())
+    again = restored.segments(30, 4, np.random.default_rng(0))
+    np.testing.assert_array_equal(again["states"], rows["states"])
+    with pytest.raises(DataError, match="of another environment"):
+        restored.load_state_dict(filled(steps(10, 2), 20, 2).state_dict())
+
+
 @pytest.mark.parametrize(
     ("reward", "said"),
     [
