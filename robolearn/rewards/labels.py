@@ -134,8 +134,7 @@ class Labels:
 
     def save(self, path: Path) -> None:
         """Write all labels to a file, whole or not at all; short enough to do at every answer."""
-        held = {name: np.ascontiguousarray(a) for name, a in self.state_dict().items()}
-        write_atomically(path, safetensors.numpy.save(held))
+        write_atomically(path, safetensors.numpy.save(self.state_dict()))
 
     def load(self, path: Path) -> None:
         """Take over what ``save`` wrote; DataError if it is missing, damaged or does not fit."""
