@@ -46,6 +46,8 @@ from robolearn.rewards.labels import Answer, Labels, Question
 from robolearn.settings import Settings, Share, Widths
 from robolearn.types import Observation, Spec
 
+CHUNK = 8192  # transitions that are rewarded at once
+
 
 @dataclass(frozen=True)
 class PreferenceConfig(Settings):
@@ -123,15 +125,15 @@ class PreferenceReward:
     def reward(self, batch: Mapping[str, Any]) -> Tensor:
         """Give r = mean_k r_k(s, a) [...], between -1 and 1."""
         x = _inputs(batch["observations"]["state"], batch["actions"])
-        return self.network(x.flatten(0, -2)).mean(dim=0).reshape(x.shape[:-1])
+        chunks = x.flatten(0, -2).split(CHUNK)
+        return torch.cat([self.network(c).mean(dim=0) for c in chunks]).reshape(x.shape[:-1])
 
     def relabels(
         self, observations: Observation, actions: np.ndarray, next_observations: Observation
     ) -> np.ndarray:
         """Give the rewards [B] of arrays, as ``Replay.relabel`` asks for them."""
-        x = _inputs(self._tensor(observations["state"]), self._tensor(actions))
-        with torch.no_grad():
-            return self.network(x).mean(dim=0).cpu().numpy()
+        seen = {"state": self._tensor(observations["state"])}
+        return self.reward({"observations": seen, "actions": self._tensor(actions)}).cpu().numpy()
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Learn nothing: transitions say nothing of what is preferred. See ``learn``."""
@@ -156,14 +158,19 @@ class PreferenceReward:
             chosen = np.argsort(-self.disagreement(segments), kind="stable")[:count]
         return [Question(_row(segments, 2 * i), _row(segments, 2 * i + 1)) for i in chosen]
 
-    @torch.no_grad()
     def disagreement(self, segments: Mapping[str, Any]) -> np.ndarray:
         """Give Var_k P_k[x1 > x2] [P] of segments [2 P, L, ...] that follow each other."""
-        state, action = segments["observations"]["state"], segments["actions"]
-        pairs = len(action) // 2
-        x = _inputs(self._tensor(state[: 2 * pairs]), self._tensor(action[: 2 * pairs]))
-        p = torch.sigmoid(self.log_odds(x.unflatten(0, (pairs, 2))))  # [K, P]
-        return p.var(dim=0, correction=0).cpu().numpy()
+        pairs = len(segments["actions"]) // 2
+        state, action = (
+            array[: 2 * pairs].reshape(pairs, 2, *array.shape[1:])
+            for array in (segments["observations"]["state"], segments["actions"])
+        )
+        chunks = torch.arange(pairs).split(self.config.minibatch)
+        p = [
+            self._preferred(_inputs(*map(self._tensor, (state[i.numpy()], action[i.numpy()]))))
+            for i in chunks
+        ]
+        return torch.cat(p, dim=1).var(dim=0, correction=0).cpu().numpy()
 
     def remember(self, question: Question, answer: Answer) -> bool:
         """Keep an answer to be learnt from; give whether it is a label."""
@@ -210,16 +217,20 @@ class PreferenceReward:
         loss = F.binary_cross_entropy_with_logits(log_odds, y, w, reduction="none")
         return loss.mean(dim=1).sum(), log_odds.detach()
 
-    @torch.no_grad()
     def strength(self) -> Tensor:
         """Give w [M] of all labels."""
         y, c = self._tensor(self.labels.y), self.config.strength
         if c == 0.0:
             return torch.ones_like(y)
         chunks = torch.arange(len(y)).split(self.config.minibatch)
-        p = [torch.sigmoid(self.log_odds(self._pairs(rows))).mean(dim=0) for rows in chunks]
-        g = 1.0 - (y - torch.cat(p)).abs()
+        p = torch.cat([self._preferred(self._pairs(rows)) for rows in chunks], dim=1)
+        g = 1.0 - (y - p.mean(dim=0)).abs()
         return 1.0 - c + c * g / g.mean()
+
+    @torch.no_grad()
+    def _preferred(self, x: Tensor) -> Tensor:
+        """Give P_k[x1 > x2] [K, B] of pairs [B, 2, L, I]."""
+        return torch.sigmoid(self.log_odds(x))
 
     def _minibatches(self) -> tuple[Tensor, ...]:
         """Show all labels once, in every member's own order: rows [K, B], the last may be short."""
@@ -268,7 +279,7 @@ class PreferenceReward:
         self.labels.load_state_dict({k: t.cpu().numpy() for k, t in kept.items()})
         load_optimiser_tensors(self.optimiser, state)
         for generator, order in zip(self.orders, state["orders"], strict=True):
-            generator.set_state(order.cpu())
+            generator.set_state(order.cpu().clone())  # it takes no row of a larger array
 
 
 def _inputs(state: Tensor, action: Tensor) -> Tensor:
