@@ -46,7 +46,7 @@ from robolearn.networks.nets import (
     optimiser_tensors,
 )
 from robolearn.settings import NumberOrAuto, Settings, Share, Widths
-from robolearn.types import Observation, Spec
+from robolearn.types import Observation, RewardStream, Spec
 
 Info = dict[str, Tensor]
 Rows = dict[str, Tensor]
@@ -180,9 +180,14 @@ class PPO:
         seed: int = 0,
         device: str = "cpu",
         critics: int = 1,
+        streams: Mapping[str, RewardStream] | None = None,
     ):
-        """Draw the initial weights; SpecError if the interface has more than a "state"."""
+        """Draw the initial weights; SpecError if the interface has more than a "state".
+
+        ``streams``, if there are any, take the place of the environment's own reward.
+        """
         inputs, actions = _sizes(interface)
+        self.streams = dict(streams or {})
         self.interface, self.config, self.device = interface, config, torch.device(device)
         weight_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
         self.noise = torch.Generator(self.device).manual_seed(noise_seed)
@@ -221,10 +226,15 @@ class PPO:
     def update(self, rollout: Mapping[str, Any]) -> dict[str, float]:
         """Improve policy and values on one rollout; return the means of what was seen on the way.
 
-        The observations' scale moves last, so that the policy that acted is the one that is
-        improved.
+        Streams learn first, and reward the rollout. The observations' scale moves last, so that the
+        policy that acted is the one that is improved.
         """
-        rows, info = self.prepare(rollout)
+        learnt = {
+            f"{name}/{what}": value
+            for name, stream in self.streams.items()
+            for what, value in stream.update(rollout).items()
+        }
+        rows, info = self.prepare({**rollout, "rewards": self.rewards(rollout)})
         aim = self.config.aimed_kl(rollout.get("progress", 0.0), rollout["actions"].shape[-1])
         stop = self.config.stop_kl
         infos = []
@@ -239,7 +249,13 @@ class PPO:
         if aim is not None:
             self._learning_rate = learning_rate_for(scalars["kl"], aim, self._learning_rate)
         self.network.normaliser.update(rollout["observations"]["state"])
-        return scalars
+        return learnt | scalars
+
+    def rewards(self, rollout: Mapping[str, Any]) -> Tensor:
+        """Give what the streams reward a rollout with, in sum, [T, N]; without any, "rewards"."""
+        if not self.streams:
+            return rollout["rewards"]
+        return sum(stream.reward(rollout) for stream in self.streams.values())
 
     @torch.no_grad()
     def prepare(self, rollout: Mapping[str, Any]) -> tuple[Rows, Info]:
@@ -321,12 +337,21 @@ class PPO:
     # persistence
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give weights and normalisers as tensors."""
-        return self.network.state_dict()
+        """Give weights and normalisers, and all that the streams remember, as tensors."""
+        remembered = {
+            f"streams/{name}/{key}": tensor
+            for name, stream in self.streams.items()
+            for key, tensor in stream.state_dict().items()
+        }
+        return {**self.network.state_dict(), **remembered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave; DataError if it is of another network."""
-        load_weights(self.network, state)
+        """Take over what ``state_dict`` gave; DataError if it is of other networks."""
+        load_weights(self.network, {k: v for k, v in state.items() if not k.startswith("streams/")})
+        for name, stream in self.streams.items():
+            start = f"streams/{name}/"
+            found = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+            stream.load_state_dict(found)
 
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside ``state_dict``: Adam, its step size, the noise."""

@@ -169,9 +169,9 @@ class SLIM(PPO):
 
     def __init__(self, interface: Spec, config: SLIMConfig, seed: int = 0, device: str = "cpu"):
         """Draw the initial weights; SpecError if the interface lacks a skill or an entry."""
-        self.streams = build_streams(interface, config, seed, device)
-        self.heads = tuple(self.streams) if config.critics == "each" else ("sum",)
-        super().__init__(interface, config, seed, device, critics=len(self.heads))
+        streams = build_streams(interface, config, seed, device)
+        self.heads = tuple(streams) if config.critics == "each" else ("sum",)
+        super().__init__(interface, config, seed, device, len(self.heads), streams)
         self.skill = entries_of(interface, ["skill"]).to(device)
         weights = torch.tensor(list(config.weights.values()), device=device)
         self.weights = weights if config.critics == "each" else torch.ones(1, device=device)
@@ -179,18 +179,12 @@ class SLIM(PPO):
     def update(self, rollout: Mapping[str, Any]) -> dict[str, float]:
         """Let streams learn, judge the rollout by them, then improve policy and values."""
         skills = rollout["observations"]["state"][..., self.skill]
-        batch = {**rollout, "skills": skills}
-        learnt = {
-            f"{name}/{what}": value
-            for name, stream in self.streams.items()
-            for what, value in stream.update(batch).items()
-        }
-        return learnt | super().update({**rollout, "rewards": self.rewards(batch)})
+        return super().update({**rollout, "skills": skills})
 
-    def rewards(self, batch: Mapping[str, Any]) -> Tensor:
+    def rewards(self, rollout: Mapping[str, Any]) -> Tensor:
         """Give r [T, N, K]."""
         config = self.config
-        rewards = [config.units.get(n, 1.0) * s.reward(batch) for n, s in self.streams.items()]
+        rewards = [config.units.get(n, 1.0) * s.reward(rollout) for n, s in self.streams.items()]
         if config.critics == "sum":
             weights = config.weights.values()
             rewards = [sum(w * r for w, r in zip(weights, rewards, strict=True))]
@@ -254,23 +248,3 @@ class SLIM(PPO):
             norms.append(torch.stack([part.square().sum() for part in parts]).sum().sqrt())
         found = torch.stack(norms)
         return found / found.sum().clamp(min=1e-12)
-
-    # persistence
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Give weights and normalisers, and all that the streams remember, as tensors."""
-        remembered = {
-            f"streams/{name}/{key}": tensor
-            for name, stream in self.streams.items()
-            for key, tensor in stream.state_dict().items()
-        }
-        return {**super().state_dict(), **remembered}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state_dict`` gave; DataError if it is of other networks."""
-        own = {key: tensor for key, tensor in state.items() if not key.startswith("streams/")}
-        super().load_state_dict(own)
-        for name, stream in self.streams.items():
-            start = f"streams/{name}/"
-            found = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
-            stream.load_state_dict(found)

@@ -8,6 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops import checkpoint
@@ -19,6 +20,7 @@ from robolearn.rewards.teachers import Teacher
 from robolearn.types import ArraySpec, RewardStream, Spec
 
 STATE, ACTION, LENGTH = 3, 2, 4
+NETWORK = PPOConfig(widths=(8,), minibatch=12)
 SPEC = Spec("toy", {"state": ArraySpec((STATE,))}, ArraySpec((ACTION,)), 0.1)
 SMALL = PreferenceConfig(
     widths=(16, 8),
@@ -358,6 +360,25 @@ def test_sac_is_rewarded_by_it_and_remembers_it(tmp_path):
     fresh = SAC(SPEC, SACConfig(widths=(8,)), streams={"preference": other})
     fresh.load_state_dict(weights)
     torch.testing.assert_close(fresh.reward(rows), learner.reward(rows), rtol=0, atol=0)
+
+
+def test_ppo_is_rewarded_by_it_and_remembers_it():
+    reward = taught(PreferenceReward(SPEC, SMALL))
+    reward.learn()
+    rollout = tensors(segments(6)) | {
+        "rewards": torch.zeros(6, LENGTH),
+        "terminated": torch.zeros(6, LENGTH, dtype=bool),
+        "ended": torch.zeros(6, LENGTH, dtype=bool),
+    }
+    rollout["next_observations"] = rollout["observations"]
+    learner, told = PPO(SPEC, NETWORK, streams={"preference": reward}), PPO(SPEC, NETWORK)
+    info = learner.update(rollout)
+    assert info == told.update({**rollout, "rewards": reward.reward(rollout)})
+    assert info != PPO(SPEC, NETWORK).update(rollout)
+    fresh = PPO(SPEC, NETWORK, 1, streams={"preference": PreferenceReward(SPEC, SMALL, 1)})
+    fresh.load_state_dict(learner.state_dict())
+    assert torch.equal(fresh.rewards(rollout), reward.reward(rollout))
+    PPO(SPEC, NETWORK).load_state_dict(learner.state_dict())  # who only acts needs no reward
 
 
 # persistence
