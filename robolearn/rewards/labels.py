@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from robolearn.errors import DataError, SpecError, UserError
+from robolearn.errors import DataError, SpecError, UserError, nearest
 from robolearn.files import write_atomically
 from robolearn.types import Spec
 
@@ -92,6 +92,9 @@ class Labels:
 
     def add(self, question: Question, answer: Answer) -> bool:
         """Remember an answer; give whether it is a label. DataError for what does not fit."""
+        known = [each.value for each in Answer]
+        if answer not in known:
+            raise DataError(f"no answer '{answer}'{nearest(str(answer), known)}")
         if answer not in SHARE:
             return False
         states, actions = (

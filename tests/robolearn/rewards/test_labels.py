@@ -79,6 +79,8 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path):
         labels.add(Question(segment(0, 4), segment(1, 4)), Answer.FIRST)
     with pytest.raises(DataError, match="not finite"):
         labels.add(Question(segment(0), segment(np.nan)), Answer.FIRST)
+    with pytest.raises(DataError, match="no answer 'secnd'; did you mean 'second'"):
+        labels.add(question(0), "secnd")
     with pytest.raises(DataError, match=r"labels\.safetensors: missing or damaged"):
         labels.load(path)
     Labels(SPEC, 4, LENGTH + 1).save(path)
