@@ -97,20 +97,28 @@ class Labels:
             raise DataError(f"no answer '{answer}'{nearest(str(answer), known)}")
         if answer not in SHARE:
             return False
-        states, actions = (
-            np.stack(pair) for pair in zip(*map(_seen, _pair(question)), strict=True)
-        )
-        if states.shape != self._states.shape[1:] or actions.shape != self._actions.shape[1:]:
-            expected = f"states {self._states.shape[2:]} and actions {self._actions.shape[2:]}"
-            found = f"{states.shape[1:]} and {actions.shape[1:]}"
-            raise DataError(f"segments have {expected} here, not {found}")
-        if not (np.isfinite(states).all() and np.isfinite(actions).all()):
-            raise DataError("a segment is not finite")
+        pair = [_seen(segment) for segment in _pair(question)]
+        for segment in pair:
+            self._require(*segment)
         place = self.given % self.capacity
-        self._states[place], self._actions[place] = states, actions
+        for i, (states, actions) in enumerate(pair):
+            self._states[place, i], self._actions[place, i] = states, actions
         self._y[place] = SHARE[answer]
         self.given += 1
         return True
+
+    def _require(self, states: np.ndarray, actions: np.ndarray) -> None:
+        expected, found = (
+            f"states {seen} and actions {done}"
+            for seen, done in (
+                (self._states.shape[2:], self._actions.shape[2:]),
+                (states.shape, actions.shape),
+            )
+        )
+        if expected != found:
+            raise DataError(f"a segment has {found} instead of {expected}")
+        if not (np.isfinite(states).all() and np.isfinite(actions).all()):
+            raise DataError("a segment is not finite")
 
     # persistence
 

@@ -75,8 +75,9 @@ def test_labels_that_were_saved_go_on_as_those_that_were_not(tmp_path, count):
 def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path):
     labels, path = filled(ANSWERS), tmp_path / "labels.safetensors"
     before = {name: array.copy() for name, array in labels.state_dict().items()}
-    with pytest.raises(DataError, match=r"states \(3, 2\) and actions \(3, 1\) here, not \(4, 2\)"):
-        labels.add(Question(segment(0, 4), segment(1, 4)), Answer.FIRST)
+    for lengths in ((4, 4), (3, 4)):
+        with pytest.raises(DataError, match=r"has states \(4, 2\) and actions \(4, 1\) instead of"):
+            labels.add(Question(*(segment(0, length) for length in lengths)), Answer.FIRST)
     with pytest.raises(DataError, match="not finite"):
         labels.add(Question(segment(0), segment(np.nan)), Answer.FIRST)
     with pytest.raises(DataError, match="no answer 'secnd'; did you mean 'second'"):
