@@ -38,7 +38,7 @@ DETOUR = 30  # steps
 TRIES = 4
 LAPTOP, PHONE = (1280, 800), (390, 844)
 SETTLE_MS = 300  # before a screenshot
-WATCH_MS = {"why": 2500}  # until there is something to compare
+WATCH_MS = 2000  # until there is something to compare
 Look = Callable[[str, Browser], None]
 
 
@@ -188,7 +188,9 @@ def shots(folder: Path) -> Look:
     """Give what takes screenshots into a folder, as a laptop and as a phone have the page."""
 
     def look(name: str, browser: Browser) -> None:
-        wait(browser, WATCH_MS.get(name, 0))
+        if name == "why":
+            browser.until("!!document.querySelector('.pair .beside.live')")
+            wait(browser, WATCH_MS)
         for kind, size in (("laptop", LAPTOP), ("phone", PHONE)):
             browser.size(*size, phone=kind == "phone")
             wait(browser, SETTLE_MS)
