@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from robolearn.errors import SpecError, UserError
 from robolearn.networks.functional import (
+    Gaussian,
     gae,
     gaussian_entropy,
     gaussian_kl,
@@ -216,10 +217,15 @@ class PPO:
         noise = torch.randn(mean.shape, generator=self.noise, device=self.device)
         return (mean + log_std.exp() * noise).cpu().numpy()
 
+    def distribution(self, state: Tensor) -> Gaussian:
+        """Give pi(. | s) of s [..., O]; gradients go through it."""
+        mean, log_std, _ = self.network(state)
+        return Gaussian(mean, log_std, squashed=False)
+
     def _policy(self, observation: Observation) -> tuple[Tensor, Tensor]:
         state = torch.as_tensor(observation["state"], dtype=torch.float32, device=self.device)
-        mean, log_std, _ = self.network(state)
-        return mean, log_std
+        pi = self.distribution(state)
+        return pi.mean, pi.log_std
 
     # learning
 

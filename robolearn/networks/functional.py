@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robolearn.errors import SpecError
+
 
 @dataclass(frozen=True)
 class Gaussian:
     """The distribution pi(. | s) of a policy: u ~ N(mean, diag(std)^2), and a = u or a = tanh(u).
 
-    Gradients go through all of it. Between two that are both squashed the divergence is that of the
-    Gaussians, ``gaussian_kl``: tanh can be inverted.
+    Gradients go through all of it.
     """
 
     mean: Tensor  # [..., A]
@@ -36,6 +37,16 @@ class Gaussian:
         if not self.squashed:
             return u, log_pi.sum(dim=-1)
         return torch.tanh(u), (log_pi - log_slope_of_tanh(u)).sum(dim=-1)
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """Give what every entry of a adds to KL(self || other), nats [..., A].
+
+        Exact also where both are squashed: tanh can be inverted, so the divergence is that of the
+        Gaussians. SpecError if only one is.
+        """
+        if self.squashed != other.squashed:
+            raise SpecError("no finite divergence between a policy through tanh and one without it")
+        return gaussian_kl_entries(self.mean, self.log_std, other.mean, other.log_std)
 
 
 def gaussian_log_probability(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -74,12 +85,19 @@ def gaussian_entropy(log_std: Tensor) -> Tensor:
 
 
 def gaussian_kl(p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor) -> Tensor:
-    """Give KL(p || q) of two diagonal Gaussians in nats, [..., A] -> [...].
+    """Give KL(p || q) of two diagonal Gaussians in nats, [..., A] -> [...]."""
+    return gaussian_kl_entries(p_mean, p_log_std, q_mean, q_log_std).sum(dim=-1)
 
-    = sum_j [ log(std_q / std_p) + (std_p^2 + (mean_p - mean_q)^2) / (2 std_q^2) - 1/2 ]
+
+def gaussian_kl_entries(
+    p_mean: Tensor, p_log_std: Tensor, q_mean: Tensor, q_log_std: Tensor
+) -> Tensor:
+    """Give what every entry adds to KL(p || q) of two diagonal Gaussians, nats [..., A].
+
+    = log(std_q / std_p) + (std_p^2 + (mean_p - mean_q)^2) / (2 std_q^2) - 1/2
     """
     spread = p_log_std.mul(2).exp() + (p_mean - q_mean).square()
-    return (q_log_std - p_log_std + 0.5 * spread * torch.exp(-2 * q_log_std) - 0.5).sum(dim=-1)
+    return q_log_std - p_log_std + 0.5 * spread * torch.exp(-2 * q_log_std) - 0.5
 
 
 def gae(

@@ -278,6 +278,19 @@ def test_a_sample_by_hand():
     np.testing.assert_allclose(learner.sample({"state": state}), expected.detach(), rtol=1e-6)
 
 
+def test_its_distribution_is_what_it_draws_from_and_gradients_reach_the_state():
+    learner = PPO(interface(), SMALL)
+    state = torch.randn(5, STATE, requires_grad=True)
+    pi = learner.distribution(state)
+    assert (pi.mean.shape, pi.log_std.shape, pi.squashed) == ((5, ACTION), (5, ACTION), False)
+    pi.mean.sum().backward()
+    assert state.grad.abs().sum() > 0
+    np.testing.assert_array_equal(
+        learner.act({"state": state.detach().numpy()}),
+        learner.distribution(state).mean.detach().clamp(-1, 1).numpy(),
+    )
+
+
 def test_a_mean_beyond_the_limits_is_cut_off():
     learner = PPO(interface(), SMALL)
     learner.network.mean.bias.data[:] = torch.tensor([3.0, -3.0])

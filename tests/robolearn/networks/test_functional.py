@@ -2,8 +2,15 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import (
+    Independent,
+    Normal,
+    TanhTransform,
+    TransformedDistribution,
+    kl_divergence,
+)
 
+from robolearn.errors import SpecError
 from robolearn.networks.functional import (
     Gaussian,
     gae,
@@ -39,6 +46,40 @@ def test_gaussian_formulas_are_those_of_torch_distributions(generator):
     torch.testing.assert_close(gaussian_entropy(log_std), ours.entropy())
     divergence = gaussian_kl(mean, log_std, q_mean, q_log_std)
     torch.testing.assert_close(divergence, kl_divergence(ours, other))
+
+
+@pytest.mark.parametrize("squashed", [False, True])
+def test_the_divergence_of_policies_is_what_samples_estimate(generator, squashed):
+    """E_(a ~ p) [ log p(a) - log q(a) ], from torch's own densities of a."""
+    p, q = (
+        Gaussian(0.3 * torch.randn(2, generator=generator, dtype=torch.float64), log_std, squashed)
+        for log_std in torch.tensor([[-1.0, -0.5], [-0.8, -0.9]], dtype=torch.float64)
+    )
+    through = [TanhTransform(cache_size=1)] if squashed else []
+    ours, other = (
+        TransformedDistribution(Independent(Normal(pi.mean, pi.log_std.exp()), 1), through)
+        for pi in (p, q)
+    )
+    u = p.mean + p.log_std.exp() * torch.randn(200_000, 2, generator=generator).double()
+    a = torch.tanh(u) if squashed else u
+    drawn = ours.log_prob(a) - other.log_prob(a)
+    error = drawn.std().item() / math.sqrt(len(drawn))
+    assert p.kl(q).sum().item() == pytest.approx(drawn.mean().item(), abs=4 * error)
+    assert p.kl(q).sum().item() > 20 * error  # the estimate tells it from none
+
+
+def test_an_entry_of_the_divergence_by_hand():
+    two, three = torch.tensor([2.0]).log(), torch.tensor([3.0]).log()
+    p = Gaussian(torch.tensor([1.0]), two, squashed=False)
+    q = Gaussian(torch.tensor([-1.0]), three, squashed=False)
+    assert p.kl(q).item() == pytest.approx(math.log(3 / 2) + (4 + 4) / (2 * 9) - 0.5)
+    assert p.kl(p).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_no_divergence_is_given_between_one_through_tanh_and_one_without():
+    p, q = (Gaussian(torch.zeros(1), torch.zeros(1), squashed) for squashed in (True, False))
+    with pytest.raises(SpecError, match="through tanh"):
+        p.kl(q)
 
 
 def test_the_density_by_hand():
