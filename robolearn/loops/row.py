@@ -18,6 +18,8 @@ def info_of_row(info: dict[str, Any], i: int) -> dict[str, Any]:
     """Give what the single environment's info would say; names with "_" in front are masks."""
     terms = {k: float(v[i]) for k, v in info["reward_terms"].items() if not k.startswith("_")}
     found = {"success": bool(info["success"][i]), "reward_terms": terms}
+    if "attack" in info:
+        found["attack"] = {name: array[i].copy() for name, array in info["attack"].items()}
     error = info["error"][i] if "error" in info else None
     return found if error is None else found | {"error": error}
 

@@ -32,6 +32,10 @@ class Gaussian:
     def sample(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw actions a [..., A] that depend on mean and std smoothly; give log pi(a | s) too."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.at(noise)
+
+    def at(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the actions a [..., A] that standard normal noise stands for, and log pi(a | s)."""
         u = self.mean + self.log_std.exp() * noise
         log_pi = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
         if not self.squashed:
