@@ -9,12 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("robolearn", "sim", "robots", "demos")
-CONTRACTS = {"types", "errors", "settings", "files", "names"}  # modules of robolearn/ itself
+CONTRACTS = {
+    "types",
+    "errors",
+    "settings",
+    "files",
+    "names",
+    "attack",
+}  # modules of robolearn/ itself
 MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contracts that it knows
     "robolearn": {"running"} | CONTRACTS,
     "robolearn.networks": CONTRACTS,
     "robolearn.rewards": {"networks"} | CONTRACTS,
-    "robolearn.algos": {"networks", "rewards"} | CONTRACTS,
+    "robolearn.algos": {"networks", "rewards", "attack"} | CONTRACTS,
     "robolearn.loops": CONTRACTS,
     "robolearn.viz": CONTRACTS,
     "robolearn.judging": {"networks", "algos", "loops"} | CONTRACTS,

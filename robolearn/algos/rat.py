@@ -1,0 +1,246 @@
+"""RAT, targeted behaviour attacks: Bai, Liu, Du, Wen, Yang (AAAI 2025).
+
+A victim pi_v sees s~ = s + alpha(s), alpha an adversary that stays within a budget. It is made to
+do what the intention pi_theta would do in the true state. With a weighting h_omega(s) in (0, 2),
+
+    inner:  min_alpha  J(alpha)     = E_s[ h_omega(s) D(s; alpha) ]
+                       D(s; alpha)  = KL( pi_v(. | s + alpha(s)) || pi_theta(. | s) )
+    outer:  min_omega  J_o(alpha')  = E_s E_(a ~ pi_v(. | s + alpha'(s)))[ mu log pi - Q(s, a) ]
+                       alpha'       = alpha - eta grad_alpha J(alpha)
+
+    grad_omega J_o = mean_s f(s) grad h_omega(s),
+    f(s) = -eta (grad_alpha' J_o)^T grad_alpha D(s; alpha)
+
+f(s) is one number per state: for all of them at once, the derivative of the vector D along the
+direction grad_alpha' J_o, by forward differentiation. The KL is exact, with both policies' spread.
+What is left open is done as follows: the adversary moves by Adam, while alpha' of the outer problem
+is a plain step of gradient descent, whose derivative the formula is; entries of the action that no
+perturbation moves are left out of D (``find_movable``); without a Q, h stays 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jvp
+
+from robolearn.algos.pgd import PGDConfig, divergence, movable_entries
+from robolearn.attack import Attacked, Budget, Victim, require_victim
+from robolearn.networks.functional import Gaussian
+from robolearn.networks.nets import (
+    Normaliser,
+    load_optimiser_tensors,
+    load_weights,
+    optimiser_tensors,
+    relu_mlp,
+)
+from robolearn.settings import Settings, Share, Widths
+from robolearn.types import Observation
+
+Info = dict[str, float]
+Weights = dict[str, Tensor]
+Value = Callable[[Tensor, Tensor], Tensor]  # Q(s [B, O], a [B, A]) -> [B]
+
+
+@dataclass(frozen=True)
+class RATConfig(Settings):
+    """Networks and objectives of ``RAT``. Raises UserError for a value out of range."""
+
+    widths: Widths = (256, 256)
+    """Hidden units of each layer, of adversary and weighting."""
+    adversary_rate: PositiveFloat = 3e-4
+    """Step size of the adversary's Adam."""
+    weight_rate: PositiveFloat = 3e-4
+    """Step size of the weighting's Adam."""
+    inner_rate: PositiveFloat = 3e-4
+    """Step of gradient descent that the outer problem looks ahead, eta."""
+    mu: NonNegativeFloat = 0.1
+    """Weight of a nat of the attacked victim's entropy against a unit of Q."""
+    least_movable: Share = 0.05
+    """Share of an action entry's distance from the intention that a perturbation must close."""
+
+
+class Adversary(nn.Module):
+    """alpha(s), within the budget; nearly zero at first."""
+
+    def __init__(self, budget: Budget, config: RATConfig, generator: torch.Generator):
+        super().__init__()
+        size = len(budget.radius)
+        self.budget, self.normaliser = budget, Normaliser(size)
+        self.layers = relu_mlp(size, size, config.widths, generator)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Give delta [..., O] for s [..., O]."""
+        return self.budget.squash(self.layers(self.normaliser(state)))
+
+
+class Weighting(nn.Module):
+    """h_omega(s) in (0, 2); nearly 1 at first."""
+
+    def __init__(self, inputs: int, config: RATConfig, generator: torch.Generator):
+        super().__init__()
+        self.normaliser = Normaliser(inputs)
+        self.layers = relu_mlp(inputs, 1, config.widths, generator)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Give h [...] for s [..., O]."""
+        return 2 * torch.sigmoid(self.layers(self.normaliser(state)).squeeze(-1))
+
+
+class RAT:
+    """An adversary that learns: a Perturbation, a Policy (the attacked victim's), and a Learner.
+
+    A batch is a mapping of tensors: "observations", itself a mapping with the true "state" [B, O].
+    """
+
+    name = "rat"
+    eats = "transitions"
+    memoryless = True
+
+    def __init__(
+        self,
+        victim: Victim,
+        intention: Victim,
+        budget: Budget,
+        config: RATConfig,
+        seed: int = 0,
+        q: Value | None = None,
+    ):
+        """Draw the initial weights; UserError if no gradients go through the victim.
+
+        ``q`` values actions as the intention does; without it there is no outer problem.
+        """
+        require_victim(victim, budget.spec)
+        self.victim, self.intention, self.budget = victim, intention, budget
+        self.config, self.q = config, q
+        seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
+        first, second, self.noise = (torch.Generator().manual_seed(s) for s in seeds)
+        self.adversary = Adversary(budget, config, first)
+        self.weighting = Weighting(len(budget.radius), config, second)
+        self.network = nn.ModuleDict({"adversary": self.adversary, "weighting": self.weighting})
+        with torch.no_grad():
+            actions = victim.distribution(torch.zeros(1, *budget.spec.shape)).mean.shape[-1]
+        self.network.register_buffer("movable", torch.ones(actions, dtype=torch.bool))
+        self._alpha, self._omega = map(_parameters, (self.adversary, self.weighting))
+        self.optimisers = {
+            "adversary": torch.optim.Adam(self._alpha.values(), lr=config.adversary_rate),
+            "weighting": torch.optim.Adam(self._omega.values(), lr=config.weight_rate),
+        }
+
+    # acting
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes."""
+        self.victim.reset(n)
+
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Give what the attacked victim does, float32 [N, A]."""
+        return Attacked(self.victim, self, self.budget).act(observation, explore)
+
+    @torch.no_grad()
+    def __call__(self, state: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Give delta [B, O] for s [B, O]; there is nothing random in it."""
+        return self.adversary(state)
+
+    # learning
+
+    def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
+        """Take the scale of the inputs from "state" [M, O]; call it once, before training."""
+        for module in (self.adversary, self.weighting):
+            module.normaliser.fit(observations["state"])
+
+    def find_movable(self, state: Tensor, config: PGDConfig | None = None) -> np.ndarray:
+        """Leave action entries out that cannot be moved in states [B, O]; give the others [A]."""
+        found = movable_entries(
+            self.victim, self.intention, state, self.budget, config or PGDConfig(),
+            self.config.least_movable,
+        )  # fmt: skip
+        self.network.movable.copy_(found)
+        return found.cpu().numpy()
+
+    def update(self, batch: Mapping[str, Any]) -> Info:
+        """Improve adversary and weighting by one step each; return what was seen on the way."""
+        state = batch["observations"]["state"]
+        with torch.no_grad():
+            aim = self.intention.distribution(state)
+        loss, info = self.inner_loss(state, aim)
+        outer = None if self.q is None else self.outer_loss(state, aim)
+        self._descend("adversary", loss, self._alpha)
+        if outer is not None:
+            self._descend("weighting", outer, self._omega)
+        return info
+
+    def divergence(self, alpha: Weights, state: Tensor, aim: Gaussian) -> Tensor:
+        """Give D(s; alpha) [B]."""
+        seen = state + functional_call(self.adversary, alpha, (state,))
+        return divergence(self.victim, seen, aim, self.network.movable)
+
+    def inner_loss(self, state: Tensor, aim: Gaussian) -> tuple[Tensor, Info]:
+        """Give J(alpha), the weighted divergence."""
+        h = self.weighting(state).detach()
+        apart = self.divergence(self._alpha, state, aim)
+        info = {"divergence": apart.mean().item(), "weight_spread": h.std(correction=0).item()}
+        return (h * apart).mean(), info
+
+    def outer_loss(self, state: Tensor, aim: Gaussian) -> Tensor:
+        """Give what has the gradient of J_o by omega: mean_s f(s) h_omega(s)."""
+        h = self.weighting(state)
+        return (self.influence(h.detach(), state, aim) * h).mean()
+
+    def influence(self, h: Tensor, state: Tensor, aim: Gaussian) -> Tensor:
+        """Give f(s) [B]: how J_o after an inner step with weights h [B] grows with each h(s)."""
+        alpha = {name: p.detach() for name, p in self._alpha.items()}
+        eta = self.config.inner_rate
+        inner = grad(lambda a: (h * self.divergence(a, state, aim)).mean())(alpha)
+        ahead = {name: p - eta * inner[name] for name, p in alpha.items()}  # alpha'
+        noise = torch.randn(state.shape[0], len(self.network.movable), generator=self.noise)
+        direction = grad(lambda a: self.objective(a, state, noise))(ahead)
+        along = jvp(lambda a: self.divergence(a, state, aim), (alpha,), (direction,))[1]
+        return -eta * along
+
+    def objective(self, alpha: Weights, state: Tensor, noise: Tensor) -> Tensor:
+        """Give J_o(alpha), of the actions that the noise [B, A] stands for."""
+        seen = state + functional_call(self.adversary, alpha, (state,))
+        action, log_pi = self.victim.distribution(seen).at(noise.to(state))
+        return (self.config.mu * log_pi - self.q(state, action.clamp(-1, 1))).mean()
+
+    def _descend(self, name: str, loss: Tensor, parameters: Weights) -> None:
+        """Take one step; gradients of nothing but the parameters are computed."""
+        self.optimisers[name].zero_grad()
+        loss.backward(inputs=list(parameters.values()))
+        self.optimisers[name].step()
+
+    # persistence
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give weights, normalisers and the movable entries as tensors."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; DataError if it is of other networks."""
+        load_weights(self.network, state)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside ``state_dict``: both Adams, and the noise."""
+        state = {"noise": self.noise.get_state()}
+        for name, optimiser in self.optimisers.items():
+            state |= {f"{name}/{k}": v for k, v in optimiser_tensors(optimiser).items()}
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave; updates then go on as if never interrupted."""
+        self.noise.set_state(state["noise"].cpu())
+        for name, optimiser in self.optimisers.items():
+            start = f"{name}/"
+            own = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+            load_optimiser_tensors(optimiser, own)
+
+
+def _parameters(module: nn.Module) -> Weights:
+    return dict(module.named_parameters())
