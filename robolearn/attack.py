@@ -42,13 +42,21 @@ class Perturbation(Protocol):
         """Give delta [B, O] for s [B, O]; what is random in it comes from the generator."""
 
 
-def require_victim(policy: Any, spec: ArraySpec) -> None:
-    """Raise UserError unless a policy has a distribution, and gradients reach a state [O]."""
-    name = getattr(policy, "name", type(policy).__name__)
+def require_distribution(policy: Any, spec: ArraySpec, role: str) -> None:
+    """Raise UserError unless a policy has a distribution, SpecError unless it sees that "state".
+
+    ``role`` is what it is here: "victim", "intention".
+    """
+    name = f"{role} '{_name(policy)}'"
     if not callable(getattr(policy, "distribution", None)):
-        raise UserError(
-            f"victim '{name}': has no distribution(state); an attack needs a Gaussian policy"
-        )
+        raise UserError(f"{name}: has no distribution(state); an attack needs a Gaussian policy")
+    if isinstance(getattr(policy, "interface", None), Spec):
+        _require_state(policy.interface.observations.get("state"), spec, f"{name} sees")
+
+
+def require_victim(policy: Any, spec: ArraySpec) -> None:
+    """Do the same for a victim; UserError too unless gradients reach the state."""
+    require_distribution(policy, spec, "victim")
     state = torch.zeros(1, *spec.shape, requires_grad=True)
     with torch.enable_grad():
         mean = policy.distribution(state).mean
@@ -57,9 +65,24 @@ def require_victim(policy: Any, spec: ArraySpec) -> None:
         (slope,) = torch.autograd.grad(mean.sum(), state, allow_unused=True)
     if slope is None:
         raise UserError(
-            f"victim '{name}': no gradient of its distribution reaches the state; "
+            f"victim '{_name(policy)}': no gradient of its distribution reaches the state; "
             "distribution(state) must stay in torch"
         )
+
+
+def _name(policy: Any) -> str:
+    return getattr(policy, "name", type(policy).__name__)
+
+
+def _require_state(found: ArraySpec | None, spec: ArraySpec, who: str) -> None:
+    if found is None:
+        raise SpecError(f"{who} no 'state'")
+    if found.shape != spec.shape:
+        raise SpecError(f"{who} a state {found.shape} instead of {spec.shape}")
+    if found.names and spec.names and found.names != spec.names:
+        pairs = enumerate(zip(found.names, spec.names, strict=True))
+        i, (one, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        raise SpecError(f"{who} a state whose entry {i} is '{one}' instead of '{other}'")
 
 
 @dataclass(frozen=True)
@@ -138,16 +161,8 @@ class Budget:
 
     def require(self, interface: Spec) -> None:
         """Raise SpecError unless the "state" of an environment is the one that this is for."""
-        where = f"budget: {interface.environment}"
         found = interface.observations.get("state")
-        if found is None:
-            raise SpecError(f"{where} shows no 'state'")
-        if found.shape != self.spec.shape:
-            raise SpecError(f"{where} shows a state {found.shape} instead of {self.spec.shape}")
-        if found.names and self.spec.names and found.names != self.spec.names:
-            pairs = zip(found.names, self.spec.names, strict=True)
-            i, (one, other) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
-            raise SpecError(f"{where}: entry {i} of its state is '{one}' instead of '{other}'")
+        _require_state(found, self.spec, f"budget: {interface.environment} shows")
 
     def measure(self, delta: Tensor) -> Tensor:
         """Give the norm [...] of delta [..., O] as a share of the budget, infinite outside it.

@@ -19,7 +19,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from robolearn.attack import Budget, Victim, require_victim
+from robolearn.attack import Budget, Victim, require_distribution, require_victim
 from robolearn.networks.functional import Gaussian
 from robolearn.settings import Settings
 
@@ -44,6 +44,7 @@ class PGD:
     ) -> None:
         """Take a victim that gradients go through, UserError if not; the intention needs none."""
         require_victim(victim, budget.spec)
+        require_distribution(intention, budget.spec, "intention")
         self.victim, self.intention, self.budget = victim, intention, budget
         self.config = config or PGDConfig()
 

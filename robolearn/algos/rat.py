@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 
 from robolearn.algos.pgd import PGDConfig, divergence, movable_entries
-from robolearn.attack import Attacked, Budget, Victim, require_victim
+from robolearn.attack import Attacked, Budget, Victim, require_distribution, require_victim
 from robolearn.networks.functional import Gaussian
 from robolearn.networks.nets import (
     Normaliser,
@@ -112,11 +112,13 @@ class RAT:
         seed: int = 0,
         q: Value | None = None,
     ):
-        """Draw the initial weights; UserError if no gradients go through the victim.
+        """Draw the initial weights; UserError if no gradients go through the victim, SpecError
+        if it or the intention sees another state.
 
         ``q`` values actions as the intention does; without it there is no outer problem.
         """
         require_victim(victim, budget.spec)
+        require_distribution(intention, budget.spec, "intention")
         self.victim, self.intention, self.budget = victim, intention, budget
         self.config, self.q = config, q
         seeds = np.random.SeedSequence(seed).generate_state(3).tolist()

@@ -46,8 +46,11 @@ class Gaussian:
         """Give what every entry of a adds to KL(self || other), nats [..., A].
 
         Exact also where both are squashed: tanh can be inverted, so the divergence is that of the
-        Gaussians. SpecError if only one is.
+        Gaussians. SpecError if only one is, or if they have other numbers of entries.
         """
+        entries = self.mean.shape[-1], other.mean.shape[-1]
+        if entries[0] != entries[1]:
+            raise SpecError("no divergence between actions of {} and {} entries".format(*entries))
         if self.squashed != other.squashed:
             raise SpecError("no finite divergence between a policy through tanh and one without it")
         return gaussian_kl_entries(self.mean, self.log_std, other.mean, other.log_std)

@@ -1,21 +1,19 @@
-"""RAT and PGD: equations by brute force, and a point that is steered to the other side."""
+"""RAT: equations by brute force, and a point that is steered to the other side."""
 
 import numpy as np
 import pytest
 import torch
 
-from robolearn.algos.pgd import PGD, PGDConfig, descend, divergence
-from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.algos.pgd import PGD
 from robolearn.algos.rat import RAT, RATConfig
-from robolearn.algos.sac import SAC, SACConfig
 from robolearn.attack import Attacked, Budget, BudgetConfig, Handover, RandomPerturbation
-from robolearn.errors import DataError, UserError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops.rollout import rollout
 from robolearn.networks.functional import Gaussian
-from robolearn.types import ArraySpec, Learner, Spec
+from robolearn.types import Learner
 
-STATE, ACTION = 3, 2
-SPEC = ArraySpec((STATE,))
+from .victims import ACTION, SPEC, STATE, VICTIMS, Linear, budget, interface, ppo, sac, states
+
 SMALL = RATConfig(widths=(8,), inner_rate=0.05, mu=0.3)
 
 
@@ -25,34 +23,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def interface():
-    return Spec("test/Point", {"state": SPEC}, ArraySpec((ACTION,)), period_s=0.05)
-
-
-def sac(seed=0):
-    """Give a squashed policy that is far from constant."""
-    learner = SAC(interface(), SACConfig(widths=(8,)), seed)
-    learner.network.policy.layers[-1].weight.data *= 30
-    return learner
-
-
-def ppo(seed=0):
-    learner = PPO(interface(), PPOConfig(widths=(8,)), seed)
-    learner.network.mean.weight.data *= 100
-    return learner
-
-
-VICTIMS = pytest.mark.parametrize("make", [sac, ppo])
-
-
-def budget(norm="linf", size=0.5):
-    return Budget(SPEC, norm, torch.tensor([size, 2 * size, 0.0]))
-
-
-def states(n=12, seed=0):
-    return torch.randn(n, STATE, generator=torch.Generator().manual_seed(seed))
 
 
 def squares(state, action):
@@ -218,41 +188,15 @@ def test_a_checkpoint_goes_on_the_same(make):
         wider.load_state_dict(rat.state_dict())
 
 
-def test_a_victim_without_gradients_is_refused():
-    for learns in (RAT, PGD):
-        with pytest.raises(UserError, match="no distribution"):
-            learns(object(), sac(), budget(), SMALL if learns is RAT else None)
+def test_what_cannot_be_attacked_or_intended_is_refused():
+    with pytest.raises(UserError, match="victim 'object': has no distribution"):
+        RAT(object(), sac(), budget(), SMALL)
+    with pytest.raises(SpecError, match=r"intention 'sac' sees a state \(5,\)"):
+        RAT(sac(), sac(entries=5), budget(), SMALL)
+    with pytest.raises(SpecError, match="through tanh"):
+        RAT(sac(), ppo(), budget(), SMALL).update({"observations": {"state": states()}})
     with pytest.raises(UserError, match="mu should be"):
         RATConfig(mu=-1.0)
-
-
-# projected gradient descent
-
-
-@VICTIMS
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_pgd_lowers_the_divergence_in_every_state_and_stays_within_the_budget(make, norm):
-    victim, intention, state = make(1), make(2), states(100)
-    pgd = PGD(victim, intention, budget(norm))
-    delta = pgd(state)
-    random = RandomPerturbation(budget(norm))(state, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        aim = intention.distribution(state)
-        clean, attacked, drawn = (
-            divergence(victim, state + d, aim) for d in (torch.zeros_like(state), delta, random)
-        )
-    assert (budget(norm).measure(delta) <= 1 + 1e-5).all()
-    assert (attacked <= clean * (1 + 1e-6)).all()
-    assert attacked.mean() < 0.9 * clean.mean() and attacked.mean() < drawn.mean()
-
-
-def test_descent_finds_the_corner_and_the_inside():
-    one, config = budget(size=1.0), PGDConfig(steps=60, step=0.05)
-    corner = descend(lambda x: x.sum(dim=1), torch.zeros(1, STATE), one, config)
-    assert corner.tolist() == [[-1, -2, 0]]
-    aim = torch.tensor([0.5, -1.0, 3.0])
-    inside = descend(lambda x: (x - aim).square().sum(dim=1), torch.zeros(1, STATE), one, config)
-    np.testing.assert_allclose(inside[0], [0.5, -1.0, 0.0], atol=0.1)
 
 
 def test_entries_that_cannot_be_moved_are_left_out():
@@ -277,23 +221,6 @@ def test_entries_that_cannot_be_moved_are_left_out():
 
 
 # a point is steered
-
-
-class Linear:
-    """A linear Gaussian policy: goes to where the second entry says, on the first axis."""
-
-    memoryless = True
-
-    def reset(self, n):
-        pass
-
-    def distribution(self, state):
-        mean = torch.stack([state[..., 1] - state[..., 0], 0 * state[..., 0]], dim=-1)
-        return Gaussian(mean, torch.full_like(mean, -1.0), squashed=False)
-
-    def act(self, observation, explore=False):
-        state = torch.as_tensor(observation["state"], dtype=torch.float32)
-        return self.distribution(state).mean.clamp(-1, 1).detach().numpy()
 
 
 class GoesLeft(Linear):

@@ -80,6 +80,8 @@ def test_no_divergence_is_given_between_one_through_tanh_and_one_without():
     p, q = (Gaussian(torch.zeros(1), torch.zeros(1), squashed) for squashed in (True, False))
     with pytest.raises(SpecError, match="through tanh"):
         p.kl(q)
+    with pytest.raises(SpecError, match="of 1 and 2 entries"):
+        q.kl(Gaussian(torch.zeros(2), torch.zeros(2), squashed=False))
 
 
 def test_the_density_by_hand():
