@@ -8,10 +8,17 @@ const FULL = 4096; // bytes that wait to be sent, beyond which nothing is added
 const LOST_MS = 1000; // without a word from the server
 const ADDRESS = location.href.split(/[?#]/)[0].replace(/^http/, "ws");
 // By which the server knows a page that comes back, also after a reload; a copy of the tab has another.
-const NAME = sessionStorage.name ?? [...crypto.getRandomValues(new Uint8Array(12))]
+const storage = (() => {
+  try {
+    return sessionStorage;
+  } catch { // the browser has been told to keep nothing
+    return {};
+  }
+})();
+const NAME = storage.name ?? [...crypto.getRandomValues(new Uint8Array(12))]
   .map((byte) => byte.toString(16).padStart(2, "0")).join("");
-addEventListener("pageshow", () => sessionStorage.removeItem("name"));
-addEventListener("pagehide", () => (sessionStorage.name = NAME));
+addEventListener("pageshow", () => delete storage.name);
+addEventListener("pagehide", () => (storage.name = NAME));
 
 const $ = (id) => document.getElementById(id);
 const status = {};
