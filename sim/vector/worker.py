@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -226,9 +226,16 @@ def _answer(pipe: Connection, share: Share) -> tuple[int, Any]:
         return number, Failure(share.row, repr(error), traceback.format_exc())
 
 
-def main(make: Make) -> None:
-    """Serve the batch that started this process, whose environments ``make`` makes by name."""
+def main(make: Make) -> NoReturn:
+    """Serve the batch that started this process, whose environments ``make`` makes by name.
+
+    The process ends with it, at once: who closes a batch waits for that, and Python takes up to
+    half a second to take modules apart.
+    """
     pipe, memory, parent = (int(argument) for argument in sys.argv[1:])
     share = Share(memory, make)
     serve(Connection(pipe), share, parent)
     share.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
