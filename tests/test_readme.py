@@ -8,12 +8,14 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demos.data.dataset import Dataset
+from robolearn.__main__ import main
 from robolearn.types import ArraySpec, Episode, Spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +30,7 @@ def test_the_launch_file_is_shown_as_it_is():
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch) -> Path:
+def package(tmp_path, monkeypatch) -> Iterator[Path]:
     """A folder with the files of the README, each under the name in front of it."""
     files = re.findall(rf"`([\w/]+\.\w+)`:\n{BLOCK.pattern[1:]}", SECTION, BLOCK.flags)
     assert [name for name, *_ in files] == [
@@ -40,7 +42,10 @@ def package(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     activated = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     monkeypatch.setenv("PATH", activated)
-    return tmp_path
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
+        del sys.modules[name]
 
 
 def commands() -> list[tuple[list[str], str]]:
@@ -58,14 +63,17 @@ def said(command: list[str]) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_a_package_of_ones_own_goes_from_nothing_to_a_run(package):
-    *pulls, (learn, _) = commands()
-    assert len(pulls) == 2
-    for command, printed in pulls:
-        assert said(command)[1] == f"{printed}\n"
+def test_a_package_of_ones_own_goes_from_nothing_to_a_run(package, capsys):
+    """The first command in a process of its own, the others here, where imports are done."""
+    (pull, printed), *others, (learn, _) = commands()
+    assert said(pull)[1] == f"{printed}\n"
+    assert len(others) == 1 and {pull[0], others[0][0][0], learn[0]} == {"robolearn"}
+    for command, printed in others:
+        assert main(command[1:]) == 0
+        assert capsys.readouterr().err == f"{printed}\n"
     assert re.search("^pull +Does this force open", said(["robolearn", "list"])[0], re.MULTILINE)
     short = ["training.steps=400", "evaluation={episodes: 1, horizon: 100}", "out=learnt"]
-    said([*learn, *short])
+    assert main([*learn[1:], *short]) == 0
     assert json.loads(Path("learnt/summary.json").read_text())["steps"] == 400
 
 
