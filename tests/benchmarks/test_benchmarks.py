@@ -17,7 +17,7 @@ from robolearn.algos.progress import ProgressConfig
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 from robolearn.types import ArraySpec, Spec
 
-WRONG = ["slim_tabletop", "slim.gama=0.9"]
+WRONG = ["collect_lift", "episods=9"]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_folder_that_another_line_made_is_refused(folder):
 
 
 def test_a_run_that_fails_is_told_with_its_last_words(folder):
-    with pytest.raises(RuntimeError, match="gama"):
+    with pytest.raises(RuntimeError, match="episods"):
         list(many_runs.run_all({"one-3": WRONG}))
 
 

@@ -260,7 +260,7 @@ def to_nobody(line, cwd, stream="stdout"):
 
 
 @pytest.mark.parametrize(
-    "line", ["list", "show quickstart", "doctor dataset", "--help", "--version", "much"]
+    "line", ["list", "show collect_lift", "doctor dataset", "--help", "--version", "much"]
 )
 def test_a_reader_that_is_gone_ends_a_command_quietly(tmp_path, line):
     Dataset.create(tmp_path / "dataset", POINT)
