@@ -176,10 +176,15 @@ def test_compiled_code_follows_all_its_sources(tmp_path):
     assert source_digest(copy) != before
 
 
+@pytest.fixture(scope="module")
+def expected():
+    """numpy's pseudo-inverse, compiled."""
+    return numba.njit(lambda matrix: np.linalg.pinv(matrix))
+
+
 @pytest.mark.parametrize("size", [3, 6])
-def test_pseudo_inverse_equals_numpy_in_numba(size):
+def test_pseudo_inverse_equals_numpy_in_numba(expected, size):
     """What robosuite's compiled control code calls, for regular and nearly singular matrices."""
-    expected = numba.njit(lambda matrix: np.linalg.pinv(matrix))
     load_lapack()
     workspace, inverse = lapack_workspace(), np.empty((size, size))
     rng = np.random.default_rng(0)
