@@ -24,6 +24,9 @@ LAMBDA = 0.01  # the smaller the more exact, the larger the calmer where the arm
 ELBOW_PULL = 0.3  # k
 ELBOW = 2  # index of the third joint
 
+Vector = tuple[float, float, float]
+Axes = tuple[Vector, Vector, Vector]
+
 
 class Arm(NamedTuple):
     """A chain of hinges about their own z axes, from the world to the hand."""
@@ -74,6 +77,7 @@ def _matrix(quat: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------ compiled code
+# Entry by entry: with whole arrays and slices, all of it takes numba nearly three times as long.
 
 
 @njit(cache=True, error_model="numpy")
@@ -86,8 +90,7 @@ def empty_pose() -> Pose:
 def forward(arm: Arm, q: np.ndarray, pose: Pose) -> None:
     """Write where joints and hand are at joint positions ``q`` [7]."""
     pos, rot, turned = pose.pos, pose.rot, np.empty((3, 3))
-    pos[:] = arm.base_pos
-    rot[:] = arm.base_rot
+    _copy(arm.base_pos, arm.base_rot, pos, rot)
     for j in range(ARM_JOINTS):
         _follow(pos, rot, arm.offsets[j], arm.turns[j], turned)
         cos, sin = np.cos(q[j]), np.sin(q[j])
@@ -97,7 +100,7 @@ def forward(arm: Arm, q: np.ndarray, pose: Pose) -> None:
             rot[r, 1] = cos * turned[r, 1] - sin * turned[r, 0]
             rot[r, 2] = turned[r, 2]
     _follow(pos, rot, arm.hand_offset, arm.hand_turn, turned)
-    rot[:] = turned
+    _copy(pos, turned, pos, rot)
 
 
 @njit(cache=True, error_model="numpy")
@@ -110,7 +113,7 @@ def yaw_of(rot: np.ndarray) -> float:
 def inverse(arm: Arm, q: np.ndarray, target: np.ndarray, yaw: float, pose: Pose) -> None:
     """Move joint positions ``q`` [7] so that the hand comes to ``target`` [3], pointing down."""
     cos, sin = np.cos(yaw), np.sin(yaw)
-    wanted = np.array([[-sin, cos, 0.0], [cos, sin, 0.0], [0.0, 0.0, -1.0]])
+    wanted = ((-sin, cos, 0.0), (cos, sin, 0.0), (0.0, 0.0, -1.0))
     error, jacobian, square = np.empty(6), np.empty((6, ARM_JOINTS)), np.empty((6, 6))
     for _ in range(ITERATIONS):
         forward(arm, q, pose)
@@ -119,6 +122,17 @@ def inverse(arm: Arm, q: np.ndarray, target: np.ndarray, yaw: float, pose: Pose)
         _damped_step(q, jacobian, square, error)
     for j in range(ARM_JOINTS):
         q[j] = min(max(q[j], arm.low[j]), arm.high[j])
+
+
+@njit(error_model="numpy")
+def _copy(
+    from_pos: np.ndarray, from_rot: np.ndarray, to_pos: np.ndarray, to_rot: np.ndarray
+) -> None:
+    """Copy a frame."""
+    for r in range(3):
+        to_pos[r] = from_pos[r]
+        for c in range(3):
+            to_rot[r, c] = from_rot[r, c]
 
 
 @njit(error_model="numpy")
@@ -133,15 +147,15 @@ def _follow(
 
 
 @njit(error_model="numpy")
-def _cross(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+def _cross(a: np.ndarray, b: Vector) -> Vector:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 @njit(error_model="numpy")
-def _error(pose: Pose, target: np.ndarray, wanted: np.ndarray, error: np.ndarray) -> None:
+def _error(pose: Pose, target: np.ndarray, wanted: Axes, error: np.ndarray) -> None:
     """Write the way to the target [3] and the small rotation to it, (sum of r x r*) / 2 [3]."""
-    error[:3] = target - pose.pos
-    error[3:] = 0.0
+    for k in range(3):
+        error[k], error[3 + k] = target[k] - pose.pos[k], 0.0
     for axis in range(3):
         x, y, z = _cross(pose.rot[:, axis], wanted[axis])
         error[3] += 0.5 * x
@@ -152,9 +166,11 @@ def _error(pose: Pose, target: np.ndarray, wanted: np.ndarray, error: np.ndarray
 @njit(error_model="numpy")
 def _jacobian(pose: Pose, jacobian: np.ndarray) -> None:
     for j in range(ARM_JOINTS):
-        axis = pose.axes[j]
-        jacobian[0, j], jacobian[1, j], jacobian[2, j] = _cross(axis, pose.pos - pose.points[j])
-        jacobian[3:, j] = axis
+        pos, point, axis = pose.pos, pose.points[j], pose.axes[j]
+        lever = (pos[0] - point[0], pos[1] - point[1], pos[2] - point[2])
+        jacobian[0, j], jacobian[1, j], jacobian[2, j] = _cross(axis, lever)
+        for k in range(3):
+            jacobian[3 + k, j] = axis[k]
 
 
 @njit(error_model="numpy")

@@ -149,7 +149,8 @@ def _set_goal(
         moved = min(max(pose.pos[k] + MOVE_M * action[k], hand - LEASH_M), hand + LEASH_M)
         target[k] = min(max(moved, WORKSPACE_LOW_M[k]), WORKSPACE_HIGH_M[k])
     yaw = min(max(yaw, -YAW_LIMIT_RAD), YAW_LIMIT_RAD)
-    goal[:] = ctrl
+    for j in range(len(goal)):
+        goal[j] = ctrl[j]
     inverse(arm, goal, target, yaw, pose)
     if abs(action[4]) > GRIPPER_BAND:  # else it stays as it is
         opening = 0.0 if action[4] > 0 else FINGER_TRAVEL_M
@@ -161,18 +162,20 @@ def _drive(batch: Batch, i: int, own: np.ndarray, goal: np.ndarray) -> None:
     """Run the physics steps of one control period on the way to ``goal`` [9]."""
     model, data, sources = batch.models[i], batch.data[i], batch.sources[i]
     ctrl, sensors = batch.ctrl[i], np.empty(batch.counts[SENSORS])
-    piece = (goal - ctrl) / batch.substeps
+    piece = np.empty(len(ctrl))
+    for j in range(len(ctrl)):
+        piece[j] = (goal[j] - ctrl[j]) / batch.substeps
     own[FORCE] = own[TOUCH] = 0.0
     for substep in range(batch.substeps):
-        ctrl += piece
-        if substep == batch.substeps - 1:
-            ctrl[:] = goal
+        for j in range(len(ctrl)):
+            ctrl[j] = ctrl[j] + piece[j] if substep < batch.substeps - 1 else goal[j]
         _mju_copy(batch.controls[i], ctrl.ctypes.data, len(ctrl))
         _mju_copy(sources[APPLIED], sources[BIAS], ROBOT_JOINTS)
         mj_step2(model, data)
         _mju_copy(sensors.ctypes.data, sources[SENSORS], len(sensors))
-        own[FORCE] = max(own[FORCE], np.sqrt((sensors[:3] ** 2).sum()))
-        own[TOUCH] = max(own[TOUCH], sensors[3:].max())
+        own[FORCE] = max(own[FORCE], np.sqrt(sensors[0] ** 2 + sensors[1] ** 2 + sensors[2] ** 2))
+        for k in range(3, len(sensors)):
+            own[TOUCH] = max(own[TOUCH], sensors[k])
         mj_step1(model, data)
 
 
@@ -180,7 +183,9 @@ def _drive(batch: Batch, i: int, own: np.ndarray, goal: np.ndarray) -> None:
 def _see(batch: Batch, arm: Arm, i: int, own: np.ndarray, pose: Pose) -> None:
     """Write where hand and target are."""
     forward(arm, batch.ctrl[i], pose)
-    own[TARGET:YAW] = pose.pos
+    for k in range(3):
+        own[TARGET + k] = pose.pos[k]
     forward(arm, batch.readings[i, batch.columns[0] :], pose)
-    own[HAND:TARGET] = pose.pos
+    for k in range(3):
+        own[HAND + k] = pose.pos[k]
     own[YAW] = yaw_of(pose.rot)
