@@ -174,8 +174,17 @@ class Page:
         await runner.cleanup()
 
     async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        coming = 0  # connections that are accepted, and not yet among the server's
+
+        def arrived() -> None:
+            nonlocal coming
+            coming -= 1
+
         def protocol() -> asyncio.BaseProtocol:
-            full = len(runner.server.connections) >= MOST_CONNECTIONS
+            nonlocal coming
+            full = len(runner.server.connections) + coming >= MOST_CONNECTIONS
+            coming += 1  # it is among them two turns of the loop later
+            self._loop.call_soon(self._loop.call_soon, arrived)
             return Refused() if full else runner.server()
 
         wanted = self.config.port

@@ -222,7 +222,7 @@ def test_connections_that_ask_for_nothing_leave_files_for_the_session(tmp_path, 
         wires = [stack.enter_context(Wire(place, upgrade=False)) for _ in range(CONNECTIONS)]
         assert all(wire.ends() for wire in wires[-50:])
         ours = len(os.listdir("/proc/self/fd")) - files - CONNECTIONS
-        assert ours < server.MOST_CONNECTIONS + 20
+        assert ours < server.MOST_CONNECTIONS + 10
         assert all(wire.ends() for wire in wires)  # also those that were let in
         assert place.lives()
 
