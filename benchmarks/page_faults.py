@@ -259,7 +259,11 @@ class Proxy:
         self._writers.clear()
 
     async def _through(self, ours: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        theirs, on = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            theirs, on = await asyncio.open_connection("127.0.0.1", self._port)
+        except ConnectionError:  # the session is over
+            back.close()
+            return
         self._writers += [back, on]
         for way, (reader, writer) in enumerate(((ours, on), (theirs, back))):
             task = asyncio.ensure_future(self._pass_on(way, reader, writer))
