@@ -26,17 +26,16 @@ from aiohttp import WSMsgType, web
 from demos.devices import gamepad
 from demos.devices.keys import AXES
 from demos.page.config import HERE, PORT, PageConfig
-from demos.page.feed import Feed, pack
+from demos.page.connections import MOST_CLIENTS, SLOW_S, Flow, Refused, drop
+from demos.page.feed import Feed
+from demos.page.gallery import Gallery
 from demos.page.messages import LONGEST, Link, parse
 from demos.page.source import PageSource
 from demos.session.contracts import Status, as_json
 from robolearn.errors import UserError
 
 BEAT_S = 0.1  # between two words to a page
-SLOW_S = 5.0  # after which a client that takes nothing is dropped
 GONE_S = 3.0  # of silence, after which another page may have the controls
-MOST_CLIENTS = 16  # connections of each kind
-MOST_MESSAGES = 250  # that a client may send in a second
 MOST_CONNECTIONS = 64  # of all kinds; a session that has no file left to open can save nothing
 IDLE_S = 10.0  # that a connection may take to ask for something
 ALIVE_S = 10.0  # between two pings; who does not answer in half of that is gone
@@ -58,20 +57,6 @@ HEADERS = {
 }
 
 
-class Flow:
-    """Counts the messages of a connection, of any kind."""
-
-    def __init__(self) -> None:
-        self._second, self._count = 0, 0
-
-    def is_flood(self, now_s: float) -> bool:
-        """Count a message; say whether there are too many in this second."""
-        if int(now_s) != self._second:
-            self._second, self._count = int(now_s), 0
-        self._count += 1
-        return self._count > MOST_MESSAGES
-
-
 @dataclass(eq=False)
 class Client:
     """One page that is connected."""
@@ -83,14 +68,6 @@ class Client:
     flow: Flow = field(default_factory=Flow)
     heard_s: float = 0.0
     told: dict[str, Any] = field(default_factory=dict)  # the status as it knows it
-
-
-class Refused(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """End it before anything is read."""
-        transport.abort()
 
 
 class Page:
@@ -111,13 +88,12 @@ class Page:
         self.address, self.problem = "", ""
         self._status, self._source = status, source
         self._clients: list[Client] = []
-        self._watching = 0
         self._holder: Client | None = None
         self._loop = asyncio.new_event_loop()
+        self._gallery = Gallery(feed, self._loop)
         self.ready = threading.Event()
         """Set once it listens, and ``address`` says where."""
         self._leave = asyncio.Event()
-        self._looking: set[asyncio.Event] = set()
         self._thread = threading.Thread(target=self._work, name="page", daemon=True)
         self._files = _read_files()
 
@@ -128,7 +104,7 @@ class Page:
                 "steers, and what is sent is not encrypted",
                 stacklevel=2,
             )
-        self.feed.on_news = self._on_news
+        self.feed.on_news = self._gallery.announce
         self._thread.start()
         self.ready.wait()
         if self.problem:
@@ -315,7 +291,7 @@ class Page:
                 await asyncio.wait_for(self._tell(client), SLOW_S)
                 await asyncio.sleep(BEAT_S)
         except (ConnectionError, TimeoutError):
-            _drop(request)
+            drop(request)
 
     def _about(self) -> dict[str, Any]:
         keys = {} if self._source is None else self._source.keys.actions
@@ -344,73 +320,12 @@ class Page:
             word["over"] = True
         await client.socket.send_str(json.dumps(word))
 
-    # pictures
-
     async def _pictures(self, request: web.Request) -> web.StreamResponse:
-        if self._watching >= MOST_CLIENTS:
+        if self._gallery.full:
             raise web.HTTPServiceUnavailable(text="Too many look on.")
         socket = await self._accept(request, LONGEST)
-        self._watching += 1
-        self.feed.join()
-        taken, news = asyncio.Event(), asyncio.Event()
-        taken.set()
-        news.set()
-        self._looking.add(news)
-        showing = asyncio.ensure_future(self._keep_showing(socket, taken, news, request))
-        try:
-            flow = Flow()
-            async for message in socket:
-                if flow.is_flood(time.monotonic()):
-                    await socket.close(code=1008, message=b"too many messages")
-                if message.type is WSMsgType.TEXT:
-                    taken.set()
-        finally:
-            self._looking.discard(news)
-            self._watching -= 1
-            self.feed.leave()
-            showing.cancel()
-            await asyncio.wait([showing])
+        await self._gallery.show(socket, request)
         return socket
-
-    async def _keep_showing(
-        self,
-        socket: web.WebSocketResponse,
-        taken: asyncio.Event,
-        news: asyncio.Event,
-        request: web.Request,
-    ) -> None:
-        """Send the newest pictures, each time that the client has taken the last ones."""
-        sent, said = 0, ""
-        try:
-            while not socket.closed:
-                await taken.wait()
-                await news.wait()
-                news.clear()
-                pictures, problem = self.feed.newest, self.feed.problem
-                if problem != said:
-                    said = problem
-                    await socket.send_str(json.dumps({"problem": problem}))
-                if pictures is not None and pictures.number > sent:
-                    taken.clear()
-                    sent, data = pictures.number, pack(pictures, self.feed.cameras)
-                    await asyncio.wait_for(socket.send_bytes(data), SLOW_S)
-        except (ConnectionError, TimeoutError):
-            _drop(request)
-
-    def _on_news(self) -> None:
-        """Have the clients look for new pictures; from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to look
-            self._loop.call_soon_threadsafe(self._announce)
-
-    def _announce(self) -> None:
-        for news in self._looking:
-            news.set()
-
-
-def _drop(request: web.Request) -> None:
-    """End a connection at once; what it has not taken is forgotten."""
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def plain(status: Status) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from page_session import DETOUR, elicit
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
 from demos.devices.contracts import Button
-from demos.page.server import MOST_MESSAGES
+from demos.page.connections import MOST_MESSAGES
 from demos.page.source import CLOSED, SILENT
 
 from .test_server import Drawn, Place

@@ -16,8 +16,9 @@ import pytest
 from demos.devices.contracts import Button
 from demos.devices.keys import KeyMap
 from demos.page.config import PageConfig
+from demos.page.connections import MOST_CLIENTS, MOST_MESSAGES
 from demos.page.feed import Feed, pack
-from demos.page.server import MOST_CLIENTS, MOST_MESSAGES, Page, plain
+from demos.page.server import Page, plain
 from demos.page.source import CLOSED, NOBODY, PageSource
 from demos.session.contracts import Frame, Live, Phase, State, Status, Verdict
 from demos.session.pictures import Pictures
