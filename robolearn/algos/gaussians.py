@@ -1,6 +1,6 @@
 """Policies without a distribution, made Gaussian: pi(. | s) = N(a(s), diag(std)^2).
 
-A(s) is what the policy does. Attacks compare distributions; of a cloned or a scripted policy only
+a(s) is what the policy does. Attacks compare distributions; of a cloned or a scripted policy only
 the action is known, and the spread is chosen, or fitted to the errors on demonstrations.
 
 With ``squashed`` the same action is the mode of a Gaussian through tanh, N(artanh a(s), ...). Near

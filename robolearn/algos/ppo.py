@@ -46,6 +46,7 @@ from robolearn.networks.nets import (
     load_weights,
     optimiser_tensors,
 )
+from robolearn.rewards.base import Streams
 from robolearn.settings import NumberOrAuto, Settings, Share, Widths
 from robolearn.types import Observation, RewardStream, Spec
 
@@ -188,7 +189,7 @@ class PPO:
         ``streams``, if there are any, take the place of the environment's own reward.
         """
         inputs, actions = _sizes(interface)
-        self.streams = dict(streams or {})
+        self.streams = Streams(streams or {})
         self.interface, self.config, self.device = interface, config, torch.device(device)
         weight_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
         self.noise = torch.Generator(self.device).manual_seed(noise_seed)
@@ -235,11 +236,7 @@ class PPO:
         Streams learn first, and reward the rollout. The observations' scale moves last, so that the
         policy that acted is the one that is improved.
         """
-        learnt = {
-            f"{name}/{what}": value
-            for name, stream in self.streams.items()
-            for what, value in stream.update(rollout).items()
-        }
+        learnt = self.streams.learn(rollout)
         rows, info = self.prepare({**rollout, "rewards": self.rewards(rollout)})
         aim = self.config.aimed_kl(rollout.get("progress", 0.0), rollout["actions"].shape[-1])
         stop = self.config.stop_kl
@@ -259,9 +256,7 @@ class PPO:
 
     def rewards(self, rollout: Mapping[str, Any]) -> Tensor:
         """Give what the streams reward a rollout with, in sum, [T, N]; without any, "rewards"."""
-        if not self.streams:
-            return rollout["rewards"]
-        return sum(stream.reward(rollout) for stream in self.streams.values())
+        return self.streams.reward(rollout)
 
     @torch.no_grad()
     def prepare(self, rollout: Mapping[str, Any]) -> tuple[Rows, Info]:
@@ -344,20 +339,11 @@ class PPO:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give weights and normalisers, and all that the streams remember, as tensors."""
-        remembered = {
-            f"streams/{name}/{key}": tensor
-            for name, stream in self.streams.items()
-            for key, tensor in stream.state_dict().items()
-        }
-        return {**self.network.state_dict(), **remembered}
+        return {**self.network.state_dict(), **self.streams.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave; DataError if it is of other networks."""
-        load_weights(self.network, {k: v for k, v in state.items() if not k.startswith("streams/")})
-        for name, stream in self.streams.items():
-            start = f"streams/{name}/"
-            found = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
-            stream.load_state_dict(found)
+        load_weights(self.network, self.streams.load_state_dict(state))
 
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside ``state_dict``: Adam, its step size, the noise."""

@@ -38,7 +38,7 @@ from robolearn.networks.nets import (
     optimiser_tensors,
     relu_mlp,
 )
-from robolearn.rewards.base import Terms
+from robolearn.rewards.base import Streams, Terms
 from robolearn.settings import Settings, Share, Widths
 from robolearn.types import Observation, RewardStream, Spec
 
@@ -170,7 +170,7 @@ class SAC:
         inputs, actions = _sizes(interface)
         self.interface, self.config, self.device = interface, config, torch.device(device)
         described = {name: Terms(name, terms) for name, terms in config.terms.items()}
-        self.streams = described if streams is None else dict(streams)
+        self.streams = Streams(described if streams is None else streams)
         weight_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
         self.noise = torch.Generator(self.device).manual_seed(noise_seed)
         self.network = Networks(inputs, actions, config, weight_seed).to(self.device)
@@ -203,9 +203,7 @@ class SAC:
     @torch.no_grad()
     def reward(self, batch: Mapping[str, Any]) -> Tensor:
         """Give what the streams reward transitions with, in sum, [B]; without any, "rewards"."""
-        if not self.streams:
-            return batch["rewards"]
-        return sum(stream.reward(batch) for stream in self.streams.values())
+        return self.streams.reward(batch)
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Improve critics, policy and temperature by one step each; give what was seen on it."""
@@ -258,20 +256,11 @@ class SAC:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give weights, and all that the streams remember, as tensors."""
-        remembered = {
-            f"streams/{name}/{key}": tensor
-            for name, stream in self.streams.items()
-            for key, tensor in stream.state_dict().items()
-        }
-        return {**self.network.state_dict(), **remembered}
+        return {**self.network.state_dict(), **self.streams.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave; DataError if it is of other networks."""
-        load_weights(self.network, {k: v for k, v in state.items() if not k.startswith("streams/")})
-        for name, stream in self.streams.items():
-            start = f"streams/{name}/"
-            found = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
-            stream.load_state_dict(found)
+        load_weights(self.network, self.streams.load_state_dict(state))
 
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside ``state_dict``: both Adams, and the noise."""

@@ -35,7 +35,11 @@ class Gaussian:
         return self.at(noise)
 
     def at(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the actions a [..., A] that standard normal noise stands for, and log pi(a | s)."""
+        """Give the actions a [..., A] that standard normal noise stands for, and log pi(a | s).
+
+        With a = tanh(u) it is log N(u; mean, diag(std)^2) - sum_j log(1 - tanh(u_j)^2): Haarnoja
+        et al., "Soft Actor-Critic Algorithms and Applications", appendix C.
+        """
         u = self.mean + self.log_std.exp() * noise
         log_pi = -0.5 * noise.square() - self.log_std - 0.5 * math.log(2 * math.pi)
         if not self.squashed:
@@ -63,16 +67,6 @@ def gaussian_log_probability(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor
     """
     deviation = (x - mean) * torch.exp(-log_std)
     return (-0.5 * deviation.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
-
-
-def squashed_gaussian_log_probability(u: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Give log p(a) of a = tanh(u) with u ~ N(mean, diag(std)^2), [..., A] -> [...].
-
-    = log N(u; mean, diag(std)^2) - sum_j log(1 - tanh(u_j)^2)
-
-    Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", appendix C.
-    """
-    return gaussian_log_probability(u, mean, log_std) - log_slope_of_tanh(u).sum(dim=-1)
 
 
 def log_slope_of_tanh(u: Tensor) -> Tensor:

@@ -23,9 +23,44 @@ from robolearn.networks.nets import (
     optimiser_tensors,
 )
 from robolearn.settings import Names, Settings, Widths
-from robolearn.types import Spec
+from robolearn.types import RewardStream, Spec
 
 Info = dict[str, Tensor]
+
+
+class Streams(dict[str, RewardStream]):
+    """The reward streams of a method by name, and what methods do with all of them."""
+
+    def reward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Give the sum of what they reward transitions with, [...]; without any, "rewards"."""
+        if not self:
+            return batch["rewards"]
+        return sum(stream.reward(batch) for stream in self.values())
+
+    def learn(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Update each with a batch; give what is to be logged, as NAME/SCALAR."""
+        return {
+            f"{name}/{what}": value
+            for name, stream in self.items()
+            for what, value in stream.update(batch).items()
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give all that they remember, as streams/NAME/KEY."""
+        return {
+            f"streams/{name}/{key}": tensor
+            for name, stream in self.items()
+            for key, tensor in stream.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Take over what ``state_dict`` gave; give what is left of the state, not being theirs."""
+        for name, stream in self.items():
+            start = f"streams/{name}/"
+            own = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+            stream.load_state_dict(own)
+        return {k: v for k, v in state.items() if not k.startswith("streams/")}
+
 
 # poses and skills
 

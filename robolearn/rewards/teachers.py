@@ -50,7 +50,7 @@ class TeacherConfig(Settings):
     """Share of the unit up to which a difference is none."""
 
 
-TEACHERS = {  # the paper's, with the values of its experiments
+TEACHERS = {  # the paper's, with the values of its authors' scripts (rll-research/BPref)
     "perfect": TeacherConfig(),
     "noisy": TeacherConfig(beta=1.0),
     "mistaken": TeacherConfig(mistake=0.1),

@@ -11,14 +11,13 @@ from robolearn.attack import (
     Budget,
     BudgetConfig,
     Handover,
-    PerturbedEnv,
-    PerturbedVectorEnv,
     RandomPerturbation,
     require_victim,
 )
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops.rollout import Job, rollout, rollouts
 from robolearn.networks.functional import Gaussian
+from robolearn.perturbed import PerturbedEnv, PerturbedVectorEnv
 from robolearn.types import ArraySpec, Spec
 
 NAMES = ("hand_x", "hand_y", "goal_x", "goal_y", "fixed")

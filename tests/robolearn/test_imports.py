@@ -16,6 +16,7 @@ CONTRACTS = {
     "files",
     "names",
     "attack",
+    "perturbed",
 }  # modules of robolearn/ itself
 MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contracts that it knows
     "robolearn": {"running"} | CONTRACTS,

@@ -18,7 +18,6 @@ from robolearn.networks.functional import (
     gaussian_kl,
     gaussian_log_probability,
     polyak,
-    squashed_gaussian_log_probability,
     standardise,
 )
 
@@ -159,6 +158,12 @@ def test_standardise_of_each_row_by_hand():
     torch.testing.assert_close(standardise(x, dim=1), expected)
 
 
+def squashed_log_probability(u, mean, log_std):
+    """Give log p(tanh(u))."""
+    noise = (u - mean) / log_std.exp()
+    return Gaussian(mean, log_std, squashed=True).at(noise)[1]
+
+
 def test_a_squashed_gaussian_by_a_change_of_variables():
     """The probability of a small interval of a is that of the interval of u it comes from."""
     mean, log_std = torch.tensor([0.3], dtype=torch.float64), torch.tensor([-0.4]).double()
@@ -166,7 +171,7 @@ def test_a_squashed_gaussian_by_a_change_of_variables():
     a = torch.linspace(-0.999, 0.999, 41, dtype=torch.float64)[:, None]
     mass = gaussian.cdf(torch.atanh(a + half)) - gaussian.cdf(torch.atanh(a - half))
     expected = torch.log(mass / (2 * half))[:, 0]
-    found = squashed_gaussian_log_probability(torch.atanh(a), mean, log_std)
+    found = squashed_log_probability(torch.atanh(a), mean, log_std)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -175,7 +180,7 @@ def test_the_density_of_a_squashed_gaussian_adds_up_to_one(generator):
     edge = torch.tensor(1 - 1e-9, dtype=torch.float64)
     u = torch.linspace(-1, 1, 2001, dtype=torch.float64) * torch.atanh(edge)
     grid = torch.cartesian_prod(u, u)
-    density = squashed_gaussian_log_probability(grid, mean.double(), log_std.double()).exp()
+    density = squashed_log_probability(grid, mean.double(), log_std.double()).exp()
     area = (1 - torch.tanh(grid) ** 2).prod(dim=-1) * (u[1] - u[0]) ** 2  # da of du
     assert (density * area).sum().item() == pytest.approx(1.0, abs=1e-4)
 
@@ -183,7 +188,7 @@ def test_the_density_of_a_squashed_gaussian_adds_up_to_one(generator):
 def test_a_squashed_gaussian_is_finite_where_the_action_rounds_to_its_limit():
     u = torch.tensor([[-40.0], [-10.0], [10.0], [40.0]], requires_grad=True)
     assert torch.tanh(u).abs().max() == 1
-    found = squashed_gaussian_log_probability(u, torch.zeros(1), torch.zeros(1))
+    found = squashed_log_probability(u, torch.zeros(1), torch.zeros(1))
     exact = -(u[:, 0] ** 2) / 2 - 0.5 * math.log(2 * math.pi) - 2 * (math.log(2) - u[:, 0].abs())
     torch.testing.assert_close(found, exact)  # 1 - tanh(u)^2 is 4 exp(-2 |u|) out there
     found.sum().backward()

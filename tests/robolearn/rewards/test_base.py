@@ -10,6 +10,7 @@ from robolearn.rewards.base import (
     PoseScale,
     SkillConfig,
     SkillReward,
+    Streams,
     Terms,
     directions,
     entries_of,
@@ -212,3 +213,47 @@ def test_streams_without_learning_are_streams(interface):
         assert isinstance(stream, RewardStream)
         assert stream.update({}) == {} and stream.state_dict() == {}
         stream.load_state_dict({})
+
+
+class Counting(Terms):
+    """Rewards 1 for each batch that it has seen."""
+
+    def __init__(self, name):
+        super().__init__(name, {})
+        self.seen = torch.zeros(1)
+
+    def reward(self, batch):
+        return self.seen.expand(2)
+
+    def update(self, batch):
+        self.seen += 1
+        return {"seen": self.seen.item()}
+
+    def state_dict(self):
+        return {"seen": self.seen.clone()}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"].clone()
+
+
+def test_streams_reward_in_sum_and_learn_each():
+    streams = Streams(one=Counting("one"), two=Counting("two"))
+    streams["two"].update({})
+    assert streams.learn({}) == {"one/seen": 1.0, "two/seen": 2.0}
+    assert streams.reward({}).tolist() == [3.0, 3.0]
+
+
+def test_without_streams_the_rewards_are_the_environments():
+    rewards = torch.tensor([1.0, 2.0])
+    assert Streams().reward({"rewards": rewards}) is rewards
+
+
+def test_what_streams_remember_is_told_from_the_rest():
+    streams = Streams(one=Counting("one"), two=Counting("two"))
+    streams.learn({})
+    state = streams.state_dict()
+    assert state == {"streams/one/seen": torch.ones(1), "streams/two/seen": torch.ones(1)}
+    others = Streams(one=Counting("one"), two=Counting("two"))
+    weight = torch.zeros(3)
+    assert others.load_state_dict(state | {"weight": weight}) == {"weight": weight}
+    assert [stream.seen.item() for stream in others.values()] == [1.0, 1.0]

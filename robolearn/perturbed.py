@@ -1,0 +1,174 @@
+"""Environments that show perturbed states: what is attacked, to whoever acts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from robolearn.attack import Budget, Perturbation, perturbed
+from robolearn.types import Environment, Observation, Policy, Spec, VectorEnvironment
+
+
+class PerturbedEnv:
+    """An Environment that shows perturbed states; physics, rewards and success are the true ones.
+
+    After a step, ``info["attack"]`` says what was true and what was seen when the action was chosen
+    ("true", "seen" [O]), the "action" [A] and, of a ``victim`` that is memoryless, the action that
+    it would have sent had it seen the truth, "unattacked" [A]. ``reset(seed=)`` also decides what
+    is random in the perturbation. A state is the physics' alone.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        perturbation: Perturbation,
+        budget: Budget,
+        victim: Policy | None = None,
+    ) -> None:
+        """Wrap ``env``; SpecError if budget or victim do not fit it."""
+        _require_fit(env.interface, budget, victim)
+        self.interface, self.horizon = env.interface, getattr(env, "horizon", None)
+        self.mujoco_state_size = getattr(env, "mujoco_state_size", None)
+        self._env, self._victim = env, victim
+        self._seeing = _Seeing(perturbation, budget)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self._env.reset(seed=seed, options=options)
+        self._seeing.seed(seed)
+        return self._seeing.see(observation), info
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply an action float32 [A] for one control period."""
+        attack = self._seeing.account(action, self._victim)
+        observation, *rest, info = self._env.step(action)
+        return self._seeing.see(observation), *rest, info | {"attack": attack}
+
+    def get_state(self) -> np.ndarray:
+        """Give the true state float64 [S]."""
+        return self._env.get_state()
+
+    def set_state(self, state: np.ndarray) -> Observation:
+        """Restore what ``get_state`` gave; return the perturbed observation there."""
+        return self._seeing.see(self._env.set_state(state))
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self._env.close()
+
+
+class PerturbedVectorEnv:
+    """The same of a batch: a VectorEnvironment whose rows are each what ``PerturbedEnv`` gives.
+
+    ``info["attack"]`` holds arrays [N, ...]; rows that did not move keep their latest, or zeros. In
+    "final_obs" too stands what was seen.
+    """
+
+    def __init__(
+        self,
+        envs: VectorEnvironment,
+        perturbation: Perturbation,
+        budget: Budget,
+        victim: Policy | None = None,
+    ) -> None:
+        """Wrap ``envs``; SpecError if budget or victim do not fit them."""
+        _require_fit(envs.interface, budget, victim)
+        self.interface, self.horizon = envs.interface, envs.horizon
+        self.num_envs = envs.num_envs
+        self.mujoco_state_size = getattr(envs, "mujoco_state_size", None)
+        self._envs, self._victim = envs, victim
+        self._rows = [_Seeing(perturbation, budget) for _ in range(envs.num_envs)]
+        self._accounts: list[dict[str, np.ndarray]] = [{}] * envs.num_envs
+
+    def reset(
+        self, *, seed: Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes in the rows of ``options["reset_mask"]`` [N] bool, else in all."""
+        observations, info = self._envs.reset(seed=seed, options=options)
+        begun = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        for i in np.flatnonzero(begun):
+            self._rows[i].seed(None if seed is None else seed[i])
+        return self._see(observations, begun), info
+
+    def step(
+        self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Apply actions float32 [N, A]; rows that are not ``active`` [N] bool stay as they are."""
+        moved = np.ones(self.num_envs, bool) if active is None else np.asarray(active, bool)
+        for i in np.flatnonzero(moved):
+            self._accounts[i] = self._rows[i].account(actions[i], self._victim)
+        observations, *rest, info = self._envs.step(actions, active=active, autoreset=autoreset)
+        info = info | {"attack": self._account()}
+        if "final_obs" in info:
+            info["final_obs"] = self._final(info["final_obs"])
+        return self._see(observations, moved), *rest, info
+
+    def get_state(self) -> np.ndarray:
+        """Give the true states float64 [N, S]."""
+        return self._envs.get_state()
+
+    def close(self) -> None:
+        """Free the simulators."""
+        self._envs.close()
+
+    def _see(self, observations: Observation, rows: np.ndarray) -> Observation:
+        """Perturb those rows [N] bool, one by one: an episode depends on none beside it."""
+        for i in np.flatnonzero(rows):
+            self._rows[i].see({name: array[i] for name, array in observations.items()})
+        return observations | {"state": np.stack([row.seen for row in self._rows])}
+
+    def _final(self, last: np.ndarray) -> np.ndarray:
+        """Perturb the last observations of the rows that ended, an object array [N]."""
+        seen = last.copy()
+        for i, observation in enumerate(last):
+            if observation is not None:
+                seen[i] = self._rows[i].see(observation)
+        return seen
+
+    def _account(self) -> dict[str, np.ndarray]:
+        known = next(account for account in self._accounts if account)
+        blank = {name: np.zeros_like(array) for name, array in known.items()}
+        rows = [account or blank for account in self._accounts]
+        return {name: np.stack([row[name] for row in rows]) for name in known}
+
+
+class _Seeing:
+    """What one environment shows: the true state, the perturbed one, and the generator's memory."""
+
+    def __init__(self, perturbation: Perturbation, budget: Budget) -> None:
+        self._perturbation, self._budget = perturbation, budget
+        self._generator = torch.Generator().manual_seed(0)
+        self._true: Observation = {}
+        self.true = self.seen = np.zeros(budget.spec.shape, np.float32)
+
+    def seed(self, seed: int | None) -> None:
+        """Begin the random numbers anew, if there is a seed."""
+        if seed is not None:
+            self._generator.manual_seed(seed)
+
+    def see(self, observation: Observation) -> Observation:
+        """Perturb an observation name -> [...]."""
+        self._true = observation
+        alone = {"state": observation["state"][None]}
+        seen = perturbed(alone, self._perturbation, self._budget, self._generator)
+        self.true, self.seen = observation["state"], seen["state"][0]
+        return observation | {"state": self.seen}
+
+    def account(self, action: np.ndarray, victim: Policy | None) -> dict[str, np.ndarray]:
+        """Say what was true, seen, done, and what would have been done without an attack."""
+        account = {"true": self.true.copy(), "seen": self.seen.copy(), "action": np.array(action)}
+        if victim is not None and getattr(victim, "memoryless", False):
+            alone = {name: array[None] for name, array in self._true.items()}
+            account["unattacked"] = np.clip(victim.act(alone)[0], -1.0, 1.0)
+        return account
+
+
+def _require_fit(interface: Spec, budget: Budget, victim: Policy | None) -> None:
+    budget.require(interface)
+    if isinstance(getattr(victim, "interface", None), Spec):
+        victim.interface.require(interface, "the victim", interface.environment)
