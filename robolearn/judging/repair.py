@@ -60,26 +60,25 @@ def harmless(
 ) -> np.ndarray:
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
-    Of one that loses progress by its tempo alone, those go that hardly go along with the base; of
-    one that goes another way, the stretches that lose most; of both, those where the base has
-    never been: who took another way is on it until it joins the base's again. Of any, those go
-    whose commands do not go with the motion; the ends, where that is not known, go with what is
-    beside them. All is measured in the motion as it was demonstrated: that is right for a policy
-    which learns from single steps. Raises as ``HarmJudge.score`` does.
+    Of one that goes another way nothing stays: the little of it that agrees with the base leads
+    into the rest. Of one that loses progress by its tempo alone, those steps go that hardly go
+    along with the base, and those where the base has never been; of any, those whose commands do
+    not go with the motion; the ends, where that is not known, go with what is beside them. All is
+    measured in the motion as it was demonstrated: that is right for a policy which learns from
+    single steps. Raises as ``HarmJudge.score`` does.
     """
     verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
     if verdict.accepted:
         return stay
     mechanisms = {reason.mechanism for reason in verdict.reasons}
-    if mechanisms & {"tempo", "direction"}:
+    if "direction" in mechanisms:
+        return ~stay
+    if "tempo" in mechanisms:
         moves = judge.progress.moves(states)
         expected = judge.progress.expected(moves)
         stay &= judge.progress.familiar(expected)
-        if "direction" in mechanisms:
-            stay &= ~_losing(judge, verdict.lost)
-        else:
-            stay &= _advancing(judge, judge.progress.advance(moves, expected), verdict.lost)
+        stay &= _advancing(judge, judge.progress.advance(moves, expected), verdict.lost)
     if verdict.command_mismatch > judge.command_line:
         for window, typical in zip(judge.commands.windows, judge.commands.typical, strict=True):
             means = [smoothed(r, window) for r in np.square(whole(verdict.residuals)).T]
@@ -98,20 +97,6 @@ def _advancing(judge: HarmJudge, advance: np.ndarray, lost: np.ndarray) -> np.nd
     for least in np.linspace(LEAST_ADVANCE, 1.0, 16):
         marked = advance >= least
         if judge.progress.share(lost[marked]) <= judge.progress_line:
-            break
-    return marked
-
-
-def _losing(judge: HarmJudge, lost: np.ndarray) -> np.ndarray:
-    """Mark [T] the stretches in which d^2 is above the line on average.
-
-    If the others lose more than a whole demonstration may, those go, too, that lose most of them.
-    """
-    width, squares = judge.progress.look_ahead, np.square(lost)
-    smooth = smoothed(squares, width)
-    for least in np.linspace(judge.progress_line, 0.0, 20):  # at 0, the others lose nothing
-        marked = widened(smooth > least, width)
-        if judge.progress.share(lost[~marked]) <= judge.progress_line:
             break
     return marked
 
@@ -135,8 +120,3 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     wanted = np.clip(judge.commands.expected(new_states), -1.0, 1.0)
     new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]
     return new_states, new_actions
-
-
-def widened(marked: np.ndarray, width: int) -> np.ndarray:
-    """Mark [T] also what lies within half a ``width`` of what is marked."""
-    return np.convolve(marked, np.ones(min(width, len(marked))), "same") > 0.5
