@@ -7,10 +7,11 @@ a dataset of ours, with copies of the episodes.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -22,9 +23,11 @@ from demos.data.episode_file import DEMO
 from demos.data.index import EPISODES, INDEX, file_name
 from robolearn.errors import DataError
 from robolearn.files import make_folder, write_atomically
+from robolearn.types import Episode
 
 LIST, ROBOMIMIC = ".json", ".hdf5"
 MASK = "kept"  # no operator to demos/data/arrays.py
+Repaired = tuple[np.ndarray, np.ndarray]  # some steps of an episode [K], the actions there [K, A]
 
 
 def require_free(path: str | Path, source: Path) -> None:
@@ -39,9 +42,15 @@ def require_free(path: str | Path, source: Path) -> None:
         )
 
 
-def keep(source: Demonstrations, names: Sequence[str], path: str | Path) -> Path:
+def keep(
+    source: Demonstrations,
+    names: Sequence[str],
+    path: str | Path,
+    repaired: Mapping[str, Repaired] | None = None,
+) -> Path:
     """Write the demonstrations with these ``names``, at least one; gives the path.
 
+    In a folder, those that are ``repaired`` have other steps and actions than they came with.
     Raises DataError for a path that ``require_free`` rules out, or that cannot be written.
     """
     path = Path(path)
@@ -54,7 +63,7 @@ def keep(source: Demonstrations, names: Sequence[str], path: str | Path) -> Path
         make_folder(path.parent)
         write_atomically(path, _links(source, names, path.parent.resolve()))
     else:
-        _copy(source.path, names, path)
+        _copy(source.path, names, path, repaired or {})
     return path
 
 
@@ -78,9 +87,33 @@ def _links(source: Demonstrations, names: Sequence[str], folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _copy(source: Path, names: Sequence[str], path: Path) -> None:
+def _copy(source: Path, names: Sequence[str], path: Path, repaired: Mapping[str, Repaired]) -> None:
     dataset = Dataset.open(source)
     copy = Dataset.create(path, dataset.interface, dataset.env_options)
     for name in names:
-        copy.append(dataset.load(name))
+        episode = dataset.load(name)
+        if name in repaired:
+            episode = shortened(episode, *repaired[name])
+            episode.metadata["repaired"] |= {"of": str(source), "name": name}
+        copy.append(episode)
     copy.flush()
+
+
+def shortened(episode: Episode, rows: np.ndarray, actions: np.ndarray) -> Episode:
+    """Give some steps of an episode, [K] in order, with other actions [K, A].
+
+    Its states no longer follow from its actions: metadata say which ``steps`` they are, under
+    "repaired", and nothing of a replay.
+    """
+    seen = np.append(rows, rows[-1] + 1)  # and what the last of them led to
+    metadata = {key: value for key, value in episode.metadata.items() if key != "replay"}
+    return dataclasses.replace(
+        episode,
+        observations={name: array[seen] for name, array in episode.observations.items()},
+        actions=actions.astype(np.float32),
+        rewards=episode.rewards[rows],
+        states=None if episode.states is None else episode.states[seen],
+        reward_terms={name: array[rows] for name, array in episode.reward_terms.items()},
+        records={name: array[rows] for name, array in episode.records.items()},
+        metadata=metadata | {"repaired": {"steps": rows.tolist()}},
+    )

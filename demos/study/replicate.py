@@ -303,7 +303,8 @@ class Replicate:
             judge = self.judge(HARM)
             verdicts = judge.score_all(*zip(*new, strict=True))
             kept = [mended(judge, *d, v) for d, v in zip(new, verdicts, strict=True)]
-            return base + [(s, a) for s, a in kept if len(a)]
+            each = zip(new, kept, strict=True)
+            return base + [(s[some.rows], some.actions) for (s, _), some in each if len(some)]
         kept = self._filtered(new, statistic)
         if condition == "filtered":
             return base + [(s, a) for s, a in kept if len(a)]

@@ -3,10 +3,11 @@ the base's tempo."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, TINY, switching, whole
-from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
 
@@ -15,9 +16,20 @@ LEAST_ADVANCE = 0.25  # of the base's pace: steps that go along with it less tha
 MOST_PASSES = 20  # until what is left is accepted
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a demonstration: some of its steps, and what is to be done there."""
+
+    rows: np.ndarray  # [K] of its T steps, in order
+    actions: np.ndarray  # [K, A], within the limits that they were given in
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 def without_harm(
     judge: HarmJudge, states: np.ndarray, actions: np.ndarray, verdict: HarmVerdict | None = None
-) -> Demonstration:
+) -> Kept:
     """Give what may stay of a demonstration: all of it if it is accepted, perhaps nothing.
 
     ``verdict``, here and below, is that on the demonstration, if it was judged together with
@@ -27,21 +39,28 @@ def without_harm(
     what is too short to judge, becomes so, or is still rejected after 20 passes. Actions are
     clipped, as ``HarmJudge.filter`` gives them.
     """
-    actions = judge.limits.clipped(actions)
+    return _accepted(judge, states, Kept(np.arange(len(actions)), actions), verdict)
+
+
+def _accepted(
+    judge: HarmJudge, states: np.ndarray, kept: Kept, verdict: HarmVerdict | None = None
+) -> Kept:
+    """Leave steps out until the rest is accepted; ``verdict`` is on all of what is kept."""
+    rows, actions = kept.rows, judge.limits.clipped(kept.actions)
     for _ in range(MOST_PASSES):
-        if len(actions) < LEAST_STEPS:
+        if len(rows) < LEAST_STEPS:
             break
-        verdict = verdict or judge.score(states, actions)
+        verdict = verdict or judge.score(states[rows], actions)
         if verdict.accepted:
-            return states, actions
-        stay = harmless(judge, states, actions, verdict)
-        states, actions, verdict = states[stay], actions[stay], None
-    return states[:0], actions[:0]
+            return Kept(rows, actions)
+        stay = harmless(judge, states[rows], actions, verdict)
+        rows, actions, verdict = rows[stay], actions[stay], None
+    return Kept(rows[:0], actions[:0])
 
 
 def mended(
     judge: HarmJudge, states: np.ndarray, actions: np.ndarray, verdict: HarmVerdict | None = None
-) -> Demonstration:
+) -> Kept:
     """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
 
     Of what is rejected still, its harmless stretches stay, as in ``without_harm``.
@@ -50,8 +69,7 @@ def mended(
         verdict = judge.score(states, actions)
     reasons = verdict.reasons if verdict else ()
     if reasons and all(reason.mechanism == "tempo" for reason in reasons):
-        states, actions = retimed(judge, states, actions)
-        verdict = None
+        return _accepted(judge, states, retimed(judge, states, actions))
     return without_harm(judge, states, actions, verdict)
 
 
@@ -101,7 +119,7 @@ def _advancing(judge: HarmJudge, advance: np.ndarray, lost: np.ndarray) -> np.nd
     return marked
 
 
-def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demonstration:
+def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Kept:
     """Give the same path at the base's tempo: pauses go, and slow stretches are passed faster.
 
     A step counts as much as it goes along with the base's displacement, one at the base's pace at
@@ -114,9 +132,9 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Demons
     passed = np.concatenate([[0.0], np.cumsum(np.clip(advance, LEAST_RATE, 1.0))])
     kept = np.flatnonzero(np.floor(passed[1:]) > np.floor(passed[:-1]))
     if len(kept) < 2:
-        return states[:0], actions[:0]
-    new_states, new_actions = states[kept], judge.limits.clipped(actions)[kept].copy()
+        return Kept(kept[:0], actions[:0])
+    new_actions = judge.limits.clipped(actions)[kept].copy()
     motion = ~switching(judge.base_actions)
-    wanted = np.clip(judge.commands.expected(new_states), -1.0, 1.0)
+    wanted = np.clip(judge.commands.expected(states[kept]), -1.0, 1.0)
     new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]
-    return new_states, new_actions
+    return Kept(kept, new_actions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -30,6 +30,7 @@ from robolearn.judging.groups import (
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 from robolearn.judging.limits import ActionLimits, said_of
 from robolearn.judging.reasons import names_of
+from robolearn.judging.repair import Kept, mended
 from robolearn.judging.report import draw_report
 from robolearn.names import load
 from robolearn.running.run import Run
@@ -84,6 +85,10 @@ class JudgeConfig:
     """Where to write what is accepted: NAME.hdf5 (links, for robomimic), NAME.json (a list of
     names), or a folder (a dataset of copies; not of robomimic's files). Actions stay as they were
     recorded, also where they were clipped to be judged."""
+    repair: bool = False
+    """Whether to keep, too, what can be repaired of what is rejected: a demonstration that is only
+    slow, at the base's tempo, with actions that go with it; of one whose commands do not go with
+    the motion, the other steps; of one that goes another way, nothing. Needs a folder to keep."""
     worst: pydantic.NonNegativeInt = 5
     """How many of the most harmful demonstrations are told of."""
     recorded: pydantic.NonNegativeInt = 3
@@ -97,9 +102,9 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``base`` (``harm`` of its own demonstrations, each held against the others), under
     ``operators`` by name what ``summary_of`` gives, under ``demonstrations`` what is known of each,
-    ``clipped`` (steps), and ``kept`` (a path, or None). Demonstrations of fewer than 19 steps
-    cannot be judged: new ones are listed as such, and not accepted; the base's are left out, with a
-    warning.
+    ``clipped`` (steps), ``kept`` (a path, or None), and ``repaired`` (name -> steps that are kept).
+    Demonstrations of fewer than 19 steps cannot be judged: new ones are listed as such, and not
+    accepted; the base's are left out, with a warning.
     """
     base, news = _given(config)
     _require_within(config, [base, *news])
@@ -127,6 +132,7 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
     _say(config, groups, found)
     if run.viewer is not None:
         _record(config, judge, list(zip(rows, found, strict=True)), run)
+    repaired = _repaired(judge, rows, found) if config.repair else {}
     return {
         "base": {
             "path": base.path,
@@ -141,7 +147,8 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
         "operators": {name: summary_of(some) for name, some in groups.items()},
         "demonstrations": [one.summary() for one in found],
         "clipped": clipped,
-        "kept": _keep(config, news[0], found),
+        "kept": _keep(config, news[0], found, repaired),
+        "repaired": {name: len(kept) for name, kept in repaired.items()},
     }
 
 
@@ -155,6 +162,8 @@ def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
         if len(paths) > 1:
             raise DataError(f"keep={config.keep}: what is kept comes from one dataset; give one")
         load("demos.data.keep:require_free")(config.keep, Path(paths[0]))
+    if config.repair and (config.keep is None or Path(config.keep).suffix):
+        raise DataError("repair: what is repaired is written as a dataset: choose keep=FOLDER")
     news = []
     for path in map(Path, paths):
         new = read(path, config.obs, success=config.success)
@@ -232,14 +241,31 @@ def _say(config: JudgeConfig, groups: dict[str, list[Judged]], found: Sequence[J
     print()
 
 
-def _keep(config: JudgeConfig, new: Any, found: Sequence[Judged]) -> Path | None:
+def _repaired(judge: HarmJudge, rows: Sequence[_Row], found: Sequence[Judged]) -> dict[str, Kept]:
+    """Repair what is rejected, by name; what nothing is left of is not in it."""
+    rejected = [
+        (row, one.verdict)
+        for row, one in zip(rows, found, strict=True)
+        if one.verdict is not None and not one.accepted
+    ]
+    kept = {row.name: mended(judge, row.states, row.actions, verdict) for row, verdict in rejected}
+    return {name: some for name, some in kept.items() if len(some)}
+
+
+def _keep(
+    config: JudgeConfig, new: Any, found: Sequence[Judged], repaired: Mapping[str, Kept]
+) -> Path | None:
     if config.keep is None:
         return None
-    names = [one.name for one in found if one.accepted]
+    names = [one.name for one in found if one.accepted or one.name in repaired]
     if not names:
         warnings.warn(f"keep={config.keep}: nothing is accepted, nothing is written", stacklevel=2)
         return None
-    return load("demos.data.keep:keep")(new, names, config.keep)
+    if config.repair:
+        rejected = sum(not one.accepted for one in found)
+        print(f"repaired: {len(repaired)} of the {rejected} that are not accepted\n")
+    parts = {name: (some.rows, some.actions) for name, some in repaired.items()}
+    return load("demos.data.keep:keep")(new, names, config.keep, parts)
 
 
 def _record(

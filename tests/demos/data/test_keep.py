@@ -72,6 +72,21 @@ def test_a_dataset_of_copies(mixed, tmp_path):
     assert content_of(mixed.path) == before
 
 
+def test_some_steps_of_an_episode(mixed, tmp_path):
+    source, rows = mixed.load("demo_1"), np.array([0, 2])
+    actions = np.full((2, *source.actions.shape[1:]), 0.25)
+    parts = {"demo_1": (rows, actions)}
+    path = keep(read(mixed.path), ["demo_0", "demo_1"], tmp_path / "kept", parts)
+    whole, part = (Dataset.open(path).load(name) for name in ("demo_0", "demo_1"))
+    np.testing.assert_array_equal(whole.actions, mixed.load("demo_0").actions)
+    np.testing.assert_array_equal(part.actions, actions)
+    for name, array in source.observations.items():
+        np.testing.assert_array_equal(part.observations[name], array[[0, 2, 3]])
+    np.testing.assert_array_equal(part.rewards, source.rewards[rows])
+    told = {"steps": [0, 2], "of": str(mixed.path), "name": "demo_1"}
+    assert part.metadata["repaired"] == told and "repaired" not in whole.metadata
+
+
 def test_what_is_there_is_not_overwritten(mixed, robomimic, tmp_path):
     (tmp_path / "there.json").write_text("{}")
     with pytest.raises(DataError, match="there.json is there already"):

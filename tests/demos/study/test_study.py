@@ -77,7 +77,7 @@ def test_harm_decides_what_is_left(finished, filter_by):
     np.testing.assert_array_equal(actions, mine[1][np.broadcast_to(stays, len(mine[1]))])
     assert len(states) == len(actions)
     *base, repaired = replicate._data("other", "repaired", HARM, None)
-    np.testing.assert_array_equal(repaired[1], mended(judge, *mine)[1])
+    np.testing.assert_array_equal(repaired[1], mended(judge, *mine).actions)
     assert len(base) == SMALL.base_demonstrations
 
 

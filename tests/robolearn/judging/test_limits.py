@@ -147,7 +147,7 @@ def test_live_scores_and_repairs_are_the_same_in_other_units():
     np.testing.assert_allclose(live_scaled.residuals(), live.residuals(), atol=1e-3)
     slow = np.repeat(states[8], 3, axis=0)
     at_pace, same = (
-        retimed(judge, slow, np.repeat(given, 3, axis=0))[1]
+        retimed(judge, slow, np.repeat(given, 3, axis=0)).actions
         for judge, given in ((plain, actions[8]), (scaled, other[8]))
     )
     assert len(at_pace) < len(slow)
@@ -176,9 +176,9 @@ def test_what_is_kept_is_clipped_as_it_was_judged():
     assert len(kept) == 2 and beyond[highest, 1] == 8.4
     assert kept_states[0] is states[10] and kept[1] is actions[11]
     np.testing.assert_array_equal(kept[0], np.minimum(beyond, 8.0))
-    np.testing.assert_array_equal(without_harm(judge, states[10], beyond)[1], kept[0])
+    np.testing.assert_array_equal(without_harm(judge, states[10], beyond).actions, kept[0])
     slow = np.repeat(states[10], 3, axis=0), np.repeat(beyond, 3, axis=0)
-    assert retimed(judge, *slow)[1].max() <= 8.0
+    assert retimed(judge, *slow).actions.max() <= 8.0
 
 
 def test_filtering_says_which_demonstration_is_refused():

@@ -40,7 +40,7 @@ def test_of_another_way_nothing_stays(judge):
         assert "direction" in {reason.mechanism for reason in verdict.reasons}
         assert not harmless(judge, states, actions).any()
         for repair in (without_harm, mended):
-            assert len(repair(judge, states, actions)[1]) == 0
+            assert len(repair(judge, states, actions)) == 0
 
 
 def reversed_for_a_while(pair):
@@ -56,10 +56,10 @@ def reversed_for_a_while(pair):
 def test_what_is_left_is_accepted(judge, habits, spoil, repair):
     rejected = 0
     for pair in map(spoil, demonstrations(6, 3, **habits)):
-        states, actions = repair(judge, *pair)
-        assert len(states) == len(actions)
+        kept = repair(judge, *pair)
+        assert len(kept) == len(kept.actions) and (np.diff(kept.rows) > 0).all()
         rejected += not judge.score(*pair).accepted
-        assert len(actions) == 0 or judge.score(states, actions).accepted
+        assert len(kept) == 0 or judge.score(pair[0][kept.rows], kept.actions).accepted
     assert rejected == 6
 
 
@@ -90,7 +90,7 @@ def test_what_stays_of_one_who_is_slow_loses_no_more_than_a_demonstration_may(ju
 def test_nothing_stays_of_what_is_too_short_to_judge(judge):
     states, actions = demonstrations(1, 1)[0]
     for repair in (without_harm, mended):
-        assert len(repair(judge, states[:18], actions[:18])[1]) == 0
+        assert len(repair(judge, states[:18], actions[:18])) == 0
 
 
 def test_commands_that_do_not_fit_go(judge):
@@ -105,26 +105,26 @@ def test_retimed_it_is_as_long_as_the_bases_and_loses_no_more(judge, habits):
     for states, actions in demonstrations(5, 6, **habits):
         before = judge.score(states, actions)
         assert not before.accepted
-        new_states, new_actions = retimed(judge, states, actions)
-        assert len(new_states) == len(new_actions) < 1.35 * usual
-        verdict = judge.score(new_states, new_actions)
+        kept = retimed(judge, states, actions)
+        new_actions = kept.actions
+        assert len(kept) == len(new_actions) < 1.35 * usual
+        verdict = judge.score(states[kept.rows], new_actions)
         assert verdict.progress_lost < 0.05 * before.progress_lost
-        rows = {tuple(row) for row in states}
-        assert all(tuple(row) in rows for row in new_states)  # the path is the same
+        assert (np.diff(kept.rows) > 0).all()  # the path is the same
         assert set(new_actions[:, 2]) <= {-1.0, 1.0} and np.abs(new_actions).max() <= 1.0
 
 
 def test_what_becomes_too_short_does_not_stay(judge):
     states, actions = demonstrations(1, 3)[0]
     rest = np.repeat(states[5:6], 60, axis=0), np.zeros((60, 3))
-    assert len(retimed(judge, *rest)[0]) < 19
+    assert len(retimed(judge, *rest)) < 19
     left = mended(judge, *rest)
-    assert left[0].shape == (0, 3) and left[1].shape == (0, 3)
+    assert len(left) == 0 and left.actions.shape == (0, 3)
 
 
 def test_retimed_actions_are_those_of_the_faster_motion(judge):
     states, actions = demonstrations(1, 7, speed=0.5)[0]
-    _, new_actions = retimed(judge, states, actions)
+    new_actions = retimed(judge, states, actions).actions
     assert np.abs(new_actions[5:15, :2]).max() > 1.5 * np.abs(actions[10:30, :2]).mean()
     size, before = (np.linalg.norm(a[8:16, :2].mean(axis=0)) for a in (new_actions, actions))
     assert size == pytest.approx(2 * before, rel=0.3)

@@ -147,6 +147,27 @@ def test_what_is_accepted_is_kept(people, tmp_path):
     assert list(read(kept).operators) == accepted
 
 
+def test_slow_demonstrations_are_repaired(people, tmp_path, capsys):
+    kept = tmp_path / "kept"
+    line = (f"base={people}", "base_operator=ann", f"keep={kept}", "repair=true")
+    summary = judge(tmp_path, *line)
+    idlers = {one["name"]: one["steps"] for one in summary["demonstrations"][-5:]}
+    assert idlers.keys() <= summary["repaired"].keys()
+    told = capsys.readouterr().out
+    rejected = sum(not one["accepted"] for one in summary["demonstrations"])
+    assert f"repaired: {len(summary['repaired'])} of the {rejected} that are not accepted" in told
+    episodes = [Dataset.open(kept).load(name) for name in read(kept).names]
+    mended = [e for e in episodes if "repaired" in e.metadata and e.metadata["operator"] == "idler"]
+    assert [e.metadata["repaired"]["name"] for e in mended] == list(idlers)
+    assert all(len(e) < steps - 40 for e, steps in zip(mended, idlers.values(), strict=True))
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())["repaired"]
+    assert [again[name] for name in idlers] == [len(e) for e in mended]
+    args = [f"base={people}", "base_operator=ann", f"new={kept}", f"out={tmp_path / 'again'}"]
+    assert main(["judge", *args]) == 0
+    summary = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert summary["operators"]["idler"]["accepted"] >= 0.8  # together; each alone is accepted
+
+
 def test_if_nothing_is_accepted_nothing_is_kept(people, tmp_path):
     fill(Dataset.create(tmp_path / "idler", PLANE), "idler")
     kept = tmp_path / "kept.json"
@@ -258,6 +279,8 @@ def test_no_simulator_is_imported(people, tmp_path):
         ("base_operator=ann limits=[0,1,2]", "limits should have 2 entries at most"),
         ("base_operator=ann limits=[[0,0],1]", "limits: low has shape (2,)"),
         ("base_operator=ann keep=kept.txt", "kept.txt: choose a name that ends in .hdf5"),
+        ("base_operator=ann repair=true", "repair: what is repaired is written as a dataset"),
+        ("base_operator=ann repair=true keep=x.json", "choose keep=FOLDER"),
         ("base_operator=ann keep=x.json new=[a,b]", "what is kept comes from one dataset"),
         ("base_operator=ann by=person", "by should be 'operator' or 'demonstration'"),
     ],
