@@ -12,7 +12,7 @@ for Multi-Human Imitation Learning" (CoRL 2022).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +73,16 @@ class BehaviorCloning:
         *weight_seeds, noise_seed = (int(s) for s in seeds[::-1])
         self.noise = torch.Generator(self.device).manual_seed(noise_seed)
         generators = [torch.Generator().manual_seed(s) for s in weight_seeds]
-        mlp = EnsembleMLP(inputs, outputs, config.widths, config.dropout, generators, self.noise)
+        mlp = self.build(inputs, outputs, generators)
         self.network = nn.ModuleDict({"normaliser": Normaliser(inputs), "mlp": mlp}).to(self.device)
         self.optimiser = torch.optim.Adam(mlp.parameters(), lr=config.learning_rate, fused=True)
         self.best_loss = torch.full((config.members,), torch.inf, device=self.device)  # [K]
         self.best = {name: p.detach().clone() for name, p in mlp.named_parameters()}
+
+    def build(self, inputs: int, outputs: int, generators: Sequence[torch.Generator]) -> nn.Module:
+        """Make K networks [K, B, I] -> [K, B, J], whose parameters all have a leading axis K."""
+        config = self.config
+        return EnsembleMLP(inputs, outputs, config.widths, config.dropout, generators, self.noise)
 
     # acting
 
@@ -143,7 +148,7 @@ class BehaviorCloning:
 
     def restore_best(self) -> None:
         """Put each member's best weights back; it is not meant to be trained further."""
-        self.network["mlp"].load_state_dict(self.best)
+        self.network["mlp"].load_state_dict(self.best, strict=False)  # it may have buffers, too
 
     # persistence
 

@@ -40,6 +40,8 @@ REPLAY = "replay.safetensors"
 LEARNERS = {
     "bc": "robolearn.algos.bc:BehaviorCloning",
     "ppo": "robolearn.algos.ppo:PPO",
+    "hard_bc": "robolearn.algos.hardening:HardCloning",
+    "hard_ppo": "robolearn.algos.hardening:HardPPO",
     "sac": "robolearn.algos.sac:SAC",
     "slim": "robolearn.algos.slim:SLIM",
 }

@@ -182,9 +182,9 @@ def collect(
     """Act for T = ``horizon`` steps; give what happened, arrays [T, N, ...], and where it stopped.
 
     Keys: "observations" and "next_observations" (name -> array), "actions" as they were drawn,
-    "rewards", "reward_terms" (name -> array), "terminated", "ended". Environments get the actions
-    clipped to [-1, 1]. An episode that is cut has ended without having terminated, as if truncated,
-    and does not count in the tally.
+    "rewards", "reward_terms" (name -> array), "terminated", "ended", and "steps", of the episode
+    before this one. Environments get the actions clipped to [-1, 1]. An episode that is cut has
+    ended without having terminated, as if truncated, and does not count in the tally.
     """
     steps, cuts = [], cuts or spread_cuts(env.num_envs, None)
     for t in range(horizon):
@@ -206,6 +206,7 @@ def take_step(
 
     Keys are those of ``collect``. Raises DataError for an observation or reward that is not finite.
     """
+    steps = tally.lengths
     following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
     following = {name: array.copy() for name, array in following.items()}
     ended = terminated | truncated
@@ -221,6 +222,7 @@ def take_step(
         "reward_terms": _terms(info),
         "terminated": terminated,
         "ended": ended,
+        "steps": steps,
     }
     return step, following
 

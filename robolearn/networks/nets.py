@@ -128,6 +128,82 @@ class EnsembleMLP(nn.Module):
         return self.layers(x)
 
 
+class EnsembleSpectral(EnsembleLinear):
+    """K affine maps whose weights have a spectral norm of ``bound`` at most.
+
+    While training the norm is estimated, one step of power iteration each time; else it is exact.
+    Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks"
+    (ICLR 2018), but that smaller norms are left alone.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        inputs: int,
+        outputs: int,
+        generators: Sequence[torch.Generator],
+        bound: float,
+    ):
+        super().__init__(members, inputs, outputs, generators)
+        self.bound = bound
+        start = torch.stack([torch.randn(outputs, generator=g) for g in generators])
+        self.register_buffer("direction", F.normalize(start, dim=-1))  # u [K, J]
+        self._exact: tuple[int, Tensor] | None = None  # of which version of the weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply member k to x[k]."""
+        norm = self._estimated() if self.training else self._known()
+        weight = self.weight * (self.bound / norm).clamp(max=1.0)[:, None, None]
+        return torch.baddbmm(self.bias, x, weight)
+
+    def _estimated(self) -> Tensor:
+        with torch.no_grad():
+            left = F.normalize((self.weight @ self.direction[..., None])[..., 0], dim=-1)  # [K, I]
+            right = F.normalize((left[:, None] @ self.weight)[:, 0], dim=-1)
+            self.direction.copy_(right)
+        return torch.einsum("ki,kij,kj->k", left, self.weight, right)
+
+    def _known(self) -> Tensor:
+        version = self.weight._version
+        if self._exact is None or self._exact[0] != version:
+            norm = torch.linalg.matrix_norm(self.weight.detach(), ord=2)
+            self._exact = version, norm
+        return self._exact[1]
+
+
+class EnsembleLipschitz(nn.Module):
+    """K networks (linear, ReLU)*, linear, tanh, with | f(x) - f(y) | <= c | x - y |.
+
+    Members are apart, as in ``EnsembleMLP``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        widths: Sequence[int],
+        c: float,
+        generators: Sequence[torch.Generator],
+    ):
+        super().__init__()
+        self.members = len(generators)
+        sizes = [inputs, *widths, outputs]
+        bound = c ** (1 / (len(sizes) - 1))
+        layers: list[nn.Module] = []
+        for below, above in zip(sizes, sizes[1:], strict=False):
+            layers += [
+                EnsembleSpectral(self.members, below, above, generators, bound),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*layers[:-1], nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x, [B, I] shared by all members or [K, B, I] one batch each, to [K, B, J]."""
+        if x.ndim == 2:
+            x = x.expand(self.members, *x.shape)
+        return self.layers(x)
+
+
 class Normaliser(nn.Module):
     """Shift and scale to zero mean and unit spread per entry; part of the weights, never trained.
 
