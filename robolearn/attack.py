@@ -11,6 +11,7 @@ over the entries that may be touched; the others stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -213,6 +214,27 @@ class Budget:
 
     def _radius(self, like: Tensor) -> Tensor:
         return self.radius.to(like)
+
+
+def worst(
+    objective: Callable[[Tensor], Tensor],
+    state: Tensor,
+    budget: Budget,
+    steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Look for the delta [..., O] of the budget with the largest objective(s + delta) [...].
+
+    By steps along the gradient, from a random delta: where all is as usual there may be none.
+    """
+    rows = state.numel() // state.shape[-1]
+    delta = budget.draw(rows, generator).to(state).reshape(state.shape)
+    for _ in range(steps):
+        delta.requires_grad_()
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(objective(state + delta).sum(), delta)
+        delta = budget.project(delta.detach() + 2.0 / steps * budget.steepest(gradient))
+    return delta
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ REPLAY = "replay.safetensors"
 LEARNERS = {
     "bc": "robolearn.algos.bc:BehaviorCloning",
     "ppo": "robolearn.algos.ppo:PPO",
-    "hard_bc": "robolearn.algos.hardening:HardCloning",
-    "hard_ppo": "robolearn.algos.hardening:HardPPO",
+    "hard_bc": "robolearn.algos.hard_bc:HardCloning",
+    "hard_ppo": "robolearn.algos.hard_ppo:HardPPO",
     "sac": "robolearn.algos.sac:SAC",
     "slim": "robolearn.algos.slim:SLIM",
 }

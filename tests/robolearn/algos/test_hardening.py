@@ -6,15 +6,10 @@ import torch
 
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.gaussians import GaussianClone
-from robolearn.algos.hardening import (
-    HardCloning,
-    HardCloningConfig,
-    HardPPO,
-    HardPPOConfig,
-    worst,
-)
+from robolearn.algos.hard_bc import HardCloning, HardCloningConfig
+from robolearn.algos.hard_ppo import HardPPO, HardPPOConfig
 from robolearn.algos.ppo import PPO
-from robolearn.attack import Budget, require_victim
+from robolearn.attack import Budget, require_victim, worst
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
