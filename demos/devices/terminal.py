@@ -37,7 +37,8 @@ SLACK = 2.2  # times the longest of the latest distances between repeats
 LATEST_REPEAT_S = 1.1  # after which a key heard again was pressed anew
 FIRST_REPEAT_S = 0.75  # until which a key that is known to be down may be silent
 ANSWER_S = 0.25  # that a terminal has to say what it can
-ASK, TELL, TELL_NO_MORE = b"\x1b[?u\x1b[c", b"\x1b[>11u", b"\x1b[<u"
+REST_S = 0.02  # in which the rest of a key comes, if it comes in two parts
+ASK, TELL, TELL_NO_MORE = b"\x1b[?u\x1b[c", b"\x1b[>15u", b"\x1b[<u"
 CAN_TELL, ANSWERED = re.compile(rb"\x1b\[\?\d+u"), re.compile(rb"\x1b\[\?[\d;]*c")
 NAMES = {
     b" ": "space", b"\r": "enter", b"\n": "enter", b"\t": "tab", b"\x7f": "backspace",
@@ -48,12 +49,14 @@ NAMES = {
 CODES = {32: "space", 13: "enter", 9: "tab", 127: "backspace", 27: "escape"}
 PRESS, REPEAT, RELEASE = 1, 2, 3
 TOKEN = re.compile(
-    rb"\x1b\[(?P<code>\d+)(?::\d*)*(?:;(?P<mods>\d*)(?::(?P<event>\d))?)?(?:;[\d:]*)?u"
+    rb"\x1b\[(?P<code>\d+)(?::(?P<shifted>\d*))?(?::(?P<latin>\d*))?"
+    rb"(?:;(?P<mods>\d*)(?::(?P<event>\d))?)?(?:;[\d:]*)?u"
     rb"|\x1b\[1;(?P<amods>\d*)(?::(?P<aevent>\d))?(?P<arrow>[ABCD])"
     rb"|\x1b\[[0-9;:<=>?]*[@-~]|\x1bO.|[\xc2-\xf4][\x80-\xbf]+|.",
     re.DOTALL,
 )
-CTRL, CTRL_C = 4, 99
+BEGUN = re.compile(rb"\x1b(?:O|\[[0-9;:<=>?]*)?\Z")  # a key whose rest has not come yet
+SHIFT, CTRL, CTRL_C = 1, 4, 99
 
 
 def keys_in(data: bytes) -> Iterator[tuple[str, int]]:
@@ -61,21 +64,23 @@ def keys_in(data: bytes) -> Iterator[tuple[str, int]]:
     for found in TOKEN.finditer(data):
         text = found[0]
         if found["code"] or found["arrow"]:
-            event = int(found["event"] or found["aevent"] or PRESS)
-            mods = int(found["mods"] or found["amods"] or 1) - 1
-            yield _coded(int(found["code"] or 0), found["arrow"], mods), event
+            yield _coded(found), int(found["event"] or found["aevent"] or PRESS)
         elif text in NAMES:
             yield NAMES[text], PRESS
         elif text[:1] != b"\x1b":
             yield text.decode(errors="replace").lower(), PRESS
 
 
-def _coded(code: int, arrow: bytes | None, mods: int) -> str:
-    if arrow:
-        return NAMES[b"\x1b[" + arrow]
-    if code == CTRL_C and mods & CTRL:
+def _coded(found: re.Match[bytes]) -> str:
+    """Name the key of a code, of which the keyboard's layout and Shift may have others."""
+    if found["arrow"]:
+        return NAMES[b"\x1b[" + found["arrow"]]
+    code, shifted, latin = (int(found[name] or 0) for name in ("code", "shifted", "latin"))
+    mods = int(found["mods"] or 1) - 1
+    if mods & CTRL and CTRL_C in (code, latin):
         return "ctrl-c"
-    return CODES.get(code) or (chr(code).lower() if code < 0x110000 else "")
+    typed = shifted if mods & SHIFT and shifted else code
+    return CODES.get(typed) or (chr(typed).lower() if typed < 0x110000 else "")
 
 
 class HeldKeys:
@@ -159,18 +164,20 @@ class TerminalKeyboard:
 
     def close(self) -> None:
         """Give the terminal back as it was."""
-        if self._thread is None:
+        before, self._before = self._before, None
+        if before is None:
             return
-        os.write(self._end, b"x")
-        self._thread.join()
-        self._thread = None
-        os.close(self._wake)
-        os.close(self._end)
+        if self._thread is not None:  # None if it was interrupted while it opened
+            os.write(self._end, b"x")
+            self._thread.join()
+            self._thread = None
+            os.close(self._wake)
+            os.close(self._end)
         if self._lost:
             return  # there is no terminal to give back
         if self._tells:
             os.write(self._fd(), TELL_NO_MORE)
-        termios.tcsetattr(self._fd(), termios.TCSAFLUSH, self._before)
+        termios.tcsetattr(self._fd(), termios.TCSAFLUSH, before)
 
     def poll(self, now_s: float) -> Signal:
         """Give the motion of the keys that count as down."""
@@ -225,6 +232,8 @@ class TerminalKeyboard:
                 return
             try:
                 data = os.read(fd, 1024)
+                if BEGUN.search(data) and select.select([fd], [], [], REST_S)[0]:
+                    data += os.read(fd, 1024)
             except OSError:
                 data = b""
             if not data:

@@ -103,7 +103,8 @@ def test_even_then_a_key_that_falls_silent_does_not_stay_down():
         ("é".encode(), ["é"]),
         (b"\x1b[119;1:1u\x1b[32u\x1b[13;2u\x1b[119:87;2u", ["w", "space", "enter", "w"]),
         (b"\x1b[1;1:1A", ["up"]),
-        (b"\x1b[99;5u", ["ctrl-c"]),
+        (b"\x1b[99;5u\x1b[1089::99;5u", ["ctrl-c", "ctrl-c"]),  # also with Cyrillic letters
+        (b"\x1b[61:43;2u\x1b[45;1u\x1b[43u", ["+", "-", "+"]),  # Shift and =, or a key of its own
     ],
 )
 def test_what_a_terminal_sends_is_keys(data, keys):
@@ -155,6 +156,42 @@ def test_keys_typed_into_a_terminal_come_out_as_motion_and_buttons(terminal):
     signal = keyboard.poll(5.05)
     assert signal.move == (1, 0, 0) and signal.engaged and signal.given_s == 5.05
     assert not keyboard.poll(5.0 + TAP_S + 0.01).engaged
+
+
+@pytest.mark.parametrize("parts", [(b"\x1b", b"[A"), (b"\x1b[119;1", b":3u"), (b"\x1b[", b"13u")])
+def test_a_key_that_comes_in_two_parts_is_one(parts, monkeypatch):
+    monkeypatch.setattr("demos.devices.terminal.REST_S", 30.0)
+    ours, theirs = pty.openpty()
+    os.write(ours, b"\x1b[?62c")
+    keyboard, heard = TerminalKeyboard(KeyMap.of({}), theirs), []
+    keyboard.hear = lambda data, at_s: heard.append(data)
+    keyboard.open()
+    for part in parts:
+        os.write(ours, part)
+        time.sleep(0.02)
+    while not heard:
+        time.sleep(0.001)
+    assert heard == [b"".join(parts)]
+    keyboard.close()
+    os.close(theirs)
+    os.close(ours)
+
+
+def test_the_terminal_is_given_back_also_if_it_is_interrupted_while_it_opens(monkeypatch):
+    def interrupted(self, fd):
+        raise KeyboardInterrupt
+
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    monkeypatch.setattr(TerminalKeyboard, "_ask", interrupted)
+    keyboard = TerminalKeyboard(KeyMap.of({}), theirs)
+    with pytest.raises(KeyboardInterrupt):
+        keyboard.open()
+    assert termios.tcgetattr(theirs) != before
+    keyboard.close()
+    assert termios.tcgetattr(theirs) == before
+    os.close(theirs)
+    os.close(ours)
 
 
 def test_the_terminal_is_given_back_as_it_was(terminal):
