@@ -18,6 +18,7 @@ from demos.devices.keys import WORDS, KeyMap
 from robolearn.errors import UserError
 
 CLUTCH = ("shift", "shift_l", "shift_r")
+UNSHIFTED = {"_": "-", "*": "+"}  # what Shift makes of our keys on a usual keyboard
 Handler = Callable[[Any], None]
 INSTEAD = "device.kind: terminal works here, and so does a gamepad"
 
@@ -91,7 +92,7 @@ class DesktopKeyboard:
         return Signal(move, turn, bool(held), now_s, buttons, lost)
 
     def _press(self, key: Any) -> None:
-        name = _name(key)
+        name = self._meant(key)
         with self._lock:
             if name in CLUTCH:
                 self._clutched.add(name)
@@ -101,12 +102,17 @@ class DesktopKeyboard:
                 self._buttons.append(button)
 
     def _release(self, key: Any) -> None:
-        name = _name(key)
+        name = self._meant(key)
         with self._lock:
             self._clutched.discard(name)
             self._down.discard(name)
             if not self._clutched:  # the same key has another name without Shift
                 self._down.clear()
+
+    def _meant(self, key: Any) -> str:
+        """Name a key, also if Shift has made a character of it that does nothing."""
+        name = _name(key)
+        return name if name in self._keys.actions else UNSHIFTED.get(name, name)
 
 
 def _name(key: Any) -> str:

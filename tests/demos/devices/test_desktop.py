@@ -63,6 +63,11 @@ def test_keys_count_while_the_clutch_is_held(keyboard):
     assert not keyboard.poll(1.2).engaged
 
 
+def test_the_keys_of_the_speed_count_as_shift_writes_them(keyboard):
+    keyboard._listener.press("shift", "_", "+", "*")
+    assert keyboard.poll(1.0).buttons == (Button.SLOWER, Button.FASTER, Button.FASTER)
+
+
 def test_letting_the_clutch_go_stops(keyboard):
     keyboard._listener.press("shift_r", "W")
     keyboard._listener.release("shift_r")
