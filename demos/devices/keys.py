@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from demos.devices.contracts import STILL, Button, Help, Triple
+from demos.devices.contracts import OF_STEERING, STILL, Button, Help, Triple
 from robolearn.errors import UserError, nearest
 
 WORDS = ("space", "enter", "tab", "backspace", "escape", "up", "down", "left", "right")
@@ -83,8 +83,12 @@ class KeyMap:
     @property
     def help(self) -> Help:
         """Say which keys there are."""
-        keys = {action: key for key, action in self.actions.items()}
-        return tuple((" ".join(keys[name] for name in names), text) for names, text in PAIRS)
+        return self._help(())
+
+    @property
+    def help_beside(self) -> Help:
+        """Say which of them count beside another device: those that move nothing."""
+        return self._help((*AXES, *OF_STEERING))
 
     def moves(self, key: str) -> bool:
         """Say whether a key asks for motion while it is down."""
@@ -102,3 +106,8 @@ class KeyMap:
             turns, axis, sign = AXES[self.actions[key]]
             axes[turns][axis] += sign
         return tuple(axes[0]), tuple(axes[1])
+
+    def _help(self, but: Collection[str]) -> Help:
+        keys = {action: key for key, action in self.actions.items()}
+        pairs = [(names, text) for names, text in PAIRS if names[0] not in but]
+        return tuple((" ".join(keys[name] for name in names), text) for names, text in pairs)

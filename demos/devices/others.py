@@ -158,11 +158,14 @@ class Scripted:
 
 
 class Beside:
-    """A Device with a keyboard beside it, whose buttons count, but not its motion."""
+    """A Device with a keyboard beside it, whose buttons count, but not its motion.
 
-    def __init__(self, device: Device, keyboard: Source) -> None:
+    ``help`` says which those are; what the device has in its own is not said twice.
+    """
+
+    def __init__(self, device: Device, keyboard: Source, help: Help = ()) -> None:
         self.device, self._keyboard = device, keyboard
-        self.name, self.help = device.name, (*device.help, *keyboard.help)
+        self.name, self.help = device.name, tuple(dict.fromkeys((*device.help, *help)))
 
     @property
     def start_state(self) -> np.ndarray | None:

@@ -177,16 +177,21 @@ def _device(
     config: TeleopConfig, env: Environment, stored: Episode | None, page: PageSource | None
 ) -> Device:
     """Make what acts: the person's device, a policy with it, or a stored demonstration."""
-    keyboard = TerminalKeyboard(KeyMap.of(config.device.keys))
     if stored is not None:
-        return Beside(Replay(stored), keyboard) if sys.stdin.isatty() else Replay(stored)
+        return _with_keyboard(Replay(stored), config)
     axes = _camera_axes(config, env)
     device = make_device(config.device, env.interface, axes, {} if page is None else {"page": page})
     if config.policy is not None:
         device = _with_policy(config.policy, device, env)
-    if config.device.kind not in WITH_KEYS and sys.stdin.isatty():
-        device = Beside(device, keyboard)
-    return device
+    return device if config.device.kind in WITH_KEYS else _with_keyboard(device, config)
+
+
+def _with_keyboard(device: Device, config: TeleopConfig) -> Device:
+    """Have the terminal's keys beside a device that has none, if there is a terminal."""
+    if not sys.stdin.isatty():
+        return device
+    keys = KeyMap.of(config.device.keys)
+    return Beside(device, TerminalKeyboard(keys), keys.help_beside)
 
 
 def _with_policy(path: str, person: Device, env: Environment) -> Device:

@@ -26,6 +26,15 @@ def test_every_action_has_a_key_and_is_in_the_help():
     assert {name for names, _ in PAIRS for name in names} == set(BY_DEFAULT)
 
 
+def test_beside_another_device_no_key_of_motion_is_named():
+    keys = KeyMap.of({})
+    assert set(keys.help_beside) < set(keys.help)
+    texts = {text for _, text in keys.help_beside}
+    assert "keep, discard" in texts and "pause" in texts
+    assert not texts & {"forward, back", "turn left, right", "open or close the gripper"}
+    assert "faster, slower" not in texts
+
+
 def test_a_launch_file_chooses_other_keys():
     keys = KeyMap.of({"forward": "up", "left": "w", "grip": " "})
     assert keys.motion(["up", "w"]) == ((1, 1, 0), (0, 0, 0))

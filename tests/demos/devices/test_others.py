@@ -120,7 +120,11 @@ def test_a_scripted_operator_is_made_anew_for_each_demonstration():
 
 def test_a_keyboard_beside_adds_its_buttons_and_no_motion(episode):
     keyboard = Hand(dataclasses.replace(PUSH, buttons=(Button.PAUSE,)))
-    device = Beside(Replay(episode), keyboard)
+    device = Beside(Replay(episode), keyboard, (("p", "pause"),))
+    assert device.help == (("p", "pause"),)
+    assert Beside(device, keyboard, (("p", "pause"), ("x", "leave"))).help == (
+        ("p", "pause"), ("x", "leave"),
+    )  # fmt: skip
     device.open()
     device.reset(1)
     command = device.command(UPRIGHT, 0.0)
