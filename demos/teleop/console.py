@@ -144,7 +144,7 @@ def block(status: Status, frame: Frame | None, state: ArraySpec | None, width: i
     if frame is not None and state is not None:
         lines += [("", text) for text in sight(frame.observation.get("state"), state)]
     if status.live is not None:
-        lines.append((RED if status.live.level > 0.5 else GREEN, _bar(status)))
+        lines.append((GREEN if status.live.level <= 0.5 else RED, _bar(status)))
     if status.verdict is not None:
         word = "fits" if status.verdict.accepted else "; ".join(status.verdict.reasons)
         lines.append((GREEN if status.verdict.accepted else RED, f"verdict: {word}"))
@@ -163,12 +163,12 @@ def _device_line(status: Status) -> str:
 
 
 def _bar(status: Status) -> str:
-    full = round(status.live.level * BAR)
-    strip = np.array(status.strip)
+    levels = np.clip(np.nan_to_num([status.live.level, *status.strip], nan=1.0), 0.0, 1.0)
+    full, strip = round(levels[0] * BAR), levels[1:]
     parts = np.array_split(strip, BAR) if len(strip) >= BAR else [strip[i : i + 1] for i in
                                                                  range(len(strip))]  # fmt: skip
-    levels = (LEVELS[min(int(part.max() * len(LEVELS)), len(LEVELS) - 1)] for part in parts)
-    return f"[{'#' * full}{'-' * (BAR - full)}] {''.join(levels):{BAR}}  {status.live.words}"
+    signs = (LEVELS[min(int(part.max() * len(LEVELS)), len(LEVELS) - 1)] for part in parts)
+    return f"[{'#' * full}{'-' * (BAR - full)}] {''.join(signs):{BAR}}  {status.live.words}"
 
 
 def sight(values: np.ndarray | None, spec: ArraySpec) -> list[str]:

@@ -56,6 +56,8 @@ def test_the_bar_is_as_full_as_it_is_red():
     assert line.partition("] ")[2].startswith(" " * 10 + "@" * 10)
     green = dataclasses.replace(red, live=Live(0.1), strip=(0.1,))
     assert any(line.startswith("\x1b[32m[##---") for line in block(green, None, None, 100))
+    none = dataclasses.replace(red, live=Live(np.nan, "?"), strip=(np.inf, 0.0, np.nan))
+    assert any("#" * BAR + "] @ @" in line for line in block(none, None, None, 100))
     assert BAR == 20
 
 
