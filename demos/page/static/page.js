@@ -70,10 +70,12 @@ function connect() {
   socket.onclose = () => lose(socket);
 }
 
-// Give a connection up, without waiting for the other side to say that it has ended.
+// Give a connection up, without waiting for the other side to say that it has ended; that of the
+// pictures may be as dead, and would go on to show the last one.
 function lose(socket) {
   socket.onmessage = socket.onclose = null;
   socket.close();
+  pictures?.close();
   Object.assign(link, { socket: null, role: "", beat: 0 });
   pressed = [];
   hand.release();
@@ -103,6 +105,7 @@ function hear(word) {
 const canvases = [];
 const beside = element("canvas", { width: 320, height: 320 }); // the base's, during a comparison
 let camerasMade = "";
+let pictures = null; // the connection
 
 function makeCameras(names) {
   if (camerasMade === names.join()) return;
@@ -122,7 +125,7 @@ function makeCameras(names) {
 }
 
 function look() {
-  const socket = new WebSocket(`${ADDRESS}pictures`);
+  const socket = (pictures = new WebSocket(`${ADDRESS}pictures`));
   socket.binaryType = "arraybuffer";
   socket.onmessage = async (event) => {
     if (typeof event.data === "string") {

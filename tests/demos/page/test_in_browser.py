@@ -168,6 +168,12 @@ HELD = """
   return document.querySelector("kbd.held") !== null;
 })
 """
+OPENED = """
+window.opened = [];
+window.WebSocket = class extends WebSocket {
+  constructor(address) { super(address); opened.push(address.split("/").pop()); }
+};
+"""
 MOVES = """
 new Promise((done) => {
   const pad = document.getElementById("pad-left"), {x, y} = pad.getBoundingClientRect();
@@ -228,7 +234,9 @@ def test_nothing_stays_held_and_nothing_is_done_later(tmp_path):
         assert browser.ask("sessionStorage.name ?? ''") == ""  # a copy of the tab is another
         assert len(browser.ask("dispatchEvent(new Event('pagehide')), sessionStorage.name")) == 24
 
+        browser.ask(OPENED + "0")
         place.page._loop.call_soon_threadsafe(time.sleep, 4.0)  # a server that hangs
         browser.until("document.body.dataset.link === 'lost'", 3.0)
         assert "no connection" in browser.ask("document.body.innerText").lower()
         browser.until("document.body.dataset.link === 'steers'")
+        browser.until("opened.includes('pictures')")  # the old one may be dead, too
