@@ -18,6 +18,7 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.session.contracts import Decision, Verdict
 from demos.session.teaching import Clip
+from robolearn.errors import DataError
 from robolearn.types import Environment, Episode
 
 Judge = Callable[[Episode], Verdict]
@@ -106,22 +107,40 @@ class Saver:
             self._dataset.amend(name, decision=str(decision))
 
     def _save(self, episode: Episode, chosen: Decision | None, practice: bool, heed: bool) -> Saved:
-        replay = None
-        if self._check_env is not None and episode.states is not None:
-            replay = replayed(self._check_env, episode)
-        verdict = None
-        if self._judge is not None and episode.success:
-            verdict = self._judge(episode)
+        try:
+            replay, verdict = self._replayed(episode), self._judged(episode)
+        except Exception:  # a bug of the environment or of the judge: it is not lost with it
+            decision = Decision.PRACTICE if practice else chosen or Decision.DISCARDED
+            self._write(episode, {"decision": str(decision)})
+            raise
         proposed = proposal(episode, verdict if heed else None, practice)
         decision = proposed if chosen is None or practice else chosen
         about = {"decision": str(decision), "replay": replay}
         if verdict is not None:
             about["verdict"] = dataclasses.asdict(verdict)
-        episode = dataclasses.replace(episode, metadata=episode.metadata | about)
-        name = None if self._dataset is None else self._dataset.append(episode)
+        name, episode = self._write(episode, about)
         explains = decision is Decision.REJECTED and self._explain is not None
         clips = self._explain(episode, verdict) if explains else []
         return Saved(name, episode, proposed, decision, verdict, replay, clips)
+
+    def _replayed(self, episode: Episode) -> dict[str, Any] | None:
+        if self._check_env is None or episode.states is None:
+            return None
+        return replayed(self._check_env, episode)
+
+    def _judged(self, episode: Episode) -> Verdict | None:
+        """Judge it if it succeeded; one that the judge cannot score is not accepted."""
+        if self._judge is None or not episode.success:
+            return None
+        try:
+            return self._judge(episode)
+        except DataError as error:
+            return Verdict(accepted=False, score=0.0, reasons=(f"it cannot be judged: {error}",))
+
+    def _write(self, episode: Episode, about: dict[str, Any]) -> tuple[str | None, Episode]:
+        """Write it with what has been found; give its name too, None without a dataset."""
+        episode = dataclasses.replace(episode, metadata=episode.metadata | about)
+        return None if self._dataset is None else self._dataset.append(episode), episode
 
 
 def proposal(episode: Episode, verdict: Verdict | None, practice: bool) -> Decision:

@@ -37,7 +37,8 @@ from demos.session.teaching import (
     to_watch,
 )
 from demos.session.views import Views
-from robolearn.types import Environment, Episode
+from robolearn.errors import DataError
+from robolearn.types import Environment, Episode, Step
 
 SWITCH_S = 5e-4
 STRIP = 200  # numbers that stand for a whole demonstration
@@ -140,7 +141,8 @@ class Session:
         """Go on until the goal is reached or somebody leaves; in this thread, the device is open.
 
         What was finished is on disk when it returns, or when an exception comes out: DataError if
-        it cannot be written, KeyboardInterrupt, which loses the demonstration in progress.
+        it cannot be written, KeyboardInterrupt, which loses the demonstration in progress. Of any
+        other, a bug of the device or of the environment, that one is on disk too, as discarded.
         """
         with contextlib.ExitStack() as closing:
             closing.enter_context(_threads_give_way())
@@ -150,10 +152,15 @@ class Session:
             self._sight = Sight(observation, self._env.get_state())
             self._go_on()
             self._ticker.restart()
-            while self._state is not State.DONE:
-                now_s = self._ticker.wait()
-                self._tick(now_s)
-                self._show(now_s)
+            try:
+                while self._state is not State.DONE:
+                    now_s = self._ticker.wait()
+                    self._tick(now_s)
+                    self._show(now_s)
+            except Exception:
+                if self._state in (State.RUNNING, State.PAUSED):
+                    self._finish(Decision.DISCARDED)
+                raise
         return self.outcome
 
     @property
@@ -204,10 +211,18 @@ class Session:
             step = take.step(command, asked_s, self._clock.now())
             self._command, self._sight = command, Sight(take.observation, take.state)
             if self._live is not None:
-                self._said = self._live(step.observation["state"], step.action)
-                self._levels.append(self._said.level)
+                self._score(step)
             if take.over:
                 self._finish(None)
+
+    def _score(self, step: Step) -> None:
+        """Have the judge look at a step; what it cannot score does not end the demonstration."""
+        try:
+            self._said = self._live(step.observation["state"], step.action)
+        except DataError as error:
+            self._problem = f"judge: {error}"
+        else:
+            self._levels.append(self._said.level)
 
     def _react(self, buttons: Sequence[Button], now_s: float) -> None:
         pressed = [self._pressed.popleft() for _ in range(len(self._pressed))]
@@ -293,6 +308,8 @@ class Session:
         timeout_s = 0.0 if self._clock.real else None
         if concurrent.futures.wait([self._waits], timeout_s).done:
             result, self._state = self._waits.result(), State.WAITING
+            if self._leave:  # somebody has asked to, meanwhile
+                self._state = State.DONE
             self._then(result)
 
     def _take_in(self, saved: Saved) -> None:

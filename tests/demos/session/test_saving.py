@@ -5,6 +5,7 @@ import pytest
 
 from demos.session.contracts import Decision, Verdict
 from demos.session.saving import Saver, difference, proposal, replayed
+from robolearn.errors import DataError
 
 from ..conftest import walk
 from .people import Wire
@@ -78,4 +79,31 @@ def test_a_verdict_that_is_not_to_be_heeded_is_stored(dataset):
     about = dataset.metadata(saved.name)
     assert about["decision"] == "kept" and about["verdict"]["score"] == 2.0
     assert about["replay"] is None
+    saver.close()
+
+
+def test_what_the_judge_cannot_score_is_rejected_and_stored(dataset):
+    def judge(episode):
+        raise DataError("step 3: state is not finite")
+
+    saver = Saver(dataset, judge, None)
+    saved = saver.save(recorded(), None, practice=False, heed=True).result()
+    assert saved.decision is Decision.REJECTED and not saved.clips
+    verdict = dataset.metadata(saved.name)["verdict"]
+    assert verdict["reasons"] == ["it cannot be judged: step 3: state is not finite"]
+    saver.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "practice", "decision"),
+    [(None, False, "discarded"), (Decision.KEPT, False, "kept"), (None, True, "practice")],
+)
+def test_a_bug_of_the_judge_does_not_lose_a_demonstration(dataset, chosen, practice, decision):
+    def judge(episode):
+        raise ZeroDivisionError
+
+    saver = Saver(dataset, judge, None)
+    with pytest.raises(ZeroDivisionError):
+        saver.save(recorded(), chosen, practice, heed=True).result()
+    assert dataset.metadata("demo_0")["decision"] == decision
     saver.close()

@@ -7,8 +7,8 @@ from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
 from demos.devices.contracts import Button
 from demos.devices.others import Replay, Scripted
-from demos.session.contracts import Phase, State, as_json
-from robolearn.errors import SpecError
+from demos.session.contracts import Live, Phase, State, as_json
+from robolearn.errors import DataError, SpecError
 
 from ..conftest import CAMERA, Walker, walk
 from .people import Person, Strict, Wire, session
@@ -125,6 +125,12 @@ def test_the_last_one_can_be_taken_back_also_in_a_later_session(dataset):
     assert decisions(dataset)[:2] == ["undone", "undone"] and outcome.kept == 1
     assert any(frame.status.problem == "there is nothing to take back" for frame in frames)
     assert doctor(dataset.path).healthy
+
+
+def test_whoever_leaves_while_one_is_taken_back_does_not_demonstrate_again(dataset):
+    session(Person(attempts=1), dataset).run()
+    assert session(Person([(Button.UNDO, Button.QUIT)]), dataset).run().attempts == 0
+    assert decisions(dataset) == ["undone"]
 
 
 def test_a_pause_holds_and_is_noted(dataset):
@@ -379,6 +385,43 @@ def test_an_environment_that_does_not_fit_is_refused(tmp_path):
     other = Dataset.create(tmp_path / "other", CAMERA)
     with pytest.raises(SpecError, match="dataset"):
         session(Person(), other)
+
+
+class Unscored(Strict):
+    """A judge that cannot score the step with this number."""
+
+    def live(self):
+        steps = iter(range(99))
+
+        def on_step(state, action):
+            if next(steps) == 1:
+                raise DataError("step 1: state is not finite")
+            return Live(0.75, "faster")
+
+        return on_step
+
+
+def test_a_step_that_the_judge_cannot_score_does_not_end_the_demonstration(dataset):
+    _, frames = watched(session(Person(), dataset, Unscored({0}), goal=1))
+    assert decisions(dataset) == ["kept"]
+    running = [f.status for f in frames if f.status.steps > 1 and f.status.state is State.RUNNING]
+    assert {status.problem for status in running} == {"judge: step 1: state is not finite"}
+    assert len(frames[-1].status.strip) == frames[-1].status.steps - 1
+
+
+class Broken(Person):
+    """A device that fails at the fourth step."""
+
+    def command(self, observation, now_s):
+        if self.step == 3:
+            raise ZeroDivisionError
+        return super().command(observation, now_s)
+
+
+def test_a_bug_of_the_device_does_not_lose_the_demonstration_in_progress(dataset):
+    with pytest.raises(ZeroDivisionError):
+        session(Broken(away={1}), dataset).run()
+    assert decisions(dataset) == ["discarded"] and len(dataset.load("demo_0")) == 3
 
 
 def test_a_full_disk_comes_out_and_everything_is_closed(dataset, monkeypatch):
