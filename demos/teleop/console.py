@@ -21,7 +21,7 @@ PERIOD_S = 0.2  # between drawings
 BAR = 20  # characters
 LEVELS = " .:-=+*#%@"
 RED, GREEN, BOLD, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
-UP, CLEAR = "\x1b[{}F", "\x1b[J"
+UP, CLEAR_LINE, CLEAR_BELOW = "\x1b[{}F", "\x1b[K", "\x1b[J"
 PLACES = 3
 LEAST_ROWS = 6  # for a picture
 LEAST_COLUMNS = 30  # for each of two side by side; in less room the second one is left out
@@ -41,9 +41,13 @@ class Console:
         out: TextIO | None = None,
         pictured: Pictured | None = None,
         camera: str = "",
+        address: str = "",
     ) -> None:
-        """Draw on ``out``, by default standard error; with the picture of a camera if given."""
-        self._pictured, self._camera = pictured, camera
+        """Draw on ``out``, by default standard error; with the picture of a camera if given.
+
+        And the page's ``address``, since a picture leaves no room for what stands above.
+        """
+        self._pictured, self._camera, self._address = pictured, camera, address
         self._out = sys.stderr if out is None else out
         self._draws = self._out.isatty()
         self._session, self._state = session, interface.observations.get("state")
@@ -74,7 +78,7 @@ class Console:
                 return
             frame = self._box.newest() or frame
             if self._draws:
-                text = block(frame.status, frame, self._state, self._width)
+                text = block(frame.status, frame, self._state, self._width, self._address)
                 self._draw([*self._picture(frame, len(text)), *text])
                 self._ending.wait(PERIOD_S)
             else:
@@ -97,7 +101,8 @@ class Console:
     def _draw(self, lines: Sequence[str]) -> None:
         lines = lines[: shutil.get_terminal_size().lines - 1]  # what scrolls is not drawn over
         back = UP.format(self._lines) if self._lines else ""
-        self._out.write(back + CLEAR + "".join(line + "\n" for line in lines))
+        text = "".join(line + CLEAR_LINE + "\n" for line in lines)
+        self._out.write(back + text + CLEAR_BELOW)  # a whole screen cleared is kept by some: tmux
         self._out.flush()
         self._lines = len(lines)
 
@@ -131,7 +136,9 @@ def headline(status: Status) -> str:
     return f"{status.phase}, {status.operator}: {of}{rejected}"
 
 
-def block(status: Status, frame: Frame | None, state: ArraySpec | None, width: int) -> list[str]:
+def block(
+    status: Status, frame: Frame | None, state: ArraySpec | None, width: int, address: str = ""
+) -> list[str]:
     """Give the lines to draw, none wider than ``width``."""
     task = f"  {status.task}" if status.task else ""
     moving = " (you)" if status.intervention else ""
@@ -141,6 +148,8 @@ def block(status: Status, frame: Frame | None, state: ArraySpec | None, width: i
         ("", f"{status.message}    {steps}{moving}"),
         ("", _device_line(status)),
     ]
+    if address:
+        lines.append(("", f"page: {address}"))
     if frame is not None and state is not None:
         lines += [("", text) for text in sight(frame.observation.get("state"), state)]
     if status.live is not None:

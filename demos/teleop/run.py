@@ -80,12 +80,12 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
         )
         feed = _feed(config, env_config, session)
         closing.callback(feed.close)
-        _enter_page(closing, config, session, source, feed)
+        address = _enter_page(closing, config, session, source, feed)
         if run.viewer is not None:
             shown = run.make_env(_without_cameras(env_config))
             closing.enter_context(InRerun(session, run.viewer, shown, feed))
         closing.enter_context(
-            Console(session, env.interface, pictured=pictured, camera=config.picture or "")
+            Console(session, env.interface, None, pictured, config.picture or "", address)
         )
         outcome = session.run()
     _warn(outcome)
@@ -160,10 +160,10 @@ def _enter_page(
     session: Session,
     source: PageSource | None,
     feed: Feed,
-) -> None:
-    """Serve the page while a session runs, if there is to be one, and say where it is."""
+) -> str:
+    """Serve the page while a session runs, if there is to be one; say and give its address."""
     if config.page is None and source is None:
-        return
+        return ""
     try:
         from demos.page.server import Page  # aiohttp takes a second to load
     except ImportError:
@@ -171,6 +171,7 @@ def _enter_page(
     served = Page(config.page or PageConfig(), lambda: session.status, feed, source)
     page = closing.enter_context(served)
     print(f"page: {page.address}", file=sys.stderr, flush=True)
+    return page.address
 
 
 def _device(

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -37,6 +38,11 @@ def test_it_says_how_far_it_is_what_to_do_and_which_keys_there_are():
         "w s  forward, back",
     ):
         assert said in text  # fmt: skip
+
+
+def test_it_says_where_the_page_is():
+    assert "page: http://here/" in block(STATUS, None, None, 100, "http://here/")
+    assert not any(line.startswith("page:") for line in block(STATUS, None, None, 100))
 
 
 def test_it_says_where_the_hand_is():
@@ -117,7 +123,10 @@ def test_on_a_terminal_it_draws_over_what_it_drew():
     done = dataclasses.replace(STATUS, state=State.DONE, message="done")
     text = shown(Screen(), STATUS, done)
     assert "eef_pos" in text and "\x1b[" in text
-    assert text.rstrip().endswith("late 2 of 50") and "F\x1b[J" in text
+    assert text.endswith("late 2 of 50\x1b[K\n\x1b[J")
+    first, *later = text.split("\x1b[J")  # tmux puts a screen that is cleared into its history
+    assert later and all(re.match(r"\x1b\[\d+F", drawn) for drawn in later[:-1])
+    assert all(line.endswith("\x1b[K") for line in first.splitlines())
 
 
 def test_it_draws_no_more_lines_than_the_terminal_has(monkeypatch):
