@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import math
 import secrets
+import socket
 import threading
 import time
 import warnings
@@ -40,6 +42,8 @@ MOST_CONNECTIONS = 64  # of all kinds; a session that has no file left to open c
 IDLE_S = 10.0  # that a connection may take to ask for something
 ALIVE_S = 10.0  # between two pings; who does not answer in half of that is gone
 TOKEN_BYTES = 12
+ANY = ("0.0.0.0", "::")  # all addresses of this machine
+ELSEWHERE = "192.0.2.1"  # an address for documentation, by which the way out is found
 FILES = {
     "": ("index.html", "text/html"),
     "page.js": ("page.js", "text/javascript"),
@@ -137,7 +141,8 @@ class Page:
         try:
             listening = await self._listen(runner)
         except OSError as error:
-            where = f"{self.config.host}:{self.config.port}"
+            port = "" if self.config.port is None else f":{self.config.port}"
+            where = f"{self.config.host}{port}"
             self.problem = f"page: cannot listen on {where}: {error.strerror or error}"
         else:
             self.ready.set()
@@ -168,11 +173,12 @@ class Page:
             try:
                 listening = await self._loop.create_server(protocol, self.config.host, port)
                 break
-            except OSError:
-                if port != PORT or wanted is not None:
+            except OSError as error:
+                if port != PORT or wanted is not None or error.errno != errno.EADDRINUSE:
                     raise
         port = listening.sockets[0].getsockname()[1]
-        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        host = _this_machine() if self.config.host in ANY else self.config.host
+        host = f"[{host}]" if ":" in host else host
         self.address = f"http://{host}:{port}/{self.token}/"
         return listening
 
@@ -356,6 +362,14 @@ def _meaning(action: str) -> list[Any]:
         return ["press", action]
     turns, axis, sign = AXES[action]
     return ["turn" if turns else "move", axis, sign]
+
+
+def _this_machine() -> str:
+    """Give the address of this machine in its network, or its name where it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect((ELSEWHERE, 9))  # nothing is sent
+        return probe.getsockname()[0]
+    return socket.gethostname()
 
 
 def _read_files() -> dict[str, tuple[bytes, str]]:

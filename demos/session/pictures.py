@@ -154,7 +154,7 @@ def _draw(
     """Make the environment, say that it is there, and draw what comes, until nothing comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the session's
     os.nice(NICENESS)
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, ConnectionError):  # whoever looked has ended
         try:
             env = load(maker)(name, **options)
             env.reset(seed=0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     device = _device(config, env, stored and stored[0], source)
     scorer, load_base = _judge(config, env, run)
     with contextlib.ExitStack() as closing:
+        closing.enter_context(_terminated_as_interrupted())
         pictured = _pictured(config, env_config)
         if pictured is not None:
             closing.callback(pictured.close)
@@ -95,6 +98,19 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     if stored and session.last is not None:
         summary["replay"] = difference(session.last.states, stored[0].states)
     return summary
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does: the terminal is given back, what was finished is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there may that be said
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stored(config: TeleopConfig) -> tuple[Episode, EnvConfig]:

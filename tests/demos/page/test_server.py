@@ -409,6 +409,22 @@ def test_other_machines_need_a_flag_and_get_a_warning():
             assert place.lives()
 
 
+def test_what_listens_everywhere_names_an_address_that_others_can_open():
+    with pytest.warns(UserWarning, match="other machines reach it"):
+        with Place(host="0.0.0.0", open_to_network=True) as place:
+            assert urlsplit(place.page.address).hostname != "0.0.0.0"
+            port = urlsplit(place.page.address).port
+            place.page.address = f"http://127.0.0.1:{port}/{place.page.token}/"
+            place.origin = f"http://127.0.0.1:{port}"
+            assert place.lives()
+
+
+def test_an_address_that_is_not_this_machines_is_one_line():
+    with pytest.warns(UserWarning, match="other machines reach it"):
+        with pytest.raises(UserError, match="page: cannot listen on 192.0.2.1: "):
+            Place(host="192.0.2.1", open_to_network=True, port=None).__enter__()
+
+
 def test_a_port_that_is_taken_is_one_line(place):
     port = urlsplit(place.origin).port
     with pytest.raises(UserError, match=f"page: cannot listen on 127.0.0.1:{port}: .*in use"):

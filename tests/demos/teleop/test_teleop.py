@@ -7,8 +7,10 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +70,11 @@ class Terminal:
             self.press(key)
             self._read(0.03)
         return self.until(pattern)
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed, as it does outside of the program."""
+        return bool(termios.tcgetattr(self._fd)[3] & termios.ECHO)
 
     def ended(self) -> int:
         """Read to the end and give the exit status."""
@@ -170,6 +177,16 @@ def test_ctrl_c_keeps_what_was_finished_and_gives_the_terminal_back(lab):
     assert terminal.ended() == 130
     assert "interrupted; what was finished is kept" in terminal.text
     assert Dataset.open("beads").names() == ["demo_0"]
+
+
+def test_a_program_that_is_terminated_gives_the_terminal_back(lab):
+    terminal = Terminal(*BEAD)
+    terminal.until("ready: begin")
+    assert not terminal.echoes
+    os.kill(terminal.pid, signal.SIGTERM)
+    terminal.until("interrupted; what was finished is kept")
+    assert terminal.echoes
+    assert terminal.ended() == 130
 
 
 def test_a_camera_says_where_forward_is():
