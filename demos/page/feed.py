@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from demos.session.pictures import Pictured, Pictures
@@ -15,6 +16,8 @@ from demos.session.views import Views
 from robolearn.errors import UserError
 
 WAIT_S = 0.5  # after which the threads look whether they are still wanted
+LATE_S = 1.0  # without a picture of what is to be seen, after which that is said
+LATE = "the pictures are late: what is seen is not what is now"
 
 
 class Feed:
@@ -34,6 +37,7 @@ class Feed:
         self.ready = threading.Event()
         """Set once pictures can be drawn, or ``problem`` says why they cannot."""
         self._watchers, self._lock = 0, threading.Lock()
+        self._offered = 0  # states that were given away, by which pictures are numbered
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -79,17 +83,23 @@ class Feed:
                 continue
             if frame.state is not drawn[0] or frame.beside is not drawn[1]:
                 drawn = frame.state, frame.beside
+                self._offered += 1
                 pictured.offer(*drawn, frame.number)
         box.close()
         self._ending.wait()
         pictured.close()
 
     def _fetch(self, pictured: Pictured) -> None:
-        number = 0
+        number, since_s = 0, time.monotonic()
         while not self._ending.is_set() and not pictured.lost:
             found = pictured.after(number, WAIT_S)
             if found is not None:
-                number, self.newest = found.number, found
+                number, self.newest, self.problem = found.number, found, ""
+                self.on_news()
+            if found is not None or self._offered <= number:  # there is nothing else to be seen
+                since_s = time.monotonic()
+            elif time.monotonic() - since_s > LATE_S:
+                self.problem = LATE
                 self.on_news()
         self.problem = pictured.lost and f"no pictures: {pictured.lost}"
         self.on_news()

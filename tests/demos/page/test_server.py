@@ -17,7 +17,7 @@ from demos.devices.contracts import Button
 from demos.devices.keys import KeyMap
 from demos.page.config import PageConfig
 from demos.page.connections import MOST_CLIENTS, MOST_MESSAGES
-from demos.page.feed import Feed, pack
+from demos.page.feed import LATE, Feed, pack
 from demos.page.server import Page, plain
 from demos.page.source import CLOSED, NOBODY, PageSource
 from demos.session.contracts import Frame, Live, Phase, State, Status, Verdict
@@ -344,6 +344,42 @@ def test_pictures_wait_for_whoever_is_slow_and_only_the_newest_is_kept(place):
         await slow.send_str("taken")
 
     place.run(work)
+
+
+class Hanging(Drawn):
+    """Draws the first state, and then nothing for a while."""
+
+    hangs = False
+
+    def offer(self, state, beside=None, frame=-1):
+        if not self.hangs:
+            super().offer(state, beside, frame)
+            self._latest = dataclasses.replace(self._latest, number=int(state[0]))
+
+
+def test_pictures_that_do_not_come_are_said_to_be_late_until_they_do(monkeypatch):
+    monkeypatch.setattr("demos.page.feed.WAIT_S", 0.02)
+    monkeypatch.setattr("demos.page.feed.LATE_S", 0.1)
+    with Place(drawn=Hanging()) as place:
+
+        async def work(connect):
+            page = await connect("pictures")
+            while not place.views._boxes:  # until they are drawn
+                await asyncio.sleep(0.001)
+            place.show(1)
+            assert (await page.receive(timeout=30)).type is aiohttp.WSMsgType.BINARY
+            await page.send_str("taken")
+            await asyncio.sleep(0.3)
+            assert place.page.feed.problem == ""  # nothing else is to be seen
+            place.drawn.hangs = True
+            place.show(2)
+            assert json.loads(await page.receive_str(timeout=30)) == {"problem": LATE}
+            place.drawn.hangs = False
+            place.show(3)
+            assert json.loads(await page.receive_str(timeout=30)) == {"problem": ""}
+            assert (await page.receive(timeout=30)).type is aiohttp.WSMsgType.BINARY
+
+        place.run(work)
 
 
 def test_a_page_is_told_no_more_of_the_judge_than_it_shows():
