@@ -1,0 +1,235 @@
+"""Attacks on what a policy sees: how often it does the opposite of what it has learnt.
+
+    python benchmarks/rat.py [--tasks drawer-open ...] [--methods rat pgd ...] [--seeds 0 1 2]
+                             [--budgets 0.1] [--unit raw] [--minutes 100]
+
+Stage 1, the intention is known: for each of six tasks of Meta-World a victim is cloned from the
+scripted expert of the opposite task, on the scenes of both, and attacked where the task is to be
+done; the intention is the task's own expert. It appends a JSON line for each task, seed, method and
+budget to ``benchmarks/results/rat.jsonl``: the share of successes at the task (``success``), the
+same without an attack (``control``) and of the intention itself (``mirror_expert``), and the
+victim's at what it has learnt (``clean``). What is in there is not measured again; after
+``--minutes`` no new job begins. Victims are kept in ``runs/benchmarks/rat``.
+
+Only entries of the observation that vary may be touched.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from keep import commit
+
+from demos.operators.metaworld import Expert
+from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.gaussians import GaussianClone, GaussianExpert
+from robolearn.algos.pgd import PGD, PGDConfig
+from robolearn.algos.rat import RAT, RATConfig
+from robolearn.attack import (
+    Attacked,
+    Budget,
+    BudgetConfig,
+    Handover,
+    Perturbation,
+    RandomPerturbation,
+)
+from robolearn.loops import checkpoint
+from robolearn.loops.evaluate import evaluate, evaluation_seeds
+from robolearn.loops.rollout import rollout
+from robolearn.perturbed import PerturbedEnv
+from robolearn.types import Environment, Policy
+from sim.registry import make
+
+FOLDER = Path("runs/benchmarks/rat")
+ROWS = Path(__file__).parent / "results" / "rat.jsonl"
+OPPOSITES = (("door-lock", "door-unlock"), ("drawer-open", "drawer-close"),
+             ("faucet-open", "faucet-close"))  # fmt: skip
+LEARNT = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}  # task -> what victims know
+EPISODES = 50
+HORIZON = 200
+STD = 0.1  # of both policies' actions
+CLONE = BCConfig(members=1, widths=(256, 256), dropout=0.0)
+SHOWN, CORRECTED = 10, 5  # episodes in each scene: of the expert, of the clone in a round of DAgger
+FITS = 3  # the last two after a round of DAgger each
+FIT_STEPS, FIT_BATCH = 1000, 256
+ROUNDS, COLLECTED, STEPS, BATCH = 16, 3, 400, 96  # of RAT: rounds, episodes, updates, states
+
+
+@dataclass
+class Scene:
+    """A task, the victim that knows its opposite, and what the victim has seen."""
+
+    task: str
+    seed: int
+    env: Environment  # of the task
+    home: Environment  # of its opposite
+    intention: GaussianExpert
+    teacher: Expert  # of the opposite
+
+    @classmethod
+    def of(cls, task: str, seed: int) -> "Scene":
+        """Make the environments and experts."""
+        env, home = (make(f"metaworld/{n}-v3", horizon=HORIZON) for n in (task, LEARNT[task]))
+        expert = Expert(f"{task}-v3", env.interface)
+        teacher = Expert(f"{LEARNT[task]}-v3", home.interface)
+        return cls(task, seed, env, home, GaussianExpert(expert, STD), teacher)
+
+    def prepare(self) -> None:
+        """Clone the victim and measure it, or read what an earlier call left."""
+        folder = FOLDER / self.task / str(self.seed)
+        if not (folder / "rates.json").exists():
+            clone, states = self._clone()
+            checkpoint.save(folder / "victim", clone)
+            np.save(folder / "states.npy", states)
+            (folder / "rates.json").write_text(json.dumps(self._rates(clone)))
+        clone = checkpoint.load_policy(folder / "victim", self.env.interface)
+        self.victim = GaussianClone(clone, STD)
+        self.states = np.load(folder / "states.npy")
+        self.rates = json.loads((folder / "rates.json").read_text())
+
+    def _clone(self) -> tuple[BehaviorCloning, np.ndarray]:
+        """Clone the teacher with two rounds of DAgger; give the clone and its states [M, O]."""
+        clone = BehaviorCloning(self.env.interface, CLONE, self.seed)
+        rng, table, actions = np.random.default_rng(self.seed), [], []
+        for fit in range(FITS):
+            actor, episodes = (clone, CORRECTED) if fit else (self.teacher, SHOWN)
+            for env in (self.home, self.env):
+                for _ in range(episodes):
+                    table.append(seen(env, actor, int(rng.integers(2**31))))
+                    actions.append(self.teacher.act({"state": table[-1]}))
+            states, wanted = (torch.from_numpy(np.concatenate(a)) for a in (table, actions))
+            if not fit:
+                clone.fit_normaliser({"state": states})
+            for _ in range(FIT_STEPS):
+                i = torch.from_numpy(rng.integers(len(states), size=FIT_BATCH))
+                clone.update({"observations": {"state": states[i]}, "actions": wanted[i]})
+        return clone, states.numpy()
+
+    def _rates(self, clone: BehaviorCloning) -> dict[str, float]:
+        return {
+            "clean": self.success(self.home, clone),
+            "control": self.success(self.env, clone),
+            "mirror_expert": self.success(self.env, self.intention),
+        }
+
+    def success(self, env: Environment, policy: Policy) -> float:
+        """Give the share of successes."""
+        return evaluate(env, policy, evaluation_seeds(self.seed, EPISODES), HORIZON).success
+
+    def budget(self, size: float, unit: str) -> Budget:
+        """Give the budget, in units of what the victim has seen."""
+        config = BudgetConfig(size=size, unit=unit)
+        return Budget.of(config, self.env.interface.observations["state"], self.states)
+
+    def attack(self, method: str, budget: Budget) -> dict:
+        """Make the perturbation, and give the success of the victim that it is shown to."""
+        begun = time.process_time()
+        perturbation = METHODS[method](self, budget)
+        trained_s = round(time.process_time() - begun, 1)
+        shown = PerturbedEnv(self.env, perturbation, budget)
+        return {"success": self.success(shown, self.victim), "train_cpu_s": trained_s}
+
+
+def seen(env: Environment, policy: Policy, seed: int) -> np.ndarray:
+    """Give the states [T, O] in which a policy acted in one episode."""
+    return rollout(env, policy, horizon=HORIZON, seed=seed).observations["state"][:-1]
+
+
+def noise(scene: Scene, budget: Budget) -> Perturbation:
+    """Give random perturbations."""
+    return RandomPerturbation(budget)
+
+
+def pgd(scene: Scene, budget: Budget) -> Perturbation:
+    """Give descent on the divergence, state by state."""
+    return PGD(scene.victim, scene.intention, budget, PGDConfig(steps=10, step=0.2))
+
+
+def rat(scene: Scene, budget: Budget) -> Perturbation:
+    """Train RAT's adversary on states that the attacked victim and the intention reach."""
+    config = RATConfig(adversary_rate=1e-3)
+    learner = RAT(scene.victim, scene.intention, budget, config, scene.seed)
+    rng, table = np.random.default_rng(scene.seed), []
+    attacked = Attacked(scene.victim, learner, budget)
+    collector = Handover(attacked, scene.intention, HORIZON, rng)
+    for round_ in range(ROUNDS):
+        for _ in range(COLLECTED):
+            table.append(seen(scene.env, collector, int(rng.integers(2**31))))
+        states = torch.from_numpy(np.concatenate(table))
+        if not round_:
+            learner.fit_normaliser({"state": states})
+            some = torch.from_numpy(rng.integers(len(states), size=200))
+            learner.find_movable(states[some])
+        for _ in range(STEPS):
+            index = torch.from_numpy(rng.integers(len(states), size=BATCH))
+            learner.update({"observations": {"state": states[index]}})
+    return learner
+
+
+METHODS = {"random": noise, "pgd": pgd, "rat": rat}
+
+
+def main() -> None:
+    """Measure what is missing."""
+    torch.set_num_threads(1)
+    arguments = _arguments()
+    deadline = time.time() + 60 * arguments.minutes
+    scenes = [(task, seed) for seed in arguments.seeds for task in arguments.tasks]
+    for task, seed in scenes:
+        jobs = [(m, b) for b in arguments.budgets for m in arguments.methods]
+        todo = [job for job in jobs if key(task, seed, *job, arguments.unit) not in known()]
+        if todo and time.time() < deadline:
+            measure(Scene.of(task, seed), todo, arguments.unit, deadline)
+
+
+def measure(scene: Scene, jobs: list[tuple[str, float]], unit: str, deadline: float) -> None:
+    """Append the rows of these methods and budgets, as long as there is time."""
+    scene.prepare()
+    for method, size in jobs:
+        if time.time() < deadline:
+            fixed = {"stage": 1, "task": scene.task, "behaviour": "opposite"}
+            fixed |= {"method": method, "seed": scene.seed, "labels": 0}
+            fixed |= {"budget": size, "unit": unit, "episodes": EPISODES}
+            found = scene.attack(method, scene.budget(size, unit))
+            append_to(ROWS, fixed | found | scene.rates | {"commit": commit()[:12]})
+
+
+def key(task: str, seed: int, method: str, budget: float, unit: str) -> tuple:
+    """Give what tells one row from another."""
+    return task, seed, method, budget, unit
+
+
+def known() -> set[tuple]:
+    """Give the keys of what was measured."""
+    lines = ROWS.read_text().splitlines() if ROWS.exists() else []
+    names = ("task", "seed", "method", "budget", "unit")
+    return {tuple(json.loads(line)[name] for name in names) for line in lines}
+
+
+def append_to(path: Path, row: dict) -> None:
+    """Add a row, in one piece, and show it."""
+    line = json.dumps(row)
+    print(line, flush=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(line.encode() + b"\n")
+        os.fsync(file.fileno())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", default=list(LEARNT), choices=list(LEARNT))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--budgets", nargs="+", type=float, default=[0.1])
+    parser.add_argument("--unit", default="raw", choices=["raw", "std"])
+    parser.add_argument("--minutes", type=float, default=100.0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
