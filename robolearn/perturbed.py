@@ -1,15 +1,21 @@
-"""Environments that show perturbed states: what is attacked, to whoever acts in it."""
+"""Environments that show perturbed states: what is attacked, to whoever acts in it.
+
+``AdversaryEnv`` turns one around: who acts there is the attacker, and the victim is part of it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robolearn.attack import Budget, Perturbation, perturbed
-from robolearn.types import Environment, Observation, Policy, Spec, VectorEnvironment
+from robolearn.errors import UserError
+from robolearn.types import ArraySpec, Environment, Observation, Policy, Spec, VectorEnvironment
 
 
 class PerturbedEnv:
@@ -166,6 +172,81 @@ class _Seeing:
             alone = {name: array[None] for name, array in self._true.items()}
             account["unattacked"] = np.clip(victim.act(alone)[0], -1.0, 1.0)
         return account
+
+
+class Actor(Protocol):
+    """How what an adversary decides on becomes a perturbation."""
+
+    victim: Policy
+    budget: Budget
+    action: ArraySpec  # of the decision, K entries in [-1, 1]
+
+    def __call__(self, state: Tensor, action: Tensor) -> Tensor:
+        """Give delta [B, O] for s [B, O] and the decision [B, K]."""
+
+
+class Directed:
+    """The perturbation that a policy decides on, whose actions an ``Actor`` carries out."""
+
+    def __init__(self, policy: Policy, actor: Actor) -> None:
+        self.policy, self.actor = policy, actor
+        self.memoryless = getattr(policy, "memoryless", False)
+
+    def __call__(self, state: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Give delta [B, O] for s [B, O]; there is nothing random in it."""
+        action = self.policy.act({"state": state.cpu().numpy()})
+        return self.actor(state, torch.as_tensor(action).to(state))
+
+
+class AdversaryEnv:
+    """A batch of environments as an adversary sees it: a VectorEnvironment.
+
+    It shows the true states. An action is what the adversary decides on, [N, K]; the victim sees
+    what the actor makes of it, and what the victim then does is sent to ``envs``. Rewards and
+    success are theirs.
+    """
+
+    def __init__(self, envs: VectorEnvironment, actor: Actor) -> None:
+        """Wrap ``envs``; SpecError if they do not fit, UserError for a victim with a memory."""
+        _require_fit(envs.interface, actor.budget, actor.victim)
+        if not getattr(actor.victim, "memoryless", False):
+            raise UserError("victim: it is not memoryless, so many episodes cannot be attacked")
+        self.interface = dataclasses.replace(envs.interface, action=actor.action)
+        self.num_envs, self.horizon = envs.num_envs, envs.horizon
+        self._envs, self._actor = envs, actor
+        self._generator = torch.Generator()  # nothing is drawn from it
+
+    def reset(
+        self, *, seed: Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes in the rows of ``options["reset_mask"]`` [N] bool, else in all."""
+        observations, info = self._envs.reset(seed=seed, options=options)
+        return self._keep(observations), info
+
+    def step(
+        self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Show the victims what the decisions float32 [N, K] come to, and let them act."""
+        decided = torch.as_tensor(actions, dtype=torch.float32)
+        seen = perturbed(
+            self._true, lambda s, _: self._actor(s, decided), self._actor.budget, self._generator
+        )
+        sent = self._actor.victim.act(seen).clip(-1.0, 1.0)
+        observations, *rest = self._envs.step(sent, active=active, autoreset=autoreset)
+        return self._keep(observations), *rest
+
+    def get_state(self) -> np.ndarray:
+        """Give the true states float64 [N, S]."""
+        return self._envs.get_state()
+
+    def close(self) -> None:
+        """Free the simulators."""
+        self._envs.close()
+
+    def _keep(self, observations: Observation) -> Observation:
+        """Remember the true observations: a batch may write into what it gave before."""
+        self._true = {name: array.copy() for name, array in observations.items()}
+        return observations
 
 
 def _require_fit(interface: Spec, budget: Budget, victim: Policy | None) -> None:
