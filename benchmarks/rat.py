@@ -1,15 +1,18 @@
 """Attacks on what a policy sees: how often it does the opposite of what it has learnt.
 
     python benchmarks/rat.py [--tasks drawer-open ...] [--methods rat pgd ...] [--seeds 0 1 2]
-                             [--budgets 0.1] [--unit raw] [--minutes 100]
+                             [--budgets 0.1] [--unit raw] [--intention expert]
+                             [--minutes 100]
 
 Stage 1, the intention is known: for each of six tasks of Meta-World a victim is cloned from the
 scripted expert of the opposite task, on the scenes of both, and attacked where the task is to be
 done; the intention is the task's own expert. It appends a JSON line for each task, seed, method and
 budget to ``benchmarks/results/rat.jsonl``: the share of successes at the task (``success``), the
 same without an attack (``control``) and of the intention itself (``mirror_expert``), and the
-victim's at what it has learnt (``clean``). What is in there is not measured again; after
-``--minutes`` no new job begins. Victims are kept in ``runs/benchmarks/rat``.
+victim's at what it has learnt (``clean``). With ``--intention reachable`` the intention is not
+Meta-World's expert, but a policy that does without what no perturbation of the budget makes the
+victim do: its fingers stay as the victim's do, and it makes no detours. What is in there is not
+measured again; after ``--minutes`` no new job begins. Victims are kept in ``runs/benchmarks/rat``.
 
 Only entries of the observation that vary may be touched.
 """
@@ -18,6 +21,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +46,7 @@ from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import rollout
 from robolearn.perturbed import PerturbedEnv
-from robolearn.types import Environment, Policy
+from robolearn.types import Environment, Observation, Policy
 from sim.registry import make
 
 FOLDER = Path("runs/benchmarks/rat")
@@ -60,6 +64,46 @@ FIT_STEPS, FIT_BATCH = 1000, 256
 ROUNDS, COLLECTED, STEPS, BATCH = 16, 3, 400, 96  # of RAT: rounds, episodes, updates, states
 
 
+class Reaches:
+    """Scripted policy of a hand whose fingers stay closed, as those of these victims do."""
+
+    memoryless = True
+
+    def __init__(self, velocity: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        self.velocity = velocity  # of hand and object, where they are: [3], [3] -> [3]
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes; there is nothing to forget."""
+
+    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Choose actions float32 [N, 4] for "state" [N, 39]."""
+        states = observation["state"].astype(np.float64)
+        moves = [np.clip(self.velocity(s[:3], s[4:7]), -1, 1) for s in states]
+        return np.concatenate([moves, np.ones((len(states), 1))], axis=1).astype(np.float32)
+
+
+def lock(hand: np.ndarray, bolt: np.ndarray) -> np.ndarray:
+    """Go over the lock, with a hand's breadth between them, and push it down."""
+    bolt = bolt - [0.02, 0.02, 0.0]
+    if np.linalg.norm((hand - bolt)[:2]) > 0.02:
+        low = hand[2] < bolt[2] - 0.05
+        return 25 * (np.array([0.0, -0.1, 0.1]) if low else bolt + [0.0, 0.0, 0.05] - hand)
+    return 25 * (bolt - (0.0 if abs(hand[2] - bolt[2]) > 0.02 else [0.1, 0.0, 0.1]) - hand)
+
+
+def pull(hand: np.ndarray, handle: np.ndarray) -> np.ndarray:
+    """Reach behind the handle of a drawer from above, and pull."""
+    behind = handle - [0.0, 0.0, 0.02]
+    if np.linalg.norm((hand - behind)[:2]) > 0.04:
+        return 4 * (behind + [0.0, 0.0, 0.3] - hand)
+    if abs(hand[2] - behind[2]) > 0.03:
+        return 4 * (behind - hand)
+    return 50 * (behind - [0.0, 0.06, 0.0] - hand)
+
+
+REACHABLE = {"door-lock": lock, "drawer-open": pull}
+
+
 @dataclass
 class Scene:
     """A task, the victim that knows its opposite, and what the victim has seen."""
@@ -70,14 +114,16 @@ class Scene:
     home: Environment  # of its opposite
     intention: GaussianExpert
     teacher: Expert  # of the opposite
+    wanted: str  # "expert" | "reachable"
 
     @classmethod
-    def of(cls, task: str, seed: int) -> "Scene":
+    def of(cls, task: str, seed: int, intention: str) -> "Scene":
         """Make the environments and experts."""
         env, home = (make(f"metaworld/{n}-v3", horizon=HORIZON) for n in (task, LEARNT[task]))
-        expert = Expert(f"{task}-v3", env.interface)
+        reachable = intention == "reachable"
+        expert = Reaches(REACHABLE[task]) if reachable else Expert(f"{task}-v3", env.interface)
         teacher = Expert(f"{LEARNT[task]}-v3", home.interface)
-        return cls(task, seed, env, home, GaussianExpert(expert, STD), teacher)
+        return cls(task, seed, env, home, GaussianExpert(expert, STD), teacher, intention)
 
     def prepare(self) -> None:
         """Clone the victim and measure it, or read what an earlier call left."""
@@ -91,6 +137,7 @@ class Scene:
         self.victim = GaussianClone(clone, STD)
         self.states = np.load(folder / "states.npy")
         self.rates = json.loads((folder / "rates.json").read_text())
+        self.rates["mirror_expert"] = self.success(self.env, self.intention)
 
     def _clone(self) -> tuple[BehaviorCloning, np.ndarray]:
         """Clone the teacher with two rounds of DAgger; give the clone and its states [M, O]."""
@@ -114,7 +161,6 @@ class Scene:
         return {
             "clean": self.success(self.home, clone),
             "control": self.success(self.env, clone),
-            "mirror_expert": self.success(self.env, self.intention),
         }
 
     def success(self, env: Environment, policy: Policy) -> float:
@@ -165,9 +211,10 @@ def rat(scene: Scene, budget: Budget) -> Perturbation:
             learner.fit_normaliser({"state": states})
             some = torch.from_numpy(rng.integers(len(states), size=200))
             learner.find_movable(states[some])
-        for _ in range(STEPS):
+        for step in range(STEPS):
             index = torch.from_numpy(rng.integers(len(states), size=BATCH))
-            learner.update({"observations": {"state": states[index]}})
+            progress = (round_ * STEPS + step) / (ROUNDS * STEPS)
+            learner.update({"observations": {"state": states[index]}, "progress": progress})
     return learner
 
 
@@ -179,12 +226,14 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    scenes = [(task, seed) for seed in arguments.seeds for task in arguments.tasks]
+    tasks = arguments.tasks if arguments.intention == "expert" else REACHABLE
+    scenes = [(task, seed) for seed in arguments.seeds for task in tasks]
     for task, seed in scenes:
         jobs = [(m, b) for b in arguments.budgets for m in arguments.methods]
-        todo = [job for job in jobs if key(task, seed, *job, arguments.unit) not in known()]
+        fixed = task, seed, arguments.unit, arguments.intention
+        todo = [job for job in jobs if (*fixed, *job) not in known()]
         if todo and time.time() < deadline:
-            measure(Scene.of(task, seed), todo, arguments.unit, deadline)
+            measure(Scene.of(task, seed, arguments.intention), todo, arguments.unit, deadline)
 
 
 def measure(scene: Scene, jobs: list[tuple[str, float]], unit: str, deadline: float) -> None:
@@ -193,21 +242,16 @@ def measure(scene: Scene, jobs: list[tuple[str, float]], unit: str, deadline: fl
     for method, size in jobs:
         if time.time() < deadline:
             fixed = {"stage": 1, "task": scene.task, "behaviour": "opposite"}
-            fixed |= {"method": method, "seed": scene.seed, "labels": 0}
+            fixed |= {"method": method, "seed": scene.seed, "labels": 0, "intention": scene.wanted}
             fixed |= {"budget": size, "unit": unit, "episodes": EPISODES}
             found = scene.attack(method, scene.budget(size, unit))
             append_to(ROWS, fixed | found | scene.rates | {"commit": commit()[:12]})
 
 
-def key(task: str, seed: int, method: str, budget: float, unit: str) -> tuple:
-    """Give what tells one row from another."""
-    return task, seed, method, budget, unit
-
-
 def known() -> set[tuple]:
-    """Give the keys of what was measured."""
+    """Give what tells the rows that are there from one another."""
     lines = ROWS.read_text().splitlines() if ROWS.exists() else []
-    names = ("task", "seed", "method", "budget", "unit")
+    names = ("task", "seed", "unit", "intention", "method", "budget")
     return {tuple(json.loads(line)[name] for name in names) for line in lines}
 
 
@@ -227,6 +271,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.1])
     parser.add_argument("--unit", default="raw", choices=["raw", "std"])
+    parser.add_argument("--intention", default="expert", choices=["expert", "reachable"])
     parser.add_argument("--minutes", type=float, default=100.0)
     return parser.parse_args()
 

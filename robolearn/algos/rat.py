@@ -13,8 +13,9 @@ do what the intention pi_theta would do in the true state. With a weighting h_om
 
 f(s) is one number per state: for all of them at once, the derivative of the vector D along the
 direction grad_alpha' J_o, by forward differentiation. The KL is exact, with both policies' spread.
-What is left open is done as follows: the adversary moves by Adam, while alpha' of the outer problem
-is a plain step of gradient descent, whose derivative the formula is; entries of the action that no
+What is left open is done as follows: the adversary moves by Adam, in steps that get smaller if it
+is told how far the training is, while alpha' of the outer problem is a plain step of gradient
+descent, whose derivative the formula is; entries of the action that no
 perturbation moves are left out of D (``find_movable``); without a Q, h stays 1.
 """
 
@@ -97,6 +98,8 @@ class RAT:
     """An adversary that learns: a Perturbation, a Policy (the attacked victim's), and a Learner.
 
     A batch is a mapping of tensors: "observations", itself a mapping with the true "state" [B, O].
+    "progress", if it is there, is the share of the training that is over, with which the steps get
+    smaller.
     """
 
     name = "rat"
@@ -169,6 +172,7 @@ class RAT:
     def update(self, batch: Mapping[str, Any]) -> Info:
         """Improve adversary and weighting by one step each; return what was seen on the way."""
         state = batch["observations"]["state"]
+        self._set_rates(1 - batch.get("progress", 0.0))
         with torch.no_grad():
             aim = self.intention.distribution(state)
         loss, info = self.inner_loss(state, aim)
@@ -211,6 +215,12 @@ class RAT:
         seen = state + functional_call(self.adversary, alpha, (state,))
         action, log_pi = self.victim.distribution(seen).at(noise.to(state))
         return (self.config.mu * log_pi - self.q(state, action.clamp(-1, 1))).mean()
+
+    def _set_rates(self, share: float) -> None:
+        """Take so large a share of the step sizes."""
+        rates = {"adversary": self.config.adversary_rate, "weighting": self.config.weight_rate}
+        for name, optimiser in self.optimisers.items():
+            optimiser.param_groups[0]["lr"] = share * rates[name]
 
     def _descend(self, name: str, loss: Tensor, parameters: Weights) -> None:
         """Take one step; gradients of nothing but the parameters are computed."""

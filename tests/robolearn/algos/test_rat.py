@@ -146,6 +146,18 @@ def test_an_update_moves_adversary_and_weighting_and_nothing_else(make):
         assert all(p.grad is None for p in module.parameters())
 
 
+def test_steps_get_smaller_with_progress():
+    moved = []
+    for progress in (0.0, 0.5, 1.0):
+        rat = attack(sac)
+        before = {k: v.clone() for k, v in rat.state_dict().items()}
+        rat.update({"observations": {"state": states()}, "progress": progress})
+        after = rat.state_dict()
+        moved.append(sum((after[k].double() - v).abs().sum().item() for k, v in before.items()))
+    assert moved[1] == pytest.approx(moved[0] / 2, rel=1e-2)
+    assert moved[0] > 0 and moved[2] == 0
+
+
 def test_without_a_q_all_states_weigh_alike():
     rat = RAT(sac(1), sac(2), budget(), SMALL)
     before = rat.weighting(states()).detach()
