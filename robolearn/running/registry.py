@@ -57,6 +57,7 @@ VERBS = {
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),
+    "attack": Verb("robolearn.verbs.attack:AttackConfig", "robolearn.verbs.attack:attack"),
     "judge": Verb(
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
     ),

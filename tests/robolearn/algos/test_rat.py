@@ -150,10 +150,10 @@ def test_steps_get_smaller_with_progress():
     moved = []
     for progress in (0.0, 0.5, 1.0):
         rat = attack(sac)
-        before = {k: v.clone() for k, v in rat.state_dict().items()}
+        before = [p.detach().clone() for p in rat.network.parameters()]
         rat.update({"observations": {"state": states()}, "progress": progress})
-        after = rat.state_dict()
-        moved.append(sum((after[k].double() - v).abs().sum().item() for k, v in before.items()))
+        pairs = zip(rat.network.parameters(), before, strict=True)
+        moved.append(sum((p - old).abs().sum().item() for p, old in pairs))
     assert moved[1] == pytest.approx(moved[0] / 2, rel=1e-2)
     assert moved[0] > 0 and moved[2] == 0
 

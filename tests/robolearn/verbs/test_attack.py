@@ -1,0 +1,153 @@
+"""The verb attack, end to end on dm_control, through the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from robolearn.__main__ import main
+from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.algos.sac import SAC, SACConfig
+from robolearn.loops import checkpoint
+from sim.registry import make
+
+ENV = "{name: dmc/cartpole-balance, options: {horizon: 20}}"
+SMALL = (
+    f"env={ENV}", "evaluation={episodes: 3, horizon: 20}", "measured=2", "environments=2",
+    "rat.widths=[8]", "collection={rounds: 2, episodes: 1, updates: 3, batch: 16}",
+    "pgd={steps: 2, step: 0.5}", "ppo.widths=[8]", "training={steps: 80, horizon: 20}",
+)  # fmt: skip
+LAUNCH = {
+    "verb": "attack",
+    "env": {"name": "dmc/cartpole-balance"},
+    "victim": {"checkpoint": "victims/ppo"},
+}
+PUSH = """
+import numpy as np
+
+class Push:
+    memoryless = True
+
+    def __init__(self, interface, rng):
+        self.entries = interface.action.shape[0]
+
+    def reset(self, n):
+        pass
+
+    def act(self, observation, explore=False):
+        return np.full((len(observation["state"]), self.entries), 0.9, np.float32)
+"""
+
+
+@pytest.fixture(scope="module")
+def victims(tmp_path_factory) -> Path:
+    """A folder with untrained victims of all kinds, a launch file, and an intention."""
+    folder = tmp_path_factory.mktemp("attack")
+    interface = make("dmc/cartpole-balance").interface
+    made = {
+        "ppo": PPO(interface, PPOConfig(widths=(8,))),
+        "other": PPO(interface, PPOConfig(widths=(8,)), seed=1),
+        "sac": SAC(interface, SACConfig(widths=(8,))),
+        "bc": BehaviorCloning(interface, BCConfig(members=1, widths=(8,))),
+    }
+    for name, learner in made.items():
+        checkpoint.save(folder / "victims" / name / "checkpoint", learner)
+    (folder / "attack.yaml").write_text(yaml.safe_dump(LAUNCH))
+    (folder / "push.py").write_text(PUSH)
+    return folder
+
+
+@pytest.fixture
+def here(victims, monkeypatch) -> Path:
+    monkeypatch.chdir(victims)
+    return victims
+
+
+def run(*changes: str) -> int:
+    return main(["attack.yaml", *SMALL, *changes])
+
+
+def error_of(capsys, *changes: str) -> str:
+    """Give the one line that a wrong launch file ends with."""
+    assert run("out=wrong", *changes) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("robolearn: ") and error.count("\n") == 1
+    assert not Path("wrong").exists()
+    return error
+
+
+@pytest.mark.parametrize("method", ["random", "pgd", "rat", "sa_rl", "pa_ad"])
+def test_every_method_leaves_its_results(here, tmp_path, method):
+    out = tmp_path / "run"
+    assert run(f"method={method}", "intention={policy: victims/other}", f"out={out}") == 0
+    found = json.loads((out / "summary.json").read_text())
+    assert found["touched"] == 5
+    assert list(found) == ["touched", "attacked", "control", "intention"]
+    assert all(found[name]["episodes"] == 3 for name in list(found)[1:])
+    assert (out / "report.png").stat().st_size > 1000
+    assert "attacked" in (out / "report.txt").read_text()
+    assert (out / "checkpoint").exists() == (method in ("rat", "sa_rl", "pa_ad"))
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert bool(lines) == (method in ("rat", "sa_rl", "pa_ad"))
+    assert len((out / "evaluation/attacked/episodes.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("victim", ["sac", "bc"])
+def test_other_victims_are_attacked_towards_a_policy_of_ones_own(here, tmp_path, victim):
+    changes = (f"victim={{checkpoint: victims/{victim}}}", "intention={policy: push:Push}")
+    home = "home={name: dmc/cartpole-balance}"
+    assert run("method=rat", home, *changes, f"out={tmp_path}/run") == 0
+    found = json.loads((tmp_path / "run/summary.json").read_text())
+    assert list(found) == ["touched", "attacked", "control", "clean", "intention"]
+    weights = checkpoint.read_tensors(tmp_path / "run/checkpoint/weights.safetensors")
+    assert (weights["budget/radius"] > 0).sum() == 5
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_an_attack_is_the_same_again(here, tmp_path):
+    for name in ("one", "two"):
+        assert run("intention={policy: push:Push}", f"out={tmp_path}/{name}") == 0
+    one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in ("one", "two"))
+    assert one == two
+
+
+def test_sa_rl_may_earn_other_rewards_than_the_environments(here, tmp_path, capsys):
+    reward = "reward={task: -1.0}"
+    assert run("method=sa_rl", reward, f"out={tmp_path}/run") == 0
+    assert run("method=sa_rl", "reward={tsk: -1.0}", f"out={tmp_path}/wrong") == 2
+    assert "reward: no reward term 'tsk'; did you mean 'task'?" in capsys.readouterr().err
+
+
+def test_what_cannot_be_attacked_is_one_line(here, capsys):
+    intention = "intention={policy: victims/other}"
+    assert "victim: no checkpoint in nowhere" in error_of(
+        capsys, intention, "victim={checkpoint: nowhere}"
+    )
+    assert "the environment does not fit the policy in victims/ppo" in error_of(
+        capsys, intention, "env={name: dmc/reacher-easy}"
+    )
+    assert "the victim" in error_of(capsys, intention, "home={name: dmc/reacher-easy}")
+    assert "method: rat needs an intention" in error_of(capsys, "method=rat")
+    assert "budget.size should be greater than 0" in error_of(capsys, intention, "budget.size=0")
+    assert "budget.size" in error_of(capsys, intention, "budget.size=.nan")
+    assert "no entry 'hand'" in error_of(capsys, intention, "budget.entries=[hand]")
+    assert "method should be 'rat', 'pgd'" in error_of(capsys, "method=paad")
+    assert "intention: no checkpoint in exprt" in error_of(capsys, "intention={policy: exprt}")
+
+
+def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
+    from my_lab.method import Spring, SpringConfig
+
+    bead = make("my_lab.envs:make_bead")
+    checkpoint.save("spring", Spring(bead.interface, SpringConfig()))
+    Path("attack.yaml").write_text(
+        yaml.safe_dump(
+            LAUNCH | {"env": {"name": "my_lab.envs:make_bead"}, "victim": {"checkpoint": "spring"}}
+        )
+    )
+    assert main(["attack.yaml", "method=pa_ad", "out=wrong"]) == 2
+    error = capsys.readouterr().err
+    assert "victim 'spring': has no distribution(state)" in error and error.count("\n") == 1
