@@ -22,6 +22,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,11 @@ from keep import commit
 from demos.operators.metaworld import Expert
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
+from robolearn.algos.pa_ad import PAAD
 from robolearn.algos.pgd import PGD, PGDConfig
+from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.rat import RAT, RATConfig
+from robolearn.algos.sa_rl import SARL
 from robolearn.attack import (
     Attacked,
     Budget,
@@ -44,10 +48,11 @@ from robolearn.attack import (
 )
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
+from robolearn.loops.on_policy import OnlineConfig, online
 from robolearn.loops.rollout import rollout
-from robolearn.perturbed import PerturbedEnv
+from robolearn.perturbed import AdversaryEnv, Directed, PerturbedEnv
 from robolearn.types import Environment, Observation, Policy
-from sim.registry import make
+from sim import make, make_vec
 
 FOLDER = Path("runs/benchmarks/rat")
 ROWS = Path(__file__).parent / "results" / "rat.jsonl"
@@ -61,6 +66,7 @@ CLONE = BCConfig(members=1, widths=(256, 256), dropout=0.0)
 SHOWN, CORRECTED = 10, 5  # episodes in each scene: of the expert, of the clone in a round of DAgger
 FITS = 3  # the last two after a round of DAgger each
 FIT_STEPS, FIT_BATCH = 1000, 256
+ENVIRONMENTS, PPO_STEPS = 8, 100_000  # of sa_rl and pa_ad: control steps, of rat 9,600 at most
 ROUNDS, COLLECTED, STEPS, BATCH = 16, 3, 400, 96  # of RAT: rounds, episodes, updates, states
 
 
@@ -218,7 +224,26 @@ def rat(scene: Scene, budget: Budget) -> Perturbation:
     return learner
 
 
-METHODS = {"random": noise, "pgd": pgd, "rat": rat}
+def sa_rl(scene: Scene, budget: Budget) -> Perturbation:
+    """Learn perturbations from the task's own reward."""
+    return reinforced(scene, SARL(scene.victim, budget))
+
+
+def pa_ad(scene: Scene, budget: Budget) -> Perturbation:
+    """Learn directions of the victim's action from the task's own reward."""
+    return reinforced(scene, PAAD(scene.victim, budget))
+
+
+def reinforced(scene: Scene, actor: SARL | PAAD) -> Perturbation:
+    """Let PPO learn what an actor shall carry out."""
+    with closing(make_vec(f"metaworld/{scene.task}-v3", ENVIRONMENTS, horizon=HORIZON)) as envs:
+        env = AdversaryEnv(envs, actor)
+        policy = PPO(env.interface, PPOConfig(), scene.seed)
+        online(policy, env, OnlineConfig(steps=PPO_STEPS, horizon=HORIZON), scene.seed)
+    return Directed(policy, actor)
+
+
+METHODS = {"random": noise, "pgd": pgd, "rat": rat, "sa_rl": sa_rl, "pa_ad": pa_ad}
 
 
 def main() -> None:
