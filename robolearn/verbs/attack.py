@@ -33,7 +33,7 @@ from robolearn.attack import (
 )
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
-from robolearn.loops.evaluate import Evaluation, evaluate, evaluation_seeds
+from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.loops.rollout import rollout
 from robolearn.names import load, load_own
@@ -41,14 +41,15 @@ from robolearn.perturbed import Actor, AdversaryEnv, Directed, PerturbedEnv, Per
 from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
 from robolearn.running.launch import maker_of_run
-from robolearn.running.run import Run, make_batch
+from robolearn.running.run import Run, make_batch, replace_text
 from robolearn.settings import Settings
-from robolearn.types import Environment, Policy, Spec, Step, VectorEnvironment
+from robolearn.types import Environment, Episode, Policy, Spec, Step, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 from robolearn.viz.attacks import Account, draw_attack
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
+TOWARDS = ("rat", "pgd")  # methods that need an intention
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class AttackConfig:
     """How many episodes, how long, and where they end."""
 
     def __post_init__(self) -> None:
-        if self.method in ("rat", "pgd") and self.intention is None:
+        if self.method in TOWARDS and self.intention is None:
             raise UserError(f"method: {self.method} needs an intention")
 
 
@@ -139,6 +140,7 @@ class Parts:
     envs: VectorEnvironment  # many of config.env
     victim: Policy
     intention: Policy | None
+    states: np.ndarray  # [M, O] that the victim sees without an attack
     budget: Budget
 
     @property
@@ -152,18 +154,19 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``touched``, the number of entries that may be perturbed; ``attacked``, ``control``
     (the victim without an attack), ``clean`` (the same at home, if that is elsewhere) and
-    ``intention`` (if there is one), each as ``Evaluation.summary`` has it.
+    ``intention`` (if there is one), each as ``Evaluation.summary`` has it; if there is a ``reward``
+    with ``wanted``, the mean of what it comes to in an episode.
     """
-    parts = _prepare(config, run)
+    parts = prepare(config, run)
     perturbation = METHODS[config.method](parts)
     shown = PerturbedVectorEnv(parts.envs, perturbation, parts.budget)
-    found = {"attacked": _measure(parts, "attacked", shown, parts.victim)}
-    found["control"] = _measure(parts, "control", parts.envs, parts.victim)
+    found = {"attacked": measure(parts, "attacked", shown, parts.victim)}
+    found["control"] = measure(parts, "control", parts.envs, parts.victim)
     if config.home is not None:
         home = run.make_envs(config.home, config.evaluation.episodes)
-        found["clean"] = _measure(parts, "clean", home, parts.victim)
+        found["clean"] = measure(parts, "clean", home, parts.victim)
     if parts.intention is not None:
-        found["intention"] = _measure(parts, "intention", parts.envs, parts.intention)
+        found["intention"] = measure(parts, "intention", parts.envs, parts.intention)
     first, *_ = list(_watch(parts, perturbation))
     title = f"{config.method} on {config.env.name}, {_said(config.budget)}, seed {run.seed}"
     draw_attack(found, first, title, run.path("report.png"))
@@ -174,7 +177,7 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
 # parts
 
 
-def _prepare(config: AttackConfig, run: Run) -> Parts:
+def prepare(config: AttackConfig, run: Run) -> Parts:
     """Make environments, policies and the budget; UserError and SpecError for what does not fit."""
     envs = run.make_envs(config.env, config.evaluation.episodes)
     victim = _gaussian(_restored(config.victim.checkpoint, "victim", envs.interface), config.victim)
@@ -182,14 +185,14 @@ def _prepare(config: AttackConfig, run: Run) -> Parts:
         home = run.make_env(config.home).interface
         victim.interface.require(home, "the victim", home.environment)
     spec = envs.interface.observations["state"]
-    if config.method in ("rat", "pgd", "pa_ad"):
+    if config.method in (*TOWARDS, "pa_ad"):
         require_victim(victim, spec)
     intention = None
     if config.intention is not None:
         intention = _intention(config, envs.interface, victim, run.seed)
     states = _states(envs, victim, config, run)
     budget = Budget.of(config.budget, spec, states)
-    return Parts(config, run, envs, victim, intention, budget)
+    return Parts(config, run, envs, victim, intention, states, budget)
 
 
 def _restored(path: str, role: str, interface: Spec) -> Policy:
@@ -343,16 +346,22 @@ METHODS: dict[Method, Callable[[Parts], Perturbation]] = {
 # results
 
 
-def _measure(parts: Parts, name: str, envs: VectorEnvironment, policy: Policy) -> dict[str, Any]:
+def measure(parts: Parts, name: str, envs: VectorEnvironment, policy: Policy) -> dict[str, Any]:
     """Run the episodes, write them into ``evaluation/NAME``, and sum up."""
-    config = parts.config.evaluation
+    config, wanted = parts.config.evaluation, []
     with parts.run.counter(config.episodes, name) as counter:
-        evaluation: Evaluation = evaluate(
+
+        def on_episode(episode: Episode) -> None:
+            counter.update()
+            terms = episode.reward_terms
+            wanted.append(sum(w * float(terms[t].sum()) for t, w in parts.config.reward.items()))
+
+        evaluation = evaluate(
             envs, policy, evaluation_seeds(parts.run.seed, config.episodes), config.horizon,
-            whole=config.whole, on_episode=lambda _: counter.update(),
+            whole=config.whole, on_episode=on_episode,
         )  # fmt: skip
     evaluation.save(parts.run.path("evaluation") / name)
-    return evaluation.summary()
+    return evaluation.summary() | ({"wanted": np.mean(wanted)} if parts.config.reward else {})
 
 
 def _watch(parts: Parts, perturbation: Perturbation) -> Iterator[Account]:
@@ -378,9 +387,10 @@ def _said(budget: BudgetConfig) -> str:
 
 def _write_report(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:
     """Write a table for people."""
-    lines = [title, f"{'':10} success  95% interval     return"]
+    sums = [name for name in ("return", "wanted") if name in found["attacked"]]
+    lines = [title, f"{'':10} success  95% interval" + "".join(f"{name:>11}" for name in sums)]
     for name, outcome in found.items():
         low, high = outcome["interval"]
-        total = "" if outcome["return"] is None else f"{outcome['return']:10.1f}"
-        lines.append(f"{name:10} {outcome['success']:7.2f}  {low:.2f} to {high:.2f} {total}")
-    path.write_text("\n".join(lines) + "\n")
+        totals = "".join(f"{outcome[total]:11.1f}" for total in sums)
+        lines.append(f"{name:10} {outcome['success']:7.2f}  {low:.2f} to {high:.2f}{totals}")
+    replace_text(path, "\n".join(lines) + "\n")

@@ -114,3 +114,38 @@ def _actions(rows: Sequence[Axes], account: Account, count: int) -> None:
 
 def _names(names: tuple[str, ...], count: int, what: str) -> tuple[str, ...]:
     return names or tuple(f"{what}[{i}]" for i in range(count))
+
+
+def draw_audit(
+    rows: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Mapping[str, Any]],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw success over the size of the budget, a line for each method, with 95% intervals.
+
+    A row has "method", "size", "success" and "interval", at what is wanted; if all have "learnt"
+    and "learnt_interval" a second panel shows these. ``found`` has what is so without an attack.
+    """
+    panels = [("success", "interval", "control", "success at what is wanted")]
+    if all("learnt" in row for row in rows):
+        panels.append(("learnt", "learnt_interval", "clean", "success at what was learnt"))
+    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    for axes, (value, interval, without, what) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        for method in dict.fromkeys(row["method"] for row in rows):
+            own = [row for row in rows if row["method"] == method]
+            middle = np.array([row[value] for row in own])
+            ends = np.array([row[interval] for row in own]).T  # [2, sizes]
+            spread = np.abs(ends - middle)
+            axes.errorbar([row["size"] for row in own], middle, spread, label=method, capsize=2)
+        axes.axhline(found[without]["success"], color="#8a8a8a", linestyle="--", label="no attack")
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("size of the budget")
+        axes.set_title(what, loc="left", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

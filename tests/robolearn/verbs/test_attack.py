@@ -117,6 +117,9 @@ def test_an_attack_is_the_same_again(here, tmp_path):
 def test_sa_rl_may_earn_other_rewards_than_the_environments(here, tmp_path, capsys):
     reward = "reward={task: -1.0}"
     assert run("method=sa_rl", reward, f"out={tmp_path}/run") == 0
+    found = json.loads((tmp_path / "run/summary.json").read_text())["attacked"]
+    assert found["wanted"] == pytest.approx(-found["return"], rel=1e-5)
+    assert "wanted" in (tmp_path / "run/report.txt").read_text()
     assert run("method=sa_rl", "reward={tsk: -1.0}", f"out={tmp_path}/wrong") == 2
     assert "reward: no reward term 'tsk'; did you mean 'task'?" in capsys.readouterr().err
 
@@ -136,6 +139,48 @@ def test_what_cannot_be_attacked_is_one_line(here, capsys):
     assert "no entry 'hand'" in error_of(capsys, intention, "budget.entries=[hand]")
     assert "method should be 'rat', 'pgd'" in error_of(capsys, "method=paad")
     assert "intention: no checkpoint in exprt" in error_of(capsys, "intention={policy: exprt}")
+
+
+# audits
+
+AUDIT = (
+    "audit", "checkpoint=victims/ppo", "environment=dmc/cartpole-balance", "options={horizon: 20}",
+    "home=dmc/cartpole-balance", "intention=victims/other", "methods=null", "sizes=[0.1, 0.5]",
+    *(part for part in SMALL if not part.startswith(("env=", "measured", "rat", "pgd"))),
+)  # fmt: skip
+
+
+def test_an_audit_attacks_by_every_method_and_budget(here, tmp_path):
+    out = tmp_path / "audit"
+    assert main([*AUDIT, f"out={out}"]) == 0
+    found = json.loads((out / "summary.json").read_text())
+    assert list(found) == ["control", "clean", "intention", "rows"]
+    methods = ["random", "pgd", "rat", "sa_rl", "pa_ad"]
+    assert [(row["method"], row["size"]) for row in found["rows"]] == [
+        (method, size) for size in (0.1, 0.5) for method in methods
+    ]
+    for row in found["rows"]:
+        low, high = row["interval"]
+        assert low <= row["success"] <= high and {"learnt", "learnt_interval"} <= row.keys()
+    lines = (out / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == found["rows"]
+    assert len((out / "report.txt").read_text().splitlines()) == 1 + 3 + 10
+    assert (out / "report.png").stat().st_size > 1000
+    weights = [(out / f"sa_rl-{s}/checkpoint/weights.safetensors").read_bytes() for s in (0.1, 0.5)]
+    assert weights[0] != weights[1]  # each was trained by itself
+
+
+def test_an_audit_without_an_intention_does_what_needs_none(here, tmp_path, capsys):
+    out = tmp_path / "audit"
+    assert main([*AUDIT, "intention=null", "home=null", "sizes=[0.1]", f"out={out}"]) == 0
+    found = json.loads((out / "summary.json").read_text())
+    assert list(found) == ["control", "rows"]
+    assert [row["method"] for row in found["rows"]] == ["random", "sa_rl", "pa_ad"]
+    assert "learnt" not in found["rows"][0]
+    assert main([*AUDIT, "intention=null", "methods=[rat]", f"out={tmp_path}/wrong"]) == 2
+    assert "methods: rat needs an intention" in capsys.readouterr().err
+    assert main([*AUDIT, "sizes=[0.0]", f"out={tmp_path}/wrong"]) == 2
+    assert "should be greater than 0" in capsys.readouterr().err
 
 
 def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
