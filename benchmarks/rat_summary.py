@@ -1,0 +1,40 @@
+"""Print the rows of ``benchmarks/results/rat.jsonl`` as a table, means over seeds.
+
+    python benchmarks/rat_summary.py
+
+One line for each task, intention and budget: the success of every method, the number of seeds in
+brackets, beside the victim's without an attack, its own task's, and the intention's own.
+"""
+
+import json
+from collections import defaultdict
+
+import numpy as np
+from rat import METHODS, ROWS
+
+KEYS = ("task", "intention", "budget", "unit")
+RATES = ("control", "clean", "mirror_expert")
+
+
+def main() -> None:
+    """Print the table."""
+    found = defaultdict(list)
+    for line in ROWS.read_text().splitlines():
+        row = json.loads(line)
+        found[tuple(row[key] for key in KEYS)].append(row)
+    print("| task | intention | budget |", " | ".join((*METHODS, *RATES)), "|")
+    print("|---" * (3 + len(METHODS) + len(RATES)) + "|")
+    for (task, intention, budget, unit), rows in sorted(found.items()):
+        cells = [_success([r for r in rows if r["method"] == method]) for method in METHODS]
+        cells += [
+            f"{np.mean(list({r['seed']: r[rate] for r in rows}.values())):.2f}" for rate in RATES
+        ]
+        print(f"| {task} | {intention} | {budget:g} {unit} |", " | ".join(cells), "|")
+
+
+def _success(rows: list[dict]) -> str:
+    return f"{np.mean([row['success'] for row in rows]):.2f} ({len(rows)})" if rows else ""
+
+
+if __name__ == "__main__":
+    main()
