@@ -57,7 +57,7 @@ VERBS = {
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),
-    "attack": Verb("robolearn.verbs.attack:AttackConfig", "robolearn.verbs.attack:attack"),
+    "attack": Verb("robolearn.verbs.adversaries:AttackConfig", "robolearn.verbs.attack:attack"),
     "audit": Verb("robolearn.verbs.audit:AuditConfig", "robolearn.verbs.audit:audit"),
     "judge": Verb(
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"

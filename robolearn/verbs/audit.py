@@ -20,7 +20,7 @@ from robolearn.perturbed import PerturbedVectorEnv
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, replace_text
 from robolearn.types import VectorEnvironment
-from robolearn.verbs.attack import (
+from robolearn.verbs.adversaries import (
     METHODS,
     TOWARDS,
     AttackConfig,
@@ -29,9 +29,9 @@ from robolearn.verbs.attack import (
     Method,
     Parts,
     VictimConfig,
-    measure,
     prepare,
 )
+from robolearn.verbs.attack import measure
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.viz.attacks import draw_audit
 
