@@ -37,7 +37,7 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
         found["clean"] = measure(parts, "clean", home, parts.victim)
     if parts.intention is not None:
         found["intention"] = measure(parts, "intention", parts.envs, parts.intention)
-    first, *_ = list(_watch(parts, perturbation))
+    first = list(_watch(parts, perturbation))[0]
     title = f"{config.method} on {config.env.name}, {_said(config.budget)}, seed {run.seed}"
     draw_attack(found, first, title, run.path("report.png"))
     _write_report(found, title, run.path("report.txt"))
