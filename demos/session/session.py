@@ -54,6 +54,7 @@ MESSAGES = {
     State.SHOWING: "watch: {}",
     State.DONE: "done",
 }
+UNWRITTEN = "{}; it is kept in memory: begin tries again, to leave gives it up"
 
 
 @dataclass
@@ -122,7 +123,9 @@ class Session:
         self._take_seed: int | None = None
         self._started, self._paused_s, self._counted = "", 0.0, True
         self._asks, self._retry, self._leave = config.ask, False, False
+        self._write: Callable[[], Future] | None = None
         self._waits: Future | None = None
+        self._unwritten: DataError | None = None  # why what is to be saved is not
         self._then: Callable[[Any], None] = lambda result: None
         self._clips: Iterator[tuple[Clip, int]] = iter(())
         self._numbers = itertools.count()
@@ -141,8 +144,9 @@ class Session:
         """Go on until the goal is reached or somebody leaves; in this thread, the device is open.
 
         What was finished is on disk when it returns, or when an exception comes out: DataError if
-        it cannot be written, KeyboardInterrupt, which loses the demonstration in progress. Of any
-        other, a bug of the device or of the environment, that one is on disk too, as discarded.
+        it cannot be written and who demonstrates leaves it at that, KeyboardInterrupt, which loses
+        the demonstration in progress. Of any other, a bug of the device or of the environment, that
+        one is on disk too, as discarded.
         """
         with contextlib.ExitStack() as closing:
             closing.enter_context(_threads_give_way())
@@ -292,7 +296,8 @@ class Session:
         episode.metadata["outcome"] = "success" if episode.success else "failure"
         self._measure(timing)
         practice = self._progress.phase is Phase.PRACTICE
-        self._wait(self._saver.save(episode, chosen, practice, not config.naive), self._take_in)
+        heed = not config.naive
+        self._wait(lambda: self._saver.save(episode, chosen, practice, heed), self._take_in)
         self._asks = config.ask and chosen is None and not practice
 
     def _measure(self, timing: Mapping[str, Any]) -> None:
@@ -301,16 +306,28 @@ class Session:
         worst = max(self.outcome.jitter_p99_ms, timing["jitter_p99_ms"])
         self.outcome.jitter_p99_ms = worst
 
-    def _wait(self, future: Future, then: Callable[[Any], None]) -> None:
-        self._waits, self._then, self._state = future, then, State.SAVING
+    def _wait(self, write: Callable[[], Future], then: Callable[[Any], None]) -> None:
+        self._write, self._then, self._state = write, then, State.SAVING
+        self._waits = write()
 
     def _wait_for_disk(self) -> None:
         timeout_s = 0.0 if self._clock.real else None
-        if concurrent.futures.wait([self._waits], timeout_s).done:
-            result, self._state = self._waits.result(), State.WAITING
-            if self._leave:  # somebody has asked to, meanwhile
-                self._state = State.DONE
-            self._then(result)
+        if self._unwritten or not concurrent.futures.wait([self._waits], timeout_s).done:
+            return
+        try:
+            result = self._waits.result()
+        except DataError as error:  # the disk is full: a person can make room, and try again
+            if self._leave or not self._clock.real:
+                raise
+            self._unwritten, self._problem = error, UNWRITTEN.format(error)
+            return
+        self._state = State.DONE if self._leave else State.WAITING  # asked for meanwhile
+        self._then(result)
+
+    def _write_again(self) -> None:
+        if self._unwritten:
+            self._unwritten, self._problem = None, ""
+            self._waits = self._write()
 
     def _take_in(self, saved: Saved) -> None:
         """Go on with a demonstration that is on disk."""
@@ -337,8 +354,9 @@ class Session:
         elif saved.name is None:
             self._decided(decision)
         else:
-            amended = self._saver.amend(saved.name, decision)
-            self._wait(amended, lambda _: self._decided(decision))
+            self._wait(
+                lambda: self._saver.amend(saved.name, decision), lambda _: self._decided(decision)
+            )
 
     def _decided(self, decision: Decision | None) -> None:
         """Count it, and go on with what is next; None for a demonstration without a step."""
@@ -371,7 +389,7 @@ class Session:
         self.outcome.kept = self._progress.kept
         self._problem = ""
         if name is not None:
-            self._wait(self._saver.amend(name, Decision.UNDONE), lambda _: None)
+            self._wait(lambda: self._saver.amend(name, Decision.UNDONE), lambda _: None)
 
     def _quit(self) -> None:
         """Leave; what is in progress is saved as it is, not kept."""
@@ -380,6 +398,8 @@ class Session:
             self._finish(Decision.DISCARDED)
         elif self._state is State.DECIDING:
             self._decide(None)
+        elif self._unwritten:
+            raise self._unwritten
         elif self._state is not State.SAVING:
             self._state = State.DONE
 
@@ -445,6 +465,8 @@ class Session:
         config, progress, saved = self._config, self._progress, self._saved
         under_way = self._take is not None
         setting = self._device.setting
+        if progress.phase is Phase.LEARN:
+            saved = None  # what is watched is the base's
         verdict = None if saved is None or config.naive else saved.verdict
         decision = "" if saved is None else str(saved.decision)
         said = MESSAGES[self._state].format(self._shown or decision)
@@ -469,8 +491,8 @@ class Session:
             gripper=self._gripper(),
             engaged=self._command is not None and self._command.engaged,
             intervention=self._command is not None and self._command.intervention,
-            live=self._said,
-            strip=_strip(self._levels),
+            live=self._said if progress.phase is not Phase.LEARN else None,
+            strip=_strip(self._levels) if progress.phase is not Phase.LEARN else (),
             verdict=verdict,
             decision=decision,
             message=said,
@@ -511,7 +533,10 @@ _TABLE: dict[State, dict[Button, Callable[[Session, float], None]]] = {
     },
     State.RUNNING: _RUNNING | {Button.PAUSE: lambda s, now_s: s._pause(now_s)},
     State.PAUSED: _RUNNING | {Button.START: lambda s, now_s: s._go_on_with_it(now_s)},
-    State.SAVING: {Button.QUIT: lambda s, now_s: s._quit()},
+    State.SAVING: {
+        Button.START: lambda s, now_s: s._write_again(),
+        Button.QUIT: lambda s, now_s: s._quit(),
+    },
     State.DECIDING: {
         Button.START: lambda s, now_s: s._decide(None),
         Button.KEEP: lambda s, now_s: s._decide(Decision.KEPT),

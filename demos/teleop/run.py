@@ -102,15 +102,20 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Have SIGTERM do what Ctrl-C does: the terminal is given back, what was finished is kept."""
+    """Have SIGTERM, and a terminal that goes away, do what Ctrl-C does.
+
+    The terminal is given back, what was finished is kept.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only there may that be said
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    kinds = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(kind, signal.default_int_handler) for kind in kinds]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
 
 
 def _stored(config: TeleopConfig) -> tuple[Episode, EnvConfig]:

@@ -194,6 +194,8 @@ function actions() {
         ? [["start", "Keep"], ["retry", "Try again"], ["discard", "Discard"]]
         : [["start", status.decision === "rejected" ? "See why" : "Go on"],
           ["keep", "Keep anyway"], ["retry", "Try again"], ["discard", "Discard"]];
+    case "saving":
+      return status.problem ? [["start", "Try again"]] : [];
     case "showing":
       return [["skip", "Next"], ["end", "Enough"]];
     default:

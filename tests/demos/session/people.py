@@ -96,11 +96,18 @@ class Strict:
 
 
 def session(
-    person, dataset, scorer=None, load_base=None, check=True, start_seed=None, **settings
+    person,
+    dataset,
+    scorer=None,
+    load_base=None,
+    check=True,
+    start_seed=None,
+    clock=None,
+    **settings,
 ) -> Session:
     """Make a session of this world, as fast as it computes."""
     config = SessionConfig(**{"horizon": 12, "settle_steps": 1, "goal": 99} | settings)
     return Session(
-        Wire(), person, dataset, config, seed=5, clock=SimulatedClock(), scorer=scorer,
+        Wire(), person, dataset, config, seed=5, clock=clock or SimulatedClock(), scorer=scorer,
         load_base=load_base, check_env=Wire() if check else None, start_seed=start_seed,
     )  # fmt: skip

@@ -16,21 +16,22 @@ import numpy as np
 from robolearn.errors import UserError
 
 class Lamp:
-    """Its state is how bright it is; a state below zero takes long, one above 255 is its end."""
-    def __init__(self, cameras, size):
-        self.cameras, self.size = cameras, size
+    """Its state is how bright it is; one below zero waits for a file, one above 255 is its end."""
+    def __init__(self, cameras, size, waits_for):
+        self.cameras, self.size, self.waits_for = cameras, size, waits_for
     def reset(self, seed):
         return self.set_state(np.zeros(1)), {}
     def set_state(self, state):
         if state[0] > 255:
             os._exit(1)
-        time.sleep(0.2 * (state[0] < 0))
+        while state[0] < 0 and not os.path.exists(self.waits_for):
+            time.sleep(0.005)
         return {name: np.full((*self.size, 3), abs(state[0]), np.uint8) for name in self.cameras}
 
-def make(name, *, cameras, image_size, broken=False):
+def make(name, *, cameras, image_size, waits_for="", broken=False):
     if broken:
         raise UserError("no GL library works here")
-    return Lamp(cameras, image_size)
+    return Lamp(cameras, image_size, waits_for)
 '''
 
 
@@ -51,14 +52,15 @@ def pictured(tmp_path, monkeypatch):
         one.close()
 
 
-def test_states_are_drawn_and_only_the_newest_of_those_that_wait(pictured):
-    pictures = pictured()
+def test_states_are_drawn_and_only_the_newest_of_those_that_wait(pictured, tmp_path):
+    pictures = pictured(waits_for=str(tmp_path / "go"))
     assert pictures.latest() is None
     first = pictures.offer(np.array([-7.0]))
     while pictures._waiting is not None:  # until it is being drawn
         time.sleep(0.001)
     for level in range(10, 20):
         last = pictures.offer(np.array([float(level)]))
+    (tmp_path / "go").touch()
     found = pictures.after(0, 30.0)
     assert found.number == first and found.images["front"].shape == (4, 6, 3)
     assert (found.images["top"] == 7).all()

@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
 from demos.devices.contracts import Button
 from demos.devices.others import Replay, Scripted
+from demos.session.clock import SimulatedClock
 from demos.session.contracts import Live, Phase, State, as_json
 from robolearn.errors import DataError, SpecError
 
@@ -222,6 +224,7 @@ def test_then_base_demonstrations_are_watched(dataset):
     _, frames = watched(made)
     shown = [f for f in frames if f.status.state is State.SHOWING]
     assert {f.status.phase for f in shown} == {Phase.LEARN}
+    assert all(f.status.verdict is None and f.status.strip == () for f in shown)
     titles = list(dict.fromkeys(f.status.message for f in shown))
     assert titles == [f"watch: base demonstration {i} of 2" for i in (1, 2)]
     assert len(shown) == 2 * 6  # every observation of both
@@ -435,6 +438,46 @@ def test_a_full_disk_comes_out_and_everything_is_closed(dataset, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         made.run()
     assert box.closed
+
+
+class Quick(SimulatedClock):
+    """It jumps, and counts as real: nobody waits for the disk."""
+
+    real = True
+
+    def sleep_until(self, at_s):
+        super().sleep_until(at_s)
+        time.sleep(1e-3)
+
+
+def full(monkeypatch, tries):
+    """Let a disk be full so many times."""
+    left, append = iter(range(tries)), Dataset.append
+
+    def full_or_append(self, episode):
+        if next(left, None) is not None:
+            raise DataError("demo_0.hdf5: No space left on device")
+        return append(self, episode)
+
+    monkeypatch.setattr(Dataset, "append", full_or_append)
+
+
+def test_what_cannot_be_written_is_kept_and_tried_again(dataset, monkeypatch):
+    full(monkeypatch, tries=2)
+    outcome, frames = watched(session(Person(), dataset, goal=1, clock=Quick()))
+    assert outcome.kept == 1 and decisions(dataset) == ["kept"]
+    said = {f.status.problem for f in frames if f.status.state is State.SAVING}
+    problem = "demo_0.hdf5: No space left on device; it is kept in memory: begin tries again"
+    assert any(text.startswith(problem) for text in said)
+    assert frames[-1].status.problem == ""
+
+
+def test_who_leaves_gives_up_what_cannot_be_written(dataset, monkeypatch):
+    full(monkeypatch, tries=10**6)
+    person = Person(attempts=1)  # who leaves as soon as it is made
+    with pytest.raises(DataError, match="No space left on device"):
+        session(person, dataset, clock=Quick()).run()
+    assert decisions(dataset) == []
 
 
 def test_a_session_is_the_same_twice(dataset, tmp_path):
