@@ -45,12 +45,13 @@ from robolearn.attack import (
     Handover,
     Perturbation,
     RandomPerturbation,
+    Victim,
 )
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.on_policy import OnlineConfig, online
 from robolearn.loops.rollout import rollout
-from robolearn.perturbed import AdversaryEnv, Directed, PerturbedEnv
+from robolearn.perturbed import AdversaryEnv, Directed
 from robolearn.types import Environment, Observation, Policy
 from sim import make, make_vec
 
@@ -131,23 +132,41 @@ class Scene:
         teacher = Expert(f"{LEARNT[task]}-v3", home.interface)
         return cls(task, seed, env, home, GaussianExpert(expert, STD), teacher, intention)
 
+    @property
+    def folder(self) -> Path:
+        """Where the victim is kept."""
+        return FOLDER / self.task / str(self.seed)
+
     def prepare(self) -> None:
         """Clone the victim and measure it, or read what an earlier call left."""
-        folder = FOLDER / self.task / str(self.seed)
+        folder = self.folder
         if not (folder / "rates.json").exists():
-            clone, states = self._clone()
+            clone, states = self.clone()
             checkpoint.save(folder / "victim", clone)
             np.save(folder / "states.npy", states)
-            (folder / "rates.json").write_text(json.dumps(self._rates(clone)))
+            victim = self.armed(clone, states)
+            (folder / "rates.json").write_text(json.dumps(self._rates(victim)))
         clone = checkpoint.load_policy(folder / "victim", self.env.interface)
-        self.victim = GaussianClone(clone, STD)
         self.states = np.load(folder / "states.npy")
+        self.victim = self.armed(clone, self.states)
         self.rates = json.loads((folder / "rates.json").read_text())
         self.rates["mirror_expert"] = self.success(self.env, self.intention)
 
-    def _clone(self) -> tuple[BehaviorCloning, np.ndarray]:
+    def learner(self) -> BehaviorCloning:
+        """Make what the victim is learnt with."""
+        return BehaviorCloning(self.env.interface, CLONE, self.seed)
+
+    def armed(self, clone: BehaviorCloning, states: np.ndarray) -> Victim:
+        """Make a victim of a clone, which has seen states [M, O]."""
+        return GaussianClone(clone, STD)
+
+    def knowing(self, perturbation: Perturbation) -> Perturbation:
+        """Have a perturbation heed what it knows of the victim's defence."""
+        return perturbation
+
+    def clone(self) -> tuple[BehaviorCloning, np.ndarray]:
         """Clone the teacher with two rounds of DAgger; give the clone and its states [M, O]."""
-        clone = BehaviorCloning(self.env.interface, CLONE, self.seed)
+        clone = self.learner()
         rng, table, actions = np.random.default_rng(self.seed), [], []
         for fit in range(FITS):
             actor, episodes = (clone, CORRECTED) if fit else (self.teacher, SHOWN)
@@ -158,15 +177,13 @@ class Scene:
             states, wanted = (torch.from_numpy(np.concatenate(a)) for a in (table, actions))
             if not fit:
                 clone.fit_normaliser({"state": states})
-            for _ in range(FIT_STEPS):
-                i = torch.from_numpy(rng.integers(len(states), size=FIT_BATCH))
-                clone.update({"observations": {"state": states[i]}, "actions": wanted[i]})
+            fit_to(clone, states, wanted, rng)
         return clone, states.numpy()
 
-    def _rates(self, clone: BehaviorCloning) -> dict[str, float]:
+    def _rates(self, victim: Policy) -> dict[str, float]:
         return {
-            "clean": self.success(self.home, clone),
-            "control": self.success(self.env, clone),
+            "clean": self.success(self.home, victim),
+            "control": self.success(self.env, victim),
         }
 
     def success(self, env: Environment, policy: Policy) -> float:
@@ -181,10 +198,22 @@ class Scene:
     def attack(self, method: str, budget: Budget) -> dict:
         """Make the perturbation, and give the success of the victim that it is shown to."""
         begun = time.process_time()
-        perturbation = METHODS[method](self, budget)
+        perturbation = self.knowing(METHODS[method](self, budget))
         trained_s = round(time.process_time() - begun, 1)
-        shown = PerturbedEnv(self.env, perturbation, budget)
-        return {"success": self.success(shown, self.victim), "train_cpu_s": trained_s}
+        attacked = Attacked(self.victim, perturbation, budget)
+        return {"success": self.success(self.env, attacked), "train_cpu_s": trained_s}
+
+
+def fit_to(
+    clone: BehaviorCloning,
+    states: torch.Tensor,
+    actions: torch.Tensor,
+    rng: np.random.Generator,
+) -> None:
+    """Improve a clone on states [M, O] and actions [M, A]."""
+    for _ in range(FIT_STEPS):
+        i = torch.from_numpy(rng.integers(len(states), size=FIT_BATCH))
+        clone.update({"observations": {"state": states[i]}, "actions": actions[i]})
 
 
 def seen(env: Environment, policy: Policy, seed: int) -> np.ndarray:
@@ -207,7 +236,7 @@ def rat(scene: Scene, budget: Budget) -> Perturbation:
     config = RATConfig(adversary_rate=1e-3)
     learner = RAT(scene.victim, scene.intention, budget, config, scene.seed)
     rng, table = np.random.default_rng(scene.seed), []
-    attacked = Attacked(scene.victim, learner, budget)
+    attacked = Attacked(scene.victim, scene.knowing(learner), budget)
     collector = Handover(attacked, scene.intention, HORIZON, rng)
     for round_ in range(ROUNDS):
         for _ in range(COLLECTED):
@@ -256,7 +285,8 @@ def main() -> None:
     for task, seed in scenes:
         jobs = [(m, b) for b in arguments.budgets for m in arguments.methods]
         fixed = task, seed, arguments.unit, arguments.intention
-        todo = [job for job in jobs if (*fixed, *job) not in known()]
+        there = known("stage", "task", "seed", "unit", "intention", "method", "budget")
+        todo = [job for job in jobs if (1, *fixed, *job) not in there]
         if todo and time.time() < deadline:
             measure(Scene.of(task, seed, arguments.intention), todo, arguments.unit, deadline)
 
@@ -273,11 +303,10 @@ def measure(scene: Scene, jobs: list[tuple[str, float]], unit: str, deadline: fl
             append_to(ROWS, fixed | found | scene.rates | {"commit": commit()[:12]})
 
 
-def known() -> set[tuple]:
-    """Give what tells the rows that are there from one another."""
+def known(*names: str) -> set[tuple]:
+    """Give these values of the rows that are there, None where one is not."""
     lines = ROWS.read_text().splitlines() if ROWS.exists() else []
-    names = ("task", "seed", "unit", "intention", "method", "budget")
-    return {tuple(json.loads(line)[name] for name in names) for line in lines}
+    return {tuple(json.loads(line).get(name) for name in names) for line in lines}
 
 
 def append_to(path: Path, row: dict) -> None:
