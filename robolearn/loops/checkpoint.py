@@ -140,11 +140,22 @@ def load_policy(path: Path | str, interface: Spec, own: Iterable[type] = ()) -> 
 def load_learner(path: Path | str, interface: Spec, own: Iterable[type] = ()) -> Restored:
     """Read a learner as ``load_policy`` does, and what it needs to continue training."""
     learner = load_policy(path, interface, own)
-    folder = _existing(Path(path)) / "training"
-    if not folder.is_dir():
-        raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
-    learner.load_training_state(read_tensors(folder / "state.safetensors"))
-    return Restored(learner, checked(dict[str, Any], _read_json(folder / COUNTERS), path))
+    return Restored(learner, _continue(path, _existing(Path(path)), learner))
+
+
+def go_on(path: Path | str, learner: Storable) -> dict[str, Any]:
+    """Put a learner where the one in a checkpoint is in its training; give the counters.
+
+    It is one that was made as that was: unlike ``load_learner``, which makes one, this keeps what
+    no configuration tells, reward streams of one's own. DataError for another method's checkpoint.
+    """
+    folder = _existing(Path(path))
+    name = _stored(folder)[0]
+    if name != learner.name:
+        raise DataError(f"{path}: holds '{name}', not '{learner.name}'")
+    read_spec(folder).require(learner.interface, f"the policy in {path}", "the environment")
+    learner.load_state_dict(read_tensors(folder / "weights.safetensors"))
+    return _continue(path, folder, learner)
 
 
 def load_replay(path: Path | str) -> dict[str, np.ndarray]:
@@ -221,14 +232,29 @@ def _find(path: Path) -> Path | None:
     return next((f for f in folders if all((f / n).is_file() for n in NEEDED)), None)
 
 
-def _build(folder: Path, own: Iterable[type]) -> Storable:
+def _continue(path: Path | str, folder: Path, learner: Storable) -> dict[str, Any]:
+    """Give a learner what continuing needs beside the weights; give the counters."""
+    training = folder / "training"
+    if not training.is_dir():
+        raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
+    learner.load_training_state(read_tensors(training / "state.safetensors"))
+    return checked(dict[str, Any], _read_json(training / COUNTERS), path)
+
+
+def _stored(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Give the learner's name, and its settings."""
     file = folder / "config.yaml"
     text = _read(file)
     try:
         stored = yaml.safe_load(text)
-        name, settings = str(stored["learner"]), _frozen(stored["config"])
+        return str(stored["learner"]), _frozen(stored["config"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: damaged: no learner and config in it") from error
+
+
+def _build(folder: Path, own: Iterable[type]) -> Storable:
+    file = folder / "config.yaml"
+    name, settings = _stored(folder)
     learner = _class(name, own, str(file))
     kind = settings_of(learner, f"{file}: learner '{name}'")
     try:

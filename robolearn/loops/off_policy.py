@@ -83,13 +83,17 @@ def off_policy(
     replay: Replay,
     *,
     progress: OffPolicyProgress | None = None,
+    keep_states: bool = False,
+    on_step: Callable[[int], None] | None = None,
     on_log: Callable[[int, dict[str, float]], None] | None = None,
     on_checkpoint: Callable[[OffPolicyProgress], None] | None = None,
 ) -> None:
     """Let a learner act, and learn from the ``replay``, which is filled here.
 
-    ``on_log(rounds, scalars)`` gets the means over the updates since it was called last, and what
-    became of the episodes that ended; ``on_checkpoint(progress)`` is called every
+    ``on_step(rounds)`` is called when a step is remembered, before anything is learnt; with
+    ``keep_states`` the step has "states", those of the environments before it, which a replay may
+    keep. ``on_log(rounds, scalars)`` gets the means over the updates since it was called last, and
+    what became of the episodes that ended; ``on_checkpoint(progress)`` is called every
     ``checkpoint_steps`` and at the end. There the environments and what draws from the replay are
     given new seeds, which follow from ``seed`` and the number of steps, so that a learner restored
     with its ``progress`` and replay goes on exactly as if never interrupted. Raises DataError for
@@ -102,7 +106,11 @@ def off_policy(
     observation, rng, done = _begin(env, seed, progress)
     env.get_state()  # an environment that cannot give its state says so now
     for rounds in range(done + 1, total + 1):
-        observation = _remember(learner, env, observation, replay, tally, rng, config, rounds)
+        observation = _remember(
+            learner, env, observation, replay, tally, rng, config, rounds, keep_states
+        )
+        if on_step is not None:
+            on_step(rounds)
         if len(replay) >= config.random_steps:
             infos += _learn(learner, replay, rng, config.batch, updates_in(rounds, n, config))
         if on_log is not None and (_due(rounds, n, config.log_steps) or rounds == total):
@@ -133,6 +141,7 @@ def _remember(
     rng: np.random.Generator,
     config: OffPolicyConfig,
     rounds: int,
+    keep_states: bool,
 ) -> Observation:
     """Take a step and remember it; give what is seen then."""
     if (rounds - 1) * env.num_envs < config.random_steps:
@@ -140,7 +149,7 @@ def _remember(
         actions = rng.uniform(-1.0, 1.0, shape).astype(np.float32)
     else:
         actions = learner.act(observation, explore=True)
-    step, following = take_step(env, observation, actions, tally, rounds - 1)
+    step, following = take_step(env, observation, actions, tally, rounds - 1, keep_states)
     rewards = learner.reward(on_device(step, learner.device))
     replay.add(step | {"task_rewards": step["rewards"], "rewards": rewards.cpu().numpy()})
     return following

@@ -135,11 +135,15 @@ def online(
     seed: int,
     *,
     progress: Progress | None = None,
+    keep_states: bool = False,
+    on_rollout: Callable[[int, Rollout], None] | None = None,
     on_update: Callable[[int, dict[str, float]], None] | None = None,
     on_checkpoint: Callable[[Progress], None] | None = None,
 ) -> None:
     """Let a learner act and improve by turns; "progress" in a rollout is the share that is over.
 
+    ``on_rollout(updates, rollout)`` gets every rollout before it is learnt from; with
+    ``keep_states`` it has "states" [T, N, S], those of the environments before each step.
     ``on_update(updates, scalars)`` is called after each update, ``on_checkpoint(progress)`` after
     every ``checkpoint_updates`` of them and after the last. There the environments are given new
     seeds, which follow from ``seed`` and the number of updates, so that a learner restored with its
@@ -155,8 +159,10 @@ def online(
     for update in range(progress.updates if progress else 0, total):
         first_step = update * config.horizon
         rollout, observation = collect(
-            env, learner, observation, config.horizon, tally, first_step, cuts
+            env, learner, observation, config.horizon, tally, first_step, cuts, keep_states
         )
+        if on_rollout is not None:
+            on_rollout(update, rollout)
         info = learner.update(on_device(rollout, learner.device) | {"progress": update / total})
         if on_update is not None:
             on_update(update + 1, tally.read() | info)
@@ -178,6 +184,7 @@ def collect(
     tally: Tally,
     first_step: int = 0,
     cuts: Cuts | None = None,
+    keep_states: bool = False,
 ) -> tuple[Rollout, Observation]:
     """Act for T = ``horizon`` steps; give what happened, arrays [T, N, ...], and where it stopped.
 
@@ -185,11 +192,12 @@ def collect(
     "rewards", "reward_terms" (name -> array), "terminated", "ended", and "steps", of the episode
     before this one. Environments get the actions clipped to [-1, 1]. An episode that is cut has
     ended without having terminated, as if truncated, and does not count in the tally.
+    ``keep_states`` adds "states" of the environments, those before each step.
     """
     steps, cuts = [], cuts or spread_cuts(env.num_envs, None)
     for t in range(horizon):
         actions = learner.sample(observation)
-        step, following = take_step(env, observation, actions, tally, first_step + t)
+        step, following = take_step(env, observation, actions, tally, first_step + t, keep_states)
         cut = cuts.count(step["ended"])
         if cut.any():
             following = _cut(env, cut)
@@ -200,13 +208,19 @@ def collect(
 
 
 def take_step(
-    env: VectorEnvironment, observation: Observation, actions: np.ndarray, tally: Tally, t: int
+    env: VectorEnvironment,
+    observation: Observation,
+    actions: np.ndarray,
+    tally: Tally,
+    t: int,
+    keep_states: bool = False,
 ) -> tuple[Rollout, Observation]:
     """Step, at the environments' step ``t``; give what happened, arrays [N, ...], and what is seen.
 
     Keys are those of ``collect``. Raises DataError for an observation or reward that is not finite.
     """
     steps = tally.lengths
+    states = {"states": env.get_state()} if keep_states else {}
     following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
     following = {name: array.copy() for name, array in following.items()}
     ended = terminated | truncated
@@ -223,6 +237,7 @@ def take_step(
         "terminated": terminated,
         "ended": ended,
         "steps": steps,
+        **states,
     }
     return step, following
 

@@ -156,7 +156,7 @@ class PreferenceReward:
         chosen = np.arange(count)
         if self.config.sampling == "disagreement":
             chosen = np.argsort(-self.disagreement(segments), kind="stable")[:count]
-        return [Question(_row(segments, 2 * i), _row(segments, 2 * i + 1)) for i in chosen]
+        return [Question(row(segments, 2 * i), row(segments, 2 * i + 1)) for i in chosen]
 
     def disagreement(self, segments: Mapping[str, Any]) -> np.ndarray:
         """Give Var_k P_k[x1 > x2] [P] of segments [2 P, L, ...] that follow each other."""
@@ -287,9 +287,9 @@ def _inputs(state: Tensor, action: Tensor) -> Tensor:
     return torch.cat([state, action.clamp(-1.0, 1.0)], dim=-1)
 
 
-def _row(arrays: Mapping[str, Any], i: int) -> dict[str, Any]:
+def row(arrays: Mapping[str, Any], i: int) -> dict[str, Any]:
     """Give row i of all arrays of nested mappings."""
     return {
-        name: _row(value, i) if isinstance(value, Mapping) else value[i]
+        name: row(value, i) if isinstance(value, Mapping) else value[i]
         for name, value in arrays.items()
     }

@@ -11,13 +11,14 @@ from typing import Any
 import pydantic
 
 from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, online
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
-from robolearn.viz.curves import draw_curve, read_curve
+from robolearn.verbs.preferences import UNASKED, Preferences, PreferencesConfig, Unasked, opened
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,38 @@ class ImproveConfig:
     """Network and objective."""
     training: OnlineConfig = OnlineConfig()
     """Length, and how often the policy is improved."""
+    preferences: PreferencesConfig | None = None
+    """Who says what is better, in place of the environment's reward; None: that counts."""
     evaluation: EvaluationConfig | None = EvaluationConfig(episodes=10, horizon=1000)
     """How many episodes, how long, and where they end; None for no evaluation."""
+
+    def __post_init__(self) -> None:
+        asked = self.preferences
+        if asked is not None and asked.reward.length > self.training.horizon:
+            raise UserError(
+                f"training.horizon: segments of {asked.reward.length} steps do not fit into "
+                f"rollouts of {self.training.horizon}"
+            )
 
 
 def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     """Train, with checkpoints on the way, evaluate, draw ``report.png``, keep ``checkpoint/``.
 
-    Summary: ``steps``, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
+    Summary: ``steps``, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives;
+    with preferences ``labels`` and ``answers``.
     """
-    with contextlib.closing(make_batch(config.env, config.environments)) as env:
-        learner = train(PPO(env.interface, config.ppo, run.seed), env, config.training, run)
+    with (
+        contextlib.closing(make_batch(config.env, config.environments)) as env,
+        opened(config.preferences, env, config.env, run) as preferences,
+    ):
+        learner = PPO(env.interface, config.ppo, run.seed, streams=preferences.streams)
+        train(learner, env, config.training, run, preferences=preferences)
         updates = config.training.updates(env.num_envs)
-        summary = {"steps": updates * config.training.horizon * env.num_envs}
+        steps = updates * config.training.horizon * env.num_envs
+        summary = {"steps": steps, **preferences.summary()}
         if config.evaluation is not None:
             summary["evaluation"] = measure(learner, env, config.env, config.evaluation, run)
-    steps, returns = read_curve(run.path("metrics.jsonl"), "return")
-    if len(steps):  # else no episode ended
-        title = f"PPO on {config.env.name}, seed {run.seed}"
-        draw_curve(steps, returns, "return of an episode", title, run.path("report.png"))
+    preferences.draw(run, f"PPO on {config.env.name}, seed {run.seed}")
     checkpoint.save(run.path("checkpoint"), learner)
     return summary
 
@@ -61,17 +75,18 @@ def train(
     config: OnlineConfig,
     run: Run,
     hold: int = 1,
+    preferences: Preferences | Unasked = UNASKED,
 ) -> OnPolicyLearner:
-    """Train a fresh learner, or go on with the one that a stopped run left; give it trained.
+    """Train a fresh learner, or from where a stopped run left one that was made as it was; give it.
 
     Every update is logged under the number of control steps taken by then, of which a step of
     ``env`` takes ``hold``. A KeyboardInterrupt that comes out says from where to go on.
     """
     folder, progress = run.path("checkpoint"), None
     if checkpoint.exists(folder):  # a resumed run
-        restored = checkpoint.load_learner(folder, env.interface, own=[type(learner)])
-        learner = restored.learner
-        progress = checkpoint.checked(Progress, restored.counters, folder)
+        counters = checkpoint.go_on(folder, learner)
+        progress = checkpoint.checked(Progress, counters, folder)
+        preferences.go_on(counters)
     steps = config.horizon * env.num_envs * hold  # in an update
     total, done = config.updates(env.num_envs), progress.updates if progress else 0
     first = min(config.checkpoint_updates, total)
@@ -83,18 +98,25 @@ def train(
             nonlocal begun
             counter.update(steps)
             now = time.monotonic()
-            run.log(updates * steps, **info, steps_per_s=round(steps / (now - begun), 1))
+            run.log(
+                updates * steps,
+                **info,
+                **preferences.read(),
+                steps_per_s=round(steps / (now - begun), 1),
+            )
             begun = now
 
         def on_checkpoint(progress: Progress) -> None:
             nonlocal done
-            checkpoint.save(folder, learner, dataclasses.asdict(progress))
+            checkpoint.save(folder, learner, dataclasses.asdict(progress) | preferences.counters())
             done = progress.updates
 
         try:
             online(
                 learner, env, config, run.seed,
-                progress=progress, on_update=on_update, on_checkpoint=on_checkpoint,
+                progress=progress, keep_states=preferences.keep_states,
+                on_rollout=preferences.on_rollout(env, config.horizon, total * steps),
+                on_update=on_update, on_checkpoint=on_checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise KeyboardInterrupt(kept_until(done * steps, first * steps)) from None

@@ -12,6 +12,7 @@ from typing import Any
 import pydantic
 
 from robolearn.algos.sac import SAC, SACConfig
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.off_policy import (
     OffPolicyConfig,
@@ -24,7 +25,7 @@ from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
-from robolearn.viz.curves import draw_curve, read_curve
+from robolearn.verbs.preferences import Preferences, PreferencesConfig, Unasked, opened
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,35 @@ class ReplayedConfig:
     """Networks and objectives."""
     training: OffPolicyConfig = OffPolicyConfig()
     """Length, replay, and how often the policy is improved."""
+    preferences: PreferencesConfig | None = None
+    """Who says what is better, in place of the environment's reward; None: that counts."""
     evaluation: EvaluationConfig | None = EvaluationConfig(episodes=10, horizon=1000)
     """How many episodes, how long, and where they end; None for no evaluation."""
+
+    def __post_init__(self) -> None:
+        if self.preferences is not None and self.sac.terms:
+            raise UserError("sac.terms: rewards beside preferences; leave out one of them")
 
 
 def improve(config: ReplayedConfig, run: Run) -> dict[str, Any]:
     """Train, with checkpoints on the way, evaluate, draw ``report.png``, keep ``checkpoint/``.
 
     Summary: ``steps``, ``replay_bytes``, and under ``evaluation`` what
-    ``robolearn.verbs.evaluate.measure`` gives.
+    ``robolearn.verbs.evaluate.measure`` gives; with preferences ``labels`` and ``answers``.
     """
-    with contextlib.closing(make_batch(config.env, config.environments)) as env:
-        learner = SAC(env.interface, config.sac, run.seed)
-        replay = Replay(env.interface, config.training.capacity, env.num_envs)
+    with (
+        contextlib.closing(make_batch(config.env, config.environments)) as env,
+        opened(config.preferences, env, config.env, run) as preferences,
+    ):
+        learner = SAC(env.interface, config.sac, run.seed, streams=preferences.streams)
+        replay = preferences.memory(env, config.training.capacity, run.seed)
         _say(run, f"the replay of {config.training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
-        learner = train(learner, env, config.training, run, replay)
+        train(learner, env, config.training, run, replay, preferences)
         steps = config.training.rounds(env.num_envs) * env.num_envs
-        summary = {"steps": steps, "replay_bytes": replay.nbytes}
+        summary = {"steps": steps, "replay_bytes": replay.nbytes, **preferences.summary()}
         if config.evaluation is not None:
             summary["evaluation"] = measure(learner, env, config.env, config.evaluation, run)
-    steps, returns = read_curve(run.path("metrics.jsonl"), "return")
-    if len(steps):  # else no episode ended
-        title = f"SAC on {config.env.name}, seed {run.seed}"
-        draw_curve(steps, returns, "return of an episode", title, run.path("report.png"))
+    preferences.draw(run, f"SAC on {config.env.name}, seed {run.seed}")
     checkpoint.save(run.path("checkpoint"), learner)
     return summary
 
@@ -72,13 +79,14 @@ def train(
     config: OffPolicyConfig,
     run: Run,
     replay: Replay,
-) -> OffPolicyLearner:
-    """Train a fresh learner, or go on with the one that a stopped run left; give it trained.
+    preferences: Preferences | Unasked,
+) -> None:
+    """Train a fresh learner, or from where a stopped run left one that was made as it was.
 
     Lines are logged under the number of control steps taken by then. A KeyboardInterrupt that comes
     out says from where to go on.
     """
-    learner, progress = _restored(learner, env, config, run, replay)
+    progress = _restored(learner, env, config, run, replay, preferences)
     n, folder = env.num_envs, run.path("checkpoint")
     total, done = config.rounds(n), progress.rounds if progress else 0
     first = min(-(-config.checkpoint_steps // n), total)
@@ -89,23 +97,30 @@ def train(
             nonlocal begun
             steps, now = rounds * n - counter.n, time.monotonic()
             counter.update(steps)
-            run.log(rounds * n, **info, steps_per_s=round(steps / (now - begun), 1))
+            run.log(
+                rounds * n,
+                **info,
+                **preferences.read(),
+                steps_per_s=round(steps / (now - begun), 1),
+            )
             begun = now
 
         def on_checkpoint(progress: OffPolicyProgress) -> None:
             nonlocal done
             kept = replay.state_dict() if config.keep_replay else None
-            checkpoint.save(folder, learner, dataclasses.asdict(progress), kept)
+            counters = dataclasses.asdict(progress) | preferences.counters()
+            checkpoint.save(folder, learner, counters, kept)
             done = progress.rounds
 
         try:
             off_policy(
                 learner, env, config, run.seed, replay,
-                progress=progress, on_log=on_log, on_checkpoint=on_checkpoint,
+                progress=progress, keep_states=preferences.keep_states,
+                on_step=preferences.on_step(replay, config.random_steps, total * n),
+                on_log=on_log, on_checkpoint=on_checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:
             raise KeyboardInterrupt(kept_until(done * n, first * n)) from None
-    return learner
 
 
 def _restored(
@@ -114,20 +129,21 @@ def _restored(
     config: OffPolicyConfig,
     run: Run,
     replay: Replay,
-) -> tuple[OffPolicyLearner, OffPolicyProgress | None]:
-    """Give what a stopped run left, if it is one that goes on, and fill its replay."""
+    preferences: Preferences | Unasked,
+) -> OffPolicyProgress | None:
+    """Take over what a stopped run left, if it is one that goes on, and fill its replay."""
     folder, progress = run.path("checkpoint"), None
     if checkpoint.exists(folder):
-        restored = checkpoint.load_learner(folder, env.interface, own=[type(learner)])
-        learner = restored.learner
-        progress = checkpoint.checked(OffPolicyProgress, restored.counters, folder)
+        counters = checkpoint.go_on(folder, learner)
+        progress = checkpoint.checked(OffPolicyProgress, counters, folder)
+        preferences.go_on(counters)
     run.go_on(progress.rounds * env.num_envs if progress else 0)
     if progress is not None and progress.rounds < config.rounds(env.num_envs):
         if config.keep_replay:
             replay.load_state_dict(checkpoint.load_replay(folder))
         else:
             _say(run, "the replay was not kept (training.keep_replay=true keeps it), it is empty")
-    return learner, progress
+    return progress
 
 
 def _say(run: Run, what: str) -> None:
