@@ -15,7 +15,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from demos.page import server
+from demos.page import serving
 from demos.page.messages import LONGEST
 from demos.page.source import CLOSED
 
@@ -216,19 +216,19 @@ def test_whoever_floods_the_pictures_is_dropped(payload):
 
 
 def test_connections_that_ask_for_nothing_leave_files_for_the_session(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "IDLE_S", 1.0)
+    monkeypatch.setattr(serving, "IDLE_S", 1.0)
     files = len(os.listdir("/proc/self/fd"))
     with Place() as place, contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(place, upgrade=False)) for _ in range(CONNECTIONS)]
         assert all(wire.ends() for wire in wires[-50:])
         ours = len(os.listdir("/proc/self/fd")) - files - CONNECTIONS
-        assert ours < server.MOST_CONNECTIONS + 10
+        assert ours < serving.MOST_CONNECTIONS + 10
         assert all(wire.ends() for wire in wires)  # also those that were let in
         assert place.lives()
 
 
 def test_half_a_request_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    monkeypatch.setattr(serving, "IDLE_S", 0.2)
     with Place() as place, Wire(place, upgrade=False) as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: ")
         assert wire.ends() and place.lives()
