@@ -35,6 +35,7 @@ FILES = {
     "": ("demos.page", "index.html"),
     "page.js": ("demos.page", "page.js"),
     "hand.js": ("demos.page", "hand.js"),
+    "common.css": ("demos.page", "common.css"),
     "style.css": ("demos.page", "style.css"),
 }
 

@@ -26,6 +26,7 @@ Image = np.ndarray | bytes
 NICENESS = 10  # the control loop goes first
 JPEG = 80  # quality
 START_S = 120.0  # until the environment is there
+OF_PICTURES = ("cameras", "image_size", "fast_render", "render_mode")  # options of environments
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Pictures:
     images: Mapping[str, Image]
     beside: Image | None = None  # of another state, as the first camera has it
     frame: int = -1  # as ``offer`` was told
+
+
+def without_pictures(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an environment's options but for those that say what is drawn."""
+    return {name: value for name, value in options.items() if name not in OF_PICTURES}
 
 
 class Pictured:

@@ -26,7 +26,7 @@ from demos.page.feed import Feed
 from demos.page.source import PageSource
 from demos.session.gain import gain, said
 from demos.session.judging import Guide, make_scorer
-from demos.session.pictures import Pictured
+from demos.session.pictures import Pictured, without_pictures
 from demos.session.saving import difference
 from demos.session.session import Outcome, Session
 from demos.teleop.config import TeleopConfig
@@ -41,7 +41,6 @@ from robolearn.types import Environment, Episode
 
 WITH_KEYS = ("terminal", "desktop")  # devices that have keys for everything
 PICTURE = (120, 160)  # pixels; a terminal shows fewer
-OF_PICTURES = ("cameras", "image_size", "fast_render", "render_mode")
 
 
 def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
@@ -139,8 +138,7 @@ def _for_replay(config: TeleopConfig, episode: Episode) -> TeleopConfig:
 
 
 def _without_cameras(env: EnvConfig) -> EnvConfig:
-    options = {name: value for name, value in env.options.items() if name not in OF_PICTURES}
-    return EnvConfig(env.name, options)
+    return EnvConfig(env.name, without_pictures(env.options))
 
 
 def _pictured(config: TeleopConfig, env: EnvConfig) -> Pictured | None:

@@ -190,17 +190,44 @@ class Terminal:
         return KEYS[key]
 
 
+LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # bars of growing height
+
+
 def describe(question: Question, interface: Spec, entries: int = 6) -> str:
     """Say in lines how the entries of "state" that tell the segments apart most go, start to end.
 
     How far apart is measured against the entry's spread in both.
     """
+    lines = [f"{'':24}{'first':>20}{'second':>20}"]
+    for name, first, second in _most_apart(question, interface, entries):
+        ways = (f"{s[0]:.3g} -> {s[-1]:.3g}" for s in (first, second))
+        lines.append(f"{name:24}" + "".join(f"{way:>20}" for way in ways))
+    return "\n".join(lines)
+
+
+def curves(question: Question, interface: Spec, entries: int = 6, width: int = 20) -> str:
+    """Draw the entries that ``describe`` names as curves of characters, on one scale in a line."""
+    lines = [f"{'':24}{'first':{width + 2}}{'second':{width + 2}}between"]
+    for name, *both in _most_apart(question, interface, entries):
+        low, high = np.min(both), np.max(both)
+        drawn = (_curve(values, low, high, width) for values in both)
+        lines.append(f"{name:24}" + "  ".join(drawn) + f"  {low:.3g} and {high:.3g}")
+    return "\n".join(lines)
+
+
+def _most_apart(
+    question: Question, interface: Spec, entries: int
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Give the names of entries, and how they go in both segments, [L] each."""
     first, second = (_seen(segment)[0].astype(float) for segment in _pair(question))  # [L, O]
     names = interface.observations["state"].names or tuple(map(str, range(first.shape[1])))
     spread = np.concatenate([first, second]).std(axis=0)
     apart = np.abs(first - second).mean(axis=0) / np.maximum(spread, 1e-9)
-    lines = [f"{'':24}{'first':>20}{'second':>20}"]
-    for i in np.argsort(-apart, kind="stable")[:entries]:
-        ways = (f"{s[0, i]:.3g} -> {s[-1, i]:.3g}" for s in (first, second))
-        lines.append(f"{names[i]:24}" + "".join(f"{way:>20}" for way in ways))
-    return "\n".join(lines)
+    order = np.argsort(-apart, kind="stable")[:entries]
+    return [(names[i], first[:, i], second[:, i]) for i in order]
+
+
+def _curve(values: np.ndarray, low: float, high: float, width: int) -> str:
+    at = np.linspace(0, len(values) - 1, width).round().astype(int)
+    share = (values[at] - low) / max(high - low, 1e-9)
+    return "".join(LEVELS[int(level)] for level in (share * (len(LEVELS) - 1)).round())

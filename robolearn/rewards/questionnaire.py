@@ -25,6 +25,7 @@ from robolearn.files import cannot_write, make_folder, write_atomically
 from robolearn.rewards.labels import Answer, Question, Segment
 from robolearn.types import Spec
 
+FOLDER = "questions"  # in a run
 SPEC, ABOUT, ANSWERS = "spec.json", "about.json", "answers.jsonl"
 SIDES = ("first", "second")
 KEPT = ("actions", "states", "task_rewards")  # of a segment, beside the observations' "state"

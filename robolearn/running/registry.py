@@ -62,6 +62,7 @@ VERBS = {
     "judge": Verb(
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
     ),
+    "label": Verb("demos.labels.run:LabelConfig", "demos.labels.run:label"),
     "teleop": Verb("demos.teleop.config:TeleopConfig", "demos.teleop.run:teleoperate"),
     "compatibility": Verb(
         "demos.study.config:StudyConfig",

@@ -19,14 +19,13 @@ from robolearn.loops.replay import Replay
 from robolearn.names import load
 from robolearn.rewards.asking import Asker, AskingConfig, Respond, teacher_responds
 from robolearn.rewards.preference import PreferenceConfig, PreferenceReward, row
-from robolearn.rewards.questionnaire import Questionnaire
+from robolearn.rewards.questionnaire import FOLDER, Questionnaire
 from robolearn.rewards.teachers import TEACHERS
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
 from robolearn.types import ArraySpec, RewardStream, VectorEnvironment
 from robolearn.viz.curves import RAW, SMOOTH, draw_curve, read_curve, smooth
 
-FOLDER = "questions"  # in a run
 PEOPLE = {
     "page": "demos.labels.run:on_page",
     "terminal": "demos.labels.run:in_terminal",

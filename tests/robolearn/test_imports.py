@@ -49,13 +49,14 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos.session": {"data", "devices"},
     "demos.page": {"devices", "session"},
     "demos.teleop": {"data", "devices", "session", "page"},
+    "demos.labels": {"session", "page", "teleop"},
     "demos.operators": set(),
     "demos.study": {"data", "devices", "session", "operators"},
 }
 OF_THE_CORE = {  # what other packages know of robolearn
     "sim": {"types", "errors", "names"},
     "robots": {"types", "errors"},
-    "demos": {"algos", "loops", "viz", "judging", "running"} | CONTRACTS,
+    "demos": {"rewards", "algos", "loops", "viz", "judging", "running"} | CONTRACTS,
 }
 RUNS_CODE_WHEN_READ = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

@@ -235,7 +235,7 @@ def test_half_a_request_is_not_waited_for(monkeypatch):
 
 
 def test_a_page_whose_machine_is_gone_makes_room(monkeypatch):
-    monkeypatch.setattr(server, "ALIVE_S", 0.2)
+    monkeypatch.setattr(serving, "ALIVE_S", 0.2)
     with Place() as place:
 
         async def work(connect):
