@@ -22,6 +22,7 @@ Attend = Callable[[], None]
 POLL_S = 0.1
 PICTURE = (96, 96)  # pixels of a clip in a terminal, which shows fewer
 ENDED = "summary.json"  # of a run
+WAITING = "nothing is open; the next questions come by themselves, Ctrl-C ends this"
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,18 @@ def label(config: LabelConfig, run: Run) -> dict[str, Any]:
 
     Summary: ``run``, and how many questions are ``answered`` and ``open``.
     """
-    asked = Questionnaire(find(Path(config.run)))
+    asked = Questionnaire.read(find(Path(config.run)))
     if config.camera is not None:
         asked.about["camera"] = config.camera
     answering = on_page(asked, config.page) if config.by == "page" else in_terminal(asked)
     training = asked.folder.parent
+    said = None
     with answering as attend:
-        print(f"label: {len(asked.open())} questions of {training} are open", file=sys.stderr,
-              flush=True)  # fmt: skip
-        while asked.open() or not (training / ENDED).exists():
+        while (count := len(asked.open())) or not (training / ENDED).exists():
+            if bool(count) is not said:
+                said = bool(count)
+                how = f"{count} questions are open" if count else WAITING
+                print(f"label: {training}: {how}", file=sys.stderr, flush=True)
             attend()
     return {"run": str(training), "answered": len(asked.answers()), "open": len(asked.open())}
 

@@ -34,34 +34,33 @@ KEPT = ("actions", "states", "task_rewards")  # of a segment, beside the observa
 class Questionnaire:
     """A folder of questions and answers, which several processes may read and write at once."""
 
-    def __init__(self, folder: Path):
-        """Open what ``begin`` made; DataError if it is missing or damaged."""
-        self.folder = folder
+    def __init__(self, folder: Path, interface: Spec, about: Mapping[str, Any]):
+        """Say where; nothing is written before there is a question."""
+        self.folder, self.interface, self.about = folder, interface, dict(about)
+        self._answers: tuple[int, dict[int, Answer]] = 0, {}  # size of the file, what is in it
+
+    @classmethod
+    def read(cls, folder: Path) -> Questionnaire:
+        """Open a folder that has questions; DataError if it is missing or damaged."""
         try:
-            self.interface = Spec.from_json((folder / SPEC).read_text(encoding="utf-8"))
-            self.about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            interface = Spec.from_json((folder / SPEC).read_text(encoding="utf-8"))
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            return cls(folder, interface, about)
         except OSError as error:
             raise DataError(f"{folder}: no questions to people there: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{folder}: {SPEC} or {ABOUT} is damaged: {error}") from error
-        self._answers: tuple[int, dict[int, Answer]] = 0, {}  # size of the file, what is in it
 
     @classmethod
-    def begin(
-        cls, folder: Path, interface: Spec, about: Mapping[str, Any] | None = None
-    ) -> Questionnaire:
-        """Make a folder, or go on with one; SpecError if that is of another environment."""
-        if not (folder / SPEC).exists():
-            make_folder(folder)
-            write_atomically(folder / ABOUT, json.dumps(dict(about or {}), indent=2).encode())
-            write_atomically(folder / SPEC, interface.to_json().encode())
-        found = cls(folder)
-        theirs = f"the environment {interface.environment}"
-        if found.interface.environment != interface.environment:
-            asked = f"{folder}: these questions are about {found.interface.environment}"
-            raise SpecError(f"{asked}, not about {theirs}")
-        found.interface.require(interface, f"the questions in {folder}", theirs)
-        return found
+    def begin(cls, folder: Path, interface: Spec, about: Mapping[str, Any]) -> Questionnaire:
+        """Begin a folder, or go on with one; SpecError if that is of another environment."""
+        if (folder / SPEC).exists():
+            earlier, theirs = cls.read(folder).interface, f"the environment {interface.environment}"
+            if earlier.environment != interface.environment:
+                asked = f"{folder}: these questions are about {earlier.environment}"
+                raise SpecError(f"{asked}, not about {theirs}")
+            earlier.require(interface, f"the questions in {folder}", theirs)
+        return cls(folder, interface, about)
 
     # questions
 
@@ -76,6 +75,11 @@ class Questionnaire:
 
     def put(self, number: int, question: Question) -> None:
         """Write a question, unless there is one under this number."""
+        if not (self.folder / SPEC).exists():
+            make_folder(self.folder)
+            about = json.dumps(self.about, indent=2)
+            write_atomically(self.folder / ABOUT, about.encode())
+            write_atomically(self.folder / SPEC, self.interface.to_json().encode())
         if not self._file(number).exists():
             pair = zip(SIDES, (question.first, question.second), strict=True)
             arrays = {f"{side}/{k}": a for side, segment in pair for k, a in _flat(segment).items()}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from robolearn.errors import UserError, nearest
 from robolearn.loops.replay import Replay
@@ -266,6 +267,7 @@ def draw_labels(metrics: Path, title: str, path: Path) -> None:
     right.plot(steps, returns, color=RAW, linewidth=1)
     right.plot(steps, smooth(returns, max(1, len(returns) // 20)), color=SMOOTH, linewidth=2)
     right.set_xlabel("control steps")
+    right.xaxis.set_major_locator(MaxNLocator(5))
     right.xaxis.set_major_formatter("{x:,.0f}")
     beside = right.twinx()
     beside.plot(label_steps, labels, color="#888888", linewidth=1, linestyle="--")
