@@ -4,6 +4,7 @@ const ADDRESS = location.href.split(/[?#]/)[0];
 const LEAST_MS = 2000; // that a clip lasts: what takes half a second is played slower
 const REST_MS = 500; // at the end of a clip, before it begins anew
 const CHOSEN_MS = 160; // for which an answer is seen before the next question comes
+const UNSEEN_MS = 150; // for which a new question takes no answer: it is a second press for the last
 const AGAIN_MS = 1000; // between two attempts to connect
 const KEYS = {
   ArrowLeft: "first", 1: "first", ArrowRight: "second", 2: "second", ArrowUp: "equal", "=": "equal",
@@ -16,7 +17,7 @@ const clips = new Map(); // question -> promise of a clip
 const given = new Set(); // questions that were answered here
 const told = { next: [], answered: 0, open: 0 };
 let socket = null;
-let shown = null; // {number, clip, start}
+let shown = null; // {number, clip, since, start}: when it came, and when it was last begun anew
 let over = false;
 let why = ""; // the server has last refused an answer
 
@@ -99,7 +100,7 @@ async function show(number) {
   try {
     const clip = await fetched(number);
     if (shown?.number !== number) return;
-    shown = { number, clip, start: performance.now() };
+    shown = { number, clip, since: performance.now(), start: performance.now() };
     const slower = clip.played / clip.lasts;
     $("about").textContent = (why && `Not saved: ${why}. `)
       + `Question ${number + 1}: ${(clip.lasts / 1000).toFixed(1)} s`
@@ -136,6 +137,7 @@ function play(now) {
 
 function answer(value) {
   if (document.body.dataset.state !== "asking" || given.has(shown.number)) return;
+  if (performance.now() - shown.since < UNSEEN_MS) return;
   const question = shown.number;
   given.add(question);
   why = "";
