@@ -63,9 +63,8 @@ def press(browser, key):
 
 
 def asking(browser, number):
-    browser.until(
-        f"document.body?.dataset.state === 'asking' && document.body.dataset.question === '{number}'"
-    )
+    shown = "document.body.dataset.question"
+    browser.until(f"document.body?.dataset.state === 'asking' && {shown} === '{number}'")
 
 
 @needs_chromium

@@ -64,7 +64,7 @@ def test_without_a_camera_there_are_curves(asked, monkeypatch):
     assert terminal.ask(asked, 0, None, out) is Answer.SECOND
     lines = out.getvalue().splitlines()
     assert lines[0] == "question 1: drive (0 answered, 1 open)"
-    (cart,) = (line.split() for line in lines if line.startswith("position_cart"))
+    (cart,) = (line.split() for line in lines if line.startswith("position_0"))
     assert cart[1][-1] == "\u2581" and cart[2][-1] == "\u2588"  # to the left, to the right
     assert lines[-1] == terminal.ASKED
 

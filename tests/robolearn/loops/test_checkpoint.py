@@ -263,3 +263,17 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
     assert "\n" not in str(caught.value)
     assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), first.state_dict())
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+
+def test_a_learner_that_is_there_goes_on_and_keeps_what_no_configuration_tells(tmp_path):
+    checkpoint.save(tmp_path / "policy", trained(), {"epoch": 3})
+    learner = BehaviorCloning(SPEC, SMALL, seed=7)
+    learner.of_its_own = "kept"
+    assert checkpoint.go_on(tmp_path / "policy", learner) == {"epoch": 3}
+    restored = checkpoint.load_learner(tmp_path / "policy", SPEC).learner
+    assert_equal(learner.state_dict(), restored.state_dict())
+    assert_equal(learner.training_state(), restored.training_state())
+    assert learner.of_its_own == "kept"
+    learner.name = "another"
+    with pytest.raises(DataError, match="holds 'bc', not 'another'"):
+        checkpoint.go_on(tmp_path / "policy", learner)

@@ -235,3 +235,20 @@ def test_settings_out_of_range_are_named(setting):
 def test_a_replay_that_never_holds_the_random_steps_is_refused():
     with pytest.raises(UserError, match="capacity: 99 is less than the 100 random steps"):
         OffPolicyConfig(capacity=99, random_steps=100)
+
+
+def test_whoever_looks_on_sees_each_step_remembered_before_it_is_learnt_from():
+    env, learner, seen = Reaching(), Watching(), []
+    replay = Replay(env.interface, 90, 3, {"states": ArraySpec((2,), "float64")})
+    config = dataclasses.replace(LENGTH, steps=90)
+
+    def on_step(rounds):
+        seen.append((rounds, len(replay), len(learner.batches)))
+
+    off_policy(learner, env, config, 0, replay, keep_states=True, on_step=on_step)
+    assert [rounds for rounds, _, _ in seen] == list(range(1, 31))
+    assert all(remembered == 3 * rounds for rounds, remembered, _ in seen)
+    assert [learnt for _, _, learnt in seen][9:12] == [0, 3, 6]  # updates come after it
+    rows = replay._take(np.arange(90))
+    np.testing.assert_allclose(rows["states"][:, 0], rows["observations"]["state"][:, 0], atol=1e-6)
+    assert rows["states"][:, 1].max() == 9.0  # steps before the last of an episode

@@ -311,3 +311,17 @@ def test_ppo_learns_to_reach():
 def test_settings_out_of_range_are_named(setting):
     with pytest.raises(UserError, match=f"{setting} should be greater than 0, not 0"):
         OnlineConfig(**{setting: 0})
+
+
+def test_whoever_looks_on_sees_a_rollout_with_its_states_before_it_is_learnt_from():
+    learner, seen = Watching(), []
+
+    def on_rollout(updates, rollout):
+        seen.append((updates, len(learner.rollouts)))
+        states = rollout["states"]
+        assert states.shape == (8, 3, 2) and states.dtype == np.float64
+        np.testing.assert_allclose(states[..., :1], rollout["observations"]["state"], atol=1e-6)
+
+    online(learner, Reaching(), LENGTH, 0, keep_states=True, on_rollout=on_rollout)
+    assert seen == [(i, i) for i in range(12)]
+    assert "states" not in collect(Reaching(), Pusher(), Reaching().reset()[0], 2, tally(3))[0]

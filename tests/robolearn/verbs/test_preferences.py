@@ -58,14 +58,13 @@ def test_a_run_asks_learns_and_goes_on_after_a_stop_as_if_there_had_been_none(
     assert not (whole / "questions").exists()
 
 
-@LINES
-def test_what_is_learnt_depends_on_the_answers(line, tmp_path, monkeypatch):
+def test_what_is_learnt_depends_on_the_answers(tmp_path, monkeypatch):
     contrary = TeacherConfig(mistake=1.0)
     monkeypatch.setitem(preferences.TEACHERS, "mistaken", contrary)
     weights = []
     for teacher in ("perfect", "mistaken"):
         out = tmp_path / teacher
-        assert main([*line, f"preferences.labeller={teacher}", f"out={out}"]) == 0
+        assert main([*PPO, f"preferences.labeller={teacher}", f"out={out}"]) == 0
         weights.append((out / "checkpoint" / "weights.safetensors").read_bytes())
     assert weights[0] != weights[1]
 
@@ -85,9 +84,8 @@ def typed(monkeypatch, *keys):
     return read
 
 
-@LINES
-def test_people_are_asked_only_what_is_open_after_a_stop(line, tmp_path, monkeypatch, capsys):
-    line = (*line, "preferences.labeller=terminal", "preferences.labels=7")
+def test_people_are_asked_only_what_is_open_after_a_stop(tmp_path, monkeypatch, capsys):
+    line = (*PPO, "preferences.labeller=terminal", "preferences.labels=7")
     out = tmp_path / "run"
     first = typed(monkeypatch, "1", "x", "2", "=")
     assert main([*line, f"out={out}"]) == 130
@@ -136,10 +134,8 @@ def test_a_run_waits_for_those_who_answer_later(tmp_path, monkeypatch, capsys):
         ("preferences.labels=0", "preferences.labels should be greater than 0"),
     ],
 )
-@LINES
-def test_what_cannot_be_is_one_line(line, change, said, tmp_path, capsys):
-    longer = "training.horizon=40" if line is PPO else "training.capacity=100"
-    assert main([*line, longer, change, f"out={tmp_path}/run"]) == 2
+def test_what_cannot_be_is_one_line(change, said, tmp_path, capsys):
+    assert main([*SAC, change, f"out={tmp_path}/run"]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "run").exists()
