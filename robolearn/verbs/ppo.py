@@ -40,6 +40,8 @@ class ImproveConfig:
 
     def __post_init__(self) -> None:
         asked = self.preferences
+        if asked is not None and asked.explore:
+            raise UserError("preferences.explore: only on a replay, with verb: sac")
         if asked is not None and asked.reward.length > self.training.horizon:
             raise UserError(
                 f"training.horizon: segments of {asked.reward.length} steps do not fit into "

@@ -14,11 +14,13 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pydantic import NonNegativeInt
 
 from robolearn.errors import UserError, nearest
 from robolearn.loops.replay import Replay
 from robolearn.names import load
 from robolearn.rewards.asking import Asker, AskingConfig, Respond, teacher_responds
+from robolearn.rewards.novelty import SEEN, Exploring
 from robolearn.rewards.preference import PreferenceConfig, PreferenceReward, row
 from robolearn.rewards.questionnaire import FOLDER, Questionnaire
 from robolearn.rewards.teachers import TEACHERS
@@ -33,6 +35,7 @@ PEOPLE = {
     "later": "robolearn.verbs.preferences:later",
 }
 POLL_S = 0.5
+LOOK_STEPS = 500  # between two looks at what was seen, while it is explored
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class PreferencesConfig(AskingConfig):
     """The camera through which people see what was done; None, in a terminal: curves."""
     page: dict[str, Any] = field(default_factory=dict)
     """Settings of the page: port, host, open_to_network, image_size."""
+    explore: NonNegativeInt = 0
+    """Control steps, after the random ones, in which a policy that learns from a replay looks for
+    states that it has not seen, before anybody is asked."""
     reward: PreferenceConfig = PreferenceConfig()
     """The ensemble, the segments that are asked about, and how questions are chosen."""
 
@@ -111,10 +117,11 @@ UNASKED = Unasked()
 class Preferences:
     """What a training does beside its loop where others say what is better: it asks them."""
 
-    def __init__(self, asker: Asker, keep_states: bool):
+    def __init__(self, asker: Asker, keep_states: bool, explore: int = 0):
         """Say who asks; ``keep_states`` for people, who see what was done."""
-        self.asker, self.keep_states = asker, keep_states
-        self.streams: dict[str, RewardStream] = {"preference": asker.reward}
+        self.asker, self.keep_states, self._explore = asker, keep_states, explore
+        self._exploring = Exploring(asker.reward) if explore else None
+        self.streams: dict[str, RewardStream] = {"preference": self._exploring or asker.reward}
         self._seen: dict[str, float] = {}
 
     def memory(self, env: VectorEnvironment, capacity: int, seed: int = 0) -> Replay:
@@ -130,10 +137,23 @@ class Preferences:
         n = replay.environments
 
         def ask(rounds: int) -> None:
-            if self._ask(replay, rounds * n, n, first, total):
-                replay.relabel(self.asker.reward.relabels)
+            steps = rounds * n
+            if self._look(replay, steps, n, first) or self._ask(
+                replay, steps, n, first + self._explore, total
+            ):
+                replay.relabel(self.streams["preference"].relabels)
 
         return ask
+
+    def _look(self, replay: Replay, steps: int, taken: int, first: int) -> bool:
+        """Remember some of what was seen, if it is time and nobody was asked yet; give whether."""
+        since = steps - first
+        due = since // LOOK_STEPS > (since - taken) // LOOK_STEPS
+        if not (0 <= since < self._explore and due):
+            return False
+        rows = replay.sample(SEEN, np.random.default_rng([self.asker.seed, steps, 3]))
+        self._exploring.look(rows["next_observations"]["state"])
+        return True
 
     def on_rollout(
         self, env: VectorEnvironment, horizon: int, total: int
@@ -196,7 +216,7 @@ def opened(
     reward = PreferenceReward(env.interface, config.reward, run.seed)
     with contextlib.ExitStack() as closing:
         respond = _respond(config, env, made, run, closing)
-        yield Preferences(Asker(reward, config, respond, run.seed), config.people)
+        yield Preferences(Asker(reward, config, respond, run.seed), config.people, config.explore)
 
 
 def _respond(

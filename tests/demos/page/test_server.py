@@ -167,7 +167,12 @@ def test_a_page_is_told_the_status_and_steers(place):
 def test_the_page_itself_is_served_with_all_that_it_needs(place):
     async def work():
         async with aiohttp.ClientSession() as session:
-            for file, piece in (("", "page.js"), ("page.js", "hand.js"), ("style.css", "--ground")):
+            for file, piece in (
+                ("", "page.js"),
+                ("page.js", "hand.js"),
+                ("common.css", "--ground"),
+                ("style.css", ".stage"),
+            ):
                 async with session.get(place.page.address + file) as answer:
                     assert answer.status == 200 and piece in await answer.text()
                     assert "default-src 'self'" in answer.headers["Content-Security-Policy"]

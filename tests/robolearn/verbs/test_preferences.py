@@ -58,6 +58,15 @@ def test_a_run_asks_learns_and_goes_on_after_a_stop_as_if_there_had_been_none(
     assert not (whole / "questions").exists()
 
 
+def test_it_may_explore_before_anybody_is_asked(tmp_path, monkeypatch, require_same_after_a_stop):
+    monkeypatch.setattr(preferences, "LOOK_STEPS", 10)
+    line, whole = (*SAC, "preferences.explore=100"), tmp_path / "whole"
+    assert main([*line, f"out={whole}"]) == 0
+    asked, _ = read_curve(whole / "metrics.jsonl", "preference/loss")
+    assert asked.tolist() == [140, 180, 220]
+    require_same_after_a_stop(line, 80, whole, CURVES)
+
+
 def test_what_is_learnt_depends_on_the_answers(tmp_path, monkeypatch):
     contrary = TeacherConfig(mistake=1.0)
     monkeypatch.setitem(preferences.TEACHERS, "mistaken", contrary)
@@ -144,6 +153,8 @@ def test_what_cannot_be_is_one_line(change, said, tmp_path, capsys):
 def test_settings_that_do_not_go_together_are_one_line(tmp_path, capsys):
     assert main([*PPO, "training.horizon=4", f"out={tmp_path}/run"]) == 2
     assert "segments of 5 steps do not fit into rollouts of 4" in capsys.readouterr().err
+    assert main([*PPO, "preferences.explore=9", f"out={tmp_path}/run"]) == 2
+    assert "preferences.explore: only on a replay" in capsys.readouterr().err
     assert main([*SAC, "sac.terms={a: {b: 1.0}}", f"out={tmp_path}/run"]) == 2
     assert "rewards beside preferences" in capsys.readouterr().err
 
