@@ -193,20 +193,11 @@ class Terminal:
 LEVELS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"  # bars of growing height
 
 
-def describe(question: Question, interface: Spec, entries: int = 6) -> str:
-    """Say in lines how the entries of "state" that tell the segments apart most go, start to end.
-
-    How far apart is measured against the entry's spread in both.
-    """
-    lines = [f"{'':24}{'first':>20}{'second':>20}"]
-    for name, first, second in _most_apart(question, interface, entries):
-        ways = (f"{s[0]:.3g} -> {s[-1]:.3g}" for s in (first, second))
-        lines.append(f"{name:24}" + "".join(f"{way:>20}" for way in ways))
-    return "\n".join(lines)
-
-
 def curves(question: Question, interface: Spec, entries: int = 6, width: int = 20) -> str:
-    """Draw the entries that ``describe`` names as curves of characters, on one scale in a line."""
+    """Draw the entries of "state" that tell the segments apart most, as curves of characters.
+
+    How far apart is measured against the entry's spread in both; a line has one scale.
+    """
     lines = [f"{'':24}{'first':{width + 2}}{'second':{width + 2}}between"]
     for name, *both in _most_apart(question, interface, entries):
         low, high = np.min(both), np.max(both)

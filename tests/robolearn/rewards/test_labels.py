@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
-from robolearn.rewards.labels import Answer, Labels, Question, Terminal, describe
+from robolearn.rewards.labels import Answer, Labels, Question, Terminal, curves
 from robolearn.types import ArraySpec, Spec
 
 SPEC = Spec("toy", {"state": ArraySpec((2,), names=("x", "far"))}, ArraySpec((1,)), 0.1)
@@ -116,10 +116,9 @@ def test_a_person_types_until_a_key_is_one():
         Terminal(shown.append, read=ended).answer(question(0))
 
 
-def test_entries_that_tell_segments_apart_are_described_first():
+def test_entries_that_tell_segments_apart_are_drawn_first():
     first, second = segment(0), segment(0)
     second["observations"]["state"] = second["observations"]["state"] + [0.0, 7.0]
-    lines = describe(Question(first, second), SPEC, entries=1).splitlines()
-    assert len(lines) == 2
-    assert lines[1].split() == ["far", "0", "->", "0", "7", "->", "7"]
-    assert "x" in describe(Question(first, second), SPEC)
+    lines = curves(Question(first, second), SPEC, entries=1).splitlines()
+    assert len(lines) == 2 and lines[1].split()[0] == "far" and lines[1].endswith("0 and 7")
+    assert "x" in curves(Question(first, second), SPEC)
