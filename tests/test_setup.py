@@ -196,7 +196,8 @@ def test_run_without_a_launch_file_is_the_quickstart(machine, arguments, launche
 
 
 def test_test_hands_its_arguments_to_pytest_in_the_project(machine):
-    assert machine("test", "-k", "a b").stdout == f"pytest -k a b in {machine.project}\n"
+    said = f"pytest -n 2 --dist loadfile -k a b in {machine.project}\n"
+    assert machine("test", "-k", "a b").stdout == said
 
 
 def test_missing_libraries_are_installed_where_that_is_allowed(machine):
