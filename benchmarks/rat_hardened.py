@@ -8,7 +8,7 @@ defence and method is appended to ``benchmarks/results/rat.jsonl``, ``stage`` 4.
 trained against the victim as it is. Defences:
 
 - ``plain``: none, to compare with.
-- ``smooth``, ``lipschitz``: ``robolearn/algos/hard_bc.py``.
+- ``smooth``, ``smoother``, ``lipschitz``: ``robolearn/algos/hard_bc.py``.
 - ``adversarial``: RAT-ATLA for clones. The victim is attacked by RAT, what it saw is labelled with
   what the expert would do in the true states, it learns from that too, and so on by turns.
 - ``predict``, ``hold``: ``robolearn/algos/detection.py``, at most 5% of clean episodes with an
@@ -50,10 +50,12 @@ from robolearn.loops.rollout import rollout
 SIZE, UNIT = 0.1, "raw"
 TASKS = {"faucet-open": "expert", "faucet-close": "expert", "drawer-open": "reachable"}
 HARD = {  # in units of the inputs' spread, of which .1 raw is about .3 to 1
-    "smooth": HardCloningConfig(
-        members=1, widths=CLONE.widths, dropout=0.0, smooth_weight=3.0, smooth_size=0.5
-    ),
-    "lipschitz": HardCloningConfig(members=1, widths=CLONE.widths, dropout=0.0, lipschitz=2.0),
+    name: HardCloningConfig(members=1, widths=CLONE.widths, dropout=0.0, **settings)
+    for name, settings in {
+        "smooth": {"smooth_weight": 0.3, "smooth_size": 0.3},
+        "smoother": {"smooth_weight": 3.0, "smooth_size": 0.5},
+        "lipschitz": {"lipschitz": 2.0},
+    }.items()
 }
 DETECTION = {answer: DetectionConfig(answer=answer) for answer in ("predict", "hold")}
 DEFENCES = ("plain", *HARD, "adversarial", *DETECTION)
