@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Sequence
 from typing import TextIO
@@ -156,9 +157,9 @@ def block(
         lines.append((GREEN if status.live.level <= 0.5 else RED, _bar(status)))
     if status.verdict is not None:
         word = "fits" if status.verdict.accepted else "; ".join(status.verdict.reasons)
-        lines.append((GREEN if status.verdict.accepted else RED, f"verdict: {word}"))
-    if status.problem:
-        lines.append((RED, status.problem))
+        colour = GREEN if status.verdict.accepted else RED
+        lines += [(colour, text) for text in textwrap.wrap(f"verdict: {word}", width)]
+    lines += [(RED, text) for text in textwrap.wrap(status.problem, width)]
     if status.state is not State.DONE:
         lines += [("", text) for text in _help(status, width)]
     return [colour + text[:width] + PLAIN if colour else text[:width] for colour, text in lines]

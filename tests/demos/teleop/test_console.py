@@ -75,6 +75,15 @@ def test_a_verdict_and_a_problem_are_told():
     assert "verdict: slow in 3 to 9; late" in lines and "unplugged" in lines
 
 
+def test_a_long_verdict_and_a_long_problem_are_told_to_their_end():
+    reasons = ("slower than the base by 2.4 s in steps 88 to 179", "drx is +0.33 in steps 83 to 88")
+    problem = "cannot write (no space left on device); it is kept in memory: begin tries again"
+    status = dataclasses.replace(STATUS, verdict=Verdict(False, 2.0, reasons), problem=problem)
+    lines = plain(block(status, None, None, 40))
+    assert max(map(len, lines[1:])) <= 40
+    assert f"verdict: {'; '.join(reasons)} {problem}" in " ".join(lines)
+
+
 @pytest.mark.parametrize("width", [20, 40, 79, 200])
 def test_nothing_is_wider_than_the_terminal(width):
     frame = Frame(0, 0.0, {"state": STATE}, None, None, STATUS)
