@@ -105,11 +105,18 @@ def description(path: Path) -> str:
 
 
 def maker_of_run(path: str) -> str:
-    """Say which launch file makes runs in a folder: ``"; `robolearn bc_lift` makes one"``."""
+    """Say which launch file makes runs in a folder: ``"; `robolearn bc_lift` makes one"``.
+
+    One that records demonstrations makes runs without a checkpoint, and is not named.
+    """
     from robolearn.running.run import RUNS
 
-    made = [name for name in launch_files() if RUNS / name == Path(path)]
-    return f"; `robolearn {made[0]}` makes one" if made else ""
+    for name, file in launch_files().items():
+        if RUNS / name == Path(path):
+            with contextlib.suppress(UserError):  # a faulty file makes nothing
+                if configuration.read(file).values.get("verb") not in RECORDING:
+                    return f"; `robolearn {name}` makes one"
+    return ""
 
 
 def maker_of_dataset(path: str) -> str:

@@ -48,6 +48,7 @@ BAD = [
     ("bc_lift dataset=nowhere", "nowhere is not a dataset"),
     ("bc_lift", "dataset: datasets/lift is not there; `robolearn collect_lift` makes it\n"),
     ("evaluate_lift", "checkpoint: none in runs/bc_lift; `robolearn bc_lift` makes one\n"),
+    ("evaluate_lift checkpoint=runs/collect_lift", "checkpoint: none in runs/collect_lift\n"),
     ("evaluate_lift checkpoint=nowhere", "checkpoint: none in nowhere\n"),
     ("--hepl", "unknown option '--hepl'; did you mean '--help'?"),
     ("list all", "expected: robolearn list"),
