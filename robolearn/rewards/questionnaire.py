@@ -132,7 +132,7 @@ class Questionnaire:
         DataError if there is no such question, or if the disk is full.
         """
         if not self._file(number).exists():
-            raise DataError(f"{self.folder}: there is no question {number}")
+            raise DataError(f"there is no question {number} in {self.folder}")
         if number in self.answers():
             return False
         line = json.dumps({"question": number, "answer": answer.value}) + "\n"
