@@ -2,8 +2,8 @@
 
     python benchmarks/rat_summary.py
 
-One line for each task, intention and budget: the success of every method, the number of seeds in
-brackets, beside the victim's without an attack, its own task's, and the intention's own.
+One line for each stage, task, intention, defence and budget: the success of every method, the number
+of seeds in brackets, beside the victim's without an attack, its own task's, and the intention's own.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections import defaultdict
 import numpy as np
 from rat import METHODS, ROWS
 
-KEYS = ("task", "intention", "budget", "unit")
+KEYS = ("stage", "task", "intention", "defence", "budget", "unit")
 RATES = ("control", "clean", "mirror_expert")
 
 
@@ -21,15 +21,16 @@ def main() -> None:
     found = defaultdict(list)
     for line in ROWS.read_text().splitlines():
         row = json.loads(line)
-        found[tuple(row[key] for key in KEYS)].append(row)
-    print("| task | intention | budget |", " | ".join((*METHODS, *RATES)), "|")
-    print("|---" * (3 + len(METHODS) + len(RATES)) + "|")
-    for (task, intention, budget, unit), rows in sorted(found.items()):
+        found[tuple(row.get(key, "") for key in KEYS)].append(row)
+    print("| stage | task | intention | defence | budget |", " | ".join((*METHODS, *RATES)), "|")
+    print("|---" * (5 + len(METHODS) + len(RATES)) + "|")
+    for (stage, task, intention, defence, budget, unit), rows in sorted(found.items()):
         cells = [_success([r for r in rows if r["method"] == method]) for method in METHODS]
         cells += [
             f"{np.mean(list({r['seed']: r[rate] for r in rows}.values())):.2f}" for rate in RATES
         ]
-        print(f"| {task} | {intention} | {budget:g} {unit} |", " | ".join(cells), "|")
+        about = f"| {stage} | {task} | {intention} | {defence} | {budget:g} {unit} |"
+        print(about, " | ".join(cells), "|")
 
 
 def _success(rows: list[dict]) -> str:
