@@ -40,6 +40,7 @@ from robolearn.running.run import Run
 from robolearn.types import Environment, Episode
 
 WITH_KEYS = ("terminal", "desktop")  # devices that have keys for everything
+FREE = "free"  # the camera that every model has
 PICTURE = (120, 160)  # pixels; a terminal shows fewer
 
 
@@ -55,6 +56,7 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     stored = None if config.replay is None else _stored(config)
     env_config = config.env or stored[1]
     env = run.make_env(env_config)
+    _require_cameras(config, env)
     source = _page_source(config, env)
     device = _device(config, env, stored and stored[0], source)
     scorer, load_base = _judge(config, env, run)
@@ -228,14 +230,29 @@ def _camera_axes(config: TeleopConfig, env: Environment) -> np.ndarray | None:
     name = config.device.camera
     if config.device.frame != "camera" or name is None:
         return None
-    world = getattr(env, "unwrapped", env)
-    if not hasattr(getattr(world, "model", None), "ncam"):
+    known = _cameras(env)
+    if known is None:
         raise UserError(f"device.camera: {env.interface.environment} has no cameras")
-    known = [world.model.camera(i).name for i in range(world.model.ncam)]
     if name not in known:
         raise UserError(f"device.camera: no camera '{name}'{nearest(name, known)}")
     env.reset(seed=0)
-    return world.data.camera(name).xmat.reshape(3, 3).copy()
+    return getattr(env, "unwrapped", env).data.camera(name).xmat.reshape(3, 3).copy()
+
+
+def _cameras(env: Environment) -> list[str] | None:
+    """Name the cameras of a MuJoCo model; None if there is no such model to ask."""
+    model = getattr(getattr(env, "unwrapped", env), "model", None)
+    if not hasattr(model, "ncam"):
+        return None
+    return [model.camera(i).name for i in range(model.ncam)]
+
+
+def _require_cameras(config: TeleopConfig, env: Environment) -> None:
+    """Raise UserError for a camera of the page that is not there, before a session begins."""
+    known = _cameras(env)
+    for name in () if config.page is None or known is None else config.page.cameras:
+        if name not in (*known, FREE):
+            raise UserError(f"page.cameras: no camera '{name}'{nearest(name, known)}")
 
 
 def _judge(

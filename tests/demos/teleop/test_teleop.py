@@ -23,8 +23,9 @@ from rerun.chunk import RrdReader
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
 from demos.devices.make import DeviceConfig
+from demos.page.config import PageConfig
 from demos.teleop.config import TeleopConfig
-from demos.teleop.run import _camera_axes
+from demos.teleop.run import _camera_axes, _require_cameras
 from robolearn.__main__ import main
 from robolearn.errors import UserError
 from robolearn.running.config import EnvConfig
@@ -207,6 +208,14 @@ def test_a_camera_says_where_forward_is():
         found(frame="camera", camera="tpo")
     with pytest.raises(UserError, match="test/Arm has no cameras"):
         found(SimpleNamespace(interface=interface), frame="camera", camera="top")
+
+    def shown(*cameras):
+        page = PageConfig(cameras=cameras)
+        _require_cameras(TeleopConfig(env=EnvConfig("test/Arm"), page=page), env)
+
+    shown("top", "free")
+    with pytest.raises(UserError, match="page.cameras: no camera 'sied'; did you mean 'side'?"):
+        shown("top", "sied")
 
 
 @pytest.fixture
