@@ -148,7 +148,9 @@ class BehaviorCloning:
 
     def restore_best(self) -> None:
         """Put each member's best weights back; it is not meant to be trained further."""
-        self.network["mlp"].load_state_dict(self.best, strict=False)  # it may have buffers, too
+        with torch.no_grad():
+            for name, p in self.network["mlp"].named_parameters():
+                p.copy_(self.best[name])
 
     # persistence
 

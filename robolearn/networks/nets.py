@@ -152,6 +152,8 @@ class EnsembleSpectral(EnsembleLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply member k to x[k]."""
+        if self.training:  # an optimiser may change the weights without a new version
+            self._exact = None
         norm = self._estimated() if self.training else self._known()
         weight = self.weight * (self.bound / norm).clamp(max=1.0)[:, None, None]
         return torch.baddbmm(self.bias, x, weight)

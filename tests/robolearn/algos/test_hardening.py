@@ -105,6 +105,22 @@ def test_no_pair_of_states_breaks_the_lipschitz_constant():
     assert 0.9 < ratio.max() <= 1.5 + 1e-4
 
 
+def test_the_lipschitz_constant_holds_after_every_step():
+    """Also where the policy has acted in between, so that norms are known that are old by then."""
+    config = HardCloningConfig(**(CLONING | {"learning_rate": 0.1}), lipschitz=0.5)
+    learner = HardCloning(INTERFACE, config)
+    state = torch.randn(500, 3, generator=generator())
+    batch = {"observations": {"state": state}, "actions": torch.sign(state[:, :2])}
+    for _ in range(5):
+        learner.act({"state": state.numpy()})
+        for _ in range(5):
+            learner.update(batch)
+    learner.network.eval()
+    with torch.no_grad():
+        slope = (learner(state + 1e-2) - learner(state)).norm(dim=-1) / (1e-2 * 3**0.5)
+    assert slope.max() <= 0.5 + 1e-3
+
+
 def test_a_hard_clone_without_hardening_is_a_clone():
     config = HardCloningConfig(**CLONING)
     one, other = HardCloning(INTERFACE, config), BehaviorCloning(INTERFACE, config)
