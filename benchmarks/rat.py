@@ -48,6 +48,7 @@ from robolearn.attack import (
     Victim,
 )
 from robolearn.loops import checkpoint
+from robolearn.loops.attacking import CollectionConfig, attacking
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.on_policy import OnlineConfig, online
 from robolearn.loops.rollout import rollout
@@ -68,7 +69,7 @@ SHOWN, CORRECTED = 10, 5  # episodes in each scene: of the expert, of the clone 
 FITS = 3  # the last two after a round of DAgger each
 FIT_STEPS, FIT_BATCH = 1000, 256
 ENVIRONMENTS, PPO_STEPS = 8, 100_000  # of sa_rl and pa_ad: control steps, of rat 9,600 at most
-ROUNDS, COLLECTED, STEPS, BATCH = 16, 3, 400, 96  # of RAT: rounds, episodes, updates, states
+COLLECTION = CollectionConfig()  # of RAT
 
 
 class Reaches:
@@ -235,21 +236,10 @@ def rat(scene: Scene, budget: Budget) -> Perturbation:
     """Train RAT's adversary on states that the attacked victim and the intention reach."""
     config = RATConfig(adversary_rate=1e-3)
     learner = RAT(scene.victim, scene.intention, budget, config, scene.seed)
-    rng, table = np.random.default_rng(scene.seed), []
+    rng = np.random.default_rng(scene.seed)
     attacked = Attacked(scene.victim, scene.knowing(learner), budget)
     collector = Handover(attacked, scene.intention, HORIZON, rng)
-    for round_ in range(ROUNDS):
-        for _ in range(COLLECTED):
-            table.append(seen(scene.env, collector, int(rng.integers(2**31))))
-        states = torch.from_numpy(np.concatenate(table))
-        if not round_:
-            learner.fit_normaliser({"state": states})
-            some = torch.from_numpy(rng.integers(len(states), size=200))
-            learner.find_movable(states[some])
-        for step in range(STEPS):
-            index = torch.from_numpy(rng.integers(len(states), size=BATCH))
-            progress = (round_ * STEPS + step) / (ROUNDS * STEPS)
-            learner.update({"observations": {"state": states[index]}, "progress": progress})
+    attacking(learner, scene.env, collector, COLLECTION, HORIZON, rng)
     return learner
 
 

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from keep import commit
 from rat import (
-    BATCH,
     CLONE,
     EPISODES,
     HORIZON,
@@ -45,6 +44,7 @@ from robolearn.algos.gaussians import GaussianClone
 from robolearn.algos.hard_bc import HardCloning, HardCloningConfig
 from robolearn.algos.rat import RAT, RATConfig
 from robolearn.attack import Attacked, Perturbation, Victim
+from robolearn.loops.attacking import CollectionConfig, attacking
 from robolearn.loops.rollout import rollout
 
 SIZE, UNIT = 0.1, "raw"
@@ -59,7 +59,7 @@ HARD = {  # in units of the inputs' spread, of which .1 raw is about .3 to 1
 }
 DETECTION = {answer: DetectionConfig(answer=answer) for answer in ("predict", "hold")}
 DEFENCES = ("plain", *HARD, "adversarial", *DETECTION)
-TURNS, TURN_ROUNDS, TURN_STEPS, TURN_EPISODES = 3, 4, 400, 3  # of attacker and victim
+TURNS, TURN = 3, CollectionConfig(rounds=4)  # of attacker and victim, and of the attacker
 CLEAN = 40  # episodes in each scene that a detector learns from
 
 
@@ -116,18 +116,7 @@ class Hardened(Scene):
             victim = GaussianClone(clone, STD)
             learner = RAT(victim, self.intention, budget, RATConfig(adversary_rate=1e-3), self.seed)
             attacked = Attacked(victim, learner, budget)
-            true: list[np.ndarray] = []
-            for round_ in range(TURN_ROUNDS):
-                for _ in range(TURN_EPISODES):
-                    seed = int(rng.integers(2**31))
-                    episode = rollout(self.env, attacked, horizon=HORIZON, seed=seed)
-                    true.append(episode.observations["state"][:-1])
-                rows = torch.from_numpy(np.concatenate(true))
-                if not round_:
-                    learner.fit_normaliser({"state": rows})
-                for _ in range(TURN_STEPS):
-                    i = torch.from_numpy(rng.integers(len(rows), size=BATCH))
-                    learner.update({"observations": {"state": rows[i]}})
+            rows = attacking(learner, self.env, attacked, TURN, HORIZON, rng)
             table.append((rows + learner(rows)).numpy())
             wanted.append(self.teacher.act({"state": rows.numpy()}))
             fit_to(clone, *(torch.from_numpy(np.concatenate(a)) for a in (table, wanted)), rng)

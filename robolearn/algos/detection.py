@@ -24,7 +24,7 @@ very form; a line for the largest of an episode is that of ``judging/conformal.p
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from robolearn.attack import Perturbation
 from robolearn.errors import DataError, SpecError
-from robolearn.networks.nets import Normaliser, load_weights, relu_mlp
+from robolearn.networks.nets import Normaliser, relu_mlp
 from robolearn.settings import ProperShare, Settings, Widths
 from robolearn.types import Observation, Policy, Spec
 
@@ -255,15 +255,6 @@ class Evading:
             return delta
         reach = JUST_WITHIN * self.guarded.reach()
         return torch.clamp(state + delta, expected - reach, expected + reach) - state
-
-
-def load_detector(
-    interface: Spec, config: DetectionConfig, state: Mapping[str, Tensor]
-) -> Detector:
-    """Make a detector again from its ``state_dict``; DataError if it is of another one."""
-    detector = Detector(interface, config)
-    load_weights(detector, state)
-    return detector.requires_grad_(False)
 
 
 def _checked(states: np.ndarray, actions: np.ndarray, interface: Spec) -> tuple[Tensor, Tensor]:

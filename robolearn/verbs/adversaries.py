@@ -33,9 +33,9 @@ from robolearn.attack import (
 )
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
+from robolearn.loops.attacking import CollectionConfig, attacking
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.on_policy import OnlineConfig
-from robolearn.loops.rollout import rollout
 from robolearn.names import load, load_own
 from robolearn.perturbed import Actor, AdversaryEnv, Directed
 from robolearn.rewards.base import Terms
@@ -43,7 +43,7 @@ from robolearn.running.config import EnvConfig
 from robolearn.running.launch import maker_of_run
 from robolearn.running.run import Run, make_batch
 from robolearn.settings import Settings
-from robolearn.types import Environment, Policy, Spec, VectorEnvironment
+from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 
@@ -74,20 +74,6 @@ class IntentionConfig(Settings):
     """Spread of its actions."""
     limit: Annotated[float, Gt(0), Le(1)] = 1.0
     """Where its actions are cut off; below 1 if the victim is squashed, which never gets there."""
-
-
-@dataclass(frozen=True)
-class CollectionConfig(Settings):
-    """How RAT collects and learns: by turns, as often as there are rounds."""
-
-    rounds: PositiveInt = 16
-    """How often."""
-    episodes: PositiveInt = 3
-    """Episodes in a round, begun by the attacked victim and ended by the intention."""
-    updates: PositiveInt = 400
-    """Gradient steps in a round."""
-    batch: PositiveInt = 96
-    """States in a step."""
 
 
 @dataclass(frozen=True)
@@ -247,22 +233,13 @@ def _rat(parts: Parts) -> Perturbation:
     rng, env = np.random.default_rng(seed), parts.run.make_env(parts.config.env)
     attacked = Attacked(parts.victim, learner, parts.budget, seed)
     collector = Handover(attacked, parts.intention, parts.horizon, rng)
-    table: list[np.ndarray] = []
-    total = config.rounds * config.updates
-    with parts.run.counter(total, "training", "updates") as counter:
-        for round_ in range(config.rounds):
-            for _ in range(config.episodes):
-                table.append(_seen(env, collector, parts.horizon, int(rng.integers(2**31))))
-            states = torch.from_numpy(np.concatenate(table))
-            if not round_:
-                learner.fit_normaliser({"state": states})
-                learner.find_movable(states[: len(table[0])])
-            for _ in range(config.updates):
-                rows = torch.from_numpy(rng.integers(len(states), size=config.batch))
-                batch = {"observations": {"state": states[rows]}}
-                info = learner.update(batch | {"progress": counter.n / total})
-                counter.update()
-            parts.run.log((round_ + 1) * config.updates, **info)
+    with parts.run.counter(config.rounds * config.updates, "training", "updates") as counter:
+
+        def on_round(updates: int, info: dict[str, float]) -> None:
+            counter.update(config.updates)
+            parts.run.log(updates, **info)
+
+        attacking(learner, env, collector, config, parts.horizon, rng, on_round)
     _save(learner, parts.run.path("checkpoint"))
     return learner
 
@@ -271,10 +248,6 @@ def _value(intention: Policy) -> Callable[[torch.Tensor, torch.Tensor], torch.Te
     """Give Q(s, a) of an intention that has critics, else None."""
     critics = getattr(getattr(intention, "network", None), "targets", None)
     return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)
-
-
-def _seen(env: Environment, policy: Policy, horizon: int, seed: int) -> np.ndarray:
-    return rollout(env, policy, horizon=horizon, seed=seed).observations["state"][:-1]
 
 
 def _save(learner: RAT, path: Path) -> None:

@@ -1,0 +1,78 @@
+"""The loop in which an adversary learns: states are collected, then learnt from, by turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from robolearn.loops.rollout import rollout
+from robolearn.settings import Settings
+from robolearn.types import Environment, Policy
+
+SOME = 200  # states by which it is found what can be moved
+
+
+@dataclass(frozen=True)
+class CollectionConfig(Settings):
+    """How RAT collects and learns: by turns, as often as there are rounds."""
+
+    rounds: PositiveInt = 16
+    """How often."""
+    episodes: PositiveInt = 3
+    """Episodes in a round."""
+    updates: PositiveInt = 400
+    """Gradient steps in a round."""
+    batch: PositiveInt = 96
+    """States in a step."""
+
+
+class Adversary(Protocol):
+    """A ``RAT``."""
+
+    def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
+        """Take the scale of the inputs from "state" [M, O]."""
+
+    def find_movable(self, state: Tensor) -> np.ndarray:
+        """Leave out the entries of the action that cannot be moved in states [B, O]."""
+
+    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Improve by one step on true states."""
+
+
+def attacking(
+    adversary: Adversary,
+    env: Environment,
+    collector: Policy,
+    config: CollectionConfig,
+    horizon: int,
+    rng: np.random.Generator,
+    on_round: Callable[[int, dict[str, float]], None] | None = None,
+) -> Tensor:
+    """Let ``collector`` act in ``env`` and an adversary learn from all states; give them [M, O].
+
+    ``on_round(updates, scalars)`` is called after each round with the number of updates by then.
+    """
+    table: list[np.ndarray] = []
+    total = config.rounds * config.updates
+    for round_ in range(config.rounds):
+        for _ in range(config.episodes):
+            seed = int(rng.integers(2**31))
+            episode = rollout(env, collector, horizon=horizon, seed=seed)
+            table.append(episode.observations["state"][:-1])
+        states = torch.from_numpy(np.concatenate(table))
+        if not round_:
+            adversary.fit_normaliser({"state": states})
+            adversary.find_movable(states[torch.from_numpy(rng.integers(len(states), size=SOME))])
+        for step in range(config.updates):
+            rows = torch.from_numpy(rng.integers(len(states), size=config.batch))
+            progress = (round_ * config.updates + step) / total
+            info = adversary.update({"observations": {"state": states[rows]}, "progress": progress})
+        if on_round is not None:
+            on_round((round_ + 1) * config.updates, info)
+    return states
