@@ -49,6 +49,7 @@ from robolearn.verbs.ppo import train
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
 TOWARDS = ("rat", "pgd")  # methods that need an intention
+WHITE_BOX = (*TOWARDS, "pa_ad")  # methods that need the victim's gradients
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
         home = run.make_env(config.home).interface
         victim.interface.require(home, "the victim", home.environment)
     spec = envs.interface.observations["state"]
-    if config.method in (*TOWARDS, "pa_ad"):
+    if config.method in WHITE_BOX:
         require_victim(victim, spec)
     intention = None
     if config.intention is not None:

@@ -23,6 +23,7 @@ from robolearn.types import VectorEnvironment
 from robolearn.verbs.adversaries import (
     METHODS,
     TOWARDS,
+    WHITE_BOX,
     AttackConfig,
     CollectionConfig,
     IntentionConfig,
@@ -108,7 +109,8 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
     method and size the ``success`` at what is wanted, with its Wilson ``interval``, and if there is
     a home the same at what was learnt (``learnt``, ``learnt_interval``).
     """
-    parts = prepare(config.attack(config.attacks()[0], config.sizes[0]), run)
+    strictest = min(config.attacks(), key=lambda method: method not in WHITE_BOX)
+    parts = prepare(config.attack(strictest, config.sizes[0]), run)
     home = None
     found = {"control": measure(parts, "control", parts.envs, parts.victim)}
     if parts.config.home is not None:
