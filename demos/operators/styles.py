@@ -130,6 +130,16 @@ STYLES = MappingProxyType(
         "low_and_slow": Style(order="down_then_across", transport_height_m=0.02, speed=0.5),
         "opposite_and_high": Style(grasp_side="opposite", transport_height_m=0.12),
         "diagonal_with_pauses": Style(order="diagonal", pause_s=0.4),
+        "opposite_end": Style(grasp_side="opposite", grasp_site="end"),
+        "opposite_with_pauses": Style(grasp_side="opposite", pause_s=0.5),
+        "brisk_with_pauses": Style(gain=3.6, speed=0.9, pause_s=0.5),
+        "very_slow": Style(speed=0.3),
+        "slow_and_noisy": Style(speed=0.55, noise=0.15),
+        "high_and_hesitant": Style(transport_height_m=0.12, hesitation_s=0.8, hesitations_hz=0.4),
+        "wide_detour": Style(detour_m=0.2),
+        "diagonal_end": Style(order="diagonal", grasp_site="end"),
+        "early_and_fidgety": Style(early_m=0.015, fidget=0.2),
+        "base_steady": Style(gain=2.8, speed=0.82, noise=0.04),
     }
 )
 
