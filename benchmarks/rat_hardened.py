@@ -41,7 +41,7 @@ from rat import (
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.detection import DetectionConfig, Detector, Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone
-from robolearn.algos.hard_bc import HardCloning, HardCloningConfig
+from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningConfig
 from robolearn.algos.rat import RAT, RATConfig
 from robolearn.attack import Attacked, Perturbation, Victim
 from robolearn.loops.attacking import CollectionConfig, attacking
@@ -50,10 +50,10 @@ from robolearn.loops.rollout import rollout
 SIZE, UNIT = 0.1, "raw"
 TASKS = {"faucet-open": "expert", "faucet-close": "expert", "drawer-open": "reachable"}
 HARD = {  # in units of the inputs' spread, of which .1 raw is about .3 to 1
-    name: HardCloningConfig(members=1, widths=CLONE.widths, dropout=0.0, **settings)
+    name: HardCloningConfig.of(CLONE, HardeningConfig(**settings))
     for name, settings in {
-        "smooth": {"smooth_weight": 0.3, "smooth_size": 0.3},
-        "smoother": {"smooth_weight": 3.0, "smooth_size": 0.5},
+        "smooth": {"smoothness": 0.3, "size": 0.3},
+        "smoother": {"smoothness": 3.0, "size": 0.5},
         "lipschitz": {"lipschitz": 2.0},
     }.items()
 }

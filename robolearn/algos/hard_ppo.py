@@ -14,6 +14,7 @@ expects, so that even the most useful perturbation is of little use to it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,25 +27,39 @@ from robolearn.algos.ppo import PPO, Info, PPOConfig, Rows
 from robolearn.attack import Budget, worst
 from robolearn.errors import UserError
 from robolearn.networks.functional import gaussian_kl
+from robolearn.settings import Settings
 from robolearn.types import Spec
 
 Value = Callable[[Tensor, Tensor], Tensor]  # Q(s [B, O], a [B, A]) -> [B]
 
 
 @dataclass(frozen=True)
-class HardPPOConfig(PPOConfig):
-    """What ``HardPPO`` adds to PPO. Raises UserError for a value out of range."""
+class HardeningConfig(Settings):
+    """The term that is added to PPO. Raises UserError for a value out of range."""
 
-    harden: Literal["smooth", "worst value"] = "smooth"
-    """Which term is added; "worst value" needs a Q."""
-    hard_weight: NonNegativeFloat = 0.2
+    term: Literal["smooth", "worst value"] = "smooth"
+    """Which one; "worst value" needs a Q."""
+    weight: NonNegativeFloat = 0.2
     """Weight k of the term."""
-    hard_size: PositiveFloat = 0.3
+    size: PositiveFloat = 0.3
     """Largest perturbation of an entry, in units of its spread."""
-    hard_steps: PositiveInt = 3
+    steps: PositiveInt = 3
     """Gradients in the search for the maximum."""
     discounted: bool = False
     """Whether d_t = gamma^t, t the steps since an episode began."""
+
+
+@dataclass(frozen=True)
+class HardPPOConfig(PPOConfig):
+    """Network and objective of ``HardPPO``, and what makes it hard to attack."""
+
+    harden: HardeningConfig = HardeningConfig()
+    """The term that is added."""
+
+    @classmethod
+    def of(cls, config: PPOConfig, harden: HardeningConfig) -> HardPPOConfig:
+        """Add it to a configuration of PPO."""
+        return cls(**dataclasses.asdict(config), harden=harden)
 
 
 class HardPPO(PPO):
@@ -70,28 +85,28 @@ class HardPPO(PPO):
         """Give what the policy may be shown now; what has never varied is shown as it is."""
         normaliser = self.network.normaliser
         varies = normaliser.variance.sqrt() > normaliser.smallest_std
-        radius = torch.where(varies, self.config.hard_size * normaliser.std, 0.0).cpu()
+        radius = torch.where(varies, self.config.harden.size * normaliser.std, 0.0).cpu()
         return Budget(self.interface.observations["state"], "linf", radius)
 
     def prepare(self, rollout: Mapping[str, Any]) -> tuple[Rows, Info]:
         """Give what the losses need, and d [T * N]."""
         rows, info = super().prepare(rollout)
         rows["hard"] = torch.ones_like(rows["advantage"])
-        if self.config.discounted:
+        if self.config.harden.discounted:
             rows["hard"] = self.config.gamma ** rollout["steps"].flatten(0, 1)
         return rows, info
 
     def loss(self, rows: Rows) -> tuple[Tensor, Info]:
         """Give PPO's loss and the term, on rows [B, ...]."""
-        if self.config.harden == "worst value" and self.q is None:
+        if self.config.harden.term == "worst value" and self.q is None:
             raise UserError("harden: 'worst value' needs a Q, what an intention expects")
         loss, info = super().loss(rows)
         term = (rows["hard"] * self._term(rows["state"])).mean()
-        return loss + self.config.hard_weight * term, info | {"hardness": term.detach()}
+        return loss + self.config.harden.weight * term, info | {"hardness": term.detach()}
 
     def _term(self, state: Tensor) -> Tensor:
         """Give the maximum [B]; gradients go through the policy, not through the search."""
-        if self.config.harden == "smooth":
+        if self.config.harden.term == "smooth":
             usual = self.distribution(state)
             fixed = usual.mean.detach(), usual.log_std.detach()
 
@@ -103,8 +118,8 @@ class HardPPO(PPO):
             def objective(seen: Tensor) -> Tensor:
                 return self.q(state, self.distribution(seen).mode.clamp(-1, 1))
 
-        seen = state + worst(objective, state, self.budget(), self.config.hard_steps, self.noise)
-        if self.config.harden == "smooth":
+        seen = state + worst(objective, state, self.budget(), self.config.harden.steps, self.noise)
+        if self.config.harden.term == "smooth":
             pi = self.distribution(seen)
             return gaussian_kl(usual.mean, usual.log_std, pi.mean, pi.log_std)
         return objective(seen)

@@ -1,14 +1,17 @@
 """What makes policies hard to attack; the policy to clone jumps where x passes 0."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.gaussians import GaussianClone
-from robolearn.algos.hard_bc import HardCloning, HardCloningConfig
+from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningConfig
+from robolearn.algos.hard_ppo import HardeningConfig as Term
 from robolearn.algos.hard_ppo import HardPPO, HardPPOConfig
-from robolearn.algos.ppo import PPO
+from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.attack import Budget, require_victim, worst
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
@@ -19,6 +22,10 @@ from robolearn.types import ArraySpec, Spec
 STATE = ArraySpec((3,), names=("x", "y", "fixed"))
 INTERFACE = Spec("test/Plane", {"state": STATE}, ArraySpec((2,)), period_s=0.05)
 CLONING = {"members": 2, "widths": (32, 32), "dropout": 0.0, "learning_rate": 3e-3}
+
+
+def hard_cloning(**harden):
+    return HardCloningConfig(**CLONING, harden=HardeningConfig(**harden))
 
 
 def generator(seed=0):
@@ -81,8 +88,8 @@ def swing(learner, state, size=0.3):
 
 def test_smoothness_and_a_lipschitz_constant_make_actions_hard_to_move():
     plain, state = clones(HardCloningConfig(**CLONING))
-    smooth, _ = clones(HardCloningConfig(**CLONING, smooth_weight=4.0))
-    bounded, _ = clones(HardCloningConfig(**CLONING, lipschitz=0.7))
+    smooth, _ = clones(hard_cloning(smoothness=4.0))
+    bounded, _ = clones(hard_cloning(lipschitz=0.7))
     loose = swing(plain, state)
 
     def error(learner):
@@ -94,7 +101,7 @@ def test_smoothness_and_a_lipschitz_constant_make_actions_hard_to_move():
 
 
 def test_no_pair_of_states_breaks_the_lipschitz_constant():
-    learner, _ = clones(HardCloningConfig(**CLONING, lipschitz=1.5))
+    learner, _ = clones(hard_cloning(lipschitz=1.5))
     one, other = torch.randn(2, 5000, 3, generator=generator())
     one[2500:] = other[2500:] + 0.01 * one[2500:]  # near pairs, too
     std = learner.network["normaliser"].std
@@ -107,7 +114,7 @@ def test_no_pair_of_states_breaks_the_lipschitz_constant():
 
 def test_the_lipschitz_constant_holds_after_every_step():
     """Also where the policy has acted in between, so that norms are known that are old by then."""
-    config = HardCloningConfig(**(CLONING | {"learning_rate": 0.1}), lipschitz=0.5)
+    config = dataclasses.replace(hard_cloning(lipschitz=0.5), learning_rate=0.1)
     learner = HardCloning(INTERFACE, config)
     state = torch.randn(500, 3, generator=generator())
     batch = {"observations": {"state": state}, "actions": torch.sign(state[:, :2])}
@@ -129,7 +136,7 @@ def test_a_hard_clone_without_hardening_is_a_clone():
 
 
 def test_members_have_losses_and_gradients_of_their_own():
-    config = HardCloningConfig(**CLONING, smooth_weight=1.0)
+    config = hard_cloning(smoothness=1.0)
     batch = {
         "observations": {"state": torch.randn(2, 8, 3, generator=generator())},
         "actions": torch.zeros(2, 8, 2),
@@ -150,7 +157,7 @@ def test_members_have_losses_and_gradients_of_their_own():
 
 @pytest.mark.parametrize("lipschitz", [None, 2.0])
 def test_hard_clones_are_kept_and_read_again(tmp_path, lipschitz):
-    learner, state = clones(HardCloningConfig(**CLONING, lipschitz=lipschitz))
+    learner, state = clones(hard_cloning(lipschitz=lipschitz))
     checkpoint.save(tmp_path / "kept", learner, {"epoch": 1})
     again = checkpoint.load_learner(tmp_path / "kept", INTERFACE).learner
     np.testing.assert_array_equal(again.act({"state": state}), learner.act({"state": state}))
@@ -161,9 +168,9 @@ def test_hard_clones_are_kept_and_read_again(tmp_path, lipschitz):
     require_victim(GaussianClone(again), STATE)
 
 
-def hard_ppo(seed=0, q=None, **settings):
-    config = HardPPOConfig(widths=(16,), minibatch=64, epochs=2, **settings)
-    return HardPPO(INTERFACE, config, seed, q=q)
+def hard_ppo(seed=0, q=None, gamma=0.99, **harden):
+    config = PPOConfig(widths=(16,), minibatch=64, epochs=2, gamma=gamma)
+    return HardPPO(INTERFACE, HardPPOConfig.of(config, Term(**harden)), seed, q=q)
 
 
 def rollout(seed=0, steps=32, n=4):
@@ -191,7 +198,7 @@ def seasoned(**settings):
 
 
 def test_the_term_of_ppo_is_the_largest_divergence_within_reach():
-    learner, rows = seasoned(hard_size=0.5, hard_steps=10, hard_weight=3.0)
+    learner, rows = seasoned(size=0.5, steps=10, weight=3.0)
     std = learner.network.normaliser.std
     torch.testing.assert_close(learner.budget().radius, 0.5 * std * torch.tensor([1.0, 1.0, 0.0]))
     state = rows["state"]
@@ -207,7 +214,7 @@ def test_the_term_of_ppo_is_the_largest_divergence_within_reach():
 
 
 def test_smoothness_makes_a_policy_of_ppo_smoother():
-    smooth, loose = seasoned(hard_weight=50.0), seasoned(hard_weight=0.0)
+    smooth, loose = seasoned(weight=50.0), seasoned(weight=0.0)
     found = []
     for learner, rows in (smooth, loose):
         for _ in range(40):
@@ -230,7 +237,7 @@ def test_the_worst_value_is_what_an_intention_can_hope_for():
     def q(state, action):
         return action[:, 0]
 
-    learner, rows = seasoned(harden="worst value", q=q, hard_weight=10.0, hard_size=1.0)
+    learner, rows = seasoned(term="worst value", q=q, weight=10.0, size=1.0)
     before = learner.loss(rows)[1]["hardness"].item()
     mean = learner.distribution(rows["state"]).mode[:, 0].clamp(-1, 1).mean().item()
     assert before > mean  # the best that perturbation can do
@@ -241,4 +248,4 @@ def test_the_worst_value_is_what_an_intention_can_hope_for():
 
 def test_the_worst_value_needs_one():
     with pytest.raises(UserError, match="'worst value' needs a Q"):
-        hard_ppo(harden="worst value").update(rollout())
+        hard_ppo(term="worst value").update(rollout())
