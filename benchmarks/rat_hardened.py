@@ -99,7 +99,7 @@ class Hardened(Scene):
                 episode = rollout(env, victim, horizon=HORIZON, seed=seed)
                 clean.append((episode.observations["state"], episode.actions))
         config = DETECTION[self.defence]
-        return Guarded(victim, Detector.fit(self.env.interface, clean, config, self.seed))
+        return Guarded.of(victim, Detector.fit(self.env.interface, clean, config, self.seed))
 
     def knowing(self, perturbation: Perturbation) -> Perturbation:
         """Have a perturbation raise no alarm."""

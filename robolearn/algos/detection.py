@@ -24,7 +24,7 @@ very form; a line for the largest of an episode is that of ``judging/conformal.p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from robolearn.attack import Perturbation
 from robolearn.errors import DataError, SpecError
-from robolearn.networks.nets import Normaliser, relu_mlp
+from robolearn.networks.nets import Normaliser, load_weights, relu_mlp
 from robolearn.settings import ProperShare, Settings, Widths
 from robolearn.types import Observation, Policy, Spec
 
@@ -53,6 +53,8 @@ class DetectionConfig(Settings):
     """Share alpha of clean episodes that may raise an alarm."""
     answer: Literal["predict", "hold"] = "predict"
     """What is done after an alarm: act on what is predicted, or hold still."""
+    still: tuple[float, ...] = ()
+    """The action that holds still; zeros without it."""
     horizon: PositiveInt = 10
     """Steps H that are predicted from the last observation that was accepted; then it holds still
     until what is seen has followed from what was seen for as many."""
@@ -168,15 +170,36 @@ class Guarded:
 
     A policy of its own state alone, memoryless or not, acts on what is believed. ``alarm`` [N] and
     ``believed`` [N, O] are those of the last step, ``alarms`` [N] counts since the last ``reset``.
+    A checkpoint holds it, with the policy in ``policy/``; it does not learn any further.
     """
 
-    def __init__(self, policy: Policy, detector: Detector, still: Sequence[float] = ()) -> None:
-        """Take the action [A] that holds ``still``; zeros without it."""
-        self.policy, self.detector = policy, detector
-        self.interface = detector.interface
-        self._still = np.zeros(self.interface.action.shape[0], np.float32)
-        if len(still):
-            self._still[:] = still
+    name = "guarded"
+
+    def __init__(
+        self,
+        interface: Spec,
+        config: DetectionConfig,
+        policy: Policy,
+        detector: Detector | None = None,
+    ) -> None:
+        """Guard a policy; without a detector by one that raises no alarm until it is loaded.
+
+        SpecError for an action to hold still with that does not fit.
+        """
+        self.interface, self.config, self.policy = interface, config, policy
+        self.eats = getattr(policy, "eats", None)
+        self.detector = detector or Detector(interface, config).requires_grad_(False)
+        actions = interface.action.shape[0]
+        if len(config.still) not in (0, actions):
+            raise SpecError(
+                f"detection.still: {len(config.still)} entries, the action has {actions}"
+            )
+        self._still = np.array(config.still or [0.0] * actions, np.float32)
+
+    @classmethod
+    def of(cls, policy: Policy, detector: Detector) -> Guarded:
+        """Guard a policy by a detector that was fitted."""
+        return cls(detector.interface, detector.config, policy, detector)
 
     def reset(self, n: int) -> None:
         """Begin n episodes; their first observations are believed."""
@@ -240,12 +263,31 @@ class Guarded:
         """Give by how much what is seen next may be off in each entry without an alarm, [N, O]."""
         return self.detector.line * self.detector.spread_at(self._ahead + 1)
 
+    # persistence
+
+    @property
+    def within(self) -> Policy:
+        """Give the policy."""
+        return self.policy
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the detector as tensors; a checkpoint keeps the policy beside them."""
+        return self.detector.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; DataError if it is of another detector."""
+        load_weights(self.detector, state)
+
 
 class Evading:
     """A perturbation by who knows the detector: whatever it wants, as far as no alarm is raised."""
 
     def __init__(self, perturbation: Perturbation, guarded: Guarded) -> None:
         self.perturbation, self.guarded = perturbation, guarded
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes, before the policy may have."""
+        self.guarded.reset(n)
 
     def __call__(self, state: Tensor, generator: torch.Generator) -> Tensor:
         """Give delta [B, O] for s [B, O], the states of the episodes that the policy is in."""

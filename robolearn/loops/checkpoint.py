@@ -5,6 +5,7 @@
     weights.safetensors   networks and normalisers
     training/             to continue: state.safetensors (optimiser, noise, ...), counters.json,
                           and replay.safetensors, where it is kept
+    policy/               of a learner that has another one in it: that one's checkpoint
 
 A folder is written beside its place and renamed into it, so that there is always a whole one.
 """
@@ -37,8 +38,10 @@ from robolearn.types import Learner, Spec
 NEEDED = ("config.yaml", "spec.json")  # in every checkpoint
 COUNTERS = "counters.json"
 REPLAY = "replay.safetensors"
+WITHIN = "policy"
 LEARNERS = {
     "bc": "robolearn.algos.bc:BehaviorCloning",
+    "guarded": "robolearn.algos.detection:Guarded",
     "ppo": "robolearn.algos.ppo:PPO",
     "hard_bc": "robolearn.algos.hard_bc:HardCloning",
     "hard_ppo": "robolearn.algos.hard_ppo:HardPPO",
@@ -53,7 +56,8 @@ class Storable(Learner, Protocol):
     It is made anew as ``Class(interface, config)``, with the settings that the parameter ``config``
     is annotated with: a frozen dataclass of ``robolearn.settings.Settings``. Beside what is below
     it has, as every Learner, ``eats``, ``reset``, ``act``, ``update``, ``state_dict`` and
-    ``load_state_dict``; all tensors are torch's.
+    ``load_state_dict``; all tensors are torch's. A class of learners that have another one in them
+    has that as a property ``within``, and is made anew as ``Class(interface, config, within)``.
     """
 
     name: str  # of the class, under which checkpoints know it
@@ -131,8 +135,9 @@ def load_policy(path: Path | str, interface: Spec, own: Iterable[type] = ()) -> 
     Raises DataError for a checkpoint that is missing, damaged or of an unknown learner.
     """
     folder = _existing(Path(path))
-    learner = _build(folder, own)
-    learner.interface.require(interface, f"the policy in {path}", "the environment")
+    read_spec(folder).require(interface, f"the policy in {path}", "the environment")
+    within = [load_policy(folder / WITHIN, interface, own)] if exists(folder / WITHIN) else []
+    learner = _build(folder, own, within)
     learner.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return learner
 
@@ -200,6 +205,9 @@ def _write(
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "spec.json").write_text(learner.interface.to_json())
     write_tensors(folder / "weights.safetensors", learner.state_dict())
+    if hasattr(learner, "within"):
+        (folder / WITHIN).mkdir()
+        _write(folder / WITHIN, learner.within, None, None)
     if counters is not None:
         (folder / "training").mkdir()
         write_tensors(folder / "training" / "state.safetensors", learner.training_state())
@@ -252,7 +260,7 @@ def _stored(folder: Path) -> tuple[str, dict[str, Any]]:
         raise DataError(f"{file}: damaged: no learner and config in it") from error
 
 
-def _build(folder: Path, own: Iterable[type]) -> Storable:
+def _build(folder: Path, own: Iterable[type], within: list[Storable]) -> Storable:
     file = folder / "config.yaml"
     name, settings = _stored(folder)
     learner = _class(name, own, str(file))
@@ -261,7 +269,9 @@ def _build(folder: Path, own: Iterable[type]) -> Storable:
         configuration = kind(**settings)
     except (TypeError, UserError) as error:
         raise DataError(f"{file}: not a configuration of '{name}': {error}") from error
-    return learner(read_spec(folder), configuration)
+    if hasattr(learner, "within") != bool(within):
+        raise DataError(f"{folder}: '{name}' {'has no' if within else 'needs a'} {WITHIN}/")
+    return learner(read_spec(folder), configuration, *within)
 
 
 def _class(name: str, own: Iterable[type], where: str) -> type[Storable]:

@@ -104,7 +104,7 @@ def test_errors_grow_with_the_steps_ahead(detector):
 
 
 def test_who_sees_the_truth_acts_as_without_a_guard(detector):
-    guarded = Guarded(Home(), detector)
+    guarded = Guarded.of(Home(), detector)
     true, sent, alarms = run(guarded, lambda states, t: states)
     assert alarms.mean() < 0.05
     calm = ~alarms.any(axis=0)
@@ -122,10 +122,10 @@ def jump(states, t):
 
 
 def test_a_jump_is_found_and_what_is_predicted_is_near_the_truth(detector):
-    guarded = Guarded(Home(), detector)
+    guarded = Guarded.of(Home(), detector)
     true, sent, alarms = run(guarded, jump)
     assert alarms[20:27].all() and alarms[28:].mean() < 0.3 and alarms[:20].mean() < 0.05
-    plain = Guarded(Home(), detector)
+    plain = Guarded.of(Home(), detector)
     plain.detector.line.data, line = torch.tensor(torch.inf), plain.detector.line.clone()
     misled, *_ = run(plain, jump)
     detector.line.copy_(line)
@@ -135,10 +135,10 @@ def test_a_jump_is_found_and_what_is_predicted_is_near_the_truth(detector):
 
 
 def test_it_may_hold_still_at_once(detector):
-    config = DetectionConfig(widths=(32,), horizon=4, answer="hold")
+    config = DetectionConfig(widths=(32,), horizon=4, answer="hold", still=(0.25,))
     holding = Detector(INTERFACE, config)
     holding.load_state_dict(detector.state_dict())
-    guarded = Guarded(Home(), holding, still=[0.25])
+    guarded = Guarded.of(Home(), holding)
     _, sent, alarms = run(guarded, jump)
     assert (sent[alarms] == np.float32(0.25)).all() and alarms[20:27].all()
 
@@ -146,7 +146,7 @@ def test_it_may_hold_still_at_once(detector):
 @pytest.mark.parametrize("knows", [False, True])
 def test_who_knows_the_detector_raises_no_alarm_and_leads_it_astray(detector, knows):
     budget = Budget(STATE, "linf", torch.tensor([0.5, 0.0, 0.0]))
-    guarded = Guarded(Home(), detector)
+    guarded = Guarded.of(Home(), detector)
     random = RandomPerturbation(budget)
     perturbation = Evading(random, guarded) if knows else random
     generator = torch.Generator().manual_seed(0)
@@ -159,14 +159,14 @@ def test_who_knows_the_detector_raises_no_alarm_and_leads_it_astray(detector, kn
         assert alarms[1:].mean() > 0.8
         return
     assert alarms.mean() < 0.05
-    honest, *_ = run(Guarded(Home(), detector), lambda states, t: states)
+    honest, *_ = run(Guarded.of(Home(), detector), lambda states, t: states)
     off = np.abs(true[-1, :, 0] - honest[-1, :, 0])
     assert 0.1 < off.mean() and off.max() < 0.6  # by what it was shown at first
 
 
 def test_what_follows_from_itself_for_long_is_believed_again(detector):
     """Elsewhere for good, as after somebody has moved the cart while nobody looked."""
-    guarded = Guarded(Home(), detector)
+    guarded = Guarded.of(Home(), detector)
     moved = lambda states, t: states + np.float32([0.4, 0, 0]) * (t >= 10)  # noqa: E731
     _, sent, alarms = run(guarded, moved)
     wait = 2 * CONFIG.horizon + 2
@@ -175,7 +175,7 @@ def test_what_follows_from_itself_for_long_is_believed_again(detector):
 
 
 def test_the_first_observation_is_believed_and_a_reset_forgets(detector):
-    guarded = Guarded(Home(), detector)
+    guarded = Guarded.of(Home(), detector)
     for _ in range(2):
         guarded.reset(2)
         assert guarded.expected() is None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.detection import DetectionConfig, Guarded
 from robolearn.errors import DataError, SpecError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
@@ -108,6 +109,30 @@ def test_an_older_checkpoint_is_replaced_and_survives_a_crash_in_between(tmp_pat
     assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), second.state_dict())
     checkpoint.save(path, first)
     assert_equal(checkpoint.load_policy(path, SPEC).state_dict(), first.state_dict())
+
+
+def guarded():
+    policy = trained()
+    learner = Guarded(SPEC, DetectionConfig(widths=(4,), horizon=2, still=(0.5, -0.5)), policy)
+    learner.detector.line.fill_(3.0)
+    return learner
+
+
+def test_a_learner_with_another_one_in_it_is_kept_with_it(tmp_path):
+    checkpoint.save(tmp_path / "policy", guarded())
+    again = checkpoint.load_policy(tmp_path / "policy", SPEC)
+    assert again.config == guarded().config and again.detector.line == 3.0
+    assert_equal(again.state_dict(), guarded().state_dict())
+    assert_equal(again.policy.state_dict(), trained().state_dict())
+    other = Spec("test/Other", {"state": ArraySpec((4,))}, ArraySpec((2,)), 0.05)
+    with pytest.raises(SpecError, match=r"state has shape \(4,\) instead of \(3,\)"):
+        checkpoint.load_policy(tmp_path / "policy", other)
+    (tmp_path / "policy/policy").rename(tmp_path / "inner")
+    with pytest.raises(DataError, match="'guarded' needs a policy/"):
+        checkpoint.load_policy(tmp_path / "policy", SPEC)
+    checkpoint.save(tmp_path / "inner/policy", trained())
+    with pytest.raises(DataError, match="'bc' has no policy/"):
+        checkpoint.load_policy(tmp_path / "inner", SPEC)
 
 
 def damage_weights(path):
