@@ -36,7 +36,10 @@ class Victim(Policy, Protocol):
 
 
 class Perturbation(Protocol):
-    """Whatever chooses delta; one in which nothing is random says so with ``memoryless = True``."""
+    """Whatever chooses delta; one in which nothing is random says so with ``memoryless = True``.
+
+    One that follows an episode has a ``reset(n)``, as a Policy.
+    """
 
     def __call__(self, state: Tensor, generator: torch.Generator) -> Tensor:
         """Give delta [B, O] for s [B, O]; what is random in it comes from the generator."""

@@ -46,7 +46,7 @@ class PerturbedEnv:
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode."""
         observation, info = self._env.reset(seed=seed, options=options)
-        self._seeing.seed(seed)
+        self._seeing.begin(seed)
         return self._seeing.see(observation), info
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -98,7 +98,7 @@ class PerturbedVectorEnv:
         observations, info = self._envs.reset(seed=seed, options=options)
         begun = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
         for i in np.flatnonzero(begun):
-            self._rows[i].seed(None if seed is None else seed[i])
+            self._rows[i].begin(None if seed is None else seed[i])
         return self._see(observations, begun), info
 
     def step(
@@ -152,10 +152,12 @@ class _Seeing:
         self._true: Observation = {}
         self.true = self.seen = np.zeros(budget.spec.shape, np.float32)
 
-    def seed(self, seed: int | None) -> None:
-        """Begin the random numbers anew, if there is a seed."""
+    def begin(self, seed: int | None) -> None:
+        """Begin an episode, and the random numbers anew if there is a seed."""
         if seed is not None:
             self._generator.manual_seed(seed)
+        if hasattr(self._perturbation, "reset"):
+            self._perturbation.reset(1)
 
     def see(self, observation: Observation) -> Observation:
         """Perturb an observation name -> [...]."""

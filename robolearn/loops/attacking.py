@@ -32,6 +32,14 @@ class CollectionConfig(Settings):
     """States in a step."""
 
 
+@dataclass(frozen=True)
+class Collected:
+    """Where ``attacking`` stands after some rounds."""
+
+    rounds: int
+    states: np.ndarray  # [M, O], of all of them
+
+
 class Adversary(Protocol):
     """A ``RAT``."""
 
@@ -52,20 +60,23 @@ def attacking(
     config: CollectionConfig,
     horizon: int,
     rng: np.random.Generator,
-    on_round: Callable[[int, dict[str, float]], None] | None = None,
+    on_round: Callable[[Collected, dict[str, float]], None] | None = None,
+    begun: Collected | None = None,
 ) -> Tensor:
     """Let ``collector`` act in ``env`` and an adversary learn from all states; give them [M, O].
 
-    ``on_round(updates, scalars)`` is called after each round with the number of updates by then.
+    ``on_round(collected, scalars)`` is called after each round. An adversary and a generator that
+    are as they were then go on from there, with ``begun=collected``, as if never interrupted.
     """
-    table: list[np.ndarray] = []
+    table = [] if begun is None else [begun.states]
     total = config.rounds * config.updates
-    for round_ in range(config.rounds):
+    for round_ in range(begun.rounds if begun else 0, config.rounds):
         for _ in range(config.episodes):
             seed = int(rng.integers(2**31))
             episode = rollout(env, collector, horizon=horizon, seed=seed)
             table.append(episode.observations["state"][:-1])
         states = torch.from_numpy(np.concatenate(table))
+        table = [states.numpy()]
         if not round_:
             adversary.fit_normaliser({"state": states})
             adversary.find_movable(states[torch.from_numpy(rng.integers(len(states), size=SOME))])
@@ -74,5 +85,5 @@ def attacking(
             progress = (round_ * config.updates + step) / total
             info = adversary.update({"observations": {"state": states[rows]}, "progress": progress})
         if on_round is not None:
-            on_round((round_ + 1) * config.updates, info)
-    return states
+            on_round(Collected(round_ + 1, table[0]), info)
+    return torch.from_numpy(table[0])

@@ -114,7 +114,16 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 def exists(path: Path | str) -> bool:
     """Say whether there is a checkpoint, whatever was killed while it was replaced."""
-    return _find(Path(path)) is not None
+    return find(Path(path)) is not None
+
+
+def find(path: Path, needed: Iterable[str] = NEEDED) -> Path | None:
+    """Find the folder with these files: at ``path``, or beside it if a crash came between renames.
+
+    That is where ``write_folder`` has left the older one then.
+    """
+    folders = (path, path.with_name(path.name + ".previous"))
+    return next((f for f in folders if all((f / n).is_file() for n in needed)), None)
 
 
 def newest(path: Path) -> Path:
@@ -185,6 +194,11 @@ def checked(kind: Any, counters: Any, path: Path | str) -> Any:
         raise DataError(f"{path}/training/{COUNTERS}: damaged: {where}{said(fault)}") from None
 
 
+def read_counters(folder: Path) -> dict[str, Any]:
+    """Read the counters in ``training/`` of the checkpoint in a folder."""
+    return checked(dict[str, Any], _read_json(folder / "training" / COUNTERS), folder)
+
+
 def read_spec(path: Path | str) -> Spec:
     """Read what goes in and out of the policy in a checkpoint."""
     file = _existing(Path(path)) / "spec.json"
@@ -228,16 +242,10 @@ def _replace(fresh: Path, path: Path) -> None:
 
 
 def _existing(path: Path) -> Path:
-    folder = _find(path)
+    folder = find(path)
     if folder is None:
         raise DataError(f"{path}: no checkpoint here (a folder with config.yaml and spec.json)")
     return folder
-
-
-def _find(path: Path) -> Path | None:
-    """Find the whole checkpoint: at ``path``, or beside it if a crash came between two renames."""
-    folders = (path, path.with_name(path.name + ".previous"))
-    return next((f for f in folders if all((f / n).is_file() for n in NEEDED)), None)
 
 
 def _continue(path: Path | str, folder: Path, learner: Storable) -> dict[str, Any]:
@@ -246,7 +254,7 @@ def _continue(path: Path | str, folder: Path, learner: Storable) -> dict[str, An
     if not training.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
     learner.load_training_state(read_tensors(training / "state.safetensors"))
-    return checked(dict[str, Any], _read_json(training / COUNTERS), path)
+    return read_counters(folder)
 
 
 def _stored(folder: Path) -> tuple[str, dict[str, Any]]:

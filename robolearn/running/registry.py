@@ -57,8 +57,12 @@ VERBS = {
     "evaluate": Verb(
         "robolearn.verbs.evaluate:EvaluateConfig", "robolearn.verbs.evaluate:evaluate_policy"
     ),
-    "attack": Verb("robolearn.verbs.adversaries:AttackConfig", "robolearn.verbs.attack:attack"),
-    "audit": Verb("robolearn.verbs.audit:AuditConfig", "robolearn.verbs.audit:audit"),
+    "attack": Verb(
+        "robolearn.verbs.adversaries:AttackConfig", "robolearn.verbs.attack:attack", resumable=True
+    ),
+    "audit": Verb(
+        "robolearn.verbs.audit:AuditConfig", "robolearn.verbs.audit:audit", resumable=True
+    ),
     "judge": Verb(
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
     ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from annotated_types import Gt, Le
 from pydantic import PositiveFloat, PositiveInt
 
 from robolearn.algos.bc import BehaviorCloning
+from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
 from robolearn.algos.pa_ad import PAAD
 from robolearn.algos.pgd import PGD, PGDConfig
@@ -33,7 +35,7 @@ from robolearn.attack import (
 )
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
-from robolearn.loops.attacking import CollectionConfig, attacking
+from robolearn.loops.attacking import Collected, CollectionConfig, attacking
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.names import load, load_own
@@ -41,7 +43,7 @@ from robolearn.perturbed import Actor, AdversaryEnv, Directed
 from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
 from robolearn.running.launch import maker_of_run
-from robolearn.running.run import Run, make_batch
+from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.settings import Settings
 from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
@@ -128,6 +130,7 @@ class Parts:
     intention: Policy | None
     states: np.ndarray  # [M, O] that the victim sees without an attack
     budget: Budget
+    rng: np.random.Generator  # that the intention draws from
 
     @property
     def horizon(self) -> int:
@@ -141,22 +144,35 @@ class Parts:
 def prepare(config: AttackConfig, run: Run) -> Parts:
     """Make environments, policies and the budget; UserError and SpecError for what does not fit."""
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    victim = _gaussian(_restored(config.victim.checkpoint, "victim", envs.interface), config.victim)
+    victim = _gaussian(restored(config.victim.checkpoint, "victim", envs.interface), config.victim)
     if config.home is not None:
         home = run.make_env(config.home).interface
         victim.interface.require(home, "the victim", home.environment)
     spec = envs.interface.observations["state"]
     if config.method in WHITE_BOX:
         require_victim(victim, spec)
-    intention = None
-    if config.intention is not None:
-        intention = _intention(config, envs.interface, victim, run.seed)
+    intention, rng = _intention(config, envs.interface, victim, run.seed)
     states = _states(envs, victim, config, run)
     budget = Budget.of(config.budget, spec, states)
-    return Parts(config, run, envs, victim, intention, states, budget)
+    return Parts(config, run, envs, victim, intention, states, budget, rng)
 
 
-def _restored(path: str, role: str, interface: Spec) -> Policy:
+def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
+    """Give the parts of another attack on the same victim, which depends on no earlier one."""
+    intention, rng = _intention(config, parts.envs.interface, parts.victim, run.seed)
+    budget = Budget.of(config.budget, parts.budget.spec, parts.states)
+    changes = {"config": config, "run": run, "intention": intention, "budget": budget, "rng": rng}
+    return dataclasses.replace(parts, **changes)
+
+
+def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
+    """Have a perturbation heed the victim's detector, if there is one: it raises no alarm."""
+    guarded = isinstance(parts.victim, Guarded)
+    return Evading(perturbation, parts.victim) if guarded else perturbation
+
+
+def restored(path: str, role: str, interface: Spec) -> Policy:
+    """Read the policy of a checkpoint; UserError that begins with its role if there is none."""
     folder = checkpoint.newest(Path(path))
     if not checkpoint.exists(folder):
         raise UserError(f"{role}: no checkpoint in {path}{maker_of_run(path)}")
@@ -165,21 +181,27 @@ def _restored(path: str, role: str, interface: Spec) -> Policy:
 
 def _gaussian(policy: Policy, config: VictimConfig) -> Policy:
     """Give a clone a spread; others keep their own."""
+    if isinstance(policy, Guarded):
+        return Guarded.of(_gaussian(policy.policy, config), policy.detector)
     if isinstance(policy, BehaviorCloning):
         return GaussianClone(policy, config.std, config.squashed)
     return policy
 
 
-def _intention(config: AttackConfig, interface: Spec, victim: Policy, seed: int) -> Policy:
-    """Make the intention, a Gaussian of the victim's kind."""
-    wanted, squashed = config.intention, False
+def _intention(
+    config: AttackConfig, interface: Spec, victim: Policy, seed: int
+) -> tuple[Policy | None, np.random.Generator]:
+    """Make the intention, if there is one, a Gaussian of the victim's kind; it draws from that."""
+    wanted, squashed, rng = config.intention, False, np.random.default_rng(seed)
+    if wanted is None:
+        return None, rng
     if callable(getattr(victim, "distribution", None)):
         squashed = _is_squashed(victim, interface)
-    policy = _wanted(config.env.name, wanted.policy, interface, np.random.default_rng(seed))
+    policy = _wanted(config.env.name, wanted.policy, interface, rng)
     own = callable(getattr(policy, "distribution", None))
     if own and _is_squashed(policy, interface) == squashed:
-        return policy
-    return GaussianExpert(policy, wanted.std, squashed, wanted.limit)
+        return policy, rng
+    return GaussianExpert(policy, wanted.std, squashed, wanted.limit), rng
 
 
 def _is_squashed(policy: Policy, interface: Spec) -> bool:
@@ -197,7 +219,7 @@ def _wanted(env: str, name: str, interface: Spec, rng: np.random.Generator) -> P
             raise UserError(f"intention: {name} must be a function of (interface, rng)")
         return own(interface, rng)
     if Path(name).exists():
-        return _restored(name, "intention", interface)
+        return restored(name, "intention", interface)
     try:
         return load("demos.operators:make_operator")(env, name, interface, rng)
     except UserError as error:
@@ -227,39 +249,78 @@ def _pgd(parts: Parts) -> Perturbation:
 
 
 def _rat(parts: Parts) -> Perturbation:
-    """Train RAT's adversary on what the attacked victim and the intention reach."""
-    config, seed = parts.config.collection, parts.run.seed
-    q = _value(parts.intention)
+    """Train RAT's adversary on what the attacked victim and the intention reach.
+
+    It goes on where a stopped run has left one. A KeyboardInterrupt that comes out says from where.
+    """
+    config, seed, run = parts.config.collection, parts.run.seed, parts.run
+    q = value_of(parts.intention)
     learner = RAT(parts.victim, parts.intention, parts.budget, parts.config.rat, seed, q)
-    rng, env = np.random.default_rng(seed), parts.run.make_env(parts.config.env)
-    attacked = Attacked(parts.victim, learner, parts.budget, seed)
+    rng, env = np.random.default_rng(seed), run.make_env(parts.config.env)
+    attacked = Attacked(parts.victim, knowing(parts, learner), parts.budget, seed)
     collector = Handover(attacked, parts.intention, parts.horizon, rng)
-    with parts.run.counter(config.rounds * config.updates, "training", "updates") as counter:
+    begun = _go_on(learner, run.path("checkpoint"), rng, parts.rng)
+    done = begun.rounds * config.updates if begun else 0
+    run.go_on(done, "update")
+    with run.counter(config.rounds * config.updates, "training", "updates", done) as counter:
 
-        def on_round(updates: int, info: dict[str, float]) -> None:
+        def on_round(collected: Collected, info: dict[str, float]) -> None:
+            nonlocal done
             counter.update(config.updates)
-            parts.run.log(updates, **info)
+            run.log(collected.rounds * config.updates, **info)
+            _save(learner, run.path("checkpoint"), collected, rng, parts.rng)
+            done = collected.rounds * config.updates
 
-        attacking(learner, env, collector, config, parts.horizon, rng, on_round)
-    _save(learner, parts.run.path("checkpoint"))
+        try:
+            attacking(learner, env, collector, config, parts.horizon, rng, on_round, begun)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(kept_until(done, config.updates, "update")) from None
     return learner
 
 
-def _value(intention: Policy) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
+def value_of(intention: Policy) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
     """Give Q(s, a) of an intention that has critics, else None."""
     critics = getattr(getattr(intention, "network", None), "targets", None)
     return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)
 
 
-def _save(learner: RAT, path: Path) -> None:
-    """Write the adversary's weights, and its budget's radius [O]."""
+def _save(learner: RAT, path: Path, collected: Collected, *rngs: np.random.Generator) -> None:
+    """Write the adversary's weights, its budget's radius [O], and what going on needs."""
     tensors = learner.state_dict() | {"budget/radius": learner.budget.radius}
+    training = learner.training_state() | {"states": torch.from_numpy(collected.states)}
+    counters = {"rounds": collected.rounds, "rngs": [rng.bit_generator.state for rng in rngs]}
 
     def fill(folder: Path) -> None:
+        (folder / "training").mkdir()
         (folder / "spec.json").write_text(learner.victim.interface.to_json())
+        (folder / "training" / "counters.json").write_text(json.dumps(counters))
+        checkpoint.write_tensors(folder / "training" / "state.safetensors", training)
         checkpoint.write_tensors(folder / "weights.safetensors", tensors)
 
     checkpoint.write_folder(path, fill)
+
+
+def _go_on(learner: RAT, path: Path, *rngs: np.random.Generator) -> Collected | None:
+    """Put adversary and generators where a stopped run has left them, if there is one."""
+    folder = checkpoint.find(path, ["training/counters.json"])
+    if folder is None:
+        return None
+    begun = checkpoint.checked(_Begun, checkpoint.read_counters(folder), folder)
+    weights = checkpoint.read_tensors(folder / "weights.safetensors")
+    learner.load_state_dict({k: v for k, v in weights.items() if k != "budget/radius"})
+    training = checkpoint.read_tensors(folder / "training" / "state.safetensors")
+    learner.load_training_state(training)
+    for rng, state in zip(rngs, begun.rngs, strict=True):
+        rng.bit_generator.state = state
+    return Collected(begun.rounds, training["states"].numpy())
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a stopped run of RAT has counted."""
+
+    rounds: int
+    rngs: list[dict[str, Any]]
 
 
 def _sa_rl(parts: Parts) -> Perturbation:
@@ -278,7 +339,6 @@ def _reinforced(parts: Parts, actor: Actor) -> Perturbation:
         env = AdversaryEnv(envs, actor)
         policy = PPO(env.interface, config.ppo, parts.run.seed, streams=streams)
         policy = train(policy, env, config.training, parts.run)
-    checkpoint.save(parts.run.path("checkpoint"), policy)
     return Directed(policy, actor)
 
 

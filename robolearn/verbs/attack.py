@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.algos.detection import Guarded
 from robolearn.attack import BudgetConfig, Perturbation
-from robolearn.loops.evaluate import evaluate, evaluation_seeds
+from robolearn.loops.evaluate import evaluate, evaluation_seeds, wilson_interval
 from robolearn.loops.rollout import rollout
 from robolearn.names import load
 from robolearn.perturbed import PerturbedEnv, PerturbedVectorEnv
 from robolearn.running.run import Run, replace_text
 from robolearn.types import Episode, Policy, Step, VectorEnvironment
-from robolearn.verbs.adversaries import METHODS, AttackConfig, Parts, prepare
+from robolearn.verbs.adversaries import METHODS, AttackConfig, Parts, knowing, prepare
 from robolearn.viz.attacks import Account, draw_attack
 
 
@@ -25,12 +26,16 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     Summary: ``touched``, the number of entries that may be perturbed; ``attacked``, ``control``
     (the victim without an attack), ``clean`` (the same at home, if that is elsewhere) and
     ``intention`` (if there is one), each as ``Evaluation.summary`` has it; if there is a ``reward``
-    with ``wanted``, the mean of what it comes to in an episode.
+    with ``wanted``, the mean of what it comes to in an episode. Whoever attacks a victim with a
+    detector knows it; ``unaware`` is the same attack by who does not; and of each the share of
+    episodes with an alarm, ``alarmed``, stands there with its Wilson interval.
     """
     parts = prepare(config, run)
-    perturbation = METHODS[config.method](parts)
-    shown = PerturbedVectorEnv(parts.envs, perturbation, parts.budget)
-    found = {"attacked": measure(parts, "attacked", shown, parts.victim)}
+    unaware = METHODS[config.method](parts)
+    perturbation = knowing(parts, unaware)
+    found = {"attacked": attacked(parts, "attacked", perturbation, parts.envs)}
+    if perturbation is not unaware:
+        found["unaware"] = attacked(parts, "unaware", unaware, parts.envs)
     found["control"] = measure(parts, "control", parts.envs, parts.victim)
     if config.home is not None:
         home = run.make_envs(config.home, config.evaluation.episodes)
@@ -44,22 +49,38 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     return {"touched": int(parts.budget.touched.sum())} | found
 
 
+def attacked(
+    parts: Parts, name: str, perturbation: Perturbation, envs: VectorEnvironment
+) -> dict[str, Any]:
+    """Do the same with the victim that is attacked in ``envs``."""
+    return measure(parts, name, PerturbedVectorEnv(envs, perturbation, parts.budget), parts.victim)
+
+
 def measure(parts: Parts, name: str, envs: VectorEnvironment, policy: Policy) -> dict[str, Any]:
     """Run the episodes, write them into ``evaluation/NAME``, and sum up."""
-    config, wanted = parts.config.evaluation, []
+    config, wanted, alarmed = parts.config.evaluation, [], []
     with parts.run.counter(config.episodes, name) as counter:
 
         def on_episode(episode: Episode) -> None:
             counter.update()
             terms = episode.reward_terms
             wanted.append(sum(w * float(terms[t].sum()) for t, w in parts.config.reward.items()))
+            if isinstance(policy, Guarded):  # one episode at a time
+                alarmed.append(bool(policy.alarms.any()))
 
         evaluation = evaluate(
             envs, policy, evaluation_seeds(parts.run.seed, config.episodes), config.horizon,
             whole=config.whole, on_episode=on_episode,
         )  # fmt: skip
     evaluation.save(parts.run.path("evaluation") / name)
-    return evaluation.summary() | ({"wanted": np.mean(wanted)} if parts.config.reward else {})
+    summary = evaluation.summary() | ({"wanted": np.mean(wanted)} if parts.config.reward else {})
+    return summary | (share("alarmed", alarmed) if alarmed else {})
+
+
+def share(name: str, happened: list[bool]) -> dict[str, Any]:
+    """Give how often something happened, with its Wilson interval."""
+    low, high = wilson_interval(sum(happened), len(happened))
+    return {name: sum(happened) / len(happened), f"{name}_interval": [low, high]}
 
 
 def _watch(parts: Parts, perturbation: Perturbation) -> Iterator[Account]:
@@ -85,10 +106,19 @@ def _said(budget: BudgetConfig) -> str:
 
 def _write_report(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:
     """Write a table for people."""
-    sums = [name for name in ("return", "wanted") if name in found["attacked"]]
+    known = ("return", "wanted", "alarmed")
+    sums = [name for name in known if name in found["attacked"]]
     lines = [title, f"{'':10} success  95% interval" + "".join(f"{name:>11}" for name in sums)]
     for name, outcome in found.items():
         low, high = outcome["interval"]
-        totals = "".join(f"{outcome[total]:11.1f}" for total in sums)
-        lines.append(f"{name:10} {outcome['success']:7.2f}  {low:.2f} to {high:.2f}{totals}")
+        totals = "".join(_cell(outcome, name) for name in sums)
+        line = f"{name:10} {outcome['success']:7.2f}  {low:.2f} to {high:.2f}{totals}"
+        lines.append(line.rstrip())
     replace_text(path, "\n".join(lines) + "\n")
+
+
+def _cell(outcome: dict[str, Any], name: str) -> str:
+    """Give a number as a cell; an intention raises no alarms."""
+    if name not in outcome:
+        return " " * 11
+    return f"{outcome[name]:11.2f}" if name == "alarmed" else f"{outcome[name]:11.1f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,13 +13,12 @@ from annotated_types import MinLen
 from pydantic import PositiveFloat, PositiveInt
 
 from robolearn.algos.ppo import PPOConfig
-from robolearn.attack import Budget, BudgetConfig
-from robolearn.errors import UserError
+from robolearn.attack import BudgetConfig
+from robolearn.errors import DataError, UserError
 from robolearn.files import make_folder
 from robolearn.loops.on_policy import OnlineConfig
-from robolearn.perturbed import PerturbedVectorEnv
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run, replace_text
+from robolearn.running.run import Run, jsonable, replace_text
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.adversaries import (
     METHODS,
@@ -30,13 +30,16 @@ from robolearn.verbs.adversaries import (
     Method,
     Parts,
     VictimConfig,
+    another,
+    knowing,
     prepare,
 )
-from robolearn.verbs.attack import measure
+from robolearn.verbs.attack import attacked, measure
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.viz.attacks import draw_audit
 
 Row = dict[str, Any]
+ONE_BY_ONE = ("random", "pgd", "rat")  # methods that can do with one episode at a time
 
 
 @dataclass(frozen=True)
@@ -107,26 +110,68 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
     Summary: ``control`` (no attack), ``clean`` (the same at home, if that is elsewhere) and
     ``intention`` (if there is one), as ``Evaluation.summary`` has them; and ``rows``, of each
     method and size the ``success`` at what is wanted, with its Wilson ``interval``, and if there is
-    a home the same at what was learnt (``learnt``, ``learnt_interval``).
+    a home the same at what was learnt (``learnt``, ``learnt_interval``). Whoever attacks a victim
+    with a detector knows it; a row then also has ``alarmed``, the share of episodes with an alarm,
+    and ``unaware`` and ``unaware_alarmed``, of who does not know it, with their intervals. What a
+    stopped run has finished is not run again.
     """
-    strictest = min(config.attacks(), key=lambda method: method not in WHITE_BOX)
+    methods = config.attacks()
+    strictest = min(methods, key=lambda method: method not in WHITE_BOX)
     parts = prepare(config.attack(strictest, config.sizes[0]), run)
+    methods = _possible(config, methods, parts)
     home = None
-    found = {"control": measure(parts, "control", parts.envs, parts.victim)}
     if parts.config.home is not None:
         home = run.make_envs(parts.config.home, config.evaluation.episodes)
-        found["clean"] = measure(parts, "clean", home, parts.victim)
-    if parts.intention is not None:
-        found["intention"] = measure(parts, "intention", parts.envs, parts.intention)
-    rows: list[Row] = []
-    for size in config.sizes:
-        for method in config.attacks():
+    file, wanted = run.path("rows.jsonl"), [(m, size) for size in config.sizes for m in methods]
+    rows = _rows(file)
+    if rows:
+        print(f"robolearn: {run.directory}: {len(rows)} attacks are finished", file=sys.stderr)
+    try:
+        found = _without(parts, home, run.path("controls.json"))
+        for method, size in wanted[len(rows) :]:
             rows.append(_attacked(config.attack(method, size), parts, home))
-            _append(rows[-1], run.path("rows.jsonl"))
+            replace_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"kept {len(rows)} of {len(wanted)} attacks") from None
     what = f"{config.budget.norm}, {config.budget.unit}"
     draw_audit(rows, found, f"{config.environment}, budget: {what}", run.path("report.png"))
     replace_text(run.path("report.txt"), _table(rows, found))
     return found | {"rows": rows}
+
+
+def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[Method]:
+    """Leave out what learns from many episodes at a time, if the victim remembers its own one."""
+    if getattr(parts.victim, "memoryless", False):
+        return methods
+    impossible = [method for method in methods if method not in ONE_BY_ONE]
+    if config.methods is not None and impossible:
+        raise UserError(f"methods: {impossible[0]} needs a victim without a memory")
+    if impossible:
+        print(f"robolearn: no {', '.join(impossible)}: the victim has a memory", file=sys.stderr)
+    return [method for method in methods if method in ONE_BY_ONE]
+
+
+def _rows(file: Path) -> list[Row]:
+    """Read what was finished; DataError for a damaged file."""
+    if not file.exists():
+        return []
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise DataError(f"{file}: damaged: {error}") from error
+
+
+def _without(parts: Parts, home: VectorEnvironment | None, file: Path) -> dict[str, Any]:
+    """Measure what is so without an attack, or read it."""
+    if file.exists():
+        return json.loads(file.read_text(encoding="utf-8"))
+    found = {"control": measure(parts, "control", parts.envs, parts.victim)}
+    if home is not None:
+        found["clean"] = measure(parts, "clean", home, parts.victim)
+    if parts.intention is not None:
+        found["intention"] = measure(parts, "intention", parts.envs, parts.intention)
+    replace_text(file, json.dumps(jsonable(found)) + "\n")
+    return jsonable(found)
 
 
 def _attacked(config: AttackConfig, parts: Parts, home: VectorEnvironment | None) -> Row:
@@ -135,36 +180,55 @@ def _attacked(config: AttackConfig, parts: Parts, home: VectorEnvironment | None
     folder = parts.run.path(f"{config.method}-{size:g}")
     make_folder(folder)
     with Run(folder, parts.run.seed) as run:
-        budget = Budget.of(config.budget, parts.budget.spec, parts.states)
-        one = dataclasses.replace(parts, config=config, run=run, budget=budget)
-        perturbation = METHODS[config.method](one)
-        shown = PerturbedVectorEnv(parts.envs, perturbation, budget)
-        wanted = measure(one, "attacked", shown, parts.victim)
+        one = another(parts, config, run)
+        unaware = METHODS[config.method](one)
+        perturbation = knowing(one, unaware)
+        wanted = attacked(one, "attacked", perturbation, one.envs)
         row = {"method": config.method, "size": size}
         row |= {name: wanted[name] for name in ("success", "interval", "return")}
         if home is not None:
-            at_home = PerturbedVectorEnv(home, perturbation, budget)
-            learnt = measure(one, "learnt", at_home, parts.victim)
+            learnt = attacked(one, "learnt", perturbation, home)
             row |= {"learnt": learnt["success"], "learnt_interval": learnt["interval"]}
-    return row
+        if perturbation is not unaware:
+            other = attacked(one, "unaware", unaware, one.envs)
+            row |= {name: wanted[name] for name in ("alarmed", "alarmed_interval")}
+            row |= {"unaware": other["success"], "unaware_interval": other["interval"]}
+            row |= {f"unaware_{k}": other[k] for k in ("alarmed", "alarmed_interval")}
+    return jsonable(row)
 
 
-def _append(row: Row, path: Path) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+COLUMNS = {  # of a row, and of what is so without an attack: (value, heading)
+    "success": "wanted",
+    "learnt": "learnt",
+    "alarmed": "with an alarm",
+    "unaware": "wanted, unaware",
+    "unaware_alarmed": "alarm, unaware",
+}
 
 
 def _table(rows: list[Row], found: dict[str, dict[str, Any]]) -> str:
     """Give the table that people read."""
-    lines = [f"{'attack':12} {'size':>6}  wanted               learnt"]
+    columns = [name for name in COLUMNS if name in rows[0]]
+    heads = "".join(f"{COLUMNS[name]:22}" for name in columns)
+    lines = [f"{'attack':12} {'size':>6}  {heads}"]
     for name, outcome in found.items():
-        cell = _cell(outcome["success"], outcome["interval"])
-        lines.append(f"{name:12} {'':6}  " + (" " * 21 + cell if name == "clean" else cell))
+        known = {"success": "interval", "alarmed": "alarmed_interval"}
+        at = {"learnt": ("success", "interval")} if name == "clean" else {}
+        at |= {k: (k, v) for k, v in known.items() if k in outcome and not (at and k == "success")}
+        lines.append(f"{name:12} {'':6}  " + _cells(outcome, columns, at))
     for row in rows:
-        learnt = _cell(row["learnt"], row["learnt_interval"]) if "learnt" in row else ""
-        wanted = _cell(row["success"], row["interval"])
-        lines.append(f"{row['method']:12} {row['size']:6g}  {wanted:21}{learnt}".rstrip())
-    return "\n".join(lines) + "\n"
+        at = {c: (c, "interval" if c == "success" else f"{c}_interval") for c in columns}
+        lines.append(f"{row['method']:12} {row['size']:6g}  " + _cells(row, columns, at))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _cells(row: Row, columns: list[str], at: dict[str, tuple[str, str]]) -> str:
+    """Give the cells of a line; ``at`` says where value and interval of a column are."""
+    cells = []
+    for column in columns:
+        value, interval = at.get(column, ("", ""))
+        cells.append(_cell(row[value], row[interval]) if value else "")
+    return "".join(f"{cell:22}" for cell in cells)
 
 
 def _cell(success: float, interval: list[float]) -> str:

@@ -12,6 +12,7 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.loops import checkpoint
+from robolearn.running.run import Run
 from sim.registry import make
 
 ENV = "{name: dmc/cartpole-balance, options: {horizon: 20}}"
@@ -114,6 +115,64 @@ def test_an_attack_is_the_same_again(here, tmp_path):
     assert one == two
 
 
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Run a line and stop it as Ctrl-C would, the n-th time that anything is logged."""
+
+    def interrupt(line: list[str], n: int) -> None:
+        log, left = Run.log, [n]
+
+        def log_and_stop(self, at, **scalars):
+            log(self, at, **scalars)
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "log", log_and_stop)
+            assert main(line) == 130
+
+    return interrupt
+
+
+def require_same(one: Path, other: Path) -> None:
+    """Compare results and weights to the last bit."""
+    files = [f.relative_to(one) for f in one.rglob("*") if f.suffix in (".safetensors", ".txt")]
+    assert files
+    for file in [*files, "summary.json"]:
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+WOBBLE = """
+import numpy as np
+from push import Push
+
+class Wobble(Push):
+    def __init__(self, interface, rng):
+        super().__init__(interface, rng)
+        self.rng = rng
+
+    def act(self, observation, explore=False):
+        return super().act(observation) * self.rng.uniform(0.1, 1, (1, 1)).astype(np.float32)
+"""
+
+
+@pytest.mark.parametrize(("method", "logged"), [("rat", 2), ("pa_ad", 2)])
+def test_an_attack_that_was_stopped_goes_on_as_if_it_had_not(
+    here, tmp_path, interrupted, logged_steps, method, logged
+):
+    """The intention draws: what it has drawn is a part of where the attack stands."""
+    Path("wobble.py").write_text(WOBBLE)
+    line = ["attack.yaml", *SMALL, "collection.rounds=3", "training.checkpoint_updates=1"]
+    line += ["intention={policy: wobble:Wobble}", f"method={method}"]
+    assert main([*line, f"out={tmp_path}/whole"]) == 0
+    interrupted([*line, f"out={tmp_path}/stopped"], logged)
+    assert not (tmp_path / "stopped/summary.json").exists()
+    assert main([*line, f"resume={tmp_path}/stopped"]) == 0
+    require_same(tmp_path / "whole", tmp_path / "stopped")
+    assert logged_steps(tmp_path / "whole") == logged_steps(tmp_path / "stopped")
+
+
 def test_sa_rl_may_earn_other_rewards_than_the_environments(here, tmp_path, capsys):
     reward = "reward={task: -1.0}"
     assert run("method=sa_rl", reward, f"out={tmp_path}/run") == 0
@@ -168,6 +227,22 @@ def test_an_audit_attacks_by_every_method_and_budget(here, tmp_path):
     assert (out / "report.png").stat().st_size > 1000
     weights = [(out / f"sa_rl-{s}/checkpoint/weights.safetensors").read_bytes() for s in (0.1, 0.5)]
     assert weights[0] != weights[1]  # each was trained by itself
+
+
+def test_an_audit_that_was_stopped_keeps_what_is_finished(here, tmp_path, interrupted, capsys):
+    line = [*AUDIT, "methods=[random, rat]", "collection.rounds=3"]
+    assert main([*line, f"out={tmp_path}/whole"]) == 0
+    interrupted([*line, f"out={tmp_path}/stopped"], 5)  # in the second round of the fourth attack
+    assert "kept 3 of 4 attacks" in capsys.readouterr().err
+    first = tmp_path / "stopped/rat-0.1/checkpoint/weights.safetensors"
+    written = first.stat().st_mtime_ns
+    assert main([*line, f"resume={tmp_path}/stopped"]) == 0
+    assert first.stat().st_mtime_ns == written
+    require_same(tmp_path / "whole", tmp_path / "stopped")
+    (tmp_path / "stopped/rows.jsonl").write_text("{")
+    (tmp_path / "stopped/summary.json").unlink()
+    assert main([*line, f"resume={tmp_path}/stopped"]) == 2
+    assert "rows.jsonl: damaged" in capsys.readouterr().err
 
 
 def test_an_audit_without_an_intention_does_what_needs_none(here, tmp_path, capsys):
