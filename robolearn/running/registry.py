@@ -63,6 +63,8 @@ VERBS = {
     "audit": Verb(
         "robolearn.verbs.audit:AuditConfig", "robolearn.verbs.audit:audit", resumable=True
     ),
+    "guard": Verb("robolearn.verbs.guard:GuardConfig", "robolearn.verbs.guard:guard"),
+    "atla": Verb("robolearn.verbs.atla:AtlaConfig", "robolearn.verbs.atla:harden", resumable=True),
     "judge": Verb(
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
     ),

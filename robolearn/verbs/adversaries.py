@@ -42,12 +42,12 @@ from robolearn.names import load, load_own
 from robolearn.perturbed import Actor, AdversaryEnv, Directed
 from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
-from robolearn.running.launch import maker_of_run
 from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.settings import Settings
 from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
+from robolearn.verbs.restoring import restored, value_of
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
 TOWARDS = ("rat", "pgd")  # methods that need an intention
@@ -171,14 +171,6 @@ def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
     return Evading(perturbation, parts.victim) if guarded else perturbation
 
 
-def restored(path: str, role: str, interface: Spec) -> Policy:
-    """Read the policy of a checkpoint; UserError that begins with its role if there is none."""
-    folder = checkpoint.newest(Path(path))
-    if not checkpoint.exists(folder):
-        raise UserError(f"{role}: no checkpoint in {path}{maker_of_run(path)}")
-    return checkpoint.load_policy(folder, interface)
-
-
 def _gaussian(policy: Policy, config: VictimConfig) -> Policy:
     """Give a clone a spread; others keep their own."""
     if isinstance(policy, Guarded):
@@ -276,12 +268,6 @@ def _rat(parts: Parts) -> Perturbation:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(kept_until(done, config.updates, "update")) from None
     return learner
-
-
-def value_of(intention: Policy) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-    """Give Q(s, a) of an intention that has critics, else None."""
-    critics = getattr(getattr(intention, "network", None), "targets", None)
-    return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)
 
 
 def _save(learner: RAT, path: Path, collected: Collected, *rngs: np.random.Generator) -> None:

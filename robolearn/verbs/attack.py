@@ -10,13 +10,14 @@ import numpy as np
 
 from robolearn.algos.detection import Guarded
 from robolearn.attack import BudgetConfig, Perturbation
-from robolearn.loops.evaluate import evaluate, evaluation_seeds, wilson_interval
+from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import rollout
 from robolearn.names import load
 from robolearn.perturbed import PerturbedEnv, PerturbedVectorEnv
 from robolearn.running.run import Run, replace_text
 from robolearn.types import Episode, Policy, Step, VectorEnvironment
 from robolearn.verbs.adversaries import METHODS, AttackConfig, Parts, knowing, prepare
+from robolearn.verbs.evaluate import share
 from robolearn.viz.attacks import Account, draw_attack
 
 
@@ -75,12 +76,6 @@ def measure(parts: Parts, name: str, envs: VectorEnvironment, policy: Policy) ->
     evaluation.save(parts.run.path("evaluation") / name)
     summary = evaluation.summary() | ({"wanted": np.mean(wanted)} if parts.config.reward else {})
     return summary | (share("alarmed", alarmed) if alarmed else {})
-
-
-def share(name: str, happened: list[bool]) -> dict[str, Any]:
-    """Give how often something happened, with its Wilson interval."""
-    low, high = wilson_interval(sum(happened), len(happened))
-    return {name: sum(happened) / len(happened), f"{name}_interval": [low, high]}
 
 
 def _watch(parts: Parts, perturbation: Perturbation) -> Iterator[Account]:

@@ -11,6 +11,7 @@ import numpy as np
 import pydantic
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
@@ -36,6 +37,8 @@ class CloneConfig:
     """Only the demonstrations of this mask, such as what a person's session has "kept"."""
     bc: BCConfig = BCConfig()
     """Network and optimiser."""
+    harden: HardeningConfig | None = None
+    """What makes the clone hard to attack: smoothness, a Lipschitz constant; None: nothing."""
     training: OfflineConfig = OfflineConfig()
     """Length and batches."""
     checkpoint_epochs: pydantic.PositiveInt = 5
@@ -71,6 +74,12 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
     return summary
 
 
+def _learner(config: CloneConfig, interface: Spec, seed: int) -> BehaviorCloning:
+    if config.harden is None:
+        return BehaviorCloning(interface, config.bc, seed)
+    return HardCloning(interface, HardCloningConfig.of(config.bc, config.harden), seed)
+
+
 def _train(
     config: CloneConfig, run: Run, interface: Spec, data: Mapping[str, Any]
 ) -> tuple[BehaviorCloning, list[float]]:
@@ -84,7 +93,7 @@ def _train(
         learner, stored = restored.learner, restored.counters.get("validation_losses")
         losses = checkpoint.checked(list[float], stored, folder)
     else:
-        learner, losses = BehaviorCloning(interface, config.bc, run.seed), []
+        learner, losses = _learner(config, interface, run.seed), []
 
     kept, first = len(losses), min(config.checkpoint_epochs, config.training.epochs)
     run.go_on(kept, "epoch", logged=kept - 1)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pydantic
 
+from robolearn.algos.detection import Guarded
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
-from robolearn.loops.evaluate import evaluate, evaluation_seeds
+from robolearn.loops.evaluate import evaluate, evaluation_seeds, wilson_interval
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.names import load, load_own
 from robolearn.running.config import EnvConfig
@@ -82,14 +83,19 @@ def _learner(name: str) -> type[checkpoint.Storable]:
 
 
 def measure(
-    policy: Policy, envs: VectorEnvironment, env: EnvConfig, config: EvaluationConfig, run: Run
+    policy: Policy,
+    envs: VectorEnvironment,
+    env: EnvConfig,
+    config: EvaluationConfig,
+    run: Run,
 ) -> dict[str, Any]:
     """Run the episodes, and write ``evaluation/`` with the seed and start state of each.
 
     The viewer, if there is one, replays episodes in an environment of its own, ``env``. Summary:
-    see ``Evaluation.summary``.
+    see ``Evaluation.summary``; of a policy with a detector also ``alarmed``, the share of episodes
+    with an alarm, with its Wilson interval.
     """
-    shown = 0
+    shown, alarmed = 0, []
     stage = run.make_env(env) if run.viewer is not None and config.recorded else None
     seeds = evaluation_seeds(run.seed, config.episodes)
     with run.counter(config.episodes, "evaluation") as counter:
@@ -97,6 +103,8 @@ def measure(
         def on_episode(episode: Episode) -> None:
             nonlocal shown
             counter.update()
+            if isinstance(policy, Guarded):  # one episode at a time
+                alarmed.append(bool(policy.alarms.any()))
             result = {
                 "success": float(episode.success),
                 "return": float(episode.rewards.sum()),
@@ -112,7 +120,13 @@ def measure(
             whole=config.whole, keep_states=stage is not None, on_episode=on_episode,
         )  # fmt: skip
     evaluation.save(run.path("evaluation"))
-    return evaluation.summary()
+    return evaluation.summary() | (share("alarmed", alarmed) if alarmed else {})
+
+
+def share(name: str, happened: Sequence[bool]) -> dict[str, Any]:
+    """Give how often something happened, with its Wilson interval."""
+    interval = list(wilson_interval(sum(happened), len(happened)))
+    return {name: sum(happened) / len(happened), f"{name}_interval": interval}
 
 
 class Whole(Protocol):

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pydantic
 
+from robolearn.algos.hard_ppo import HardeningConfig, HardPPO, HardPPOConfig
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, online
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, kept_until, make_batch
-from robolearn.types import VectorEnvironment
+from robolearn.types import RewardStream, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.verbs.preferences import UNASKED, Preferences, PreferencesConfig, Unasked, opened
+from robolearn.verbs.restoring import restored, value_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class ImproveConfig:
     """How many of them step together."""
     ppo: PPOConfig = PPOConfig()
     """Network and objective."""
+    harden: HardeningConfig | None = None
+    """The term that makes the policy hard to attack; None: none."""
+    intention: str | None = None
+    """A run of sac that has learnt what an attacker wants, for the term "worst value"."""
     training: OnlineConfig = OnlineConfig()
     """Length, and how often the policy is improved."""
     preferences: PreferencesConfig | None = None
@@ -39,7 +46,10 @@ class ImproveConfig:
     """How many episodes, how long, and where they end; None for no evaluation."""
 
     def __post_init__(self) -> None:
-        asked = self.preferences
+        asked, worst = self.preferences, self.harden and self.harden.term == "worst value"
+        if bool(worst) != (self.intention is not None):
+            wrong = "'worst value' needs one" if worst else "only harden.term: worst value has one"
+            raise UserError(f"intention: {wrong}")
         if asked is not None and asked.explore:
             raise UserError("preferences.explore: only on a replay, with verb: sac")
         if asked is not None and asked.reward.length > self.training.horizon:
@@ -59,7 +69,7 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
         contextlib.closing(make_batch(config.env, config.environments)) as env,
         opened(config.preferences, env, config.env, run) as preferences,
     ):
-        learner = PPO(env.interface, config.ppo, run.seed, streams=preferences.streams)
+        learner = _learner(config, env.interface, run.seed, preferences.streams)
         train(learner, env, config.training, run, preferences=preferences)
         updates = config.training.updates(env.num_envs)
         steps = updates * config.training.horizon * env.num_envs
@@ -69,6 +79,19 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     preferences.draw(run, f"PPO on {config.env.name}, seed {run.seed}")
     checkpoint.save(run.path("checkpoint"), learner)
     return summary
+
+
+def _learner(
+    config: ImproveConfig, interface: Spec, seed: int, streams: Mapping[str, RewardStream] | None
+) -> PPO:
+    if config.harden is None:
+        return PPO(interface, config.ppo, seed, streams=streams)
+    hard, q = HardPPOConfig.of(config.ppo, config.harden), None
+    if config.intention is not None:
+        q = value_of(restored(config.intention, "intention", interface))
+        if q is None:
+            raise UserError(f"intention: the policy in {config.intention} has no Q, unlike sac's")
+    return HardPPO(interface, hard, seed, streams=streams, q=q)
 
 
 def train(

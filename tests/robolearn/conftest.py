@@ -93,6 +93,26 @@ def stop_at(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def interrupted(monkeypatch):
+    """Run a line and stop it as Ctrl-C would, the n-th time that anything is logged."""
+
+    def interrupt(line, n):
+        log, left = Run.log, [n]
+
+        def log_and_stop(self, at, **scalars):
+            log(self, at, **scalars)
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "log", log_and_stop)
+            assert main(line) == 130
+
+    return interrupt
+
+
+@pytest.fixture
 def require_same_after_a_stop(stop_at):
     """Stop a line once it has logged a step, go on; compare with ``whole``.
 

@@ -12,7 +12,6 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.loops import checkpoint
-from robolearn.running.run import Run
 from sim.registry import make
 
 ENV = "{name: dmc/cartpole-balance, options: {horizon: 20}}"
@@ -113,26 +112,6 @@ def test_an_attack_is_the_same_again(here, tmp_path):
         assert run("intention={policy: push:Push}", f"out={tmp_path}/{name}") == 0
     one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in ("one", "two"))
     assert one == two
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """Run a line and stop it as Ctrl-C would, the n-th time that anything is logged."""
-
-    def interrupt(line: list[str], n: int) -> None:
-        log, left = Run.log, [n]
-
-        def log_and_stop(self, at, **scalars):
-            log(self, at, **scalars)
-            left[0] -= 1
-            if not left[0]:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Run, "log", log_and_stop)
-            assert main(line) == 130
-
-    return interrupt
 
 
 def require_same(one: Path, other: Path) -> None:

@@ -1,0 +1,27 @@
+"""Policies of earlier runs, for verbs that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from robolearn.errors import UserError
+from robolearn.loops import checkpoint
+from robolearn.running.launch import maker_of_run
+from robolearn.types import Policy, Spec
+
+
+def restored(path: str, role: str, interface: Spec) -> Policy:
+    """Read the policy of a checkpoint; UserError that begins with its role if there is none."""
+    folder = checkpoint.newest(Path(path))
+    if not checkpoint.exists(folder):
+        raise UserError(f"{role}: no checkpoint in {path}{maker_of_run(path)}")
+    return checkpoint.load_policy(folder, interface)
+
+
+def value_of(intention: Policy) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Give Q(s, a) of an intention that has critics, else None."""
+    critics = getattr(getattr(intention, "network", None), "targets", None)
+    return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)
