@@ -1,10 +1,13 @@
 """Scripted operators: demonstrators with a style, for Lift, PickPlaceCan and the nut assemblies.
 
-Meta-World's tasks have experts of their own, without styles (``demos.operators.metaworld``).
+Meta-World's tasks have experts of their own, without styles (``demos.operators.metaworld``), and
+so has robosuite's Door (``demos.operators.door``).
 """
 
 import numpy as np
 
+from demos.operators.door import TASK as DOOR
+from demos.operators.door import make_door, require_door
 from demos.operators.feedback import pointed_trait
 from demos.operators.metaworld import PREFIX, Expert, require_expert
 from demos.operators.scripted import ScriptedOperator
@@ -29,6 +32,8 @@ def require_operator(task: str, name: str) -> None:
     """Raise UserError unless there is an operator of that name for an environment's task."""
     if task.startswith(PREFIX):
         require_expert(task, name)
+    elif task == DOOR:
+        require_door(name)
     else:
         named_style(name)
 
@@ -38,12 +43,15 @@ def make_operator(
 ) -> Policy:
     """Make the operator with this style (or the style of this name) for a task of ``TASKS``.
 
-    For ``metaworld/TASK`` make Meta-World's "expert". ``interface`` is the environment's; the
+    For ``metaworld/TASK`` make Meta-World's "expert", for ``robosuite/Door`` what "open"s it or
+    "wait"s above its handle. ``interface`` is the environment's; the
     tremor is drawn from ``rng``. Raises UserError for an unknown task or style, SpecError where the
     interface lacks what an operator needs.
     """
     if task.startswith(PREFIX):
         require_expert(task, style)
         return Expert(task.removeprefix(PREFIX), interface)
+    if task == DOOR:
+        return make_door(style, interface)
     chosen = style if isinstance(style, Style) else named_style(style)
     return ScriptedOperator(named_task(task), chosen, interface, rng)

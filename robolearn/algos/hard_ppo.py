@@ -9,7 +9,8 @@ The first wants the same action for everything within reach, whatever the attack
 Chen, Xiao, Li, Liu, Boning, Hsieh, "Robust Deep Reinforcement Learning against Adversarial
 Perturbations on State Observations" (NeurIPS 2020); with d_t = gamma^t it is time-discounted
 (Yamabe et al., 2026). The second is RAT-WocaR (Bai et al., AAAI 2025): Q is what an intention
-expects, so that even the most useful perturbation is of little use to it.
+expects, so that even the most useful perturbation is of little use to it; here in units of its
+spread in a rollout.
 """
 
 from __future__ import annotations
@@ -94,12 +95,18 @@ class HardPPO(PPO):
         rows["hard"] = torch.ones_like(rows["advantage"])
         if self.config.harden.discounted:
             rows["hard"] = self.config.gamma ** rollout["steps"].flatten(0, 1)
+        if self.config.harden.term == "worst value":
+            rows["hard"] = rows["hard"] / self._q_spread(rows)
         return rows, info
+
+    def _q_spread(self, rows: Rows) -> Tensor:
+        """Give the spread of Q in a rollout: k then means the same whatever the unit of rewards."""
+        if self.q is None:
+            raise UserError("harden: 'worst value' needs a Q, what an intention expects")
+        return self.q(rows["state"], rows["action"].clamp(-1, 1)).std().clamp(min=1e-6)
 
     def loss(self, rows: Rows) -> tuple[Tensor, Info]:
         """Give PPO's loss and the term, on rows [B, ...]."""
-        if self.config.harden.term == "worst value" and self.q is None:
-            raise UserError("harden: 'worst value' needs a Q, what an intention expects")
         loss, info = super().loss(rows)
         term = (rows["hard"] * self._term(rows["state"])).mean()
         return loss + self.config.harden.weight * term, info | {"hardness": term.detach()}

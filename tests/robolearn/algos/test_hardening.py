@@ -246,6 +246,16 @@ def test_the_worst_value_is_what_an_intention_can_hope_for():
     assert learner.loss(rows)[1]["hardness"].item() < before - 0.01
 
 
+def test_the_unit_of_the_worst_value_changes_nothing():
+    def found(unit):
+        q = lambda state, action: unit * action[:, 0]  # noqa: E731
+        learner = hard_ppo(term="worst value", q=q, weight=10.0)
+        learner.update(rollout(1))
+        return learner.act({"state": rollout(2)["observations"]["state"][0].numpy()})
+
+    np.testing.assert_array_equal(found(1.0), found(1024.0))
+
+
 def test_the_worst_value_needs_one():
     with pytest.raises(UserError, match="'worst value' needs a Q"):
         hard_ppo(term="worst value").update(rollout())
