@@ -23,8 +23,28 @@ def warn_unrendered(where: str, maker: str) -> None:
     warnings.warn(f"{where}: nothing is rendered without {hint}", stacklevel=3)
 
 
+class Backdrop(Protocol):
+    """What moves behind the robot; what it shows follows from its state, [memory_size]."""
+
+    memory_size: int
+
+    def begin(self, seed: int) -> None:
+        """Begin the episode of a seed."""
+
+    def advance(self) -> None:
+        """Go on by a step."""
+
+    def get_state(self) -> np.ndarray:
+        """Give its state."""
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Take over a state."""
+
+
 class Renderer(Protocol):
     """What an environment draws; ``sim.rendering.images.Images`` is one."""
+
+    backdrop: Backdrop | None
 
     def observe(self) -> Observation:
         """Draw the images that are observed, by name."""
@@ -64,6 +84,9 @@ class Env(gymnasium.Env):
         super().reset(seed=seed)
         if "state" in options:
             return self.set_state(options["state"]), {}
+        if self._images.backdrop is not None:  # from a generator of its own: the episode stays as
+            (own,) = self.np_random.spawn(1)  # it is without
+            self._images.backdrop.begin(int(own.integers(2**32)))
         observation = self._begin_episode()
         self._begun = True
         return observation, {}
@@ -77,17 +100,26 @@ class Env(gymnasium.Env):
         """
         if not self._begun:
             self._require_begun("its first step")
-        return self._step(checked_action(action, self.interface))
+        action = checked_action(action, self.interface)
+        if self._images.backdrop is not None:
+            self._images.backdrop.advance()
+        return self._step(action)
 
     @property
     def state_size(self) -> int | None:
-        """How many entries a state has; None where states cannot be set."""
-        raise NotImplementedError
+        """How many entries a state has; None where states cannot be set.
+
+        What moves behind the robot, if anything does, is told by the last ones.
+        """
+        own, backdrop = self._own_state_size, self._images.backdrop
+        return own if own is None or backdrop is None else own + backdrop.memory_size
 
     def get_state(self) -> np.ndarray:
         """Give the state float64 [S] from which ``set_state`` restarts bit-exactly."""
         self._require_begun("its state is read")
-        return self._get_state()
+        backdrop = self._images.backdrop
+        own = self._get_state()
+        return own if backdrop is None else np.append(own, backdrop.get_state())
 
     def set_state(self, state: np.ndarray) -> Observation:
         """Restore what ``get_state`` of an environment with the same options gave.
@@ -97,7 +129,10 @@ class Env(gymnasium.Env):
         """
         self._require_open()
         state = checked_state(state, self.state_size, self.interface.environment)
-        observation = self._set_state(state)
+        own = state[: self._own_state_size]
+        if self._images.backdrop is not None:
+            self._images.backdrop.set_state(state[len(own) :])
+        observation = self._set_state(own)
         self._begun = True
         return observation
 
@@ -144,6 +179,11 @@ class Env(gymnasium.Env):
 
     def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Do what ``step`` says with a checked action float64 [A], which may be written into."""
+        raise NotImplementedError
+
+    @property
+    def _own_state_size(self) -> int | None:
+        """How many entries a state has without the backdrop's; None where states cannot be set."""
         raise NotImplementedError
 
     def _get_state(self) -> np.ndarray:

@@ -30,8 +30,7 @@ class PhysicsEnv(Env):
         return 1 + self.model.nq + self.model.nv
 
     @property
-    def state_size(self) -> int:
-        """How many entries a state has."""
+    def _own_state_size(self) -> int:
         return self.physics.size + 1
 
     def restart(self, seed: int) -> None:

@@ -134,8 +134,7 @@ class GymEnv(Env):
         return self._access.mujoco_state_size
 
     @property
-    def state_size(self) -> int | None:
-        """How many entries a state has; None where states cannot be set."""
+    def _own_state_size(self) -> int | None:
         return None if self._access.size is None else self._access.size + 1
 
     def _begin_episode(self) -> Observation:
@@ -179,6 +178,8 @@ class GymEnv(Env):
 
 class _SelfDrawn:
     """What an environment without a model draws: itself, for people."""
+
+    backdrop = None
 
     def __init__(self, env: gymnasium.Env, where: str) -> None:
         self._env, self._where = env, where
@@ -297,7 +298,7 @@ def _images(
     if isinstance(access, _MujocoAccess):
         images = Images(access.physics.model, access.physics.data, options, where)
         return images, images.specs
-    for what in ("cameras need", "render_camera needs", "render_size needs"):
+    for what in ("cameras need", "distractors need", "render_camera needs", "render_size needs"):
         if getattr(options, what.split()[0]):
             raise UserError(f"{where}: {what} an environment with a MuJoCo model")
     return _SelfDrawn(env, where), {}

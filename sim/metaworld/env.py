@@ -102,8 +102,7 @@ class MetaworldEnv(PhysicsEnv):
         self._present(interface, options.render_mode)
 
     @property
-    def state_size(self) -> int:
-        """How many entries a state has."""
+    def _own_state_size(self) -> int:
         return self.physics.size + self._memory.size + FRAME + 1
 
     def restart(self, seed: int) -> None:

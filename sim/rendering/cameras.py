@@ -29,6 +29,7 @@ SLOW_EFFECTS = (
     mujoco.mjtRndFlag.mjRND_HAZE,
 )
 FREE = "free"  # the camera that looks at the whole model
+GEOM = mujoco.mjtObj.mjOBJ_GEOM.value
 SEGMENTATION = "_segmentation"
 SEGMENTATION_FLAGS = (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)
 
@@ -47,7 +48,8 @@ class Cameras:
     The name ``CAMERA_segmentation`` gives int32 [H, W, 2] instead: what each pixel shows, by
     MuJoCo's id and type (mjtObj) of the object, (-1, -1) for the background, as in
     ``mujoco.Renderer``. ``fast`` leaves out shadows, reflections, haze, multisampling and the sky.
-    Geoms in ``hidden_groups`` are not drawn. Every thread has a GL context of its own, made at its
+    Geoms in ``hidden_groups`` are not drawn. ``scenery``, bool [geoms], says which ones count as
+    nothing in the masks of ``layers``. Every thread has a GL context of its own, made at its
     first image and shared by all that draw an equal model there. Raises UserError for an unknown
     camera, and, at the first image, where no GL library works.
     """
@@ -61,6 +63,7 @@ class Cameras:
         where: str,
         fast: bool = True,
         hidden_groups: Iterable[int] = (),
+        scenery: np.ndarray | None = None,
     ) -> None:
         require_names(where, cameras=names)
         require_size(where, image_size=image_size)
@@ -71,6 +74,7 @@ class Cameras:
         self._options = mujoco.MjvOption()
         for group in hidden_groups:
             self._options.geomgroup[group] = 0
+        self._scenery = scenery
         self._digest = _digest(model) if self.names else b""
         self._held = threading.local()  # the canvas of each thread that draws
 
@@ -83,6 +87,13 @@ class Cameras:
 
     def render(self) -> dict[str, np.ndarray]:
         """Render every camera in the current state, by name."""
+        return {name: image for name, (image, _) in self.layers().items()}
+
+    def layers(self) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """Render every camera, and say where its image shows nothing but scenery, bool [H, W].
+
+        None where nobody said what that is, and for segmentations.
+        """
         if not self.names:
             return {}
         canvas = getattr(self._held, "canvas", None)
@@ -91,7 +102,7 @@ class Cameras:
             self._held.canvas = canvas
         canvas.take_up(self._model)
         return {
-            view.name: canvas.draw(self._model, self._data, self._options, view)
+            view.name: canvas.draw(self._model, self._data, self._options, view, self._scenery)
             for view in self._views
         }
 
@@ -137,20 +148,41 @@ class Canvas:
                 mujoco.mjr_uploadHField(model, self._context, field)
 
     def draw(
-        self, model: mujoco.MjModel, data: mujoco.MjData, options: mujoco.MjvOption, view: View
-    ) -> np.ndarray:
-        """Give one image of a model that has been taken up: uint8 [H, W, 3] or int32 [H, W, 2]."""
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        options: mujoco.MjvOption,
+        view: View,
+        scenery: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Give one image of a model that has been taken up: uint8 [H, W, 3] or int32 [H, W, 2].
+
+        With ``scenery`` also where a colour image shows nothing else, bool [H, W], else None.
+        """
         mujoco.mjv_updateScene(
             model, data, options, None, view.camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
+        if view.segmentation:
+            return self._objects(self._pixels(segmentation=True)), None
+        image = self._pixels(segmentation=False)
+        return image, None if scenery is None else self._free(scenery)
+
+    def _pixels(self, segmentation: bool) -> np.ndarray:
+        """Give the colours of the scene as it is, uint8 [H, W, 3]."""
         for flag in SEGMENTATION_FLAGS:
-            self._scene.flags[flag] = view.segmentation
+            self._scene.flags[flag] = segmentation
         viewport = mujoco.MjrRect(0, 0, self._width, self._height)
         mujoco.mjr_render(viewport, self._scene, self._context)
         image = np.empty((self._height, self._width, 3), np.uint8)
         mujoco.mjr_readPixels(image, None, viewport, self._context)
-        image = np.ascontiguousarray(image[::-1])  # GL's first row is at the bottom
-        return self._objects(image) if view.segmentation else image
+        return np.ascontiguousarray(image[::-1])  # GL's first row is at the bottom
+
+    def _free(self, scenery: np.ndarray) -> np.ndarray:
+        """Say where there is nothing but scenery, bool [geoms], in the scene: bool [H, W]."""
+        free = np.append(scenery, True)  # the last for what is none
+        objects = self._objects(self._pixels(segmentation=True))
+        number, kind = objects[..., 0], objects[..., 1]
+        return free[np.where(kind == GEOM, number, -1)] & ((kind == GEOM) | (number < 0))
 
     def _objects(self, colours: np.ndarray) -> np.ndarray:
         """Turn colours that number the scene's parts, uint8 [H, W, 3], into ids and types."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
+from robolearn.errors import UserError
 from robolearn.types import ArraySpec, Observation
 from sim.base.options import choose
+from sim.distractors.backdrop import Backdrop
+from sim.distractors.options import DistractorOptions, parse_distractors
+from sim.distractors.scenery import scenery
 from sim.rendering.cameras import FREE, Cameras, camera_names, require_size
 
 RENDER_SIZE = (480, 640)  # of images for people
@@ -26,6 +31,9 @@ class CameraOptions:
     """Height and width of the images that are observed, pixels."""
     fast_render: bool = True
     """Leave out shadows, reflections, multisampling and sky in images that are observed."""
+    distractors: DistractorOptions | Mapping[str, Any] | None = None
+    """What moves behind the robot in colour images that are observed, in place of planes, walls and
+    sky: ``{video: PATH, window: 64}`` and more, see ``sim.distractors.options``; None: nothing."""
     render_mode: str | None = None
     """"rgb_array" for an environment whose ``render()`` draws an image for people, with all of
     these; nothing of it is observed."""
@@ -38,7 +46,10 @@ class CameraOptions:
 class Images:
     """What an environment with a model draws: images that are observed, and one for people.
 
-    Raises UserError for what ``options`` ask for and the model does not have, and as ``Cameras``.
+    ``keep`` and ``drop`` say what is scenery beside what ``options`` say of it, in the same way.
+    ``backdrop`` is what moves behind the robot, if anything does: who owns the images begins and
+    advances it. Raises UserError for what ``options`` ask for and the model does not have, and as
+    ``Cameras``.
     """
 
     def __init__(
@@ -48,10 +59,23 @@ class Images:
         options: CameraOptions,
         where: str,
         hidden_groups: Iterable[int] = (),
+        keep: tuple[str, ...] = (),
+        drop: tuple[str, ...] = (),
     ) -> None:
+        self.backdrop, behind = None, None
+        if options.distractors is not None:
+            if not options.cameras:
+                raise UserError(
+                    f"{where}: distractors are behind the robot in images; name cameras"
+                )
+            require_size(where, image_size=options.image_size)
+            asked = parse_distractors(options.distractors, where)
+            self.backdrop = Backdrop(asked, options.image_size, where)
+            at = f"{where}: distractors"
+            behind = scenery(model, (*keep, *asked.keep), (*drop, *asked.drop), at)
         self._observed = Cameras(
             model, data, options.cameras, options.image_size, where, options.fast_render,
-            hidden_groups,
+            hidden_groups, behind,
         )  # fmt: skip
         self._camera = _for_people(model, options.render_camera, where)
         size = RENDER_SIZE if options.render_size is None else options.render_size
@@ -66,7 +90,12 @@ class Images:
 
     def observe(self) -> Observation:
         """Draw the images that are observed, by name."""
-        return self._observed.render()
+        layers = self._observed.layers()
+        if self.backdrop is not None:
+            for image, free in layers.values():
+                if free is not None:
+                    self.backdrop.put_behind(image, free)
+        return {name: image for name, (image, _) in layers.items()}
 
     def show(self) -> np.ndarray:
         """Draw the image for people, uint8 [H, W, 3]."""

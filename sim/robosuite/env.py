@@ -123,8 +123,7 @@ class RobosuiteEnv(PhysicsEnv):
         self._present(interface, options.render_mode)
 
     @property
-    def state_size(self) -> int:
-        """How many entries a state has."""
+    def _own_state_size(self) -> int:
         return self.physics.size + self._memory.size
 
     def restart(self, seed: int) -> None:

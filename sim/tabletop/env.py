@@ -58,7 +58,7 @@ class TabletopEnv(PhysicsEnv):
         self.horizon = options.horizon
         self.model, self.data = self.tabletop.model, self.tabletop.physics.data[0]
         self._images = Images(
-            self.model, self.data, options, self.tabletop.where, (COLLISION_GROUP,)
+            self.model, self.data, options, self.tabletop.where, (COLLISION_GROUP,), keep=("table",)
         )
         interface = self.tabletop.interface
         observations = interface.observations | self._images.specs
@@ -79,8 +79,7 @@ class TabletopEnv(PhysicsEnv):
         return self._observe(), reward, thrown, truncated, info
 
     @property
-    def state_size(self) -> int:
-        """How many entries a state has."""
+    def _own_state_size(self) -> int:
         return self.tabletop.state_size
 
     def set_goals(self, goals: np.ndarray) -> Observation:

@@ -41,6 +41,7 @@ CASES = [
     ("robosuite/TwoArmLift", {"shaped_reward": False}),
     ("robosuite/Wipe", {}),
     ("dmc/walker-walk", {"cameras": ("side",), **SHOWN}),
+    ("dmc/cheetah-run", {"cameras": ("side",), "distractors": {"video": "noise"}, **SHOWN}),
     ("dmc/manipulator-insert_ball", {}),
     ("dmc/lqr-lqr_2_1", {}),
     ("dmc/point_mass-hard", {}),

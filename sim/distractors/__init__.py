@@ -1,0 +1,1 @@
+"""What moves behind a robot in its images and has nothing to do with it."""
