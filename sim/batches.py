@@ -30,10 +30,10 @@ def make_vec(
 
     ``threads`` run them, one per processor by default. robosuite's common tasks, dm_control's that
     have formulas (``sim.dmc.arrays``), tasks on one's own models and tabletops are evaluated as
-    arrays. All others, one's own and all with images (``cameras``, or ``render_mode="rgb_array"``
-    for ``render``), are each made in one of as many processes; where that is for want of a
-    robosuite task's formulas, a warning says so. Raises UserError for what ``make`` does not take
-    and for a count below 1.
+    arrays. All others, one's own, those with an ``action_repeat`` and all with images (``cameras``,
+    or ``render_mode="rgb_array"`` for ``render``), are each made in one of as many processes; where
+    that is for want of a robosuite task's formulas, a warning says so. Raises UserError for what
+    ``make`` does not take and for a count below 1.
     """
     if "num_envs" in options:
         raise UserError(f"{name}: how many environments is said by n=, not by num_envs=")
@@ -47,7 +47,8 @@ def make_vec(
 
 def _make_batch(name: str, n: int, threads: int, options: dict[str, Any]) -> VectorEnv:
     images = options.get("cameras") or options.get("render_mode") is not None
-    if not images and _may_be_arrays(name):
+    held = options.get("action_repeat", 1) != 1
+    if not images and not held and _may_be_arrays(name):
         batch = _make_arrays(make(name, **options), name, n, threads)
         if batch is not None:
             return batch

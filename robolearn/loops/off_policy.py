@@ -15,13 +15,30 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from robolearn.errors import UserError
 from robolearn.loops.on_policy import Tally, begin, on_device, require_same_step, take_step
-from robolearn.loops.replay import Replay
 from robolearn.settings import Settings
 from robolearn.types import Learner, Observation, VectorEnvironment
 
 
+class Memory(Protocol):
+    """What is remembered of steps: ``Replay`` is one, ``Moments`` another."""
+
+    def __len__(self) -> int:
+        """Count what it holds."""
+
+    def add(self, step: Mapping[str, Any]) -> None:
+        """Remember a step of all environments, arrays [N, ...]."""
+
+    def sample(self, count: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw a batch [B, ...]."""
+
+
 class OffPolicyLearner(Learner, Protocol):
-    """A Learner that eats batches of a replay, whoever made the transitions in it."""
+    """A Learner that eats batches of a replay, whoever made the transitions in it.
+
+    One that remembers what it has seen of an episode has ``forget(ended)``, too: it is told in which
+    rows, bool [N], the next action is the first of another. What it remembers of those under way is
+    part of its ``training_state``.
+    """
 
     device: torch.device
 
@@ -80,7 +97,7 @@ def off_policy(
     env: VectorEnvironment,
     config: OffPolicyConfig,
     seed: int,
-    replay: Replay,
+    replay: Memory,
     *,
     progress: OffPolicyProgress | None = None,
     keep_states: bool = False,
@@ -136,7 +153,7 @@ def _remember(
     learner: OffPolicyLearner,
     env: VectorEnvironment,
     observation: Observation,
-    replay: Replay,
+    replay: Memory,
     tally: Tally,
     rng: np.random.Generator,
     config: OffPolicyConfig,
@@ -150,13 +167,15 @@ def _remember(
     else:
         actions = learner.act(observation, explore=True)
     step, following = take_step(env, observation, actions, tally, rounds - 1, keep_states)
+    if hasattr(learner, "forget"):
+        learner.forget(step["ended"])
     rewards = learner.reward(on_device(step, learner.device))
     replay.add(step | {"task_rewards": step["rewards"], "rewards": rewards.cpu().numpy()})
     return following
 
 
 def _learn(
-    learner: OffPolicyLearner, replay: Replay, rng: np.random.Generator, batch: int, updates: int
+    learner: OffPolicyLearner, replay: Memory, rng: np.random.Generator, batch: int, updates: int
 ) -> list[dict[str, float]]:
     return [
         learner.update(on_device(replay.sample(batch, rng), learner.device)) for _ in range(updates)

@@ -57,7 +57,7 @@ class Replay:
         if self.steps < 1:
             raise UserError(f"capacity: {capacity} transitions for {environments} environments")
         extra = extra or {}
-        _require_memory(interface, capacity, extra)
+        require_memory(memory_of(interface, capacity, extra), capacity, "transitions")
         self._columns = {
             name: np.zeros((self.steps, environments, *shape), kind)
             for name, (shape, kind) in _columns(interface, extra).items()
@@ -77,7 +77,7 @@ class Replay:
     def add(self, step: Mapping[str, Any]) -> None:
         """Remember a step of all environments: arrays [N, ...] under the names that come out."""
         row, before = self._next, (self._next - 1) % self.steps
-        for name, array in _flat(step).items():
+        for name, array in flat(step).items():
             if name in self._columns:
                 self._columns[name][row] = array
         age = self._columns["age"]
@@ -118,12 +118,12 @@ class Replay:
         return np.flatnonzero(whole)
 
     def _take(self, index: np.ndarray) -> Rows:
-        flat = {
+        taken = {
             name: np.take(column.reshape(-1, *column.shape[2:]), index, axis=0)
             for name, column in self._columns.items()
             if name != "age"
         }
-        return _nested(flat)
+        return nested(taken)
 
     # rewards
 
@@ -179,13 +179,13 @@ def _columns(
     return observations | further | always
 
 
-def _require_memory(interface: Spec, capacity: int, extra: Mapping[str, ArraySpec]) -> None:
+def require_memory(needed: int, capacity: int, what: str) -> None:
+    """Raise UserError if a capacity, of so many bytes, is more than this machine has."""
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = memory_of(interface, capacity, extra)
     if needed > there:
         enough = capacity * there // needed // 2
         raise UserError(
-            f"capacity: {capacity:,} transitions take {needed / 1e9:.1f} GB, this machine has "
+            f"capacity: {capacity:,} {what} take {needed / 1e9:.1f} GB, this machine has "
             f"{there / 1e9:.1f} GB; {enough:,} would take half of that"
         )
 
@@ -199,20 +199,21 @@ def _checked(rewards: np.ndarray, count: int) -> np.ndarray:
     return rewards
 
 
-def _flat(step: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    flat: dict[str, np.ndarray] = {}
+def flat(step: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """Give the arrays of nested mappings under names with a slash."""
+    found: dict[str, np.ndarray] = {}
     for name, value in step.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}/")
+            found |= flat(value, f"{prefix}{name}/")
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found
 
 
-def _nested(flat: Mapping[str, np.ndarray]) -> Rows:
-    """Undo ``_flat`` for names of two parts."""
+def nested(arrays: Mapping[str, np.ndarray]) -> Rows:
+    """Undo ``flat`` for names of two parts."""
     nested: Rows = {}
-    for name, array in flat.items():
+    for name, array in arrays.items():
         first, _, rest = name.partition("/")
         if rest:
             nested.setdefault(first, {})[rest] = array

@@ -35,6 +35,9 @@ class DmcOptions(CameraOptions):
 
     horizon: int | None = None
     """Control steps after which an episode is truncated; None for the task's own time limit."""
+    action_repeat: int = 1
+    """Control steps of the task for which an action is held; together they are one control step
+    here, and their rewards are added."""
     state: tuple[str, ...] | None = None
     """Observations of the task that make up ``"state"``; None for all."""
     success_reward: float = 0.9
@@ -67,7 +70,8 @@ class DmcEnv(PhysicsEnv):
         suite_env = _import_suite().load(domain, task, task_kwargs={"random": MODEL_SEED})
         self._task = suite_env.task
         self.substeps = round(suite_env.control_timestep() / suite_env.physics.timestep())
-        self.horizon = _horizon(options.horizon, suite_env._step_limit, where)
+        self._repeat = whole_number(options.action_repeat, where, "action_repeat")
+        self._limit = _limit(options.horizon, suite_env._step_limit, self._repeat, where)
         self._take(suite_env.physics)
         self.physics.watch([lambda seed=seed: self.restart(seed) for seed in range(3)])
         self.keys, state = _state_spec(self._observations(), options.state, where)
@@ -77,10 +81,15 @@ class DmcEnv(PhysicsEnv):
             environment=where,
             observations={"state": state, **self._images.specs},
             action=action,
-            period_s=suite_env.control_timestep(),
+            period_s=self._repeat * suite_env.control_timestep(),
         )
         self._present(interface, options.render_mode)
         self.show_in(np.empty(state.shape, np.float32))
+
+    @property
+    def horizon(self) -> float:
+        """Control steps after which an episode is truncated; infinite where nothing ends it."""
+        return self._limit if np.isinf(self._limit) else -(-self._limit // self._repeat)
 
     def twin(self) -> "DmcEnv":
         """Make another environment like this, with the same model if resets leave that alone.
@@ -124,6 +133,17 @@ class DmcEnv(PhysicsEnv):
         Writes the state entries where ``show_in`` says, renders nothing. Gives reward, terminated,
         truncated, success, and why the simulation cannot go on.
         """
+        total = 0.0
+        for _ in range(self._repeat):
+            reward, terminated, truncated, error = self._hold(action)
+            total += reward
+            if terminated or truncated:
+                break
+        self._columns.write(self._observations())
+        return total, terminated, truncated, reward >= self.success_reward, error
+
+    def _hold(self, action: np.ndarray) -> tuple[float, bool, bool, str | None]:
+        """Apply an action for a control step of the task; give the first three and the last."""
         task, physics = self._task, self.dm_physics
         task.before_step(self.action_range(action), physics)
         error = self._advance()
@@ -134,11 +154,10 @@ class DmcEnv(PhysicsEnv):
         reward = float(task.get_reward(physics))
         discount = task.get_termination(physics)
         terminated = discount is not None and discount == 0
-        truncated = self._steps >= self.horizon or (discount is not None and not terminated)
+        truncated = self._steps >= self._limit or (discount is not None and not terminated)
         if error is not None:
             terminated, truncated = False, True
-        self._columns.write(self._observations())
-        return reward, terminated, truncated, reward >= self.success_reward, error
+        return reward, terminated, truncated, error
 
     def _free(self) -> None:
         self.dm_physics.free()
@@ -173,8 +192,9 @@ class DmcEnv(PhysicsEnv):
         return self._task.get_observation(self.dm_physics)
 
 
-def _horizon(wanted: int | None, own: float, where: str) -> float:
-    return own if wanted is None else whole_number(wanted, where, "horizon")
+def _limit(wanted: int | None, own: float, repeat: int, where: str) -> float:
+    """Give the task's control steps after which an episode is truncated."""
+    return own if wanted is None else repeat * whole_number(wanted, where, "horizon")
 
 
 def _state_spec(

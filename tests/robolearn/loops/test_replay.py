@@ -49,7 +49,7 @@ def everything(replay):
     """Give all transitions by number."""
     rows = replay._take(np.arange(len(replay)))
     order = np.argsort(rows["observations"]["state"][:, 0])
-    return {k: v[order] for k, v in module._flat(rows).items()}
+    return {k: v[order] for k, v in module.flat(rows).items()}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_latest_transitions_are_remembered_and_nothing_else(count, capacity,
     kept = made[-(capacity // n) :]
     assert len(replay) == len(kept) * n
     found = everything(replay)
-    flat = [module._flat(step) for step in kept]
+    flat = [module.flat(step) for step in kept]
     for name, array in found.items():
         expected = np.concatenate([step[name] for step in flat]).astype(array.dtype)
         np.testing.assert_array_equal(array, expected, err_msg=name)
@@ -227,7 +227,7 @@ def test_a_replay_that_was_stored_goes_on_as_the_one_that_was_not(count):
         whole.add(step)
         stored.add(step)
     for draw in (lambda r, g: r.sample(50, g), lambda r, g: r.segments(50, 2, g)):
-        found = [module._flat(draw(r, np.random.default_rng(3))) for r in (whole, stored)]
+        found = [module.flat(draw(r, np.random.default_rng(3))) for r in (whole, stored)]
         for name, array in found[0].items():
             np.testing.assert_array_equal(array, found[1][name], err_msg=name)
 

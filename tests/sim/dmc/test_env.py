@@ -90,3 +90,27 @@ def test_rewards_and_observations_are_of_the_present(name):
         seen, reward, *_ = env.step(rng.uniform(-1, 1, env.action_space.shape))
     np.testing.assert_array_equal(env.set_state(env.get_state())["state"], seen["state"])
     assert env._task.get_reward(env.dm_physics) == reward
+
+
+def test_an_action_can_be_held_and_rewards_add_up():
+    env, plain = sim.make("dmc/cartpole-balance", action_repeat=4), sim.make("dmc/cartpole-balance")
+    env.reset(seed=1), plain.reset(seed=1)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        action = rng.uniform(-1, 1, 1).astype(np.float32)
+        observation, reward, *_, info = env.step(action)
+        moved = [plain.step(action) for _ in range(4)]
+        np.testing.assert_array_equal(observation["state"], moved[-1][0]["state"])
+        assert reward == info["reward_terms"]["task"] == sum(step[1] for step in moved)
+    assert env.horizon == 250 and env.interface.period_s == 4 * plain.interface.period_s
+    short = sim.make("dmc/cartpole-balance", action_repeat=4, horizon=2)
+    assert short.horizon == 2
+    batch = sim.make_vec("dmc/cartpole-balance", 2, threads=1, action_repeat=4, horizon=2)
+    short.reset(seed=3), batch.reset(seed=[3, 3])
+    for last in (False, True):
+        assert short.step(action)[3] is last
+        _, rewards, _, truncated, _ = batch.step(np.stack([action] * 2))
+        assert truncated.tolist() == [last] * 2 and 3 < rewards[0] <= 4
+    batch.close()
+    with pytest.raises(UserError, match="action_repeat=0 must be a whole number"):
+        sim.make("dmc/cartpole-balance", action_repeat=0)
