@@ -40,6 +40,7 @@ COUNTERS = "counters.json"
 REPLAY = "replay.safetensors"
 WITHIN = "policy"
 LEARNERS = {
+    "dreamer": "robolearn.algos.dreamer:Dreamer",
     "bc": "robolearn.algos.bc:BehaviorCloning",
     "guarded": "robolearn.algos.detection:Guarded",
     "ppo": "robolearn.algos.ppo:PPO",

@@ -35,9 +35,9 @@ class Memory(Protocol):
 class OffPolicyLearner(Learner, Protocol):
     """A Learner that eats batches of a replay, whoever made the transitions in it.
 
-    One that remembers what it has seen of an episode has ``forget(ended)``, too: it is told in which
-    rows, bool [N], the next action is the first of another. What it remembers of those under way is
-    part of its ``training_state``.
+    One that remembers what it has seen of an episode has ``forget(ended)``, too: it is told in
+    which rows, bool [N], the next action is the first of another. What it remembers of those under
+    way is part of its ``training_state``.
     """
 
     device: torch.device

@@ -133,6 +133,37 @@ def gae(
     return advantages
 
 
+def lambda_return(rewards: Tensor, values: Tensor, discounts: Tensor, lam: float) -> Tensor:
+    """Give the returns [H, ...] along imagined steps, of which the t-th is rewarded by r_t.
+
+        R_t = r_t + discount_t ( (1 - lam) V_(t+1) + lam R_(t+1) ),    R_H = V_H
+
+    ``values`` [H, ...] are V_(t+1), of what each step led to. Hafner, Lillicrap, Ba, Norouzi,
+    "Dream to Control" (ICLR 2020), Eq. (6), in the recursive form. Gradients go through all of it.
+    """
+    following, returns = values[-1], []
+    for t in reversed(range(len(rewards))):
+        following = rewards[t] + discounts[t] * ((1 - lam) * values[t] + lam * following)
+        returns.append(following)
+    return torch.stack(returns[::-1])
+
+
+def balanced_kl(
+    posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor], balance: float
+) -> Tensor:
+    """Give KL(posterior || prior) of diagonal Gaussians, (mean, std) [..., Z], in nats [...].
+
+    Its gradient reaches the prior with the weight ``balance``, the posterior with the rest: Hafner,
+    Lillicrap, Norouzi, Ba, "Mastering Atari with Discrete World Models" (ICLR 2021), Alg. 2.
+    """
+
+    def kl(post: tuple[Tensor, ...], pri: tuple[Tensor, ...]) -> Tensor:
+        return gaussian_kl(post[0], post[1].log(), pri[0], pri[1].log())
+
+    fixed_posterior, fixed_prior = (tuple(p.detach() for p in pair) for pair in (posterior, prior))
+    return balance * kl(fixed_posterior, prior) + (1 - balance) * kl(posterior, fixed_prior)
+
+
 def standardise(x: Tensor, dim: int | tuple[int, ...], epsilon: float = 1e-8) -> Tensor:
     """Bring x to zero mean and unit spread over ``dim``; what does not vary there becomes 0."""
     centred = x - x.mean(dim=dim, keepdim=True)

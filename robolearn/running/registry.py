@@ -42,6 +42,9 @@ VERBS = {
     "sac": Verb(
         "robolearn.verbs.sac:ReplayedConfig", "robolearn.verbs.sac:improve", resumable=True
     ),
+    "dreamer": Verb(
+        "robolearn.verbs.dreamer:ImagineConfig", "robolearn.verbs.dreamer:learn", resumable=True
+    ),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(

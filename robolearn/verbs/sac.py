@@ -15,12 +15,12 @@ from robolearn.algos.sac import SAC, SACConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.off_policy import (
+    Memory,
     OffPolicyConfig,
     OffPolicyLearner,
     OffPolicyProgress,
     off_policy,
 )
-from robolearn.loops.replay import Replay
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import VectorEnvironment
@@ -62,7 +62,7 @@ def improve(config: ReplayedConfig, run: Run) -> dict[str, Any]:
     ):
         learner = SAC(env.interface, config.sac, run.seed, streams=preferences.streams)
         replay = preferences.memory(env, config.training.capacity, run.seed)
-        _say(run, f"the replay of {config.training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
+        say(run, f"the replay of {config.training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
         train(learner, env, config.training, run, replay, preferences)
         steps = config.training.rounds(env.num_envs) * env.num_envs
         summary = {"steps": steps, "replay_bytes": replay.nbytes, **preferences.summary()}
@@ -78,15 +78,15 @@ def train(
     env: VectorEnvironment,
     config: OffPolicyConfig,
     run: Run,
-    replay: Replay,
+    replay: Memory,
     preferences: Preferences | Unasked,
-) -> None:
+) -> dict[str, float]:
     """Train a fresh learner, or from where a stopped run left one that was made as it was.
 
-    Lines are logged under the number of control steps taken by then. A KeyboardInterrupt that comes
-    out says from where to go on.
+    Lines are logged under the number of control steps taken by then; the last is given. A
+    KeyboardInterrupt that comes out says from where to go on.
     """
-    progress = _restored(learner, env, config, run, replay, preferences)
+    progress, latest = _restored(learner, env, config, run, replay, preferences), {}
     n, folder = env.num_envs, run.path("checkpoint")
     total, done = config.rounds(n), progress.rounds if progress else 0
     first = min(-(-config.checkpoint_steps // n), total)
@@ -94,7 +94,8 @@ def train(
         begun = time.monotonic()
 
         def on_log(rounds: int, info: dict[str, float]) -> None:
-            nonlocal begun
+            nonlocal begun, latest
+            latest = info
             steps, now = rounds * n - counter.n, time.monotonic()
             counter.update(steps)
             run.log(
@@ -121,6 +122,7 @@ def train(
             )  # fmt: skip
         except KeyboardInterrupt:
             raise KeyboardInterrupt(kept_until(done * n, first * n)) from None
+    return latest
 
 
 def _restored(
@@ -128,7 +130,7 @@ def _restored(
     env: VectorEnvironment,
     config: OffPolicyConfig,
     run: Run,
-    replay: Replay,
+    replay: Memory,
     preferences: Preferences | Unasked,
 ) -> OffPolicyProgress | None:
     """Take over what a stopped run left, if it is one that goes on, and fill its replay."""
@@ -142,9 +144,10 @@ def _restored(
         if config.keep_replay:
             replay.load_state_dict(checkpoint.load_replay(folder))
         else:
-            _say(run, "the replay was not kept (training.keep_replay=true keeps it), it is empty")
+            say(run, "the replay was not kept (training.keep_replay=true keeps it), it is empty")
     return progress
 
 
-def _say(run: Run, what: str) -> None:
+def say(run: Run, what: str) -> None:
+    """Tell people about a run, beside its lines."""
     print(f"robolearn: {run.directory}: {what}", file=sys.stderr, flush=True)
