@@ -73,6 +73,9 @@ class PreferenceConfig(Settings):
     """Labels in a step, for each member others."""
     enough: Share = 0.97
     """Share of the labels that members get right, in the mean, at which learning stops early."""
+    actions: bool = True
+    """Whether the reward depends on what was done, r(s, a), or on the state alone, r(s): then it
+    says the same of whoever acts, also of an attacker, whose actions are others."""
     strength: Share = 0.0
     """Weight c of how well a label agrees with the ensemble; 0: all labels count alike."""
 
@@ -111,7 +114,8 @@ class PreferenceReward:
         """Draw the initial weights; SpecError if the interface has no "state"."""
         self.interface, self.config, self.device = interface, config, torch.device(device)
         self.labels = Labels(interface, config.capacity, config.length)
-        inputs = interface.observations["state"].shape[0] + interface.action.shape[0]
+        inputs = interface.observations["state"].shape[0]
+        inputs += interface.action.shape[0] if config.actions else 0
         seeds = np.random.SeedSequence(seed).generate_state(config.members).tolist()
         self.orders = [torch.Generator().manual_seed(s) for s in seeds]  # draw first weights too
         self.network = RewardEnsemble(inputs, config.widths, self.orders).to(self.device)
@@ -124,7 +128,7 @@ class PreferenceReward:
     @torch.no_grad()
     def reward(self, batch: Mapping[str, Any]) -> Tensor:
         """Give r = mean_k r_k(s, a) [...], between -1 and 1."""
-        x = _inputs(batch["observations"]["state"], batch["actions"])
+        x = self._inputs(batch["observations"]["state"], batch["actions"])
         chunks = x.flatten(0, -2).split(CHUNK)
         return torch.cat([self.network(c).mean(dim=0) for c in chunks]).reshape(x.shape[:-1])
 
@@ -167,7 +171,7 @@ class PreferenceReward:
         )
         chunks = torch.arange(pairs).split(self.config.minibatch)
         p = [
-            self._preferred(_inputs(*map(self._tensor, (state[i.numpy()], action[i.numpy()]))))
+            self._preferred(self._inputs(*map(self._tensor, (state[i.numpy()], action[i.numpy()]))))
             for i in chunks
         ]
         return torch.cat(p, dim=1).var(dim=0, correction=0).cpu().numpy()
@@ -178,7 +182,7 @@ class PreferenceReward:
             return False
         for segment in (question.first, question.second):
             state, action = segment["observations"]["state"], segment["actions"]
-            self.network.normaliser.update(_inputs(self._tensor(state), self._tensor(action)))
+            self.network.normaliser.update(self._inputs(*map(self._tensor, (state, action))))
         return True
 
     # learning
@@ -254,7 +258,13 @@ class PreferenceReward:
     def _pairs(self, rows: Tensor) -> Tensor:
         """Give the inputs [..., 2, L, I] of labelled pairs [...]."""
         states, actions = self.labels.states[rows.numpy()], self.labels.actions[rows.numpy()]
-        return _inputs(self._tensor(states), self._tensor(actions))
+        return self._inputs(self._tensor(states), self._tensor(actions))
+
+    def _inputs(self, state: Tensor, action: Tensor) -> Tensor:
+        """Put s [..., O] and a [..., A] together; what lies beyond [-1, 1] was never sent."""
+        if not self.config.actions:
+            return state
+        return torch.cat([state, action.clamp(-1.0, 1.0)], dim=-1)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
@@ -280,11 +290,6 @@ class PreferenceReward:
         load_optimiser_tensors(self.optimiser, state)
         for generator, order in zip(self.orders, state["orders"], strict=True):
             generator.set_state(order.cpu().clone())  # it takes no row of a larger array
-
-
-def _inputs(state: Tensor, action: Tensor) -> Tensor:
-    """Put s [..., O] and a [..., A] together; what lies beyond [-1, 1] was never sent."""
-    return torch.cat([state, action.clamp(-1.0, 1.0)], dim=-1)
 
 
 def row(arrays: Mapping[str, Any], i: int) -> dict[str, Any]:

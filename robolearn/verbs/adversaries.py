@@ -18,6 +18,7 @@ from pydantic import PositiveFloat, PositiveInt
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
+from robolearn.algos.intending import Intending, IntendingConfig
 from robolearn.algos.pa_ad import PAAD
 from robolearn.algos.pgd import PGD, PGDConfig
 from robolearn.algos.ppo import PPO, PPOConfig
@@ -37,6 +38,8 @@ from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.attacking import Collected, CollectionConfig, attacking
 from robolearn.loops.evaluate import evaluate
+from robolearn.loops.handing_over import HandedOver
+from robolearn.loops.held import Held
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.names import load, load_own
 from robolearn.perturbed import Actor, AdversaryEnv, Directed
@@ -47,9 +50,11 @@ from robolearn.settings import Settings
 from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
+from robolearn.verbs.preferences import PreferencesConfig, opened
 from robolearn.verbs.restoring import restored, value_of
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
+Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # Q(s [B, O], a [B, A]) -> [B]
 TOWARDS = ("rat", "pgd")  # methods that need an intention
 WHITE_BOX = (*TOWARDS, "pa_ad")  # methods that need the victim's gradients
 
@@ -92,7 +97,12 @@ class AttackConfig:
     method: Method = "rat"
     """How: rat, pgd (looks one step ahead), random, sa_rl or pa_ad (learn from rewards)."""
     intention: IntentionConfig | None = None
-    """Whose behaviour is wanted; rat and pgd need it."""
+    """Whose behaviour is wanted; rat and pgd need it, or preferences."""
+    preferences: PreferencesConfig | None = None
+    """Who says what is better, if nobody shows it: from that rat and pgd learn an intention, and
+    sa_rl and pa_ad are rewarded by it."""
+    intending: IntendingConfig = IntendingConfig()
+    """How an intention is learnt."""
     reward: dict[str, float] = dataclasses.field(default_factory=dict)
     """Weights of the environment's reward terms in what sa_rl and pa_ad earn; none: its reward."""
     budget: BudgetConfig = BudgetConfig()
@@ -106,17 +116,40 @@ class AttackConfig:
     pgd: PGDConfig = PGDConfig()
     """Descent of pgd."""
     ppo: PPOConfig = PPOConfig()
-    """Network and objective of sa_rl and pa_ad."""
+    """Network and objective of sa_rl, of pa_ad, and of an intention that is learnt."""
     training: OnlineConfig = OnlineConfig(steps=200_000)
-    """Length of sa_rl and pa_ad."""
+    """Length of these."""
+    hold: PositiveInt = 1
+    """Control steps that their decisions last while they learn; segments that are asked about are
+    as long in decisions as ``preferences.reward.length`` says."""
     environments: PositiveInt = 8
     """How many environments step together while they learn."""
     evaluation: EvaluationConfig = EvaluationConfig(episodes=50, horizon=200)
     """How many episodes, how long, and where they end."""
 
     def __post_init__(self) -> None:
-        if self.method in TOWARDS and self.intention is None:
-            raise UserError(f"method: {self.method} needs an intention")
+        asked = self.preferences
+        if self.method in TOWARDS and self.intention is None and asked is None:
+            raise UserError(f"method: {self.method} needs an intention, or preferences")
+        if asked is None:
+            return
+        for name in ("intention", "reward"):
+            if getattr(self, name):
+                raise UserError(f"{name}: beside preferences; leave out one of them")
+        if asked.explore:
+            raise UserError("preferences.explore: only on a replay, with verb: sac")
+        if asked.reward.length > self.decisions.horizon:
+            raise UserError(
+                f"training.horizon: segments of {asked.reward.length} decisions do not fit into "
+                f"rollouts of {self.decisions.horizon}"
+            )
+
+    @property
+    def decisions(self) -> OnlineConfig:
+        """Give the length of the training in decisions."""
+        steps, horizon = (max(1, n // self.hold) for n in (self.training.steps,
+                                                           self.training.horizon))  # fmt: skip
+        return dataclasses.replace(self.training, steps=steps, horizon=horizon)
 
 
 @dataclass(frozen=True)
@@ -131,6 +164,8 @@ class Parts:
     states: np.ndarray  # [M, O] that the victim sees without an attack
     budget: Budget
     rng: np.random.Generator  # that the intention draws from
+    value: Value | None = None  # what the intention's actions are worth, if that is known
+    told: dict[str, Any] = dataclasses.field(default_factory=dict)  # for the summary
 
     @property
     def horizon(self) -> int:
@@ -154,7 +189,35 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
     intention, rng = _intention(config, envs.interface, victim, run.seed)
     states = _states(envs, victim, config, run)
     budget = Budget.of(config.budget, spec, states)
-    return Parts(config, run, envs, victim, intention, states, budget, rng)
+    parts = Parts(config, run, envs, victim, intention, states, budget, rng, value_of(intention))
+    asked = config.preferences is not None and config.method in TOWARDS
+    return _intending(parts) if asked else parts
+
+
+def _intending(parts: Parts) -> Parts:
+    """Add an intention that is learnt from preferences, with an adversary beside it."""
+    config, run, begun = parts.config, parts.run, None
+    with (
+        contextlib.closing(make_batch(config.env, config.environments)) as envs,
+        opened(config.preferences, Held(envs, config.hold), config.env, run) as preferences,
+    ):
+        ppo = PPO(envs.interface, config.ppo, run.seed, streams=preferences.streams)
+        learner = Intending(ppo, parts.victim, parts.budget, config.intending, config.rat, run.seed)
+        learner.clone(torch.from_numpy(parts.states))
+        if config.intending.combined:
+            attacked = Attacked(parts.victim, learner.adversary, parts.budget, run.seed)
+            envs = begun = HandedOver(envs, attacked, run.seed)
+            learner.begun = begun.begun
+        train(
+            learner, Held(envs, config.hold), config.decisions, run, config.hold, preferences,
+            folder="intention",
+        )  # fmt: skip
+        parts.told.update(preferences.summary(), begun=0 if begun is None else begun.steps)
+    intention = GaussianExpert(
+        ppo, config.intending.std, _is_squashed(parts.victim, envs.interface)
+    )
+    value = learner.q if config.intending.weighted else None
+    return dataclasses.replace(parts, intention=intention, value=value)
 
 
 def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
@@ -162,7 +225,7 @@ def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
     intention, rng = _intention(config, parts.envs.interface, parts.victim, run.seed)
     budget = Budget.of(config.budget, parts.budget.spec, parts.states)
     changes = {"config": config, "run": run, "intention": intention, "budget": budget, "rng": rng}
-    return dataclasses.replace(parts, **changes)
+    return dataclasses.replace(parts, **changes, value=value_of(intention))
 
 
 def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
@@ -246,8 +309,7 @@ def _rat(parts: Parts) -> Perturbation:
     It goes on where a stopped run has left one. A KeyboardInterrupt that comes out says from where.
     """
     config, seed, run = parts.config.collection, parts.run.seed, parts.run
-    q = value_of(parts.intention)
-    learner = RAT(parts.victim, parts.intention, parts.budget, parts.config.rat, seed, q)
+    learner = RAT(parts.victim, parts.intention, parts.budget, parts.config.rat, seed, parts.value)
     rng, env = np.random.default_rng(seed), run.make_env(parts.config.env)
     attacked = Attacked(parts.victim, knowing(parts, learner), parts.budget, seed)
     collector = Handover(attacked, parts.intention, parts.horizon, rng)
@@ -319,12 +381,15 @@ def _pa_ad(parts: Parts) -> Perturbation:
 
 def _reinforced(parts: Parts, actor: Actor) -> Perturbation:
     """Let PPO learn what an actor shall carry out."""
-    config = parts.config
+    config, run = parts.config, parts.run
     streams = {"wanted": Terms("reward", config.reward)} if config.reward else None
     with contextlib.closing(make_batch(config.env, config.environments)) as envs:
-        env = AdversaryEnv(envs, actor)
-        policy = PPO(env.interface, config.ppo, parts.run.seed, streams=streams)
-        policy = train(policy, env, config.training, parts.run)
+        env = Held(AdversaryEnv(envs, actor), config.hold)
+        with opened(config.preferences, env, config.env, run) as preferences:
+            streams = preferences.streams or streams
+            policy = PPO(env.interface, config.ppo, run.seed, streams=streams)
+            policy = train(policy, env, config.decisions, run, config.hold, preferences)
+            parts.told.update(preferences.summary())
     return Directed(policy, actor)
 
 

@@ -29,7 +29,9 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     ``intention`` (if there is one), each as ``Evaluation.summary`` has it; if there is a ``reward``
     with ``wanted``, the mean of what it comes to in an episode. Whoever attacks a victim with a
     detector knows it; ``unaware`` is the same attack by who does not; and of each the share of
-    episodes with an alarm, ``alarmed``, stands there with its Wilson interval.
+    episodes with an alarm, ``alarmed``, stands there with its Wilson interval. With
+    preferences ``labels`` and ``answers``, and ``begun``, the control steps that an attacked victim
+    took before the intention.
     """
     parts = prepare(config, run)
     unaware = METHODS[config.method](parts)
@@ -47,7 +49,7 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     title = f"{config.method} on {config.env.name}, {_said(config.budget)}, seed {run.seed}"
     draw_attack(found, first, title, run.path("report.png"))
     _write_report(found, title, run.path("report.txt"))
-    return {"touched": int(parts.budget.touched.sum())} | found
+    return {"touched": int(parts.budget.touched.sum())} | parts.told | found
 
 
 def attacked(

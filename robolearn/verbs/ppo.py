@@ -101,16 +101,18 @@ def train(
     run: Run,
     hold: int = 1,
     preferences: Preferences | Unasked = UNASKED,
+    folder: str = "checkpoint",
 ) -> OnPolicyLearner:
     """Train a fresh learner, or from where a stopped run left one that was made as it was; give it.
 
     Every update is logged under the number of control steps taken by then, of which a step of
-    ``env`` takes ``hold``. A KeyboardInterrupt that comes out says from where to go on.
+    ``env`` takes ``hold``. Checkpoints go into that folder of the run. A KeyboardInterrupt that
+    comes out says from where to go on.
     """
-    folder, progress = run.path("checkpoint"), None
-    if checkpoint.exists(folder):  # a resumed run
-        counters = checkpoint.go_on(folder, learner)
-        progress = checkpoint.checked(Progress, counters, folder)
+    path, progress = run.path(folder), None
+    if checkpoint.exists(path):  # a resumed run
+        counters = checkpoint.go_on(path, learner)
+        progress = checkpoint.checked(Progress, counters, path)
         preferences.go_on(counters)
     steps = config.horizon * env.num_envs * hold  # in an update
     total, done = config.updates(env.num_envs), progress.updates if progress else 0
@@ -133,14 +135,14 @@ def train(
 
         def on_checkpoint(progress: Progress) -> None:
             nonlocal done
-            checkpoint.save(folder, learner, dataclasses.asdict(progress) | preferences.counters())
+            checkpoint.save(path, learner, dataclasses.asdict(progress) | preferences.counters())
             done = progress.updates
 
         try:
             online(
                 learner, env, config, run.seed,
                 progress=progress, keep_states=preferences.keep_states,
-                on_rollout=preferences.on_rollout(env, config.horizon, total * steps),
+                on_rollout=preferences.on_rollout(env, config.horizon * hold, total * steps),
                 on_update=on_update, on_checkpoint=on_checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:

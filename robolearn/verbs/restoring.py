@@ -21,7 +21,7 @@ def restored(path: str, role: str, interface: Spec) -> Policy:
     return checkpoint.load_policy(folder, interface)
 
 
-def value_of(intention: Policy) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Give Q(s, a) of an intention that has critics, else None."""
+def value_of(intention: Policy | None) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Give Q(s, a) of an intention, if there is one and it has critics; else None."""
     critics = getattr(getattr(intention, "network", None), "targets", None)
     return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)

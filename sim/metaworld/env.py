@@ -39,6 +39,7 @@ from sim.rendering.images import CameraOptions, Images
 INSTALL = "pip install --no-deps metaworld==3.1.1 imageio"  # it pins a mujoco that is not ours
 FRAME = 18  # entries of a frame
 OBJECT = 7  # of them, those of an object: position, orientation
+NEAR_M = 0.05  # from where on a hand is where it is to be
 PROBES = 3  # resets that are compared to find what a state is made of
 
 
@@ -51,6 +52,9 @@ class MetaworldOptions(CameraOptions):
     partially_observable: bool = False
     """Hide the goal, as Meta-World's benchmarks of meta-learning (ML1 to ML45) do; those of one or
     many tasks (MT1 to MT50) show it. Its experts need it."""
+    hand_target: tuple[float, float, float] | None = None
+    """A place in metres to which the hand is to be brought, in place of the task: the reward is its
+    distance, negated, and success is being within 5 cm of it. Nothing that is seen changes."""
 
 
 def make(task: str, options: Mapping[str, Any]) -> MetaworldEnv:
@@ -82,6 +86,7 @@ class MetaworldEnv(PhysicsEnv):
         if not isinstance(options.partially_observable, bool):
             value = options.partially_observable
             raise UserError(f"{where}: partially_observable={value!r} must be true or false")
+        self._target = _place(options.hand_target, where)
         self._env = env = _fresh(task, options.partially_observable)
         self._steps, self._before = 0, np.zeros(FRAME)
         self.model, self.data, self.substeps = env.model, env.data, env.frame_skip
@@ -136,12 +141,19 @@ class MetaworldEnv(PhysicsEnv):
             refresh(self.model, self.data)
             seen, reward = self._seen(), 0.0
             self._env._prev_obs = self._frame()
-        reward, success = float(reward), bool(info["success"])
+        reward, success = self._judged(seen, float(reward), bool(info["success"]))
         info |= {"success": success, "is_success": success, "reward_terms": {"task": reward}}
         if error:
             info["error"] = error
         truncated = self._steps >= self.horizon or bool(error)
         return self._shown(seen), reward, False, truncated, info
+
+    def _judged(self, seen: np.ndarray, reward: float, success: bool) -> tuple[float, bool]:
+        """Give reward and success, the task's or those of bringing the hand somewhere."""
+        if self._target is None:
+            return reward, success
+        distance = float(np.linalg.norm(seen[:3] - self._target))
+        return -distance, distance < NEAR_M
 
     def _get_state(self) -> np.ndarray:
         parts = self.physics.get_state(), self._memory.get(), self._before, [self._steps]
@@ -181,6 +193,19 @@ class MetaworldEnv(PhysicsEnv):
         names = tuple(now + before + goal)
         units = tuple("m" if name[-2:] in ("_x", "_y", "_z") else "" for name in names)
         return ArraySpec((len(names),), "float32", names, units)
+
+
+def _place(place: Any, where: str) -> np.ndarray | None:
+    """Give a place [3] in metres, or None; UserError for anything else."""
+    if place is None:
+        return None
+    try:
+        found = np.array(place, np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != (3,) or not np.isfinite(found).all():
+        raise UserError(f"{where}: hand_target={place!r} must be three numbers, x, y and z in m")
+    return found
 
 
 def _frame_names(prefix: str, objects: int, zeros: Iterator[str]) -> Iterator[str]:
