@@ -15,17 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from robolearn.algos.gaussians import GaussianExpert
 from robolearn.algos.ppo import PPO
-from robolearn.algos.rat import RAT, RATConfig
-from robolearn.attack import Budget, Victim
 from robolearn.networks.nets import (
     load_optimiser_tensors,
     load_weights,
@@ -49,7 +46,7 @@ class IntendingConfig(Settings):
     """Whether the attacked victim begins the episodes that the intention learns from."""
     weighted: bool = True
     """Whether the adversary weighs states, by the outer problem."""
-    updates: PositiveInt = 40
+    updates: PositiveInt = 20
     """Gradient steps of the adversary for each rollout."""
     batch: PositiveInt = 96
     """States in a step."""
@@ -61,6 +58,31 @@ class IntendingConfig(Settings):
     """Hidden units of each layer, of the advantage."""
     value_rate: PositiveFloat = 1e-3
     """Step size of its Adam."""
+
+
+class Adversary(Protocol):
+    """A ``RAT`` towards the intention."""
+
+    victim: Any
+    q: Callable[[Tensor, Tensor], Tensor] | None
+
+    def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
+        """Take the scale of the inputs from "state" [M, O]."""
+
+    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Improve by one step on true states."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give what was learnt."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it over."""
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside it."""
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take that over."""
 
 
 class Advantage(nn.Module):
@@ -87,27 +109,22 @@ class Intending:
     memoryless = True
 
     def __init__(
-        self,
-        intention: PPO,
-        victim: Victim,
-        budget: Budget,
-        config: IntendingConfig,
-        rat: RATConfig,
-        seed: int = 0,
+        self, intention: PPO, adversary: Adversary, config: IntendingConfig, seed: int = 0
     ):
-        """Draw the initial weights."""
-        self.intention, self.config = intention, config
+        """Draw the initial weights of A_phi, by which the adversary weighs if it is to."""
+        self.intention, self.adversary, self.config = intention, adversary, config
         self.interface, self.device = intention.interface, intention.device
         weights, numbers = np.random.SeedSequence([seed, 6]).generate_state(2).tolist()
-        sizes = len(budget.radius), self.interface.action.shape[0]
+        states = self.interface.observations["state"].shape[0]
         generator = torch.Generator().manual_seed(weights)
-        self.advantage = Advantage(*sizes, config.value_widths, generator)
+        self.advantage = Advantage(
+            states, self.interface.action.shape[0], config.value_widths, generator
+        )
         self.optimiser = torch.optim.Adam(self.advantage.parameters(), lr=config.value_rate)
         self.noise = torch.Generator().manual_seed(numbers)
-        aim = GaussianExpert(intention, config.std)
-        self.adversary = RAT(victim, aim, budget, rat, seed, self.q if config.weighted else None)
-        self.states = torch.zeros(0, sizes[0])
-        self.begun: Callable[[], np.ndarray] = lambda: np.zeros((0, sizes[0]), np.float32)
+        adversary.q = self.q if config.weighted else None
+        self.states = torch.zeros(0, states)
+        self.begun: Callable[[], np.ndarray] = lambda: np.zeros((0, states), np.float32)
 
     # acting
 

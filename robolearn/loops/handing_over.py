@@ -2,7 +2,9 @@
 
 An episode of H steps is begun by another policy, which acts for h ~ U(0, H) steps; from there on
 whoever steps the batch acts. So what is learnt on its rollouts are the states that the other one
-reaches, and no action that the learner did not choose is among what it learns from.
+reaches, and no action that the learner did not choose is among what it learns from. The other one
+acts in all environments at once, whole episodes, and several episodes go on from each of these, at
+other times: what it does is paid for once.
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ import numpy as np
 from robolearn.errors import UserError
 from robolearn.types import Observation, Policy, VectorEnvironment
 
+TIMES = 8  # at which others go on from an episode
+
 
 class HandedOver:
     """A VectorEnvironment whose episodes ``first`` begins; else it is ``envs``.
 
     The steps taken before an episode is handed over count towards its horizon; ``steps`` is how
-    many these were. An episode that begins in a stored state is not begun by anybody else, and one
-    that ends before it is handed over begins anew. What is drawn follows from ``seed`` and from the
-    seeds of ``reset``.
+    many ``first`` took in all. An episode that begins in a stored state is begun by nobody else.
+    What is drawn follows from the seeds of ``reset``, with which ``first`` acts anew.
     """
 
-    def __init__(self, envs: VectorEnvironment, first: Policy, seed: int = 0) -> None:
+    def __init__(self, envs: VectorEnvironment, first: Policy) -> None:
         """Wrap ``envs``; UserError if they have no horizon, or for a policy with a memory."""
         if envs.horizon is None:
             raise UserError(f"{envs.interface.environment}: nobody hands over without a horizon")
@@ -33,10 +36,10 @@ class HandedOver:
             raise UserError("the policy that begins episodes is not memoryless")
         self.interface, self.num_envs, self.horizon = envs.interface, envs.num_envs, envs.horizon
         self.metadata = getattr(envs, "metadata", {})
-        self.first, self._envs, self._seed = first, envs, seed
-        self._rng = np.random.default_rng(seed)
+        self.first, self.steps, self._envs = first, 0, envs
+        self._rng = np.random.default_rng(0)
         self._begun: list[np.ndarray] = []
-        self.steps = 0
+        self._starts: list[np.ndarray] = []  # states of the simulator, in which to begin
 
     def begun(self) -> np.ndarray:
         """Give the states [M, O] in which ``first`` has acted since this was asked last."""
@@ -50,12 +53,12 @@ class HandedOver:
         """Begin episodes in the rows of ``options["reset_mask"]`` [N] bool, else in all."""
         options = options or {}
         if seed is not None:
-            known = [one for one in seed if one is not None]
-            self._rng = np.random.default_rng([self._seed, *known])
+            self._rng = np.random.default_rng([one for one in seed if one is not None])
+            self._starts = []
         observations, info = self._envs.reset(seed=seed, options=options or None)
         if "state" in options:
             return observations, info
-        return self._begin(observations, options.get("reset_mask", self._all())), info
+        return self._begin(options.get("reset_mask", np.ones(self.num_envs, bool))), info
 
     def step(
         self, actions: np.ndarray, active: np.ndarray | None = None, *, autoreset: bool = True
@@ -66,7 +69,7 @@ class HandedOver:
         )
         ended = terminated | truncated
         if autoreset and ended.any():
-            observations = self._begin(observations, ended)
+            observations = self._begin(ended)
         return observations, reward, terminated, truncated, info
 
     def get_state(self) -> np.ndarray:
@@ -77,22 +80,29 @@ class HandedOver:
         """Free the simulators."""
         self._envs.close()
 
-    def _begin(self, observations: Observation, rows: np.ndarray) -> Observation:
-        """Let ``first`` act in those rows, bool [N], until each is handed over."""
-        left = np.where(rows, self._rng.integers(0, self.horizon, self.num_envs), 0)
-        while (left > 0).any():
-            active = left > 0
-            self._begun.append(observations["state"][active])
-            actions = self.first.act(observations).clip(-1.0, 1.0)
-            observations, _, terminated, truncated, _ = self._envs.step(
-                actions, active=active, autoreset=False
-            )
-            left, self.steps = left - active, self.steps + int(active.sum())
-            over = (terminated | truncated) & active
-            if over.any():
-                observations, _ = self._envs.reset(options={"reset_mask": over})
-                left[over] = 0
-        return observations
+    def _begin(self, rows: np.ndarray) -> Observation:
+        """Put those rows, bool [N], where ``first`` has handed over; give all observations."""
+        states = self._envs.get_state()
+        while len(self._starts) < rows.sum():
+            self._starts += self._act()
+        for i in np.flatnonzero(rows):
+            states[i] = self._starts.pop()
+        return self._envs.reset(options={"state": states})[0]
 
-    def _all(self) -> np.ndarray:
-        return np.ones(self.num_envs, bool)
+    def _act(self) -> list[np.ndarray]:
+        """Let ``first`` act in episodes of its own; give states at ``TIMES``, in any order."""
+        edges = np.linspace(0, self.horizon, TIMES + 1)
+        times = set(self._rng.uniform(edges[:-1], edges[1:]).astype(int).tolist())
+        observations, _ = self._envs.reset()
+        going, starts = np.ones(self.num_envs, bool), []
+        for t in range(max(times) + 1):
+            if t in times:
+                starts += list(self._envs.get_state()[going])
+            self._begun.append(observations["state"][going])
+            actions = self.first.act(observations).clip(-1.0, 1.0)
+            self.steps += int(going.sum())
+            observations, _, *ends, _ = self._envs.step(actions, active=going, autoreset=False)
+            going = going & ~(ends[0] | ends[1])
+            if not going.any():
+                break
+        return [starts[i] for i in self._rng.permutation(len(starts))]

@@ -49,7 +49,8 @@ class Held:
             observations, reward, *ends, info = self._envs.step(
                 actions, active=moving, autoreset=autoreset
             )
-            rewards, success = rewards + reward, success | (info["success"] & moving)
+            rewards = rewards + np.where(moving, reward, 0.0)
+            success = success | (info["success"] & moving)
             for name, term in info.get("reward_terms", {}).items():
                 if not name.startswith("_"):
                     terms[name] = terms.get(name, 0.0) + np.where(moving, term, 0.0)

@@ -202,22 +202,20 @@ def _intending(parts: Parts) -> Parts:
         opened(config.preferences, Held(envs, config.hold), config.env, run) as preferences,
     ):
         ppo = PPO(envs.interface, config.ppo, run.seed, streams=preferences.streams)
-        learner = Intending(ppo, parts.victim, parts.budget, config.intending, config.rat, run.seed)
+        aim = GaussianExpert(ppo, config.intending.std, _is_squashed(parts.victim, envs.interface))
+        adversary = RAT(parts.victim, aim, parts.budget, config.rat, run.seed)
+        learner = Intending(ppo, adversary, config.intending, run.seed)
         learner.clone(torch.from_numpy(parts.states))
         if config.intending.combined:
-            attacked = Attacked(parts.victim, learner.adversary, parts.budget, run.seed)
-            envs = begun = HandedOver(envs, attacked, run.seed)
+            attacked = Attacked(parts.victim, adversary, parts.budget, run.seed)
+            envs = begun = HandedOver(envs, attacked)
             learner.begun = begun.begun
         train(
             learner, Held(envs, config.hold), config.decisions, run, config.hold, preferences,
             folder="intention",
         )  # fmt: skip
         parts.told.update(preferences.summary(), begun=0 if begun is None else begun.steps)
-    intention = GaussianExpert(
-        ppo, config.intending.std, _is_squashed(parts.victim, envs.interface)
-    )
-    value = learner.q if config.intending.weighted else None
-    return dataclasses.replace(parts, intention=intention, value=value)
+    return dataclasses.replace(parts, intention=aim, value=adversary.q)
 
 
 def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:

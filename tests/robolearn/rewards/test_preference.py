@@ -418,3 +418,17 @@ def test_what_it_cannot_see_and_settings_out_of_range_are_refused():
     for wrong in ({"members": 0}, {"sampling": "entropy"}, {"strength": 1.5}, {"enough": -1}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             replace(SMALL, **wrong)
+
+
+def test_a_reward_of_the_state_alone_does_not_look_at_what_was_done():
+    reward = PreferenceReward(SPEC, replace(SMALL, actions=False))
+    one, other = segments(40), segments(40)
+    other["actions"] = -other["actions"]
+    for i in range(0, 40, 2):
+        question = Question(preference.row(one, i), preference.row(one, i + 1))
+        reward.remember(question, Answer.FIRST if i % 3 else Answer.SECOND)
+    reward.learn()
+    torch.testing.assert_close(reward.reward(tensors(one)), reward.reward(tensors(other)))
+    np.testing.assert_array_equal(reward.disagreement(one), reward.disagreement(other))
+    other["observations"]["state"] += 1
+    assert (reward.reward(tensors(one)) != reward.reward(tensors(other))).any()

@@ -152,3 +152,21 @@ def test_what_is_to_be_typed_is_what_the_set_up_installs():
     pins = (ROOT / "constraints.txt").read_text().split()
     assert INSTALL.split()[3] in pins
     assert any(pin.startswith("imageio==") for pin in pins)
+
+
+def test_the_hand_may_be_wanted_somewhere_else(metaworld):
+    plain = sim.make("metaworld/faucet-open-v3")
+    wanted = sim.make("metaworld/faucet-open-v3", hand_target=[0.0, 0.55, 0.2])
+    assert wanted.interface == plain.interface
+    np.testing.assert_array_equal(*(env.reset(seed=3)[0]["state"] for env in (plain, wanted)))
+    action, near = np.array([0.0, 1.0, 0.0, 0.0]), []  # from (0, .4, .2) away along y
+    for _ in range(30):
+        seen, reward, _, _, info = wanted.step(action)
+        distance = np.linalg.norm(seen["state"][:3] - [0.0, 0.55, 0.2])
+        assert reward == pytest.approx(-distance, abs=1e-6) == info["reward_terms"]["task"]
+        near.append(bool(info["success"]))
+        assert near[-1] == (distance < 0.05)
+    assert not near[0] and any(near)
+    for wrong in ("left", [0.1, 0.2], [0.1, 0.2, float("nan")], 3):
+        with pytest.raises(UserError, match="hand_target=.* must be three numbers"):
+            sim.make("metaworld/faucet-open-v3", hand_target=wrong)

@@ -1,0 +1,156 @@
+"""Attacks whose intention is learnt from a teacher's answers: stage 2 of ``rat.py``.
+
+    python benchmarks/rat_learnt.py [--tasks faucet-open ...] [--behaviours opposite manipulation]
+                                    [--methods rat random ...] [--labels 2000] [--seeds 0 1 2]
+                                    [--minutes 100]
+
+The victims of ``rat.py``, at raw .1; each row is a run of ``robolearn attack``, kept in
+``runs/benchmarks/rat/learnt``, and one that was stopped goes on. The perfect teacher compares
+pieces of 50 control steps by the environment's reward. Behaviours:
+
+- ``opposite``: the task, of which the victim knows the opposite.
+- ``manipulation``: the victim is at the task that it knows, and its hand is to be brought to a
+  place that it never goes to (``TARGETS``), which the teacher judges by the distance.
+
+Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begins its episodes
+itself, no combined collection); ``rat_blank`` (the intention begins with nothing, not as the
+victim); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
+labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
+began episodes and those of its adversary's last training.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from typing import Any
+
+import torch
+from keep import commit
+from rat import EPISODES, FOLDER, HORIZON, LEARNT, ROWS, STD, Scene, append_to, known
+
+from robolearn.algos.intending import IntendingConfig
+from robolearn.algos.ppo import PPOConfig
+from robolearn.algos.rat import RATConfig
+from robolearn.attack import BudgetConfig
+from robolearn.loops.attacking import CollectionConfig
+from robolearn.loops.on_policy import OnlineConfig
+from robolearn.rewards.preference import PreferenceConfig
+from robolearn.running.config import EnvConfig
+from robolearn.running.run import Run
+from robolearn.verbs.adversaries import AttackConfig, VictimConfig
+from robolearn.verbs.attack import attack
+from robolearn.verbs.evaluate import EvaluationConfig
+from robolearn.verbs.preferences import PreferencesConfig
+
+TASKS = ("drawer-open", "drawer-close", "faucet-open", "faucet-close")
+BEHAVIOURS = ("opposite", "manipulation")
+TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by what the victim knows
+    "drawer-open": (0.2, 0.6, 0.3),
+    "drawer-close": (0.2, 0.6, 0.3),
+    "faucet-open": (0.2, 0.6, 0.3),
+    "faucet-close": (0.2, 0.6, 0.3),
+}
+STEPS = {"opposite": 400_000, "manipulation": 200_000}  # control steps
+ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
+SIZE = 0.1
+FULL = IntendingConfig()
+INTENDING = {
+    "rat": FULL,
+    "rat_unweighted": dataclasses.replace(FULL, weighted=False),
+    "rat_alone": dataclasses.replace(FULL, combined=False),
+    "rat_blank": dataclasses.replace(FULL, cloning=0),
+}
+METHODS = (*INTENDING, "random", "sa_rl", "pa_ad")
+Job = tuple[str, str, str, int, int]  # task, behaviour, method, seed, labels
+
+
+def configuration(job: Job) -> AttackConfig:
+    """Give what a job attacks, and how."""
+    task, behaviour, method, _, labels = job
+    home, options = LEARNT[task], {"horizon": HORIZON}
+    env = EnvConfig(f"metaworld/{task}-v3", options)
+    if behaviour == "manipulation":
+        env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[home])})
+    steps = STEPS[behaviour]  # asked is until four fifths of them
+    return AttackConfig(
+        env=env,
+        victim=VictimConfig(str(scene(job).folder / "victim"), STD),
+        home=EnvConfig(f"metaworld/{home}-v3", options),
+        method="rat" if method in INTENDING else method,
+        preferences=PreferencesConfig(
+            every=steps // 50, questions=labels // 40, labels=labels,
+            reward=PreferenceConfig(
+                length=50 // HOLD, widths=(128, 128), actions=False, epochs=20
+            ),
+        ),
+        intending=INTENDING.get(method, FULL),
+        budget=BudgetConfig(size=SIZE, unit="raw"),
+        rat=RATConfig(adversary_rate=1e-3),
+        collection=CollectionConfig(updates=200),
+        ppo=PPOConfig(initial_std=1.0, minibatch=128),
+        training=OnlineConfig(steps=steps, horizon=ROLLOUT, checkpoint_updates=10),
+        hold=HOLD,
+        environments=ENVIRONMENTS,
+        evaluation=EvaluationConfig(episodes=EPISODES, horizon=HORIZON),
+    )  # fmt: skip
+
+
+def scene(job: Job) -> Scene:
+    """Give the scene whose victim a job attacks."""
+    return Scene.of(job[0], job[3], "expert")
+
+
+def measure(job: Job) -> None:
+    """Attack, or go on where an attack stopped, and append the row."""
+    task, behaviour, method, seed, labels = job
+    scene(job).prepare()
+    folder = FOLDER / "learnt" / "-".join(map(str, job))
+    folder.mkdir(parents=True, exist_ok=True)
+    config, begun = configuration(job), time.process_time()
+    with Run(folder, seed) as run:
+        found = attack(config, run)
+    (folder / "summary.json").write_text(json.dumps(found, default=str))
+    steps = config.training.steps
+    if method in INTENDING:
+        last = config.collection
+        steps += found["begun"] + last.rounds * last.episodes * HORIZON
+    row: dict[str, Any] = {"stage": 2, "task": task, "behaviour": behaviour, "method": method}
+    row |= {"seed": seed, "labels": found.get("labels", 0), "asked": labels}
+    row |= {"intention": "learnt", "budget": SIZE, "unit": "raw", "episodes": EPISODES}
+    row |= {"steps": 0 if method == "random" else steps}
+    row |= {"success": found["attacked"]["success"]}
+    row |= {name: found[name]["success"] for name in ("control", "clean")}
+    row["mirror_expert"] = found.get("intention", {}).get("success")
+    row |= {"train_cpu_s": round(time.process_time() - begun, 1), "commit": commit()[:12]}
+    append_to(ROWS, row)
+
+
+def main() -> None:
+    """Measure what is missing."""
+    torch.set_num_threads(1)
+    arguments = _arguments()
+    deadline = time.time() + 60 * arguments.minutes
+    names = "stage", "task", "behaviour", "method", "seed", "asked"
+    for seed in arguments.seeds:
+        for behaviour in arguments.behaviours:
+            for task in arguments.tasks:
+                for method in arguments.methods:
+                    job = (task, behaviour, method, seed, arguments.labels)
+                    if (2, *job) not in known(*names) and time.time() < deadline:
+                        measure(job)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--behaviours", nargs="+", default=list(BEHAVIOURS), choices=BEHAVIOURS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--labels", type=int, default=2_000)
+    parser.add_argument("--minutes", type=float, default=100.0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""An intention and an adversary that learn together, on points that are to be on the far side."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from robolearn.algos.gaussians import GaussianExpert
+from robolearn.algos.intending import Intending, IntendingConfig
+from robolearn.algos.ppo import PPO, PPOConfig
+from robolearn.algos.rat import RAT, RATConfig
+from robolearn.attack import Attacked
+from robolearn.loops import checkpoint
+from robolearn.loops.evaluate import evaluate
+from robolearn.loops.handing_over import HandedOver
+from robolearn.loops.on_policy import OnlineConfig, online
+
+from .points import Points
+from .victims import ACTION, Linear, budget, interface, states
+
+SMALL = IntendingConfig(cloning=300, updates=5, batch=32, kept=200, value_widths=(16,))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def learner(config=SMALL, size=0.5, **ppo):
+    intention = PPO(interface(), PPOConfig(widths=(16,), minibatch=64, **ppo), 0)
+    rat = RATConfig(widths=(16,), adversary_rate=3e-3)
+    adversary = RAT(Linear(), GaussianExpert(intention), budget(size=size), rat, 0)
+    return Intending(intention, adversary, config, 0)
+
+
+def rollout(t=8, n=4, seed=0):
+    rng = np.random.default_rng(seed)
+    arrays = {"state": rng.normal(size=(2, t, n, 3)), "actions": rng.uniform(-1, 1, (t, n, ACTION))}
+    state, action = (torch.tensor(a, dtype=torch.float32) for a in arrays.values())
+    ended = torch.zeros(t, n, dtype=torch.bool)
+    ended[-1] = True
+    return {
+        "observations": {"state": state[0]}, "next_observations": {"state": state[1]},
+        "actions": action, "rewards": -action[..., 0].square() + action[..., 1],
+        "terminated": torch.zeros_like(ended), "ended": ended,
+    }  # fmt: skip
+
+
+def test_it_begins_by_doing_what_the_victim_does():
+    one, seen = learner(), states(200)
+    assert one.clone(seen) < 0.1
+    acted = one.act({"state": seen.numpy()})
+    wanted = Linear().act({"state": seen.numpy()})
+    assert np.abs(acted - wanted).mean() < 0.2
+    assert learner(dataclasses.replace(SMALL, cloning=0)).clone(seen) == 0.0
+
+
+def test_the_advantages_gradient_is_that_of_the_reward_by_the_action():
+    """Without a future Q is the reward, -a0^2 + a1, in units of the spread of r - V."""
+    one = learner(gamma=0.0)
+    many = rollout(200, 16)
+    with torch.no_grad():
+        values = one.intention.network.values(many["observations"]["state"]).squeeze(-1)
+    spread = (many["rewards"] - values).std()
+    for _ in range(60):
+        one._learn_advantage(many)
+    action = torch.tensor([[-0.6, 0.0], [0.0, 0.5], [0.6, -0.5]], requires_grad=True)
+    one.q(torch.zeros(3, 3), action).sum().backward()
+    expected = torch.stack([-2 * action[:, 0], torch.ones(3)], dim=1) / spread
+    torch.testing.assert_close(action.grad, expected.detach(), atol=0.35, rtol=0)
+
+
+def test_it_remembers_the_latest_states_of_both():
+    one = learner()
+    one.clone(states(50))
+    one.begun = lambda: np.full((7, 3), 9.0, np.float32)
+    one.update(rollout())
+    assert one.states.shape == (32 + 7, 3) and (one.states[-7:] == 9).all()
+    for seed in range(6):
+        one.update(rollout(seed=seed))
+    assert one.states.shape == (200, 3)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_going_on_is_as_if_never_stopped(tmp_path, weighted):
+    config = dataclasses.replace(SMALL, weighted=weighted)
+    one, other = learner(config), learner(config)
+    one.clone(states(50))
+    one.update(rollout())
+    checkpoint.save(tmp_path / "kept", one, {"updates": 1})
+    assert checkpoint.go_on(tmp_path / "kept", other) == {"updates": 1}
+    assert one.update(rollout(seed=1)) == other.update(rollout(seed=1))
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, rtol=0, atol=0)
+    moved = one.adversary.weighting.layers[-1].weight
+    fresh = learner(config).adversary.weighting.layers[-1].weight
+    assert bool((moved != fresh).any()) == weighted
+
+
+def test_points_are_made_to_go_to_the_far_side():
+    """The victim goes to 1; whoever is wanted at -.8 is rewarded by -x. It gets there attacked."""
+    config = dataclasses.replace(SMALL, weighted=False)
+    one = learner(config, size=1.5, initial_std=0.5)
+    one.clone(0.5 * states(200) + torch.tensor([0.0, 1.0, 0.0]))
+    attacked = Attacked(Linear(), one.adversary, one.adversary.budget)
+    env = HandedOver(Points(), attacked)
+    one.begun = env.begun
+    online(one, env, OnlineConfig(steps=8_000, horizon=16), seed=3)
+    seeds = list(range(10))
+    assert evaluate(Points(), Linear(), seeds, 16).success == 0
+    assert evaluate(Points(), one, seeds, 16).success >= 0.9
+    assert evaluate(Points(), attacked, seeds, 16).success >= 0.9
