@@ -1,5 +1,6 @@
 """The verb attack, end to end on dm_control, through the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.loops import checkpoint
+from robolearn.running.registry import VERBS
 from sim.registry import make
 
 ENV = "{name: dmc/cartpole-balance, options: {horizon: 20}}"
@@ -160,6 +162,68 @@ def test_sa_rl_may_earn_other_rewards_than_the_environments(here, tmp_path, caps
     assert "wanted" in (tmp_path / "run/report.txt").read_text()
     assert run("method=sa_rl", "reward={tsk: -1.0}", f"out={tmp_path}/wrong") == 2
     assert "reward: no reward term 'tsk'; did you mean 'task'?" in capsys.readouterr().err
+
+
+ASKED = (
+    "preferences={every: 40, questions: 4, labels: 10, "
+    "reward: {widths: [8], length: 2, epochs: 2, members: 2}}",
+    "training={steps: 240, horizon: 20, checkpoint_updates: 1}", "hold=5",
+    "intending={cloning: 5, updates: 2, batch: 16, value_widths: [8]}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["rat", "pgd", "sa_rl", "pa_ad"])
+def test_what_is_wanted_may_be_learnt_from_answers(here, tmp_path, method):
+    out = tmp_path / "run"
+    assert run(*ASKED, f"method={method}", f"out={out}") == 0
+    found = json.loads((out / "summary.json").read_text())
+    assert found["labels"] == 10 and sum(found["answers"].values()) == 10
+    towards = method in ("rat", "pgd")
+    assert ("intention" in found) == towards == (out / "intention").exists()
+    if towards:
+        assert found["begun"] > 0 and found["intention"]["episodes"] == 3
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    steps = [line["step"] for line in lines if "labels" in line]
+    assert steps == [40 * i for i in range(1, 7)]  # control steps, of two environments
+
+
+def test_an_intention_that_was_stopped_goes_on(here, tmp_path, monkeypatch):
+    monkeypatch.setitem(VERBS, "attack", dataclasses.replace(VERBS["attack"], resumable=True))
+    assert run(*ASKED, f"out={tmp_path}/whole") == 0
+
+    folder, save = tmp_path / "stopped", checkpoint.save
+
+    def save_and_stop(path, learner, counters=None, replay=None):
+        save(path, learner, counters, replay)
+        if path.name == "intention" and counters["updates"] == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    assert run(*ASKED, f"out={folder}") != 0
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert run(*ASKED, f"resume={folder}") == 0
+    names = ("whole", "stopped")
+    one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in names)
+    assert one.pop("begun") >= two.pop("begun")  # after a stop only what came later is counted
+    assert one == two
+
+
+def test_answers_that_do_not_fit_are_one_line(here, capsys):
+    assert "intention: beside preferences" in error_of(
+        capsys, *ASKED, "intention={policy: victims/other}"
+    )
+    assert "reward: beside preferences" in error_of(
+        capsys, *ASKED, "method=sa_rl", "reward={task: 1.0}"
+    )
+    assert "preferences.explore: only on a replay" in error_of(
+        capsys, *ASKED, "preferences.explore=10"
+    )
+    assert "segments of 9 decisions do not fit into rollouts of 4" in error_of(
+        capsys, *ASKED, "preferences.reward.length=9"
+    )
+    assert "hold: 3 does not divide a horizon of 20" in error_of(
+        capsys, *ASKED, "hold=3", "training.horizon=21"
+    )
 
 
 def test_what_cannot_be_attacked_is_one_line(here, capsys):
