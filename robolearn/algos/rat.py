@@ -11,12 +11,12 @@ do what the intention pi_theta would do in the true state. With a weighting h_om
     grad_omega J_o = mean_s f(s) grad h_omega(s),
     f(s) = -eta (grad_alpha' J_o)^T grad_alpha D(s; alpha)
 
-f(s) is one number per state: for all of them at once, the derivative of the vector D along the
-direction grad_alpha' J_o, by forward differentiation. The KL is exact, with both policies' spread.
-What is left open is done as follows: the adversary moves by Adam, in steps that get smaller if it
-is told how far the training is, while alpha' of the outer problem is a plain step of gradient
-descent, whose derivative the formula is; entries of the action that no
-perturbation moves are left out of D (``find_movable``); without a Q, h stays 1.
+f(s) is one number per state: for all of them at once, the derivative of <grad_alpha J, direction>
+by h, for the direction grad_alpha' J_o. The KL is exact, with both policies' spread. What is left
+open is done as follows: the adversary moves by Adam, in steps that get smaller if it is told how
+far the training is, while alpha' of the outer problem is a plain step of gradient descent, whose
+derivative the formula is; entries of the action that no perturbation moves are left out of D
+(``find_movable``); without a Q, h stays 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp
+from torch.func import functional_call
 
 from robolearn.algos.pgd import PGDConfig, divergence, movable_entries
 from robolearn.attack import Attacked, Budget, Victim, require_distribution, require_victim
@@ -201,13 +201,18 @@ class RAT:
 
     def influence(self, h: Tensor, state: Tensor, aim: Gaussian) -> Tensor:
         """Give f(s) [B]: how J_o after an inner step with weights h [B] grows with each h(s)."""
-        alpha = {name: p.detach() for name, p in self._alpha.items()}
-        eta = self.config.inner_rate
-        inner = grad(lambda a: (h * self.divergence(a, state, aim)).mean())(alpha)
-        ahead = {name: p - eta * inner[name] for name, p in alpha.items()}  # alpha'
+        alpha = {name: p.detach().requires_grad_() for name, p in self._alpha.items()}
+        eta, weights = self.config.inner_rate, (h / len(h)).detach().requires_grad_()
+        apart, parameters = self.divergence(alpha, state, aim), list(alpha.values())
+        inner = torch.autograd.grad(apart, parameters, weights, create_graph=True)  # grad_alpha J
+        ahead = {
+            name: (p - eta * slope).detach().requires_grad_()
+            for (name, p), slope in zip(alpha.items(), inner, strict=True)
+        }  # alpha'
         noise = torch.randn(state.shape[0], len(self.network.movable), generator=self.noise)
-        direction = grad(lambda a: self.objective(a, state, noise))(ahead)
-        along = jvp(lambda a: self.divergence(a, state, aim), (alpha,), (direction,))[1]
+        objective = self.objective(ahead, state, noise)
+        direction = torch.autograd.grad(objective, list(ahead.values()))
+        (along,) = torch.autograd.grad(inner, weights, direction)
         return -eta * along
 
     def objective(self, alpha: Weights, state: Tensor, noise: Tensor) -> Tensor:
