@@ -13,10 +13,12 @@ from torch.distributions import (
 from robolearn.errors import SpecError
 from robolearn.networks.functional import (
     Gaussian,
+    balanced_kl,
     gae,
     gaussian_entropy,
     gaussian_kl,
     gaussian_log_probability,
+    lambda_return,
     polyak,
     standardise,
 )
@@ -228,3 +230,35 @@ def test_averages_move_by_a_share_of_the_way(generator):
     torch.testing.assert_close(latest, before, rtol=0, atol=0)
     polyak(averages, latest, 1.0)
     torch.testing.assert_close(averages, latest)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3, 0.95, 1.0])
+def test_lambda_returns_are_mixtures_of_all_lengths(lam):
+    g = torch.Generator().manual_seed(0)
+    steps, n = 5, 3
+    rewards, values, discounts = torch.rand(3, steps, n, generator=g, dtype=torch.float64)
+    found = lambda_return(rewards, values, discounts, lam)
+    for t in range(steps):
+        whole, sure = torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+        parts = []
+        for k in range(t, steps):  # of k - t + 1 rewards, then a value
+            whole = whole + sure * rewards[k]
+            sure = sure * discounts[k]
+            parts.append(whole + sure * values[k])
+        weights = [(1 - lam) * lam**i for i in range(len(parts) - 1)] + [lam ** (len(parts) - 1)]
+        expected = sum(w * part for w, part in zip(weights, parts, strict=True))
+        torch.testing.assert_close(found[t], expected)
+
+
+def test_a_balanced_divergence_is_the_divergence_with_its_gradient_shared():
+    g = torch.Generator().manual_seed(0)
+    numbers = [torch.rand(4, 2, generator=g) + 0.3 for _ in range(4)]
+    mean_q, std_q, mean_p, std_p = (x.requires_grad_() for x in numbers)
+    found = balanced_kl((mean_q, std_q), (mean_p, std_p), 0.8)
+    spread = (std_q**2 + (mean_q - mean_p) ** 2) / (2 * std_p**2)
+    expected = (torch.log(std_p / std_q) + spread - 0.5).sum(dim=-1)
+    torch.testing.assert_close(found, expected)
+    ours = torch.autograd.grad(found.sum(), numbers)
+    plain = torch.autograd.grad(expected.sum(), numbers)
+    for share, pair in zip((0.2, 0.2, 0.8, 0.8), zip(ours, plain, strict=True), strict=True):
+        torch.testing.assert_close(pair[0], share * pair[1])

@@ -1,0 +1,239 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import robolearn.algos.dreamer as module
+from robolearn.algos.dreamer import Dreamer, DreamerConfig, Sizes, image_loss
+from robolearn.errors import DataError, SpecError, UserError
+from robolearn.loops import checkpoint
+from robolearn.networks.functional import lambda_return
+from robolearn.networks.rssm import Belief
+from robolearn.types import ArraySpec, Learner, Spec
+
+TINY = Sizes(depth=1, deterministic=6, stochastic=4, units=8, batch=3, length=4)
+CONFIG = DreamerConfig(starts=8, horizon=4)
+B, T, A = 3, 4, 2
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(module.SIZES, "small", TINY)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def interface(size=(64, 64), **more):
+    seen = {"state": ArraySpec((3,)), "eye": ArraySpec((*size, 3), "uint8")} | more
+    return Spec("test/Eye", seen, ArraySpec((A,)), period_s=0.05)
+
+
+def batch(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    first = torch.zeros(B, T, dtype=torch.bool)
+    first[0, 2] = True
+    terminated = torch.zeros(B, T, dtype=torch.bool)
+    terminated[0, 1] = True
+    images = torch.randint(0, 256, (B, T, 64, 64, 3), generator=g, dtype=torch.uint8)
+    return {
+        "observations": {"eye": images},
+        "actions": torch.rand(B, T, A, generator=g) * 2 - 1,
+        "rewards": torch.rand(B, T, generator=g),
+        "terminated": terminated,
+        "is_first": first,
+    }
+
+
+def trained(seed=0, updates=2, config=CONFIG):
+    learner = Dreamer(interface(), config, seed)
+    return learner, [learner.update(batch(i)) for i in range(updates)]
+
+
+def test_the_losses_of_the_model_are_equation_10():
+    learner, _ = trained()
+    rows, state = batch(9), learner.noise.get_state()
+    losses, filtered = learner.world_losses(rows)
+    features = filtered.belief.features
+    images = rows["observations"]["eye"].float() / 255 - 0.5
+    drawn = learner.world.decoder(features).movedim(2, -1)
+    torch.testing.assert_close(losses["image"], 0.5 * ((drawn - images) ** 2).sum((2, 3, 4)).mean())
+    counts = 1 - rows["is_first"].float()
+    told = learner.world.reward(features)[..., 0]
+    expected = (counts * (told - rows["rewards"]) ** 2 / 2).mean()
+    torch.testing.assert_close(losses["reward"], expected)
+    goes_on = torch.sigmoid(learner.world.going_on(features)[..., 0])
+    right = torch.where(rows["terminated"], 1 - goes_on, goes_on)
+    torch.testing.assert_close(losses["going_on"], -(counts * right.log()).mean())
+    normals = [torch.distributions.Normal(*n) for n in (filtered.posterior, filtered.prior)]
+    kl = torch.distributions.kl_divergence(*normals).sum(-1).mean()
+    torch.testing.assert_close(losses["kl"], kl.clamp(min=1.0))
+    learner.config = replace(CONFIG, free_nats=0.0)
+    torch.testing.assert_close(learner.kl_loss(filtered), kl)
+    learner.config = CONFIG
+    learner.noise.set_state(state)
+    again, _ = learner.world_losses(rows)
+    assert all(torch.equal(again[name], loss) for name, loss in losses.items())
+
+
+def test_free_nats_have_no_gradient():
+    learner, _ = trained(config=replace(CONFIG, free_nats=1e6))
+    assert learner.kl_loss(learner.world_losses(batch())[1]).item() == 1e6
+
+
+def dreamt(learner, alive=None):
+    g = torch.Generator().manual_seed(3)
+    start = Belief(torch.randn(5, 6, generator=g), torch.randn(5, 4, generator=g))
+    dream = learner.imagine(start)
+    return dream, *learner.returns(
+        dream, torch.ones(5, dtype=torch.bool) if alive is None else alive
+    )
+
+
+def test_returns_and_weights_are_of_what_was_imagined():
+    learner, _ = trained()
+    alive = torch.tensor([True, True, False, True, True])
+    dream, returns, weights = dreamt(learner, alive)
+    assert dream.features.shape == (5, 5, 10) and dream.actions.shape == (4, 5, A)
+    features = dream.features[1:]
+    discounts = 0.99 * torch.sigmoid(learner.world.going_on(features)[..., 0])
+    rewards = learner.world.reward(features)[..., 0]
+    values = learner.slow_value(features)[..., 0]
+    torch.testing.assert_close(returns, lambda_return(rewards, values, discounts, 0.95))
+    for t in range(4):
+        torch.testing.assert_close(weights[t], alive * discounts[:t].prod(dim=0))
+    assert not weights.requires_grad
+
+
+def test_the_policy_is_improved_through_the_dynamics():
+    learner, _ = trained()
+    noise = learner.noise.get_state()
+    dream, returns, weights = dreamt(learner)
+    objective = -(weights * (returns - 1e-3 * dream.log_pi)).mean()
+    expected = torch.autograd.grad(objective, [*learner.policy.parameters()])
+    assert all(slope.abs().max() > 0 for slope in expected)
+    learner.noise.set_state(noise)
+    g = torch.Generator().manual_seed(3)
+    start = Belief(torch.randn(5, 6, generator=g), torch.randn(5, 4, generator=g))
+    learner._starts = lambda believed, terminated: (start, torch.ones(5, dtype=torch.bool))
+    info = learner.learn_behaviour(start, torch.zeros(5, dtype=torch.bool))
+    norm = torch.stack([slope.norm() for slope in expected]).norm()
+    torch.testing.assert_close(info["policy_gradient"], norm)
+    torch.testing.assert_close(info["policy_loss"], objective)
+
+
+def test_every_part_learns_from_its_own_loss():
+    learner, _ = trained(config=replace(CONFIG, free_nats=0.0))
+    before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+    learner.learn_behaviour(learner.world_losses(batch())[1].belief.detach(), batch()["terminated"])
+    moved = {
+        n.split(".")[0] for n, p in learner.network.named_parameters() if (p != before[n]).any()
+    }
+    assert moved == {"policy", "value", "slow_value"}
+    learner.update(batch())
+    for name, p in learner.network.named_parameters():
+        assert p.grad is not None or name.startswith("slow_value"), name
+        assert (p != before[name]).any() or "going_on" in name, name
+
+
+def test_from_at_most_so_many_states_is_imagined_and_none_twice():
+    learner, _ = trained()
+    believed = Belief(torch.arange(12.0).reshape(3, 4, 1), torch.zeros(3, 4, 1))
+    terminated = torch.arange(12).reshape(3, 4) == 5
+    starts, alive = learner._starts(believed, terminated)
+    numbers = starts.h[:, 0].tolist()
+    assert len(set(numbers)) == len(numbers) == 8
+    assert alive.tolist() == [number != 5 for number in numbers]
+
+
+def test_it_remembers_an_episode_and_forgets_those_that_ended():
+    learner, _ = trained()
+    images = {"eye": np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)}
+    assert isinstance(learner, Learner) and (learner.name, learner.eats) == ("dreamer", "replay")
+    learner.reset(2)
+    first = learner.act(images)
+    assert first.shape == (2, A) and first.dtype == np.float32
+    second = learner.act(images)
+    assert (second != first).all()  # of the same images, with another past
+    learner.reset(2)
+    learner.act(images)
+    learner.forget(np.array([True, False]))
+    third = learner.act(images)
+    np.testing.assert_allclose(third[0], first[0], atol=1e-6)
+    np.testing.assert_allclose(third[1], second[1], atol=1e-6)
+    assert np.abs(learner.act(images, explore=True)).max() <= 1
+
+
+def test_acting_follows_the_filter():
+    learner, _ = trained()
+    rows = batch(4)
+    rows["is_first"][:] = False
+    rows["is_first"][:, 0] = True
+    learner.reset(B)
+    for t in range(T):
+        images = {"eye": rows["observations"]["eye"][:, t].numpy()}
+        rows["actions"][:, t] = learner._memory[1]
+        learner.act(images)
+    learner._normal = torch.zeros  # the mean, as without exploring
+    codes = learner.world.encoder(learner.images(rows["observations"]))
+    filtered = learner.filter(codes, rows)
+    torch.testing.assert_close(filtered.belief.h[:, -1], learner._memory[0].h)
+    torch.testing.assert_close(filtered.belief.z[:, -1], learner._memory[0].z)
+
+
+def test_what_an_update_tells_and_that_the_seed_decides_it():
+    _, infos = trained()
+    losses = {f"{n}_loss" for n in ("image", "reward", "going_on", "kl", "policy", "value")}
+    assert losses < infos[0].keys() and all(isinstance(v, float) for v in infos[0].values())
+    assert infos == trained()[1] != trained(seed=1)[1]
+
+
+def test_it_learns_to_draw_and_to_tell_the_reward():
+    learner = Dreamer(interface(), replace(CONFIG, model_rate=3e-3))
+    rows = batch()
+    rows["observations"]["eye"][:] = torch.tensor([40, 200, 90], dtype=torch.uint8)
+    infos = [learner.update(rows) for _ in range(40)]
+    assert infos[-1]["image_loss"] < 0.2 * infos[0]["image_loss"]
+    assert infos[-1]["reward_loss"] < 0.8 * infos[0]["reward_loss"]
+
+
+def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
+    learner, _ = trained()
+    images = {"eye": np.zeros((1, 64, 64, 3), np.uint8)}
+    learner.act(images, explore=True)
+    checkpoint.save(tmp_path / "dreamer", learner, {"rounds": 3})
+    restored = checkpoint.load_learner(tmp_path / "dreamer", interface()).learner
+    assert restored.config == CONFIG
+    np.testing.assert_array_equal(*(one.act(images, explore=True) for one in (learner, restored)))
+    for i in range(2):
+        assert learner.update(batch(i)) == restored.update(batch(i))
+    for name, weight in learner.state_dict().items():
+        assert torch.equal(weight, restored.state_dict()[name]), name
+    with pytest.raises(DataError, match="weights are of another network"):
+        learner.load_state_dict({"world": torch.zeros(1)})
+
+
+def test_images_that_cannot_be_taken_are_one_line():
+    with pytest.raises(SpecError, match="test/Eye: camera 'eye' has 84 x 84 pixels; the encoder t"):
+        Dreamer(interface((84, 84)), CONFIG)
+    blind = Spec("test/Blind", {"state": ArraySpec((3,))}, ArraySpec((A,)), 0.1)
+    with pytest.raises(SpecError, match="test/Blind: no images to learn from; options"):
+        Dreamer(blind, CONFIG)
+    with pytest.raises(UserError, match="size should be 'small' or 'paper'"):
+        DreamerConfig(size="large")
+
+
+def test_several_cameras_are_seen_together():
+    learner = Dreamer(interface(wrist=ArraySpec((64, 64, 3), "uint8")), CONFIG)
+    seen = {
+        name: torch.full((2, 64, 64, 3), v, dtype=torch.uint8)
+        for name, v in (("eye", 255), ("wrist", 0))
+    }
+    images = learner.images(seen)
+    assert images.shape == (2, 6, 64, 64)
+    assert (images[:, :3] == 0.5).all() and (images[:, 3:] == -0.5).all()
+    torch.testing.assert_close(
+        image_loss(images[:, None], images[:, None] + 1), torch.tensor(3 * 64.0**2)
+    )

@@ -1,0 +1,56 @@
+"""Dreamer end to end on dm_control, through the command line and its launch file."""
+
+import json
+
+import pytest
+
+import robolearn.algos.dreamer as module
+from robolearn.__main__ import main
+from robolearn.viz.curves import read_curve
+from sim.rendering.gl import backend_name
+
+pytestmark = pytest.mark.skipif(backend_name() is None, reason="no GL library works here")
+LINE = (
+    "dreamer_cartpole_balance", "env.options.horizon=10", "environments=1", "training.steps=80",
+    "training.random_steps=24", "training.updates_per_step=0.1", "training.batch=2",
+    "training.length=4", "training.capacity=60", "training.log_steps=20",
+    "training.checkpoint_steps=40", "dreamer.starts=4", "evaluation.episodes=2",
+    "evaluation.horizon=10", "training.keep_replay=true",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(module.SIZES, "small", module.Sizes(1, 6, 4, 8, 3, 4))
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("dreamer") / "whole"
+    assert main([*LINE, f"out={directory}"]) == 0
+    return directory
+
+
+def test_a_run_leaves_its_results(whole):
+    found = json.loads((whole / "summary.json").read_text())
+    assert found["steps"] == 80
+    assert found["replay_bytes"] == 60 * (64 * 64 * 3 + 5 * 4 + 4 + 4 + 1 + 1)
+    assert {"image_loss", "kl_loss", "policy_loss", "value_loss"} < found["losses"].keys()
+    assert found["evaluation"]["length"] == 10
+    assert read_curve(whole / "metrics.jsonl", "kl_loss")[0].tolist() == [40, 60, 80]
+
+
+def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_after_a_stop):
+    require_same_after_a_stop(LINE, 60, whole, ("return", "image_loss", "policy_loss"))
+
+
+def test_what_does_not_fit_is_one_line(capsys, tmp_path):
+    wrong = {
+        "env.options.image_size=[84,84]": "camera 'fixed' has 84 x 84 pixels; the encoder takes 64",
+        "training.random_steps=3": "hold no sequence of 4; 4 would be right",
+    }
+    for i, (line, said) in enumerate(wrong.items()):
+        assert main([*LINE, *line.split(), f"out={tmp_path / str(i)}"]) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
