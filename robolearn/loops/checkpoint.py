@@ -41,6 +41,7 @@ REPLAY = "replay.safetensors"
 WITHIN = "policy"
 LEARNERS = {
     "dreamer": "robolearn.algos.dreamer:Dreamer",
+    "infopower": "robolearn.algos.infopower:InfoPower",
     "bc": "robolearn.algos.bc:BehaviorCloning",
     "guarded": "robolearn.algos.detection:Guarded",
     "ppo": "robolearn.algos.ppo:PPO",

@@ -45,6 +45,9 @@ VERBS = {
     "dreamer": Verb(
         "robolearn.verbs.dreamer:ImagineConfig", "robolearn.verbs.dreamer:learn", resumable=True
     ),
+    "infopower": Verb(
+        "robolearn.verbs.dreamer:EmpowerConfig", "robolearn.verbs.dreamer:empower", resumable=True
+    ),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(

@@ -1,21 +1,22 @@
-"""``verb: dreamer``: learn a world model from images and a policy in its imagination."""
+"""``verb: dreamer`` and ``infopower``: learn a world model from images and a policy in its
+imagination.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pydantic
 
 from robolearn.algos.dreamer import SIZES, Dreamer, DreamerConfig
+from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.moments import Moments
 from robolearn.loops.off_policy import OffPolicyConfig
-from robolearn.networks.threads import one_thread
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.verbs.evaluate import EvaluationConfig, measure
@@ -65,21 +66,35 @@ class ImagineConfig(ImaginedConfig):
     """Networks and objectives."""
 
 
-@one_thread()
 def learn(config: ImagineConfig, run: Run) -> dict[str, Any]:
     """Train, with checkpoints on the way, evaluate, keep ``checkpoint/``; see ``imagine``."""
-    return imagine(lambda interface: Dreamer(interface, config.dreamer, run.seed), config, run)
+    return imagine(Dreamer, config.dreamer, config, run)
 
 
-def imagine(make: Callable[[Any], Dreamer], config: ImaginedConfig, run: Run) -> dict[str, Any]:
-    """Train the learner that ``make`` makes for an interface.
+@dataclass(frozen=True)
+class EmpowerConfig(ImaginedConfig):
+    """Where a policy is learnt, how, and how it is evaluated."""
+
+    infopower: InfoPowerConfig = InfoPowerConfig()
+    """Networks and objectives."""
+
+
+def empower(config: EmpowerConfig, run: Run) -> dict[str, Any]:
+    """Do the same with a world model that stores what can be controlled."""
+    return imagine(InfoPower, config.infopower, config, run)
+
+
+def imagine(
+    kind: type[Dreamer], settings: DreamerConfig, config: ImaginedConfig, run: Run
+) -> dict[str, Any]:
+    """Train a learner of a kind with its settings.
 
     Summary: ``steps``, ``replay_bytes``, under ``losses`` every scalar that was logged last, by
     name, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
     """
+    training = _sized(config, SIZES[settings.size])
     with contextlib.closing(make_batch(config.env, config.environments)) as env:
-        learner = make(env.interface)
-        training = _sized(config, SIZES[learner.config.size])
+        learner = kind(env.interface, settings, run.seed)
         n = env.num_envs
         replay = Moments(env.interface, training.capacity, n, training.length)
         say(run, f"the replay of {training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")

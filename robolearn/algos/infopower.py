@@ -1,0 +1,216 @@
+"""InfoPower: Bharadhwaj, Babaeizadeh, Erhan, Levine, "Information Prioritization through
+Empowerment in Visual Model-based RL" (ICLR 2022).
+
+Dreamer's world model, but it does not draw images: it keeps of them first what can be controlled,
+
+    max  sum_t I(o_t; z_t)      subject to      sum_t C_t >= c0
+    C_t = -KL( q(z_t | .) || p(z_t | .) ) + log q(a_(t-1) | z_t, z_(t-1)) + log q(r_t | s_t)
+
+as the saddle point of L = I + lambda (C - c0), lambda >= 0. I is bounded from below by a critic
+f(z, e) of states and codes, with z z' of the same pair and of others in the batch, in which the
+same episodes and backgrounds occur:
+
+    InfoNCE   E[ f(z, e) - log mean_j exp f(z, e_j) ]          never above log of the batch
+    NWJ       E[ f(z, e) ] - E[ exp(f(z, e_j) - 1) ],  j other pairs
+
+What a policy imagines is rewarded in addition by k (log q(a | z', z) - log pi(a | s)), clipped.
+
+What goes in must not contain the answer. The action a_(t-1) is in h_t, and by q(z_t | h_t, e_t) in
+z_t: the posterior is therefore ``blind`` to it (``networks.rssm``), and the inverse model sees the
+stochastic parts alone. The terms of C have different sizes: each is in units of its own, the
+distance from knowing nothing to knowing all that can be known, so that c0 is their sum of shares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, Sizes, World, head
+from robolearn.networks.functional import balanced_kl, gaussian_log_probability
+from robolearn.networks.images import drawn
+from robolearn.networks.rssm import Filtered
+from robolearn.settings import Share
+from robolearn.types import Spec
+
+LARGEST_LOGIT = 20.0  # of a critic: NWJ takes its exponential
+SMALLEST_STD = 0.1  # of what is told of an action: caps log q
+LARGEST_LOG_MULTIPLIER = 3.0
+
+
+@dataclass(frozen=True)
+class InfoPowerConfig(DreamerConfig):
+    """What ``InfoPower`` adds to Dreamer. Raises UserError for a value out of range.
+
+    C-Dreamer, the contrastive variant without empowerment: inverse_weight 0 and bonus_weight 0.
+    """
+
+    bound: Literal["nce", "nwj"] = "nwj"
+    """Which bound of I(o; z)."""
+    inverse_weight: NonNegativeFloat = 3.0
+    """Weight of what the states tell of the action, in C; 0: they need not tell anything."""
+    reward_weight: NonNegativeFloat = 1.0
+    """Weight of what they tell of the reward, in C."""
+    bonus_weight: NonNegativeFloat = 0.1
+    """Weight k of empowerment in the imagined return, per nat."""
+    bonus_clip: PositiveFloat = 2.0
+    """Largest empowerment that counts, either way, nats for each entry of an action."""
+    constrained: bool = True
+    """Whether lambda is learnt; else it is 1."""
+    nats: PositiveFloat = 3.0
+    """Divergence that counts as 1 in C."""
+    inverse_aim: Share = 0.5
+    """Share of what could be told of the action that is aimed at."""
+    reward_aim: Share = 0.8
+    """Share of the reward's variance that is aimed at."""
+    leaking: bool = False
+    """Whether the posterior knows the last action, as in the paper: an ablation."""
+
+
+class Critics(nn.Module):
+    """What InfoPower learns of the world beside states: critic, inverse model, multiplier."""
+
+    def __init__(self, codes: int, actions: int, sizes: Sizes):
+        super().__init__()
+        self.critic = nn.Linear(codes, sizes.stochastic)  # W of f = z^T W e
+        self.inverse = head(2 * sizes.stochastic, 2 * actions, sizes.units)
+        self.log_multiplier = nn.Parameter(torch.zeros(1))
+
+
+class InfoPower(Dreamer):
+    """Dreamer whose states keep what can be controlled, predicted and is rewarded."""
+
+    name = "infopower"
+    decodes: ClassVar[bool] = False
+
+    def __init__(
+        self, interface: Spec, config: InfoPowerConfig, seed: int = 0, device: str = "cpu"
+    ):
+        """Draw the initial weights; SpecError for images that the encoder cannot take."""
+        super().__init__(interface, config, seed, device)
+
+    @property
+    def blind(self) -> bool:
+        """Say whether the posterior is blind to the last action."""
+        return not self.config.leaking
+
+    def _networks(self, generator: torch.Generator) -> nn.ModuleDict:
+        networks = super()._networks(generator)
+        world: World = networks["world"]
+        critics = drawn(lambda: Critics(world.encoder.size, self.actions, self.sizes), generator)
+        world.add_module("critics", critics)
+        return networks
+
+    # what is learnt
+
+    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Improve all by one step each; tell also lambda, and how far log q is from its cap."""
+        info = super().update(batch)
+        far = info["inverse_loss"] + self.actions * log_cap()
+        return info | {"multiplier": self.multiplier.item(), "inverse_to_cap": far}
+
+    def scales(self) -> dict[str, float]:
+        """Give the weight of each of the world's losses: lambda, and units, where they are in C."""
+        config, known = self.config, self.actions * (log_cap() + math.log(2))
+        multiplier = self.multiplier.item()
+        return {
+            "information": 1.0,
+            "kl": multiplier / config.nats,
+            "inverse": multiplier * config.inverse_weight / known,
+            "reward": multiplier * config.reward_weight,
+            "going_on": 1.0,
+            "multiplier": 1.0 if config.constrained else 0.0,
+        }
+
+    def world_losses(self, batch: Mapping[str, Any]) -> tuple[Losses, Filtered]:
+        """Give the terms of -L, each by itself, and the states believed in."""
+        codes = self.world.encoder(self.images(batch["observations"]))  # [B, T, E]
+        filtered = self.filter(codes, batch)
+        kl = balanced_kl(filtered.posterior, filtered.prior, self.config.kl_balance).mean()
+        inverse = -self.told_of_action(filtered.belief.z, batch)
+        told = self.told_losses(filtered.belief.features, batch)
+        told["reward"] = told["reward"] / (0.5 * batch["rewards"].var().clamp(min=1e-4))
+        slack = self.slack(kl.detach(), inverse.detach(), told["reward"].detach())
+        return {
+            "information": -self.information(filtered.belief.z, codes),
+            "kl": kl, "inverse": inverse, **told, "multiplier": self.multiplier * slack,
+        }, filtered  # fmt: skip
+
+    def information(self, z: Tensor, codes: Tensor) -> Tensor:
+        """Give a bound of I(o_t; z_t) from states [B, T, Z] and codes [B, T, E], nats."""
+        keys = self.world.critics.critic(codes.flatten(0, 1))  # W e
+        logits = z.flatten(0, 1) @ keys.T  # [M, M]; pairs on the diagonal
+        return info_nce(logits) if self.config.bound == "nce" else nwj(logits)
+
+    def told_of_action(self, z: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Give the mean of log q(a_(t-1) | z_t, z_(t-1)) over the steps within episodes, nats."""
+        within = ~batch["is_first"][:, 1:]  # [B, T - 1]
+        log_q = self.log_q(z[:, :-1], z[:, 1:], batch["actions"][:, 1:])
+        return (log_q * within).sum() / within.sum().clamp(min=1)
+
+    def log_q(self, before: Tensor, after: Tensor, action: Tensor) -> Tensor:
+        """Give log q(a | z', z) [...] for z, z' [..., Z] and a [..., A]."""
+        parameters = self.world.critics.inverse(torch.cat([after, before], dim=-1))
+        mean, spread = parameters.chunk(2, dim=-1)
+        std = F.softplus(spread) + SMALLEST_STD
+        return gaussian_log_probability(action, torch.tanh(mean), std.log())
+
+    def slack(self, kl: Tensor, inverse: Tensor, reward: Tensor) -> Tensor:
+        """Give C - c0 in units of the terms; positive where the constraint is met."""
+        config, known = self.config, self.actions * (log_cap() + math.log(2))
+        of_action = (-inverse + self.actions * math.log(2)) / known  # 0: as a uniform guess
+        terms = (1 - kl / config.nats) + config.reward_weight * (1 - reward - config.reward_aim)
+        return terms + config.inverse_weight * (of_action - config.inverse_aim)
+
+    @property
+    def multiplier(self) -> Tensor:
+        """Give lambda [], between e^-3 and e^3."""
+        if not self.config.constrained:
+            return torch.ones((), device=self.device)
+        most = LARGEST_LOG_MULTIPLIER
+        return torch.exp(most * torch.tanh(self.world.critics.log_multiplier[0] / most))
+
+    def imagined_rewards(self, dream: Dream) -> Tensor:
+        """Give the reward of every imagined step with its empowerment, [H, S]."""
+        reward = super().imagined_rewards(dream)
+        if self.config.bonus_weight == 0:
+            return reward
+        log_q = self.log_q(dream.z[:-1], dream.z[1:], dream.actions)
+        most = self.actions * self.config.bonus_clip
+        return reward + self.config.bonus_weight * (log_q - dream.log_pi).clamp(-most, most)
+
+
+def log_cap() -> float:
+    """Give the most that log q can be for an entry of an action, nats: 1.38."""
+    return -math.log(SMALLEST_STD * math.sqrt(2 * math.pi))
+
+
+def info_nce(logits: Tensor) -> Tensor:
+    """Give InfoNCE for critics f(x_i, y_j) [M, M] whose pairs stand on the diagonal, nats.
+
+    Van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding" (2018);
+    at most log M.
+    """
+    pairs = logits.diagonal() - logits.logsumexp(dim=1)
+    return pairs.mean() + math.log(len(logits))
+
+
+def nwj(logits: Tensor) -> Tensor:
+    """Give the bound of Nguyen, Wainwright and Jordan (2010) for critics [M, M], nats.
+
+    Computed in float32 from logits that are clipped: it takes their exponential.
+    """
+    logits = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    count = len(logits)
+    others = logits.masked_fill(
+        torch.eye(count, dtype=torch.bool, device=logits.device), -torch.inf
+    )
+    product = torch.exp(others.flatten().logsumexp(dim=0) - math.log(count * (count - 1)) - 1)
+    return logits.diagonal().mean() - product

@@ -1,0 +1,219 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import robolearn.algos.dreamer as dreamer
+from robolearn.algos.dreamer import Sizes
+from robolearn.algos.infopower import InfoPower, InfoPowerConfig, info_nce, log_cap, nwj
+from robolearn.loops import checkpoint
+from robolearn.networks.rssm import Belief
+from robolearn.types import ArraySpec, Spec
+
+TINY = Sizes(depth=1, deterministic=6, stochastic=4, units=8, batch=3, length=4)
+CONFIG = InfoPowerConfig(starts=8, horizon=4)
+SPEC = Spec("test/Eye", {"eye": ArraySpec((64, 64, 3), "uint8")}, ArraySpec((2,)), period_s=0.05)
+B, T, A = 3, 4, 2
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(dreamer.SIZES, "small", TINY)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def batch(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    first = torch.zeros(B, T, dtype=torch.bool)
+    first[0, 2] = True
+    images = torch.randint(0, 256, (B, T, 64, 64, 3), generator=g, dtype=torch.uint8)
+    return {
+        "observations": {"eye": images},
+        "actions": torch.rand(B, T, A, generator=g) * 2 - 1,
+        "rewards": torch.rand(B, T, generator=g),
+        "terminated": torch.zeros(B, T, dtype=torch.bool),
+        "is_first": first,
+    }
+
+
+def trained(config=CONFIG, updates=2):
+    learner = InfoPower(SPEC, config)
+    return learner, [learner.update(batch(i)) for i in range(updates)]
+
+
+def gaussian_pairs(rho, count):
+    """Give log p(y_j | x_i) / p(y_j) [M, M] of unit Gaussians with correlation rho, and their I."""
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, count))
+    y = rho * x + math.sqrt(1 - rho**2) * noise
+    ratio = -0.5 * ((y - rho * x[:, None]) ** 2 / (1 - rho**2) - y**2 + math.log(1 - rho**2))
+    return torch.from_numpy(ratio), -0.5 * math.log(1 - rho**2)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_both_bounds_are_tight_on_a_known_pair(rho):
+    ratio, information = gaussian_pairs(rho, 1500)
+    assert info_nce(ratio).item() == pytest.approx(information, abs=0.06)
+    assert nwj(ratio + 1).item() == pytest.approx(information, abs=0.06)
+    for worse in (0.5 * ratio, 1.5 * ratio, ratio + 1.5):
+        assert nwj(worse + 1) <= nwj(ratio + 1) + 1e-6
+        assert info_nce(worse) <= info_nce(ratio) + 1e-6
+
+
+def test_the_bounds_by_hand():
+    logits = torch.tensor([[1.0, -1.0], [0.5, 2.0]])
+    by_row = [
+        1 - math.log((math.e + math.exp(-1)) / 2),
+        2 - math.log((math.exp(0.5) + math.exp(2)) / 2),
+    ]
+    assert info_nce(logits).item() == pytest.approx(sum(by_row) / 2)
+    product = (math.exp(-1) + math.exp(0.5)) / 2
+    assert nwj(logits).item() == pytest.approx(1.5 - product / math.e)
+
+
+def test_infonce_is_never_above_the_logarithm_of_the_batch_and_nwj_stays_finite():
+    for count in (2, 16, 100):
+        sure = 1000 * torch.eye(count)
+        assert info_nce(sure).item() == pytest.approx(math.log(count), rel=1e-5)
+        noise = torch.randn(count, count, generator=torch.Generator().manual_seed(0))
+        assert info_nce(30 * noise) <= math.log(count) + 1e-5
+        assert torch.isfinite(nwj(1000 * noise)) and torch.isfinite(nwj(sure))
+
+
+def slopes(learner, rows):
+    """Give how what the inverse model sees depends on the actions, and the model itself on h."""
+    rows["actions"].requires_grad_()
+    codes = learner.world.encoder(learner.images(rows["observations"]))
+    filtered = learner.filter(codes, rows)
+    found = []
+    for t in range(1, T):  # z_t and z_(t-1), for a_(t-1), which leads to moment t
+        seen = filtered.belief.z[:, t].sum() + filtered.belief.z[:, t - 1].sum()
+        (slope,) = torch.autograd.grad(seen, rows["actions"], retain_graph=True)
+        found.append(slope[:, t].abs().max().item())
+    return found, filtered
+
+
+def test_the_inverse_model_cannot_read_the_action_from_what_it_sees():
+    learner, _ = trained()
+    found, filtered = slopes(learner, batch(9))
+    assert found == [0.0] * (T - 1)
+    leaking, _ = trained(replace(CONFIG, leaking=True))
+    assert min(slopes(leaking, batch(9))[0]) > 0  # the paper's posterior hands it over
+    rows = batch(9)
+    h = torch.autograd.functional.jacobian(
+        lambda a: learner.filter(torch.zeros(B, T, 32), rows | {"actions": a}).belief.h[:, 1].sum(),
+        rows["actions"],
+    )
+    assert h[:, 1].abs().max() > 0  # and so does the deterministic part
+    z = filtered.belief.z
+    assert learner.world.critics.inverse[0].in_features == 2 * z.shape[-1]
+
+
+def test_where_images_do_not_show_the_action_it_stays_unknown():
+    told, codes = {}, torch.zeros(B, T, 32)
+    for leaking in (False, True):
+        learner = InfoPower(SPEC, replace(CONFIG, leaking=leaking, model_rate=0.01))
+        rows, rng = batch(), torch.Generator().manual_seed(0)
+        found = []
+        for _ in range(300):
+            rows["actions"] = torch.rand(B, T, A, generator=rng) * 2 - 1
+            loss = -learner.told_of_action(learner.filter(codes, rows).belief.z, rows)
+            found.append(-loss.item())
+            learner._descend("world", loss + 0 * sum(p.sum() for p in learner.world.parameters()))
+        told[leaking] = np.mean(found[-50:])
+    guess = -A * math.log(2)
+    assert told[False] < guess + 0.2 < guess + 0.5 < told[True]
+
+
+def test_the_action_is_told_within_episodes_and_its_cap_is_known():
+    learner, _ = trained()
+    rows = batch(9)
+    z = torch.randn(B, T, 4)
+    whole = learner.log_q(z[:, :-1], z[:, 1:], rows["actions"][:, 1:])
+    expected = whole[~rows["is_first"][:, 1:]].mean()
+    torch.testing.assert_close(learner.told_of_action(z, rows), expected)
+    last = learner.world.critics.inverse[-1]
+    torch.nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([0.0, 0.0, -50.0, -50.0]))
+    sure = learner.log_q(z[:, :-1], z[:, 1:], torch.zeros(B, T - 1, A))
+    torch.testing.assert_close(sure, torch.full_like(sure, A * log_cap()))
+    assert log_cap() == pytest.approx(1.38, abs=0.005)
+
+
+@pytest.mark.parametrize(("kl", "way"), [(100.0, 1), (0.0, -1)])
+def test_the_multiplier_rises_where_the_constraint_is_violated_and_falls_where_it_is_met(kl, way):
+    learner, _ = trained(updates=0)
+    told = torch.tensor(-2.0), torch.tensor(0.1)  # both better than aimed at
+    slack = learner.slack(torch.tensor(kl), *told)
+    assert np.sign(slack.item()) == -way
+    before = learner.multiplier.item()
+    for _ in range(50):
+        learner._descend("world", learner.multiplier * slack + 0 * sum(
+            p.sum() for p in learner.world.parameters()
+        ))  # fmt: skip
+    assert np.sign(learner.multiplier.item() - before) == way
+    with torch.no_grad():
+        learner.world.critics.log_multiplier.fill_(way * 1e6)
+    assert math.exp(-3) - 1e-6 <= learner.multiplier.item() <= math.exp(3) + 1e-4
+
+
+def test_the_constraint_is_the_sum_of_shares():
+    learner, _ = trained(updates=0)
+    config = learner.config
+    known = A * (log_cap() + math.log(2))
+    all_met = learner.slack(
+        torch.tensor(config.nats),
+        torch.tensor(-config.inverse_aim * known + A * math.log(2)),
+        torch.tensor(1 - config.reward_aim),
+    )
+    assert all_met.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_terms_are_weighted_by_the_multiplier_and_told_by_name():
+    learner, infos = trained()
+    names = {"information", "kl", "inverse", "reward", "going_on", "multiplier"}
+    assert learner.scales().keys() == names
+    assert {f"{name}_loss" for name in names} | {"multiplier", "inverse_to_cap"} < infos[0].keys()
+    with torch.no_grad():
+        learner.world.critics.log_multiplier.fill_(1.0)
+    scales, multiplier = learner.scales(), learner.multiplier.item()
+    assert scales["kl"] == pytest.approx(multiplier / 3) and scales["information"] == 1
+    learner.config = replace(CONFIG, constrained=False)
+    assert learner.multiplier.item() == 1 and learner.scales()["multiplier"] == 0
+    assert infos[0]["inverse_to_cap"] > 0
+
+
+def test_empowerment_is_part_of_the_imagined_reward_and_clipped():
+    learner, _ = trained()
+    g = torch.Generator().manual_seed(0)
+    dream = learner.imagine(Belief(torch.randn(5, 6, generator=g), torch.randn(5, 4, generator=g)))
+    plain = learner.world.reward(dream.features[1:])[..., 0]
+    gain = learner.log_q(dream.z[:-1], dream.z[1:], dream.actions) - dream.log_pi
+    torch.testing.assert_close(learner.imagined_rewards(dream), plain + 0.1 * gain.clamp(-4, 4))
+    learner.config = replace(CONFIG, bonus_clip=1e-3)
+    assert (learner.imagined_rewards(dream) - plain).abs().max() <= 0.1 * A * 1e-3 + 1e-6
+    learner.config = replace(CONFIG, bonus_weight=0.0)
+    assert torch.equal(learner.imagined_rewards(dream), plain)
+
+
+@pytest.mark.parametrize("bound", ["nce", "nwj"])
+def test_the_contrastive_variant_is_a_configuration(bound):
+    config = replace(CONFIG, bound=bound, inverse_weight=0.0, bonus_weight=0.0, constrained=False)
+    learner, infos = trained(config, updates=3)
+    assert learner.scales()["inverse"] == 0 and learner.world.decoder is None
+    assert all(math.isfinite(value) for info in infos for value in info.values())
+
+
+def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
+    learner, _ = trained()
+    checkpoint.save(tmp_path / "infopower", learner, {"rounds": 3})
+    restored = checkpoint.load_learner(tmp_path / "infopower", SPEC).learner
+    assert restored.config == CONFIG
+    for i in range(2):
+        assert learner.update(batch(i)) == restored.update(batch(i))
