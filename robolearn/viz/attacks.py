@@ -116,6 +116,15 @@ def _names(names: tuple[str, ...], count: int, what: str) -> tuple[str, ...]:
     return names or tuple(f"{what}[{i}]" for i in range(count))
 
 
+PANELS = {  # value of a row: what it is, and what is so without an attack, (name, value)
+    "success": ("success at what is wanted", ("control", "success")),
+    "learnt": ("success at what was learnt", ("clean", "success")),
+    "alarmed": ("episodes with an alarm", ("control", "alarmed")),
+}
+UNAWARE = {"success": "unaware", "alarmed": "unaware_alarmed"}  # of who does not know the detector
+DODGE = 0.012  # of the panel's width: methods beside each other, where they are equal
+
+
 def draw_audit(
     rows: Sequence[Mapping[str, Any]],
     found: Mapping[str, Mapping[str, Any]],
@@ -124,28 +133,54 @@ def draw_audit(
 ) -> None:
     """Draw success over the size of the budget, a line for each method, with 95% intervals.
 
-    A row has "method", "size", "success" and "interval", at what is wanted; if all have "learnt"
-    and "learnt_interval" a second panel shows these. ``found`` has what is so without an attack.
+    A row has "method", "size", "success" and "interval", at what is wanted; where rows have
+    "learnt" or "alarmed", with their intervals, further panels show these. ``found`` has what is so
+    without an attack. Dotted is what becomes of who does not know a detector.
     """
-    panels = [("success", "interval", "control", "success at what is wanted")]
-    if all("learnt" in row for row in rows):
-        panels.append(("learnt", "learnt_interval", "clean", "success at what was learnt"))
-    figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+    panels = [value for value in PANELS if value in rows[0]]
+    figure = Figure(figsize=(5.2 * len(panels) + 1.6, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    for axes, (value, interval, without, what) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        for method in dict.fromkeys(row["method"] for row in rows):
-            own = [row for row in rows if row["method"] == method]
-            middle = np.array([row[value] for row in own])
-            ends = np.array([row[interval] for row in own]).T  # [2, sizes]
-            spread = np.abs(ends - middle)
-            axes.errorbar([row["size"] for row in own], middle, spread, label=method, capsize=2)
-        axes.axhline(found[without]["success"], color="#8a8a8a", linestyle="--", label="no attack")
-        axes.set_ylim(-0.03, 1.03)
+    columns = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, value in zip(columns, panels, strict=True):
+        _over_sizes(axes, rows, value)
+        what, (name, without) = PANELS[value]
+        axes.axhline(found[name][without], color="#8a8a8a", linestyle="--", label="no attack")
+        if value == "success" and "intention" in found:
+            reached = found["intention"]["success"]
+            axes.axhline(reached, color="#8a8a8a", linestyle=":", label="the intention itself")
+        axes.set_ylim(-0.04, 1.04)
         axes.set_xlabel("size of the budget")
-        axes.set_title(what, loc="left", fontsize=9)
+        axes.set_title(what, loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8)
+    handles, labels = columns[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=9, frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def _over_sizes(axes: Axes, rows: Sequence[Mapping[str, Any]], value: str) -> None:
+    """Draw a value of rows, a line for each method, at sizes that are equally far apart."""
+    sizes = sorted({row["size"] for row in rows})
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    width = max(1, len(sizes) - 1)
+    for i, method in enumerate(methods):
+        own = [row for row in rows if row["method"] == method]
+        x = np.array([sizes.index(row["size"]) for row in own], float)
+        x += DODGE * width * (i - (len(methods) - 1) / 2)
+        _line(axes, x, own, value, color=f"C{i}", marker="osD^v"[i % 5], label=method)
+        if UNAWARE.get(value) in own[0]:
+            label = f"{method}, unaware"
+            _line(
+                axes, x, own, UNAWARE[value], color=f"C{i}", linestyle=":", marker="x", label=label
+            )
+    axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
+    axes.set_xlim(-0.15 * width, (len(sizes) - 1) + 0.15 * width)
+
+
+def _line(
+    axes: Axes, x: np.ndarray, rows: Sequence[Mapping[str, Any]], value: str, **style: Any
+) -> None:
+    middle = np.array([row[value] for row in rows])
+    interval = "interval" if value == "success" else f"{value}_interval"
+    ends = np.array([row[interval] for row in rows]).T  # [2, sizes]
+    axes.errorbar(x, middle, np.abs(ends - middle), capsize=2, markersize=5, **style)
