@@ -124,11 +124,10 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
         home = run.make_envs(parts.config.home, config.evaluation.episodes)
     file, wanted = run.path("rows.jsonl"), [(m, size) for size in config.sizes for m in methods]
     rows = _rows(file)
-    if rows:
-        print(f"robolearn: {run.directory}: {len(rows)} attacks are finished", file=sys.stderr)
     try:
         found = _without(parts, home, run.path("controls.json"))
         for method, size in wanted[len(rows) :]:
+            print(f"attack {len(rows) + 1} of {len(wanted)}: {method}, {size:g}", file=sys.stderr)
             rows.append(_attacked(config.attack(method, size), parts, home))
             replace_text(file, "".join(json.dumps(row) + "\n" for row in rows))
     except KeyboardInterrupt:
