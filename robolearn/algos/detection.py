@@ -280,7 +280,11 @@ class Guarded:
 
 
 class Evading:
-    """A perturbation by who knows the detector: whatever it wants, as far as no alarm is raised."""
+    """A perturbation by who knows the detector: whatever it wants, as far as no alarm is raised.
+
+    Where a budget does not reach what the detector expects, one is raised all the same: it does not
+    plan ahead.
+    """
 
     def __init__(self, perturbation: Perturbation, guarded: Guarded) -> None:
         self.perturbation, self.guarded = perturbation, guarded

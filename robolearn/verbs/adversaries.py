@@ -227,7 +227,7 @@ def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
 
 
 def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
-    """Have a perturbation heed the victim's detector, if there is one: it raises no alarm."""
+    """Have a perturbation heed the victim's detector, if there is one."""
     guarded = isinstance(parts.victim, Guarded)
     return Evading(perturbation, parts.victim) if guarded else perturbation
 
