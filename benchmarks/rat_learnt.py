@@ -51,7 +51,8 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by what the vic
     "faucet-open": (0.2, 0.6, 0.3),
     "faucet-close": (0.2, 0.6, 0.3),
 }
-STEPS = {"opposite": 400_000, "manipulation": 200_000}  # control steps
+STEPS = {"opposite": 200_000, "manipulation": 100_000}  # control steps
+LONGER = {("drawer-open", "opposite"): 400_000}  # where what is wanted is hard to come upon
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
 SIZE = 0.1
 FULL = IntendingConfig()
@@ -72,7 +73,8 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[home])})
-    steps = STEPS[behaviour]  # asked is until four fifths of them
+    # Asked is until four fifths of these.
+    steps = LONGER.get((task, behaviour), STEPS[behaviour])
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
