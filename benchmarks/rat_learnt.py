@@ -51,7 +51,7 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by what the vic
     "faucet-open": (0.2, 0.6, 0.3),
     "faucet-close": (0.2, 0.6, 0.3),
 }
-STEPS = {"opposite": 200_000, "manipulation": 100_000}  # control steps
+STEPS = {"opposite": 300_000, "manipulation": 150_000}  # control steps
 LONGER = {("drawer-open", "opposite"): 400_000}  # where what is wanted is hard to come upon
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
 SIZE = 0.1
@@ -73,7 +73,7 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[home])})
-    # Asked is until four fifths of these.
+    # Asked is in the first two fifths of these: the policy needs a reward that stays.
     steps = LONGER.get((task, behaviour), STEPS[behaviour])
     return AttackConfig(
         env=env,
@@ -81,7 +81,7 @@ def configuration(job: Job) -> AttackConfig:
         home=EnvConfig(f"metaworld/{home}-v3", options),
         method="rat" if method in INTENDING else method,
         preferences=PreferencesConfig(
-            every=steps // 50, questions=labels // 40, labels=labels,
+            every=steps // 100, questions=labels // 40, labels=labels,
             reward=PreferenceConfig(
                 length=50 // HOLD, widths=(128, 128), actions=False, epochs=20
             ),
