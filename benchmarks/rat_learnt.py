@@ -16,7 +16,7 @@ Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begin
 itself, no combined collection); ``rat_blank`` (the intention begins with nothing, not as the
 victim); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
 labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
-began episodes and those of its adversary's last training.
+began episodes and those of its adversary's last training; the others take about as many.
 """
 
 import argparse
@@ -75,6 +75,8 @@ def configuration(job: Job) -> AttackConfig:
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[home])})
     # Asked is in the first two fifths of these: the policy needs a reward that stays.
     steps = LONGER.get((task, behaviour), STEPS[behaviour])
+    if method not in INTENDING or not INTENDING[method].combined:
+        steps = 4 * steps // 3  # about as many as rat takes with the attacked victim's
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
