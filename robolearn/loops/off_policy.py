@@ -31,6 +31,12 @@ class Memory(Protocol):
     def sample(self, count: int, rng: np.random.Generator) -> dict[str, Any]:
         """Draw a batch [B, ...]."""
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Give all that is held, and how it goes on."""
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what ``state_dict`` gave."""
+
 
 class OffPolicyLearner(Learner, Protocol):
     """A Learner that eats batches of a replay, whoever made the transitions in it.

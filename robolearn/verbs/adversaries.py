@@ -177,7 +177,10 @@ class Parts:
 
 
 def prepare(config: AttackConfig, run: Run) -> Parts:
-    """Make environments, policies and the budget; UserError and SpecError for what does not fit."""
+    """Make environments, policies and the budget; an intention that is to be learnt is learnt.
+
+    UserError and SpecError for what does not fit.
+    """
     envs = run.make_envs(config.env, config.evaluation.episodes)
     victim = _gaussian(restored(config.victim.checkpoint, "victim", envs.interface), config.victim)
     if config.home is not None:

@@ -29,9 +29,9 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     ``intention`` (if there is one), each as ``Evaluation.summary`` has it; if there is a ``reward``
     with ``wanted``, the mean of what it comes to in an episode. Whoever attacks a victim with a
     detector knows it; ``unaware`` is the same attack by who does not; and of each the share of
-    episodes with an alarm, ``alarmed``, stands there with its Wilson interval. With
-    preferences ``labels`` and ``answers``, and ``begun``, the control steps that an attacked victim
-    took before the intention.
+    episodes with an alarm, ``alarmed``, stands there with its Wilson interval. With preferences
+    ``labels`` and ``answers``, and of an intention that was learnt ``begun``, the control steps
+    that the attacked victim took before it.
     """
     parts = prepare(config, run)
     unaware = METHODS[config.method](parts)

@@ -83,11 +83,7 @@ def _learner(name: str) -> type[checkpoint.Storable]:
 
 
 def measure(
-    policy: Policy,
-    envs: VectorEnvironment,
-    env: EnvConfig,
-    config: EvaluationConfig,
-    run: Run,
+    policy: Policy, envs: VectorEnvironment, env: EnvConfig, config: EvaluationConfig, run: Run
 ) -> dict[str, Any]:
     """Run the episodes, and write ``evaluation/`` with the seed and start state of each.
 
