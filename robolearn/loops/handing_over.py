@@ -25,7 +25,7 @@ class HandedOver:
 
     The steps taken before an episode is handed over count towards its horizon; ``steps`` is how
     many ``first`` took in all. An episode that begins in a stored state is begun by nobody else.
-    What is drawn follows from the seeds of ``reset``, with which ``first`` acts anew.
+    What is drawn, and what ``begun`` gives, follows from the seeds of the last ``reset`` with some.
     """
 
     def __init__(self, envs: VectorEnvironment, first: Policy) -> None:
@@ -54,7 +54,7 @@ class HandedOver:
         options = options or {}
         if seed is not None:
             self._rng = np.random.default_rng([one for one in seed if one is not None])
-            self._starts = []
+            self._starts, self._begun = [], []
         observations, info = self._envs.reset(seed=seed, options=options or None)
         if "state" in options:
             return observations, info

@@ -31,7 +31,7 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     detector knows it; ``unaware`` is the same attack by who does not; and of each the share of
     episodes with an alarm, ``alarmed``, stands there with its Wilson interval. With preferences
     ``labels`` and ``answers``, and of an intention that was learnt ``begun``, the control steps
-    that the attacked victim took before it.
+    that the attacked victim took before it, in a resumed run since it was resumed.
     """
     parts = prepare(config, run)
     unaware = METHODS[config.method](parts)

@@ -12,6 +12,7 @@ import pytest
 from robolearn.__main__ import main
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
+from robolearn.networks import threads
 from robolearn.running import registry
 from robolearn.running.run import Run
 from robolearn.viz.curves import read_curve
@@ -44,6 +45,13 @@ def toy(config, run):
     if config.end == "bug":
         raise RuntimeError("nobody expected this")
     return {"counted": config.count}
+
+
+@pytest.fixture
+def one_thread():
+    """Let torch compute with one thread."""
+    with threads.one_thread():
+        yield
 
 
 @pytest.fixture

@@ -21,12 +21,7 @@ ACTORS = pytest.mark.parametrize("actor", [SARL, PAAD])
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def director(actor, seed=0, **config):

@@ -12,12 +12,7 @@ from robolearn.types import ArraySpec, Policy, Spec
 SMALL = BCConfig(members=3, widths=(32,), dropout=0.1, learning_rate=3e-3)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def interface(**cameras):

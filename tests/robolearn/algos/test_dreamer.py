@@ -18,12 +18,8 @@ B, T, A = 3, 4, 2
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def tiny(monkeypatch, one_thread):
     monkeypatch.setitem(module.SIZES, "small", TINY)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def interface(size=(64, 64), **more):

@@ -19,12 +19,8 @@ B, T, A = 3, 4, 2
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def tiny(monkeypatch, one_thread):
     monkeypatch.setitem(dreamer.SIZES, "small", TINY)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def batch(seed=0):

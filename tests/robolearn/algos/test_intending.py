@@ -22,12 +22,7 @@ from .victims import ACTION, Linear, budget, interface, states
 SMALL = IntendingConfig(cloning=300, updates=5, batch=32, kept=200, value_widths=(16,))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def learner(config=SMALL, size=0.5, **ppo):

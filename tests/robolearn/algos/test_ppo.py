@@ -16,12 +16,7 @@ T, N = 15, 4  # steps, environments
 STATE, ACTION = 3, 2  # entries
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def interface(**cameras):

@@ -17,12 +17,7 @@ from .victims import ACTION, SPEC, STATE, VICTIMS, Linear, budget, interface, pp
 SMALL = RATConfig(widths=(8,), inner_rate=0.05, mu=0.3)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def squares(state, action):

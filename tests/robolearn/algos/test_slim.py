@@ -28,12 +28,7 @@ TERMS = {"near": {"near": 1.0}, "safety": {"fast": -1.0, "far": -0.5}}
 THREE = {"near": 1.0, "discovery": 2.0, "safety": 0.5}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def config(**changes) -> SLIMConfig:

@@ -28,12 +28,7 @@ LENGTH = OffPolicyConfig(
 THRIFTY = dataclasses.replace(LENGTH, updates_per_step=0.34)  # an update a step of the batch
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Watching:

@@ -25,13 +25,7 @@ from robolearn.types import VectorEnvironment
 
 from .reaching import FALL, Reaching
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Pusher:

@@ -19,12 +19,7 @@ SMALL = PreferenceConfig(widths=(16,), length=4, epochs=20, learning_rate=1e-2)
 CONFIG = AskingConfig(every=50, questions=4, labels=10)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Walks:

@@ -33,12 +33,7 @@ SMALL = PreferenceConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def segments(count, seed=0, length=LENGTH, scale=1.0):

@@ -1,6 +1,5 @@
 """The verb attack, end to end on dm_control, through the command line."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.loops import checkpoint
-from robolearn.running.registry import VERBS
 from sim.registry import make
 
 ENV = "{name: dmc/cartpole-balance, options: {horizon: 20}}"
@@ -188,7 +186,6 @@ def test_what_is_wanted_may_be_learnt_from_answers(here, tmp_path, method):
 
 
 def test_an_intention_that_was_stopped_goes_on(here, tmp_path, monkeypatch):
-    monkeypatch.setitem(VERBS, "attack", dataclasses.replace(VERBS["attack"], resumable=True))
     assert run(*ASKED, f"out={tmp_path}/whole") == 0
 
     folder, save = tmp_path / "stopped", checkpoint.save
