@@ -2,9 +2,9 @@
 
     python benchmarks/rat_summary.py
 
-One line for each stage, task, intention, defence and budget: the success of every method, the
-number of seeds in brackets, beside the victim's without an attack, its own task's, and the
-intention's own.
+One line for each stage, behaviour, task, intention, defence and budget: the success of every
+method, the number of seeds in brackets, beside the victim's without an attack, its own task's, and
+the intention's own.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 from rat import METHODS, ROWS
 
-KEYS = ("stage", "task", "intention", "defence", "budget", "unit")
+KEYS = ("stage", "behaviour", "task", "intention", "defence", "budget", "unit")
 RATES = ("control", "clean", "mirror_expert")
 
 
@@ -23,15 +23,22 @@ def main() -> None:
     for line in ROWS.read_text().splitlines():
         row = json.loads(line)
         found[tuple(row.get(key, "") for key in KEYS)].append(row)
-    print("| stage | task | intention | defence | budget |", " | ".join((*METHODS, *RATES)), "|")
-    print("|---" * (5 + len(METHODS) + len(RATES)) + "|")
-    for (stage, task, intention, defence, budget, unit), rows in sorted(found.items()):
+    print(
+        "| stage | behaviour | task | intention | defence | budget |",
+        " | ".join((*METHODS, *RATES)),
+        "|",
+    )
+    print("|---" * (6 + len(METHODS) + len(RATES)) + "|")
+    for (*about, budget, unit), rows in sorted(found.items()):
         cells = [_success([r for r in rows if r["method"] == method]) for method in METHODS]
         cells += [
-            f"{np.mean(list({r['seed']: r[rate] for r in rows}.values())):.2f}" for rate in RATES
+            _rate({r["seed"]: r[rate] for r in rows if r[rate] is not None}) for rate in RATES
         ]
-        about = f"| {stage} | {task} | {intention} | {defence} | {budget:g} {unit} |"
-        print(about, " | ".join(cells), "|")
+        print("|", " | ".join([*map(str, about), f"{budget:g} {unit}", *cells]), "|")
+
+
+def _rate(by_seed: dict[int, float]) -> str:
+    return f"{np.mean(list(by_seed.values())):.2f}" if by_seed else ""
 
 
 def _success(rows: list[dict]) -> str:
