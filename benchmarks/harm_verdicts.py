@@ -26,7 +26,7 @@ from demos.study.baselines import BASELINES
 from demos.study.corruptions import CORRUPTIONS, Spoiler
 from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
 from demos.study.results import auc
-from robolearn.algos import commands, progress
+from robolearn.algos import commands, progress, waiting
 from robolearn.judging import harm as judging_harm
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
@@ -34,7 +34,7 @@ from robolearn.types import ArraySpec, Spec
 
 ROWS = Path(__file__).parent / "results" / "harm_verdicts.jsonl"
 KEY = ("task", "replicate", "operator", "corruption", "actions", "measure")
-MEASURE = (progress.__file__, commands.__file__, judging_harm.__file__)  # the code that decides
+MEASURE = tuple(m.__file__ for m in (progress, waiting, commands, judging_harm))  # what decides
 POSITIONS = ("robot0_eef_pos", "hand_pos")  # of the hand, as robosuite and the tabletop call it
 
 
@@ -80,6 +80,7 @@ def judged(
         "rejected": float(np.mean([not v.accepted for v in found])),
         "harm": float(np.median([v.harm for v in found])),
         "progress": float(np.log(np.mean([v.progress_lost for v in found]))),
+        "waited": float(np.mean([v.waited for v in found])),
         "mismatch": float(np.median([v.command_mismatch for v in found])),
         "baselines": {
             name: float(predict(base, demonstrations).mean()) for name, predict in BASELINES.items()

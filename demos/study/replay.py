@@ -33,7 +33,11 @@ def _why(verdict: Verdict | HarmVerdict) -> str:
 def _curves(judge: Judge | HarmJudge, verdict: Verdict | HarmVerdict) -> list[StepScores]:
     """Give what the viewer shows beside a demonstration."""
     if isinstance(judge, HarmJudge):
-        series = {"lost": verdict.lost, "mismatch": verdict.mismatch}
+        series = {
+            "lost": verdict.lost,
+            "waiting": verdict.waiting,
+            "mismatch": verdict.mismatch,
+        }
         return StepScores.along(series, {"lost": judge.step_line}, verdict.lost > judge.step_line)
     series = {"M": verdict.M, "L": verdict.scores.L, "N": verdict.scores.N}
     thresholds = {"L": judge.scale.lam, "N": judge.scale.eta}

@@ -7,19 +7,22 @@ much:
     z_t  = clip((s_t - mean) / sd, -3, 3)                      where a demonstration is
     D_t  = (z_(t + k) - z_t) / sd_k                            where it goes within k steps
     m(z) = sum_j w_j D_j / sum_j w_j,   w_j = exp(-|z - z_j|^2 / 2 h^2)
+    m_N  = min(q, max(1, |m_B| / |m'|)) m'                     the newcomer's, at the base's pace
+    m    = (W_B m_B + W_N m_N) / (W_B + W_N),   W = sum_j w_j
     d_t  = min(1, sum_i max(0, mB_i (mB_i - m_i)) / (sum_i mB_i^2 + c))
     S    = sum_t d_t^2 / L                                     progress lost
 
-m_B is m of the base's steps j, m that of the base's and the newcomer's, whose steps weigh as many
-times as the base has more demonstrations; both are taken at the newcomer's z_t. i are the entries
-of the state, L is the base's median length, and h a multiple of the distance from a base's state to
-the nearest of another demonstration. d_t is the share of the base policy's displacement that the
-joint policy lacks or reverses. Where a newcomer stands and the base moves, or where two ways cancel
-each other out, the joint policy stands still for ever: that is what harms. Stops at places which
-differ from one demonstration to the next, and noise, vanish in the mean over a person's
-demonstrations, as they do in what a policy learns from them; so S is for all of them together. Who
-differs where the base never goes, or goes further, loses little. A small loss everywhere harms
-nobody, a large one in one place does: hence the square.
+m_B is m of the base's steps j, m' that of the newcomer's, which weigh as many times as the base has
+more demonstrations; both are taken at the newcomer's z_t. i are the entries of the state, L is the
+base's median length, and h a multiple of the distance from a base's state to the nearest of another
+demonstration. d_t is the share of the base policy's displacement that the joint policy lacks or
+reverses. Where two ways cancel each other out, the joint policy stands still for ever: that is what
+harms. Who goes the base's way slowly makes a policy that creeps, and arrives: up to q times as slow
+is no loss. (Who waits harms in another way: ``waiting.py``.) Stops at places which differ from one
+demonstration to the next, and noise, vanish in the mean over a person's demonstrations, as they do
+in what a policy learns from them; so S is for all of them together. Who differs where the base
+never goes, or goes further, loses little. A small loss everywhere harms nobody, a large one in one
+place does: hence the square.
 
 The base's own demonstrations are newcomers to the others, each in turn. ``docs/harm.md`` says how
 this goes with the harm that was measured.
@@ -28,9 +31,11 @@ this goes with the harm that was measured.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from pydantic import PositiveFloat
 
 from robolearn.settings import ProperShare, Settings, steps_of
@@ -60,6 +65,8 @@ class ProgressConfig(Settings):
     bandwidth: PositiveFloat = 1.5
     """Width of the mean over states, h, in distances from a base's state to the nearest of another
     of its demonstrations."""
+    slowest: Annotated[float, Ge(1)] = 3.0
+    """How many times as slow as the base one may go without any loss, q."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +106,17 @@ class Moves:
     where: np.ndarray  # z [T, O]
     ahead: np.ndarray  # D [T, O]
     weight: float = 1.0  # of each step
+    also: np.ndarray | None = None  # of the base's: what else is known of them [T, V]
 
     def thinned(self, most: int) -> Moves:
         """Give every r-th step, r times as heavy, so that there are at most so many."""
-        every = -(-len(self.where) // most)
-        return Moves(self.where[::every], self.ahead[::every], every * self.weight)
+        every = slice(None, None, -(-len(self.where) // most))
+        also = None if self.also is None else self.also[every]
+        return Moves(self.where[every], self.ahead[every], every.step * self.weight, also)
 
     def weighing(self, factor: float) -> Moves:
         """Give the same steps, so many times as heavy."""
-        return Moves(self.where, self.ahead, factor * self.weight)
+        return replace(self, weight=factor * self.weight)
 
 
 @dataclass(frozen=True)
@@ -116,18 +125,37 @@ class Sums:
 
     ahead: np.ndarray  # sum_j w_j D_j [T, O]
     weight: np.ndarray  # sum_j w_j [T, 1]
+    also: np.ndarray | None = None  # the same of what else is known of the base's steps [T, V]
 
     @property
     def mean(self) -> np.ndarray:
         """Give m(z) [T, O]."""
         return self.ahead / self.weight
 
+    @property
+    def pace(self) -> np.ndarray:
+        """Give the base's mean stride [T], |z_(t + 1) - z_t| in spreads of its displacements."""
+        return self.also[:, 0] / self.weight[:, 0]
+
+    @property
+    def actions(self) -> np.ndarray:
+        """Give the base's mean action [T, A]."""
+        return self.also[:, 1:] / self.weight
+
 
 class Progress:
     """Where the base operator goes from where: measures the progress that others cost."""
 
-    def __init__(self, states: Sequence[np.ndarray], config: ProgressConfig):
-        """Look at the base's demonstrations, states [T, O] each; two at least."""
+    def __init__(
+        self,
+        states: Sequence[np.ndarray],
+        config: ProgressConfig,
+        actions: Sequence[np.ndarray] | None = None,
+    ):
+        """Look at the base's demonstrations, states [T, O] each; two at least.
+
+        Actions [T, A] are remembered only: they play no part in what is lost.
+        """
         pooled = np.concatenate(states)
         self.config, self.count = config, len(states)
         self.length = float(np.median([len(s) for s in states]))  # L
@@ -136,11 +164,16 @@ class Progress:
         where = [self.standardise(s) for s in states]  # z
         whither = [self._ahead(z) for z in where]
         self.sd_k = np.concatenate(whither).std(0) + LEAST_SPREAD
-        self.base = Moves(np.concatenate(where), np.concatenate(whither) / self.sd_k)
+        strides = np.concatenate([self.strides(z) for z in where])
+        also = (
+            [strides[:, None]] if actions is None else [strides[:, None], np.concatenate(actions)]
+        )
+        self.base = Moves(
+            np.concatenate(where), np.concatenate(whither) / self.sd_k, also=np.column_stack(also)
+        )
         self.owner = np.repeat(np.arange(len(states)), [len(s) for s in states])
         self._thin = self.base.thinned(MOST_STEPS)
-        self._thin_steps = np.arange(0, len(pooled), int(self._thin.weight))
-        self._thin_owner = self.owner[self._thin_steps]
+        self._thin_owner = self.owner[:: int(self._thin.weight)]
         self.width = max(config.bandwidth * self._gap(), TINY)  # h
         self.lost_by_base = list(self._of_base())  # d [T] each
 
@@ -153,14 +186,17 @@ class Progress:
         z = self.standardise(states)
         return Moves(z, self._ahead(z) / self.sd_k)
 
-    def expected(self, moves: Moves) -> Sums:
-        """Give the sums of m_B at each of a newcomer's steps."""
-        return self._sums(moves.where, self._thin)
+    def strides(self, z: np.ndarray) -> np.ndarray:
+        """Give |z_(t + 1) - z_t| [T] of z [T, O], in spreads of the base's D; the last is 0."""
+        return np.append(np.linalg.norm(np.diff(z, axis=0) / self.sd_k, axis=1), 0.0)
 
-    def usual(self, moves: Moves, values: np.ndarray) -> np.ndarray:
-        """Give the mean [T, V] at a newcomer's steps of values [M, V] of all the base's steps."""
-        of_base = Moves(self._thin.where, values[self._thin_steps], self._thin.weight)
-        return self._sums(moves.where, of_base).mean
+    def expected(self, moves: Moves) -> Sums:
+        """Give the sums of m_B at each of a newcomer's steps, and of what else the base does."""
+        return self.expected_at(moves.where)
+
+    def expected_at(self, z: np.ndarray) -> Sums:
+        """Give the same at states z [T, O]."""
+        return self._sums(z, self._thin)
 
     def advance(self, moves: Moves, expected: Sums) -> np.ndarray:
         """Give how far each step [T], of two at least, goes along m_B, in steps of the base.
@@ -205,20 +241,26 @@ class Progress:
     def missing(self, base: Sums, new: Sums) -> np.ndarray:
         """Give d [T], where the sums of m_B are ``base``, and ``new`` joins them."""
         alone = base.mean
-        joint = (base.ahead + new.ahead) / (base.weight + new.weight)
+        paces = [np.linalg.norm(mean, axis=1, keepdims=True) for mean in (alone, new.mean)]
+        faster = np.clip(paces[0] / np.maximum(paces[1], TINY), 1.0, self.config.slowest)
+        joint = (base.ahead + faster * new.ahead) / (base.weight + new.weight)
         lack = np.maximum(0.0, alone * (alone - joint)).sum(1)
         return np.minimum(1.0, lack / (np.square(alone).sum(1) + self.config.least_motion))
 
     def _sums(self, z: np.ndarray, moves: Moves) -> Sums:
         """Give the sums of m at z [T, O], in single precision, which is much faster."""
         where, ahead = moves.where.astype(np.float32), moves.ahead.astype(np.float32)
+        also = np.zeros((len(where), 0)) if moves.also is None else moves.also
+        values = np.column_stack([ahead, also.astype(np.float32)])
         scale = np.float32(-0.5 / self.width**2)
         sums = []
         for rows in np.array_split(z.astype(np.float32), -(-len(z) // ROWS)):
             weights = np.exp(scale * _squared_distances(rows, where)) + np.float32(FAINT)
-            sums.append((weights @ ahead, weights.sum(1, keepdims=True)))
-        ahead, weight = (np.concatenate(parts) for parts in zip(*sums, strict=True))
-        return Sums(moves.weight * ahead.astype(float), moves.weight * weight.astype(float))
+            sums.append((weights @ values, weights.sum(1, keepdims=True)))
+        values, weight = (
+            moves.weight * np.concatenate(parts, dtype=float) for parts in zip(*sums, strict=True)
+        )
+        return Sums(values[:, : ahead.shape[1]], weight, values[:, ahead.shape[1] :])
 
     def _gap(self) -> float:
         """Give the median distance from a base's state to the nearest of another demonstration.

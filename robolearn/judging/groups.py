@@ -15,9 +15,11 @@ from robolearn.judging.harm import HarmVerdict
 MECHANISMS = {
     "tempo": "slower than the base",
     "direction": "goes another way",
+    "waiting": "waits before a switch",
     "commands": "commands do not go with the motion",
 }
-FIGURES = ("harm", "p_value", "progress_lost", "command_mismatch", "clipped")
+FIGURES = ("harm", "p_value", "progress_lost", "waited", "command_mismatch", "clipped")
+HEADS = ("harm", "progress lost", "waited")
 COLUMN_GAP = "   "
 MOST_NAMED = 10
 
@@ -96,19 +98,20 @@ def summary_of(found: Sequence[Judged]) -> dict[str, Any]:
         "accepted": float(np.mean([one.accepted for one in found])),
         "harm": median("harm"),
         "progress_lost": median("progress_lost"),
+        "waited": median("waited"),
         "reasons": reasons_of(found),
     }
 
 
 def table_of_groups(groups: Mapping[str, Sequence[Judged]]) -> str:
     """Lay groups out as lines of text: how many, what share is accepted, medians, why."""
-    heads = ("operator", "demonstrations", "accepted", "harm", "progress lost", "most often")
+    heads = ("operator", "demonstrations", "accepted", *HEADS, "most often")
     return _table([heads, *(_row(name, found) for name, found in groups.items())])
 
 
 def table_of_each(found: Sequence[Judged]) -> str:
     """Lay demonstrations out as lines of text, in their order."""
-    rows = [("demonstration", "operator", "accepted", "harm", "progress lost", "why")]
+    rows = [("demonstration", "operator", "accepted", *HEADS, "why")]
     for one in found:
         why = said(one.verdict) if one.verdict else f"too short to judge: {one.steps} steps"
         accepted = "yes" if one.accepted else "no"
@@ -132,11 +135,11 @@ def _row(name: str, found: Sequence[Judged]) -> tuple[str, ...]:
     return (name, str(len(found)), f"{of['accepted']:.0%}", *_figures(of), _most_often(found))
 
 
-def _figures(of: Mapping[str, Any]) -> tuple[str, str]:
+def _figures(of: Mapping[str, Any]) -> tuple[str, ...]:
     """Write the medians of what ``summary_of`` gives, if there are any."""
     if of["harm"] is None:
-        return "-", "-"
-    return f"{of['harm']:.2f}", f"{of['progress_lost']:.0%}"
+        return ("-",) * len(HEADS)
+    return f"{of['harm']:.2f}", f"{of['progress_lost']:.0%}", f"{of['waited']:.1%}"
 
 
 def _most_often(found: Sequence[Judged]) -> str:

@@ -6,14 +6,15 @@
     verdict.accepted, verdict.harm, verdict.reasons
     kept_observations, kept_actions = judge.filter(list_of_observations, list_of_actions)
 
-The measures are progress lost, S (``robolearn/algos/progress.py``), and the mismatch of commands, C
-(``robolearn/algos/commands.py``). Each has a line, and who is beyond one is rejected. Who differs a
-little harms nobody: so a line is where harm begins, unless surely more than a share alpha of the
-base's own demonstrations were beyond it; then it is where these end.
+The measures are progress lost, S (``robolearn/algos/progress.py``), waits, W
+(``robolearn/algos/waiting.py``), and the mismatch of commands, C (``robolearn/algos/commands.py``).
+Each has a line, and who is beyond one is rejected. Who differs a little harms nobody: so a line is
+where harm begins, unless surely more than a share alpha of the base's own demonstrations were
+beyond it; then it is where these end.
 
 A person's demonstrations are judged together where there are several: a policy learns their mean,
-and what each does in another way vanishes in it. So the progress lost of one of them is taken in
-the middle (geometric) of its own and of their median.
+and what each does in another way vanishes in it. So S and W of one of them are taken in the middle
+(geometric) of its own and of their median.
 """
 
 from __future__ import annotations
@@ -37,16 +38,23 @@ from robolearn.algos.commands import (
     whole,
 )
 from robolearn.algos.progress import Comparison, Moves, Progress, ProgressConfig, Sums
+from robolearn.algos.waiting import Wait, WaitingConfig, Waits
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
-from robolearn.judging.reasons import Reason, command_reasons, progress_reasons
+from robolearn.judging.reasons import (
+    Reason,
+    command_reasons,
+    progress_reasons,
+    waiting_reasons,
+)
 from robolearn.settings import ProperShare, Settings, Share
 from robolearn.types import Spec
 
 Multiple = Annotated[float, Gt(1)]
-LEAST_LOSS = 1e-4  # S: who loses nothing has a logarithm, too
+LEAST_LOSS, LEAST_WAIT = 1e-4, 1e-4  # S, W: who loses nothing has a logarithm, too
 LEAST_TYPICAL = 0.005  # S of a base whose demonstrations are all alike
+LEAST_TYPICAL_WAIT = 0.001  # W of a base who never waits
 CONFIDENCE = 0.95  # that more of the base are beyond a line than should be
 ONE = "demonstration"  # what one is called that is judged alone
 MARGIN = 1.1  # between what is typical and the line
@@ -57,11 +65,14 @@ class HarmJudgeConfig(Settings):
     """Where the lines are. Raises UserError for a value that makes no sense."""
 
     false_rejection_rate: ProperShare = 0.05
-    """Share alpha of the base operator's own demonstrations that each of the two measures may
+    """Share alpha of the base operator's own demonstrations that each of the three measures may
     reject. If more are beyond a line than could be by chance (with probability 0.05), it is moved
     away."""
-    progress_line: ProperShare = 0.08
+    progress_line: ProperShare = 0.1
     """Progress lost, S, up to which no demonstration is rejected."""
+    waiting_line: ProperShare = 0.006
+    """Waits before switches, W, up to which no demonstration is rejected: a share of the base's
+    median length."""
     together: Share = 0.5
     """How much of the verdict on a demonstration lies with the person's others, if they are judged
     together."""
@@ -72,6 +83,8 @@ class HarmJudgeConfig(Settings):
     """The same for entries that only switch, as a gripper's: their commands are exact."""
     progress: ProgressConfig = ProgressConfig()
     """How lost progress is measured."""
+    waiting: WaitingConfig = WaitingConfig()
+    """How waits are measured."""
     commands: CommandConfig = CommandConfig()
     """How the mismatch of commands is measured."""
 
@@ -84,9 +97,11 @@ class HarmVerdict:
     harm: float  # above 1 is beyond a line; logarithmic, 0 is what is typical of the base
     p_value: float  # small: hardly any base demonstration is as strange
     progress_lost: float  # S, a share of the base's
+    waited: float  # W, a share of the base's length
     command_mismatch: float  # C, as a multiple of what is tolerated of the worst entry
     reasons: tuple[Reason, ...]  # what is beyond its line, where, and how much: worst first
     lost: np.ndarray = field(repr=False)  # d [T], share of the base policy's progress lost here
+    waiting: np.ndarray = field(repr=False)  # [T], how much a step is a wait for a switch, 0 to 1
     residuals: np.ndarray = field(repr=False)  # r [T, A], actions less those that go with motion
     departure: np.ndarray = field(repr=False)  # [T, A], actions less the base's in such states
     clipped: int = 0  # steps whose actions were beyond their limits
@@ -116,11 +131,33 @@ class _Judged:
     by_commands: float  # harm: above 1 is beyond the line
     lost: np.ndarray  # d [T]
     by_progress: float  # harm: above 1 is beyond the line
+    waits: list[Wait]
+    waited: float  # W
+    by_waiting: float  # harm: above 1 is beyond the line
 
     @property
     def harm(self) -> float:
-        """Give the worse of both."""
-        return max(self.by_progress, self.by_commands)
+        """Give the worst of the three."""
+        return max(self.by_progress, self.by_waiting, self.by_commands)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Harm by what is lost, or waited: logarithmic, 0 is typical of the base, 1 is the line."""
+
+    least: float  # is added: nothing has a logarithm, too
+    typical: float
+    line: float
+
+    def __call__(self, amount: np.ndarray | float) -> np.ndarray:
+        """Give the harm of amounts."""
+        return np.log((amount + self.least) / self.typical) / np.log(self.line / self.typical)
+
+    def together(self, amounts: Sequence[float], share: float) -> np.ndarray:
+        """Give the harm of a person's, so much of each verdict lying with their median."""
+        logs = np.log(np.asarray(amounts) + self.least)
+        mixed = (1.0 - share) * logs + share * np.median(logs)
+        return self(np.exp(mixed) - self.least)
 
 
 @dataclass(frozen=True)
@@ -130,8 +167,10 @@ class HarmJudge:
     config: HarmJudgeConfig
     interface: Spec
     progress: Progress = field(repr=False)
+    waits: Waits = field(repr=False)
     commands: Commands = field(repr=False)
     own_lost: np.ndarray = field(repr=False)  # S of the base's own [N]
+    own_waited: np.ndarray = field(repr=False)  # W of the base's own [N]
     own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N], as multiples
     tolerated: np.ndarray = field(repr=False)  # C that is tolerated of each entry [A]
     base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
@@ -169,9 +208,11 @@ class HarmJudge:
         if clipped := sum(int(within.beyond(a).sum()) for _, a in pairs):
             told = said_of(clipped, sum(len(a) for _, a in pairs))
             warnings.warn(f"base demonstrations: {told}", stacklevel=2)
-        progress = Progress([s for s, _ in base], config.progress)
-        commands = Commands([s for s, _ in base], [a for _, a in base], config.commands)
-        every_action = np.concatenate([a for _, a in base])
+        all_states, all_actions = [s for s, _ in base], [a for _, a in base]
+        progress = Progress(all_states, config.progress, all_actions)
+        waits = Waits(progress, all_states, all_actions, config.waiting)
+        commands = Commands(all_states, all_actions, config.commands)
+        every_action = np.concatenate(all_actions)
         tolerance = np.where(
             switching(every_action), config.switch_tolerance, config.command_tolerance
         )
@@ -180,8 +221,10 @@ class HarmJudge:
             config,
             interface,
             progress,
+            waits,
             commands,
             own_lost=np.array([progress.share(d) for d in progress.lost_by_base]),
+            own_waited=np.array(waits.of_base),
             own_mismatch=(commands.own_excess / tolerated).max(axis=(1, 2)),
             tolerated=tolerated,
             base_actions=every_action,
@@ -205,6 +248,17 @@ class HarmJudge:
         return max(float(np.median(self.own_lost)), LEAST_TYPICAL)
 
     @property
+    def typical_wait(self) -> float:
+        """Give the median W of the base's own demonstrations, or a little if it never waits."""
+        return max(float(np.median(self.own_waited)), LEAST_TYPICAL_WAIT)
+
+    @property
+    def waiting_line(self) -> float:
+        """Give W beyond which a demonstration is rejected."""
+        least = max(self.config.waiting_line, MARGIN * self.typical_wait)
+        return max(least, self._beyond(self.own_waited))
+
+    @property
     def command_line(self) -> float:
         """Give the multiple of C that is tolerated beyond which a demonstration is rejected."""
         return max(1.0, self._beyond(self.own_mismatch))
@@ -212,7 +266,24 @@ class HarmJudge:
     @property
     def own_harm(self) -> np.ndarray:
         """Harm [N] of the base's own demonstrations, each left out of what it is held against."""
-        return np.maximum(self._of_line(self.own_lost), self.own_mismatch / self.command_line)
+        return np.max(
+            [
+                self.of_progress(self.own_lost),
+                self.of_waiting(self.own_waited),
+                self.own_mismatch / self.command_line,
+            ],
+            axis=0,
+        )
+
+    @property
+    def of_progress(self) -> Scale:
+        """Give what makes S harm."""
+        return Scale(LEAST_LOSS, self.typical_lost, self.progress_line)
+
+    @property
+    def of_waiting(self) -> Scale:
+        """Give what makes W harm."""
+        return Scale(LEAST_WAIT, self.typical_wait, self.waiting_line)
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
@@ -258,8 +329,14 @@ class HarmJudge:
         excess = self.commands.excess(residuals) / self.tolerated
         lost = self.progress.missing(expected, own)
         by_commands = float(excess.max()) / self.command_line
-        by_progress = float(self._of_line(self.progress.share(lost)))
-        return _Judged(moves, expected, own, residuals, excess, by_commands, lost, by_progress)
+        by_progress = float(self.of_progress(self.progress.share(lost)))
+        waits = self.waits.before_switches(moves.where, expected, actions)
+        waited = self.waits.share(waits)
+        by_waiting = float(self.of_waiting(waited))
+        return _Judged(
+            moves, expected, own, residuals, excess, by_commands, lost, by_progress, waits, waited,
+            by_waiting,
+        )  # fmt: skip
 
     def _together(self, person: Sequence[_Judged]) -> list[_Judged]:
         """Judge demonstrations of one person together."""
@@ -268,17 +345,19 @@ class HarmJudge:
             self.progress.missing(one.expected, new)
             for one, new in zip(person, joining, strict=True)
         ]
-        logs = np.log([self.progress.share(d) + LEAST_LOSS for d in losses])
-        mixed = (1.0 - self.config.together) * logs + self.config.together * np.median(logs)
-        by_progress = self._of_line(np.exp(mixed) - LEAST_LOSS)
-        each = zip(person, losses, by_progress, strict=True)
-        return [replace(one, lost=d, by_progress=float(harm)) for one, d, harm in each]
+        share = self.config.together
+        by_progress = self.of_progress.together([self.progress.share(d) for d in losses], share)
+        by_waiting = self.of_waiting.together([one.waited for one in person], share)
+        return [
+            replace(one, lost=d, by_progress=float(lost), by_waiting=float(waited))
+            for one, d, lost, waited in zip(person, losses, by_progress, by_waiting, strict=True)
+        ]
 
     def _verdict(
         self, states: np.ndarray, actions: np.ndarray, found: _Judged, clipped: int
     ) -> HarmVerdict:
         """Say what was found, and why."""
-        departure = actions - self.progress.usual(found.moves, self.base_actions)
+        departure = actions - found.expected.actions
         action, period_s = self.interface.action, self.interface.period_s
         reasons: list[tuple[float, list[Reason]]] = []
         if found.by_progress > 1.0:
@@ -288,6 +367,9 @@ class HarmJudge:
                 self.limits,
             )  # fmt: skip
             reasons.append((found.by_progress, of_progress))
+        if found.by_waiting > 1.0:
+            of_waiting = waiting_reasons(found.waits, actions, action, period_s, self.limits)
+            reasons.append((found.by_waiting, of_waiting))
         if found.by_commands > 1.0:
             of_commands = command_reasons(
                 self.commands, states, actions, found.residuals, found.excess, action, self.limits
@@ -299,9 +381,11 @@ class HarmJudge:
             harm=found.harm,
             p_value=self._p_value(found.harm),
             progress_lost=self.progress.share(found.lost),
+            waited=found.waited,
             command_mismatch=float(found.excess.max()),
             reasons=tuple(reason for _, some in reasons for reason in some),
             lost=found.lost,
+            waiting=_along(found.waits, len(actions)),
             residuals=found.residuals,
             departure=departure,
             clipped=clipped,
@@ -330,13 +414,17 @@ class HarmJudge:
         chance = int(binom.ppf(CONFIDENCE, len(own), self.config.false_rejection_rate))
         return float(np.sort(own)[::-1][min(chance, len(own) - 1)])
 
-    def _of_line(self, lost: np.ndarray | float) -> np.ndarray:
-        """Give S on a logarithmic scale: 0 is typical of the base, 1 the line."""
-        typical = self.typical_lost
-        return np.log((lost + LEAST_LOSS) / typical) / np.log(self.progress_line / typical)
-
     def _p_value(self, harm: float) -> float:
         return float((1 + np.sum(self.own_harm >= harm)) / (1 + len(self.own_harm)))
+
+
+def _along(waits: Sequence[Wait], steps: int) -> np.ndarray:
+    """Give how much each step [T] is a wait for a switch."""
+    waiting = np.zeros(steps)
+    for wait in waits:
+        before = slice(wait.since, wait.switch)
+        waiting[before] = np.maximum(waiting[before], wait.rests)
+    return waiting
 
 
 def _checked(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE
-from robolearn.algos.progress import Comparison, Moves
+from robolearn.algos.progress import Comparison, Moves, Sums
+from robolearn.algos.waiting import switches
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
@@ -21,6 +22,7 @@ class LiveStep:
 
     lost: float  # d, of the step ``look_ahead`` steps ago; 0 before there is one
     progress_lost: float  # S so far: a step counts those before it only, not those to come
+    waited: float  # W so far: of the switches that have been
     share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
     level: float  # of what was lost over the last short while: 0 green to 1 red; at 0.5 it is as
     # much as may be lost throughout
@@ -39,7 +41,9 @@ class LiveHarm:
         self._recent: deque[float] = deque([0.0] * k, maxlen=k)
         self._where: list[np.ndarray] = []  # z
         self._ahead: list[np.ndarray] = []  # D
+        self._expected: deque[Sums] = deque(maxlen=k + 1)  # the base's, at the last z
         self._total, self._count = 0.0, 0
+        self._waits = _LiveWaits(judge)
 
     def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
         """Take in a state [O] and the action [A] that is sent there.
@@ -54,15 +58,23 @@ class LiveHarm:
         self._states.append(state)
         self._actions.append(np.clip(self._judge.limits.scaled(action), -1.0, 1.0))
         self._count += 1
+        z = self._progress.standardise(state)
+        self._waits.step(z, self._expected[-1] if self._expected else None, self._actions[-1])
+        self._where.append(z)
+        self._expected.append(self._progress.expected_at(z[None]))
         k, lost, cue = self._progress.look_ahead, 0.0, ""
         if self._count > k:
             lost, cue = self._behind(k)
         self._total += self._progress.share(np.array([lost]))
         self._recent.append(lost)
         recent = float(np.mean(self._recent))
-        share = self._total / self._judge.progress_line
-        level = recent / self._judge.step_line / 2
-        return LiveStep(lost, self._total, share, min(level, 1.0), cue if level > 0.5 else "")
+        judge, waits = self._judge, self._waits
+        share = max(self._total / judge.progress_line, waits.waited / judge.waiting_line)
+        level, waiting = recent / judge.step_line / 2, waits.now / judge.waiting_line / 2
+        if waiting > level:
+            level, cue = waiting, "faster"
+        said = cue if level > 0.5 else ""
+        return LiveStep(lost, self._total, waits.waited, share, min(level, 1.0), said)
 
     def residuals(self) -> np.ndarray | None:
         """Give r [A] of the action that was sent max(LAGS) steps ago; None before there is one."""
@@ -89,17 +101,57 @@ class LiveHarm:
 
     def _behind(self, k: int) -> tuple[float, str]:
         """Give d of the step k steps ago, and what stood out there."""
-        then, now = self._progress.standardise(np.array([self._states[-k - 1], self._states[-1]]))
-        self._where.append(then)
+        then, now = self._where[-k - 1], self._where[-1]
         self._ahead.append((now - then) / self._progress.sd_k)
-        step = Moves(self._where[-1][None], self._ahead[-1][None])
-        so_far = Moves(np.array(self._where), np.array(self._ahead))
-        expected = self._progress.expected(step)
+        step = Moves(then[None], self._ahead[-1][None])
+        so_far = Moves(np.array(self._where[:-k]), np.array(self._ahead))
+        expected = self._expected[0]
         own = self._progress.joining_so_far(step.where, so_far)
         lost = float(self._progress.missing(expected, own)[0])
         if Comparison(step.ahead, own.mean, expected.mean).paced[0]:
             return lost, "faster"
         judge = self._judge
-        base = self._progress.usual(step, judge.base_actions)
-        difference = np.array(self._actions)[-k - 1] - base
+        difference = np.array(self._actions)[-k - 1] - expected.actions
         return lost, named_difference(difference, judge.interface.action, judge.limits)
+
+
+class _LiveWaits:
+    """Counts rests at one place until a switch comes, of each entry that switches."""
+
+    def __init__(self, judge: HarmJudge):
+        self._of = judge.waits
+        self._places: list[np.ndarray] = []  # z
+        self._paces: list[float] = []  # r
+        self._since = dict.fromkeys(self._of.columns, 0)
+        self._action: np.ndarray | None = None
+        self.waited = 0.0  # W so far
+        self.now = 0.0  # what W would gain by a switch here, if this is a rest
+
+    def step(self, z: np.ndarray, before: Sums | None, action: np.ndarray) -> None:
+        """Take in a standardised state [O], and the action [A], within [-1, 1], that is sent there.
+
+        ``before`` are the base's sums at the state before, if there was one.
+        """
+        progress = self._of.progress
+        if before is not None:
+            stride = progress.strides(np.array([self._places[-1], z]))[:1]
+            self._paces.append(float(self._of.paces(stride, before)[0]))
+        self._places.append(z)
+        rests = self._of.rests(np.array(self._paces))
+        gains = [self._gain(rests, since) for since in self._since.values()]
+        resting = len(rests) and rests[-1]
+        self.now = max(gains, default=0.0) / progress.length if resting else 0.0
+        last = action if self._action is None else self._action
+        for entry, gain in zip(self._since, gains, strict=True):
+            if len(switches(np.array([last[entry], action[entry]]))):
+                self.waited += gain / progress.length
+                self._since[entry] = len(rests)
+        self._action = action
+
+    def _gain(self, rests: np.ndarray, since: int) -> float:
+        """Give w_e, should there be a switch now, after one at the step ``since``."""
+        if since == len(rests):
+            return 0.0
+        return float(
+            rests[since:] @ self._of.near(np.array(self._places[since:-1]), self._places[-1])
+        )

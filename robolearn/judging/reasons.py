@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +11,7 @@ import numpy as np
 from robolearn.algos.commands import BEFORE, Commands, whole
 from robolearn.algos.compatibility import window_means
 from robolearn.algos.progress import Comparison
+from robolearn.algos.waiting import Wait
 from robolearn.judging.limits import ActionLimits
 from robolearn.types import ArraySpec
 
@@ -20,6 +21,7 @@ SLOWER = 0.2  # of the base's displacement: what one must lack to be slower
 PEAK = 0.5  # of the largest mean loss: what a stretch loses throughout
 MOSTLY = 0.6  # of a demonstration's steps: what is one reason
 LEAST_SHARE = 0.15  # of S: what a stretch must make up to be told
+AT_PLACE = 0.5  # of the step that counts most as a rest before a switch: where a wait begins
 NAMED_SHARE = 0.1  # of a squared difference: what an entry must make up to be named
 OPPOSES = -0.5  # correlation with the expected command below which a command is reversed
 LEAST_DELAY, LATEST = 2, 20  # steps between which a delay of commands is told
@@ -31,10 +33,10 @@ UNLIKE = 0.01  # what must be missing to 1 without it
 class Reason:
     """One mechanism in one stretch of a demonstration."""
 
-    mechanism: str  # "tempo", "direction" or "commands"
+    mechanism: str  # "tempo", "direction", "waiting" or "commands"
     start: int  # first step
     end: int  # one past the last
-    amount: float  # sum of d^2; for commands the mean of r^2
+    amount: float  # sum of d^2; steps that are waited; for commands the mean of r^2
     text: str
 
 
@@ -87,6 +89,32 @@ def progress_reasons(
     found = sorted((reason(*ends) for ends in marked), key=lambda r: -r.amount)[:MOST_REASONS]
     worst = [r for r in found if r is found[0] or r.amount > LEAST_SHARE * squares.sum()]
     return worst or [everywhere]
+
+
+def waiting_reasons(
+    waits: Sequence[Wait],
+    actions: np.ndarray,
+    action: ArraySpec,
+    period_s: float,
+    limits: ActionLimits,
+) -> list[Reason]:
+    """Name the switches that a demonstration with actions [T, A] waits for, the longest first."""
+
+    def reason(wait: Wait) -> Reason:
+        marked = np.flatnonzero(wait.rests >= AT_PLACE * wait.rests.max())
+        start, end = wait.since + int(marked[0]), wait.since + int(marked[-1]) + 1
+        much = f"{wait.steps * period_s:.1f} s" if period_s else f"{wait.steps:.0f} steps"
+        value = limits.value_said(actions[wait.switch, wait.entry], entry=wait.entry)
+        text = (
+            f"waits {much} before {names_of(action)[wait.entry]} goes to {value} in steps {start}"
+            f" to {end - 1}"
+        )
+        return Reason("waiting", start, end, wait.steps, text)
+
+    longest = sorted(waits, key=lambda wait: -wait.steps)
+    everything = sum(wait.steps for wait in waits)
+    told = [w for w in longest[:MOST_REASONS] if w.steps > LEAST_SHARE * everything]
+    return [reason(wait) for wait in told]
 
 
 def command_reasons(

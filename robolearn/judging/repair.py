@@ -13,6 +13,7 @@ from robolearn.judging.reasons import smoothed
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
 LEAST_ADVANCE = 0.25  # of the base's pace: steps that go along with it less than that go
+MOST_WAITING = 0.1  # how much a step may be a wait for a switch
 MOST_PASSES = 20  # until what is left is accepted
 
 
@@ -63,12 +64,12 @@ def mended(
 ) -> Kept:
     """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
 
-    Of what is rejected still, its harmless stretches stay, as in ``without_harm``.
+    Of what is rejected still, its harmless stretches stay, as in ``without_harm``. Waits are tempo.
     """
     if verdict is None and len(actions) >= LEAST_STEPS:
         verdict = judge.score(states, actions)
     reasons = verdict.reasons if verdict else ()
-    if reasons and all(reason.mechanism == "tempo" for reason in reasons):
+    if reasons and {reason.mechanism for reason in reasons} <= {"tempo", "waiting"}:
         return _accepted(judge, states, retimed(judge, states, actions))
     return without_harm(judge, states, actions, verdict)
 
@@ -79,9 +80,10 @@ def harmless(
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
     Of one that goes another way nothing stays: the little of it that agrees with the base leads
-    into the rest. Of one that loses progress by its tempo alone, those steps go that hardly go
-    along with the base, and those where the base has never been; of any, those whose commands do
-    not go with the motion; the ends, where that is not known, go with what is beside them. All is
+    into the rest. Of one that waits, its rests at the place of a switch go. Of one that loses
+    progress by its tempo alone, those steps go that hardly go along with the base, and those where
+    the base has never been; of any, those whose commands do not go with the motion; the ends, where
+    that is not known, go with what is beside them. All is
     measured in the motion as it was demonstrated: that is right for a policy which learns from
     single steps. Raises as ``HarmJudge.score`` does.
     """
@@ -92,6 +94,8 @@ def harmless(
     mechanisms = {reason.mechanism for reason in verdict.reasons}
     if "direction" in mechanisms:
         return ~stay
+    if "waiting" in mechanisms:
+        stay &= verdict.waiting < MOST_WAITING
     if "tempo" in mechanisms:
         moves = judge.progress.moves(states)
         expected = judge.progress.expected(moves)

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from robolearn.judging.groups import MECHANISMS, Judged, reasons_of, verdicts_of
 from robolearn.judging.harm import HarmJudge
 
-ACCEPTED, REJECTED, BASE, COMMANDS = "#2e86ab", "#d1495b", "#7f7f7f", "#5b3fa0"
+ACCEPTED, REJECTED, BASE = "#2e86ab", "#d1495b", "#7f7f7f"
+MARKS = {"commands": ("#5b3fa0", "purple: wrong commands"), "waiting": ("#13705e", "green: waits")}
 LOSS = LinearSegmentedColormap.from_list("loss", ["#f7f5f2", "#f0b49a", "#d1495b", "#4a0d22"])
 BINS = 120  # parts of a demonstration, in the strips
 LEAST_ROWS, MOST_ROWS, GAP = 13, 40, 2.5  # heights of a group, and between two
@@ -34,7 +35,7 @@ class _Band:
     label: str
     harm: np.ndarray  # [n]
     lost: list[np.ndarray]  # [T] each
-    commands: list[list[tuple[float, float]]]  # stretches, shares of each demonstration
+    marks: list[list[tuple[str, float, float]]]  # stretches: what, from and to, as shares of each
     notes: str
     top: float = 0.0
     bottom: float = 0.0
@@ -95,17 +96,17 @@ def _band(name: str, found: Sequence[Judged]) -> _Band:
         f"{_words(name)}\n{len(found)} demonstration{'s' * (len(found) > 1)}",
         harm,
         [one.verdict.lost for one in ordered],
-        [_command_stretches(one) for one in ordered],
+        [_marks(one) for one in ordered],
         "\n".join([f"accepted: {accepted} of {len(found)}", *_notes(ordered, len(found))]),
     )
 
 
-def _command_stretches(one: Judged) -> list[tuple[float, float]]:
+def _marks(one: Judged) -> list[tuple[str, float, float]]:
     steps = len(one.verdict.lost)
     return [
-        (reason.start / steps, reason.end / steps)
+        (reason.mechanism, reason.start / steps, reason.end / steps)
         for reason in one.verdict.reasons
-        if reason.mechanism == "commands"
+        if reason.mechanism in MARKS
     ]
 
 
@@ -185,15 +186,17 @@ def _draw_strips(axes: Axes, bands: Sequence[_Band]) -> None:
         )  # fmt: skip
         points = 72 * ROW_INCHES * (band.bottom - band.top) / len(band.harm)  # a row's height
         width = float(np.clip(0.4 * points, 0.4, 2.0))
-        for y, stretches in zip(band.heights, band.commands, strict=True):
-            for stretch in stretches:
-                axes.plot(stretch, [y, y], color=COMMANDS, linewidth=width, solid_capstyle="butt")
+        for y, marks in zip(band.heights, band.marks, strict=True):
+            for what, *ends in marks:
+                colour = MARKS[what][0]
+                axes.plot(ends, [y, y], color=colour, linewidth=width, solid_capstyle="butt")
     axes.set_xlim(0, 1)
     axes.set_ylim(bands[-1].bottom + GAP / 2, -GAP / 2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of the demonstration's time")
-    marked = any(stretch for band in bands for stretch in band.commands)
-    title = "Where progress is lost, the worst on top" + "; purple: wrong commands" * marked
+    marked = {what for band in bands for marks in band.marks for what, *_ in marks}
+    told = [said for what, (_, said) in MARKS.items() if what in marked]
+    title = "; ".join(["Where progress is lost, the worst on top", *told])
     axes.set_title(title, loc="left", fontsize=10.5)
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines[["top", "right", "left"]].set_visible(False)

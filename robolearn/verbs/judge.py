@@ -286,6 +286,7 @@ def _record(
             told[reason.start : reason.end] = True
         values = {
             "progress_lost": verdict.lost,
+            "waiting": verdict.waiting,
             "largest_residual": verdict.mismatch,
         }
         replay_arrays(

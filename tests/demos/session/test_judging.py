@@ -53,7 +53,7 @@ def test_harm_rejects_who_dawdles_and_says_where(base):
     scorer = make_scorer(ScorerConfig(base), PLANE)
     rng = np.random.default_rng(1)
     assert scorer.verdict(way(rng)).accepted
-    slow = scorer.verdict(way(rng, pace=0.3))
+    slow = scorer.verdict(way(rng, pace=0.15))
     assert not slow.accepted and slow.score > 1 and slow.reasons
     assert 0 < len(slow.windows) <= 3 and slow.nearest in scorer.base.names
     assert sorted(scorer.closest()) == sorted(scorer.base.names)
@@ -71,7 +71,7 @@ def test_what_is_too_short_to_judge_is_told_and_nothing_breaks(base):
 def test_harm_while_it_happens_is_red_for_who_dawdles(base):
     scorer = make_scorer(ScorerConfig(base), PLANE)
     levels = {}
-    for pace in (1.0, 0.3):
+    for pace in (1.0, 0.15):
         episode, live = way(np.random.default_rng(2), pace), scorer.live()
         steps = zip(episode.observations["state"], episode.actions, strict=False)
         said = [live(state, action) for state, action in steps]
@@ -79,8 +79,8 @@ def test_harm_while_it_happens_is_red_for_who_dawdles(base):
         assert [one.values["harm now"] for one in said] == levels[pace]
         so_far, limit = (numbers["harm so far"] for numbers in (said[-1].values, said[-1].limits))
         assert (so_far > limit) == (pace < 1)
-    assert np.mean(levels[1.0][12:]) < 0.2 < 0.5 < np.mean(levels[0.3][12:])
-    assert all(0 <= level <= 1 for level in levels[0.3])
+    assert np.mean(levels[1.0][12:]) < 0.2 < 0.5 < np.mean(levels[0.15][12:])
+    assert all(0 <= level <= 1 for level in levels[0.15])
 
 
 def test_the_papers_measure_has_the_same_face(base):

@@ -140,10 +140,10 @@ class Told:
 
     def score(self, observations, actions):
         reason = Reason(20, 30)
+        none = np.zeros(len(actions))
         return HarmVerdict(
-            False, 2.0, 0.04, 0.5, 0.5, (reason,), np.zeros(len(actions)), self.departure,
-            self.departure,
-        )  # fmt: skip
+            False, 2.0, 0.04, 0.5, 0.0, 0.5, (reason,), none, none, self.departure, self.departure
+        )
 
 
 @dataclasses.dataclass

@@ -37,5 +37,18 @@ def demonstrations(count, seed, **habits):
     return [reach(rng, **habits) for _ in range(count)]
 
 
+def waiting(count, seed, anywhere=False):
+    """Wait with open fingers for 8 steps: where they close, or each somewhere else."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for states, actions in demonstrations(count, seed):
+        closes = int(np.flatnonzero(actions[:, 2] > 0)[0])
+        at = int(rng.integers(5, closes - 8)) if anywhere else closes
+        rest = np.tile([0.0, 0.0, -1.0], (8, 1))
+        s = np.concatenate([states[:at], np.tile(states[at], (8, 1)), states[at:]])
+        pairs.append((s, np.concatenate([actions[:at], rest, actions[at:]])))
+    return pairs
+
+
 def unzipped(pairs):
     return [s for s, _ in pairs], [a for _, a in pairs]

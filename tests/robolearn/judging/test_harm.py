@@ -12,7 +12,7 @@ from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
 from robolearn.judging.reasons import named_difference, stretches
 from robolearn.types import ArraySpec
 
-from .plane import INTERFACE, PERIOD_S, demonstrations, unzipped
+from .plane import INTERFACE, PERIOD_S, demonstrations, unzipped, waiting
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,13 @@ def test_the_base_itself_is_accepted(judge):
     assert rejected(judge, demonstrations(60, 1)) <= 0.1
 
 
-@pytest.mark.parametrize("habits", [{"speed": 0.9}, {"speed": 0.8}, {"speed": 1.15}])
-def test_who_differs_a_little_is_accepted(judge, habits):
+@pytest.mark.parametrize("habits", [{"speed": 0.8}, {"speed": 0.4}, {"speed": 1.15}])
+def test_who_goes_the_same_way_at_another_pace_is_accepted(judge, habits):
     assert rejected(judge, demonstrations(20, 2, **habits)) <= 0.1
 
 
-@pytest.mark.parametrize("habits", [{"speed": 0.4}, {"pause": 40}])
-def test_who_is_slow_or_rests_is_rejected_and_told_so(judge, habits):
+@pytest.mark.parametrize("habits", [{"speed": 0.2}, {"pause": 40}])
+def test_who_hardly_moves_or_rests_is_rejected_and_told_so(judge, habits):
     pairs = demonstrations(20, 3, **habits)
     assert rejected(judge, pairs) >= 0.9
     verdict = judge.score(*pairs[0])
@@ -51,28 +51,38 @@ def test_who_is_slow_or_rests_is_rejected_and_told_so(judge, habits):
         assert float(said[1]) == pytest.approx(longer * PERIOD_S, rel=0.2)
 
 
-def back_and_forth(count, seed):
-    """Reach, but first go back from where the base comes for a while."""
-    pairs = []
-    for states, actions in demonstrations(count, seed):
-        back, retreat = [states[10]], []
-        for _ in range(15):
-            retreat.append(np.array([0.7, 0.7, -1.0]))
-            back.append(back[-1] + 0.04 * np.array([0.7, 0.7, 0.0]))
-        again = [np.array([-0.7, -0.7, -1.0])] * 15
-        forth = [back[-1] - 0.04 * i * np.array([0.7, 0.7, 0.0]) for i in range(15)]
-        s = np.concatenate([states[:10], back[:-1], forth, states[10:]])
-        a = np.concatenate([actions[:10], retreat, again, actions[10:]])
-        pairs.append((s, a))
-    return pairs
-
-
 def test_who_goes_another_way_is_rejected_and_told_which(judge):
-    pairs = back_and_forth(20, 4)
+    pairs = demonstrations(20, 3, side=-1.0)
     assert rejected(judge, pairs) >= 0.9
     reasons = judge.score(*pairs[0]).reasons
     assert reasons[0].mechanism == "direction"
-    assert "dx +" in reasons[0].text and reasons[0].start < 25 < reasons[0].end + 5
+    assert "(dy +" in reasons[0].text and reasons[0].start == 0
+
+
+def test_who_waits_before_closing_the_fingers_is_rejected_and_told_so(judge):
+    pairs = waiting(10, 4)
+    verdicts = judge.score_all(*unzipped(pairs))
+    for (_, actions), verdict in zip(pairs, verdicts, strict=True):
+        closes = int(np.flatnonzero(actions[:, 2] > 0)[0])
+        assert not verdict.accepted and verdict.harm > 1
+        assert verdict.waited == pytest.approx(8 / judge.progress.length, rel=0.1)
+        assert verdict.waiting[closes - 8 : closes].min() > 0.9
+        assert verdict.waiting[: closes - 9].max() < 0.1 and not verdict.waiting[closes:].any()
+        (told,) = [reason for reason in verdict.reasons if reason.mechanism == "waiting"]
+        assert told.end == closes and told.start in (closes - 9, closes - 8)
+        assert re.match(r"waits 0\.[89] s before gripper goes to \+1\.00 in steps", told.text)
+
+
+def test_who_waits_elsewhere_does_not_wait_for_a_switch(judge):
+    verdicts = judge.score_all(*unzipped(waiting(10, 4, anywhere=True)))
+    assert np.median([verdict.waited for verdict in verdicts]) < 1e-6
+    assert np.mean([verdict.accepted for verdict in verdicts]) >= 0.9
+
+
+def test_a_base_that_waits_lets_others_wait():
+    judge = HarmJudge.of(*unzipped(waiting(30, 0)), interface=INTERFACE)
+    assert judge.typical_wait > 0.1 and judge.waiting_line >= 1.1 * judge.typical_wait
+    assert rejected(judge, waiting(10, 4)) <= 0.1 and rejected(judge, demonstrations(10, 4)) <= 0.1
 
 
 def changed(pair, change):
@@ -136,7 +146,7 @@ def test_the_lines_in_the_readme_run():
     readme = (Path(__file__).parents[3] / "README.md").read_text()
     start = "from robolearn import HarmJudge\n"
     lines = start + readme.partition(start)[2].partition("```")[0]
-    mine, theirs = unzipped(demonstrations(10, 0)), unzipped(demonstrations(4, 3, speed=0.4))
+    mine, theirs = unzipped(demonstrations(10, 0)), unzipped(demonstrations(4, 3, side=-1.0))
     names = {
         "observations": mine[0],
         "actions": mine[1],
@@ -157,11 +167,11 @@ def test_what_is_accepted_has_no_reasons(judge):
 
 
 def test_filtering_keeps_what_is_accepted(judge):
-    pairs = demonstrations(5, 7) + demonstrations(5, 8, speed=0.3)
+    pairs = demonstrations(5, 7) + demonstrations(8, 8, pause=60)
     states, actions = judge.filter(*unzipped(pairs))
     verdicts = judge.score_all(*unzipped(pairs))
     kept = [i for i, verdict in enumerate(verdicts) if verdict.accepted]
-    assert len(kept) in (4, 5) and max(kept) < 5
+    assert kept[:4] == [0, 1, 2, 3] and len(kept) <= 6
     for s, a, i in zip(states, actions, kept, strict=True):
         assert s is pairs[i][0] and a is pairs[i][1]
     assert judge.filter([], []) == ([], []) and judge.score_all([], []) == []
@@ -185,7 +195,7 @@ def resting(count, seed, anywhere):
 
 
 def test_rests_that_each_has_elsewhere_vanish_in_the_mean(judge):
-    """Alone both are as bad; together the habit is, and the accident is less than half as bad."""
+    """Alone both are as bad; together the habit is, and the accident is hardly bad."""
     losses = {}
     for anywhere in (False, True):
         pairs = resting(20, 5, anywhere)
@@ -194,12 +204,12 @@ def test_rests_that_each_has_elsewhere_vanish_in_the_mean(judge):
         together = np.median([judge.progress.share(d) for d in lost_together(judge, moves)])
         losses[anywhere] = alone, together
     assert losses[True][0] == pytest.approx(losses[False][0], rel=0.5)
-    assert losses[False][1] > 0.7 * losses[False][0]
-    assert losses[True][1] < 0.5 * losses[True][0]
+    assert losses[False][1] > 0.4 * losses[False][0]
+    assert losses[True][1] < 0.2 * losses[True][0]
 
 
 def test_the_others_count_as_much_as_is_said(judge):
-    pairs = demonstrations(4, 3, speed=0.7) + demonstrations(1, 4, speed=0.65)
+    pairs = demonstrations(4, 3, pause=17) + demonstrations(1, 4, pause=20)
     moves = [judge.progress.moves(s) for s, _ in pairs]
     own = np.array([judge.progress.share(d) for d in lost_together(judge, moves)])
     for together in (0.0, 0.3, 1.0):
@@ -207,7 +217,7 @@ def test_the_others_count_as_much_as_is_said(judge):
         made = dataclasses.replace(judge, config=config, own_mismatch=np.full(30, 1e6))
         logs = np.log(own + 1e-4)
         judged = np.exp((1 - together) * logs + together * np.median(logs))
-        expected = np.log(judged / made.typical_lost) / np.log(0.08 / made.typical_lost)
+        expected = np.log(judged / made.typical_lost) / np.log(0.1 / made.typical_lost)
         found = made.score_all(*unzipped(pairs))
         assert all(v.accepted for v in found)
         np.testing.assert_allclose([v.harm for v in found], expected, rtol=1e-4)
@@ -217,17 +227,22 @@ def test_the_others_count_as_much_as_is_said(judge):
 def test_lines_and_p_values_by_hand(judge):
     own = np.array([0.0, 0.01, 0.06, 0.3])
     mismatch = np.array([-1.0, 0.0, 0.5, 3.0])
-    made = dataclasses.replace(judge, own_lost=own, own_mismatch=mismatch)
-    assert made.progress_line == pytest.approx(0.08)  # one of four may be beyond by chance
-    assert made.command_line == 1.0 and made.step_line**2 == pytest.approx(0.08)
-    beyond = np.log((own + 1e-4) / 0.035) / np.log(0.08 / 0.035)
-    np.testing.assert_allclose(made.own_harm, np.maximum(beyond, mismatch))
+    waited = np.array([0.0, 0.004, 0.002, 0.012])
+    made = dataclasses.replace(judge, own_lost=own, own_waited=waited, own_mismatch=mismatch)
+    assert made.progress_line == pytest.approx(0.1)  # one of four may be beyond by chance
+    assert made.waiting_line == pytest.approx(0.006)
+    assert made.command_line == 1.0 and made.step_line**2 == pytest.approx(0.1)
+    beyond = np.log((own + 1e-4) / 0.035) / np.log(0.1 / 0.035)
+    late = np.log((waited + 1e-4) / 0.003) / np.log(0.006 / 0.003)
+    np.testing.assert_allclose(made.own_harm, np.max([beyond, late, mismatch], axis=0))
     assert made._p_value(3.0) == pytest.approx(2 / 5)  # one is as strange, and itself
     assert made._p_value(9.0) == pytest.approx(1 / 5)
-    many = dataclasses.replace(judge, own_lost=np.tile(own, 10), own_mismatch=np.tile(mismatch, 10))
+    tenfold = {"own_lost": own, "own_waited": waited, "own_mismatch": mismatch}
+    many = dataclasses.replace(judge, **{name: np.tile(of, 10) for name, of in tenfold.items()})
     assert many.progress_line == pytest.approx(0.3) and many.command_line == 3.0  # ten of forty
+    assert many.waiting_line == pytest.approx(0.012)
     strict = dataclasses.replace(many, config=HarmJudgeConfig(false_rejection_rate=0.25))
-    assert strict.progress_line == pytest.approx(0.08)
+    assert strict.progress_line == pytest.approx(0.1)
     wide = dataclasses.replace(made, own_lost=np.full(4, 0.5))
     assert wide.progress_line == pytest.approx(0.55)  # a little beyond what is typical
 
@@ -269,7 +284,7 @@ def test_a_base_whose_demonstrations_are_all_the_same_can_be_judged_by():
     pair = demonstrations(1, 0)[0]
     same = HarmJudge.of(*unzipped([pair] * 5))
     assert np.isfinite(same.own_harm).all() and same.score(*pair).accepted
-    assert not same.score(*demonstrations(1, 0, speed=0.3)[0]).accepted
+    assert not same.score(*demonstrations(1, 0, side=-1.0)[0]).accepted
 
 
 def test_pieces_that_are_cut_out_of_motion_are_accepted(judge):
@@ -333,6 +348,7 @@ def test_states_beyond_single_precision_are_refused(judge):
     [
         ("command_tolerance", 1.0, "should be greater than 1"),
         ("progress_line", 0.0, "should be greater than 0"),
+        ("waiting_line", 1.0, "should be less than 1"),
         ("together", 1.5, "should be less than or equal to 1"),
     ],
 )

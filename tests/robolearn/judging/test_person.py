@@ -26,10 +26,10 @@ def test_one_who_is_like_the_base_keeps_fitting(judge):
     assert person.fits and len(person.verdicts) == 40
 
 
-def test_one_who_is_slow_is_found_out_within_a_few_demonstrations(judge):
+def test_one_who_comes_from_the_other_side_is_found_out_within_a_few_demonstrations(judge):
     person = Person(judge)
     assert person.fits
-    for pair in demonstrations(10, 2, speed=0.4):
+    for pair in demonstrations(10, 2, side=-1.0):
         person.score(*pair)
         if not person.fits:
             break
@@ -41,7 +41,9 @@ def test_one_who_is_slow_is_found_out_within_a_few_demonstrations(judge):
 
 def test_the_evidence_by_hand(judge):
     own = np.array([0.0] * 18 + [0.3, 0.4])  # two of twenty are beyond their line
-    made = dataclasses.replace(judge, own_lost=own, own_mismatch=np.zeros(20))
+    made = dataclasses.replace(
+        judge, own_lost=own, own_waited=np.zeros(20), own_mismatch=np.zeros(20)
+    )
     made = dataclasses.replace(
         made, config=dataclasses.replace(judge.config, false_rejection_rate=0.3)
     )
@@ -51,12 +53,12 @@ def test_the_evidence_by_hand(judge):
     assert person.rate_of_base == pytest.approx(q0)
     q1 = max(STRANGER, (1 + q0) / 2)
     up, down = q1 / q0, (1 - q1) / (1 - q0)
-    person.score(*demonstrations(1, 4, speed=0.3)[0])
+    person.score(*demonstrations(1, 4, pause=60)[0])
     first = up / 2 + 1 / 2
     assert person.evidence == pytest.approx(first)
     person.score(*demonstrations(1, 5)[0])
     assert person.evidence == pytest.approx(up * down / 2 + down / 6 + 1 / 3)
-    person.score(*demonstrations(1, 4, speed=0.3)[0])
+    person.score(*demonstrations(1, 4, pause=60)[0])
     third = up * down * up / 2 + down * up / 6 + up / 12 + 1 / 4
     assert person.evidence == pytest.approx(third)
     assert person.strongest == pytest.approx(max(first, third))
