@@ -9,9 +9,10 @@ this operator's (``naive``), and one on the base's and as many steps of a compat
 (``matched``), and appends a JSON line with the share of successes of each to
 ``benchmarks/results/harm.jsonl``. Other conditions are those that the judge of harm decides:
 ``filtered``, ``repaired``, ``random_drop``, ``informed`` (``demos/study/run.py`` says what they
-are). What is in there is not measured again; after ``--minutes`` no new training begins. Harm is
-the success of the compatible operators' ``naive`` policies less that of the operator's, in the same
-replicate.
+are), and their rows name its ``measure``, a digest of its code and configuration: after a change
+they are measured anew. Whatever else is in there is not; after ``--minutes`` no new training
+begins. Harm is the success of the compatible operators' ``naive`` policies less that of the
+operator's, in the same replicate.
 
 No choice of a measure looks at operators of the part "last". Those "apart" were kept for that; then
 they were looked at, and choices have been made on them since.
@@ -19,6 +20,7 @@ they were looked at, and choices have been made on them since.
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -30,6 +32,9 @@ from keep import commit
 
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import BASE, HARM, Replicate
+from robolearn.algos import commands, progress, waiting
+from robolearn.judging import harm as judging_harm
+from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.running import launch
 
 FOLDER = Path("runs/benchmarks/harm")
@@ -37,6 +42,8 @@ ROWS = Path(__file__).parent / "results" / "harm.jsonl"
 SEED = 15
 EPISODES = 200
 CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
+JUDGED = ("filtered", "repaired", "random_drop", "informed")  # what the judge decides
+MEASURE = tuple(m.__file__ for m in (progress, waiting, commands, judging_harm))  # its code
 COMPATIBLE = ("base_twin", "base_calm")
 TASKS = ("square", "round", "can", "nuts", "tabletop")
 PARTS = {
@@ -104,19 +111,30 @@ def measure(
     """Append the missing rows of one replicate of a task, as long as there is time."""
     torch.set_num_threads(1)
     study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
-    known = {(r["task"], r["replicate"], r["operator"], r["condition"]) for r in rows_of(ROWS)}
+    known = {key_of(row) for row in rows_of(ROWS)}
     todo = [(BASE, BASE, "")]
     todo += [
         (o, c, part) for part in parts for c in conditions for o in PARTS[part] if o in operators
     ]
     for operator, condition, part in todo:
-        if time.time() < deadline and (task, replicate, operator, condition) not in known:
-            append_to(
-                ROWS,
-                {"task": task, "replicate": replicate, "operator": operator, "part": part}
-                | {"condition": condition}
-                | outcome(study, operator, condition),
-            )
+        row = {"task": task, "replicate": replicate, "operator": operator, "part": part}
+        row |= {"condition": condition}
+        if condition in JUDGED:
+            row |= {"measure": measure_of(HarmJudgeConfig())}
+        if time.time() < deadline and key_of(row) not in known:
+            append_to(ROWS, row | outcome(study, operator, condition))
+
+
+def key_of(row: dict) -> tuple:
+    """Give what a row is about."""
+    key = ("task", "replicate", "operator", "condition", "measure")
+    return tuple(row.get(name) for name in key)
+
+
+def measure_of(config: HarmJudgeConfig) -> str:
+    """Name a measure of harm by its code and configuration."""
+    code = [Path(file).read_bytes() for file in MEASURE]
+    return hashlib.sha256(b"".join([*code, repr(config).encode()])).hexdigest()[:12]
 
 
 def outcome(study: Replicate, operator: str, condition: str) -> dict:

@@ -3,12 +3,13 @@
     python benchmarks/harm_summary.py
 
 Reads what ``harm.py`` and ``harm_verdicts.py`` have measured so far and writes
-``benchmarks/results/harm.json``: ``summary`` for the operators kept apart, ``tuning`` for the
-others, each with
+``benchmarks/results/harm.json``: ``summary`` for the operators of the part "last", on which nothing
+was chosen, ``looked_at`` for the others, each with
 
-- ``spearman``: of the predicted harm (log S, mean over an operator's demonstrations and replicates)
-  and max(0, harm) over all pairs of task and operator; ``spearman_equal_length`` over those whose
-  demonstrations are within 15% of the base's length; ``baselines``: the same for other predictors;
+- ``spearman``: of the predicted harm (median over an operator's demonstrations, mean over
+  replicates) and max(0, harm) over all pairs of task and operator; ``spearman_equal_length`` over
+  those whose demonstrations are within 15% of the base's length; ``baselines``: the same for other
+  predictors;
 - ``agreement``: Spearman of one replicate's harm and the mean of the others', mean over replicates:
   how far the truth agrees with itself;
 - ``tasks``: of every operator ``harm`` in points with ``interval`` (Student, over replicates),
@@ -27,14 +28,14 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
-from harm import COMPATIBLE, PARTS, TASKS, rows_of
+from harm import COMPATIBLE, JUDGED, PARTS, TASKS, measure_of, rows_of
 from harm import ROWS as TRUTH
-from harm_verdicts import KEY
 from harm_verdicts import ROWS as VERDICTS
 from keep import RESULTS, about
 from scipy.stats import spearmanr
 
 from demos.study.replicate import BASE, HELD_OUT
+from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.loops.evaluate import student_interval
 
 HARMFUL = 10.0  # points
@@ -52,24 +53,27 @@ Success = dict[tuple[str, str, str], dict[int, float]]  # task, operator, condit
 def main() -> None:
     """Put the tables together."""
     truth = rows_of(TRUTH)
-    newest = {tuple(row.get(k) for k in KEY if k != "measure"): row for row in rows_of(VERDICTS)}
-    verdicts = list(newest.values())
+    measure = measure_of(HarmJudgeConfig())
+    verdicts = [row for row in rows_of(VERDICTS) if row["measure"] == measure]
     success: Success = {}
     for row in truth:
+        if row["condition"] in JUDGED and row.get("measure") != measure:
+            continue  # another judge decided
         key = row["task"], row["operator"], row["condition"]
         success.setdefault(key, {})[row["replicate"]] = 100.0 * row["success"]
     found = about(["python", *sys.argv])
-    found |= {"summary": part_of("apart", success, verdicts)}
-    found |= {"tuning": part_of("tuning", success, verdicts)}
+    found |= {"summary": part_of(("last",), success, verdicts)}
+    found |= {"looked_at": part_of(("tuning", "apart"), success, verdicts)}
     found |= {"base": _base(verdicts), "spoilt": _spoilt(verdicts)}
     (RESULTS / "harm.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
 
 
-def part_of(part: str, success: Success, verdicts: list[dict]) -> dict:
-    """Sum up the operators of one part, as far as they were measured."""
+def part_of(parts: Sequence[str], success: Success, verdicts: list[dict]) -> dict:
+    """Sum up the operators of some parts, as far as they were measured."""
+    operators = [operator for part in parts for operator in PARTS[part]]
     measured = {
         (task, operator): found
-        for task, operator in product(TASKS, PARTS[part])
+        for task, operator in product(TASKS, operators)
         if (found := harm_of(success, task, operator))
     }
     judged = {
@@ -86,8 +90,8 @@ def part_of(part: str, success: Success, verdicts: list[dict]) -> dict:
     return {
         "pairs": len(pairs),
         "replicates": sum(len(measured[pair]) for pair in pairs),
-        "spearman": _spearman(pairs, harms, judged, lambda row: row["progress"]),
-        "spearman_equal_length": _spearman(alike, harms, judged, lambda row: row["progress"]),
+        "spearman": _spearman(pairs, harms, judged, _predicted),
+        "spearman_equal_length": _spearman(alike, harms, judged, _predicted),
         "pairs_equal_length": len(alike),
         "baselines": {n: _spearman(pairs, harms, judged, p) for n, p in predictors.items()},
         "agreement": _agreement({pair: measured[pair] for pair in pairs}),
@@ -123,7 +127,7 @@ def operator_of(
         "interval": student_interval(found),
         "replicates": len(found),
         "harm_by_steps": float(np.mean(list(by_steps.values()))) if by_steps else None,
-        "predicted": float(np.mean([r["progress"] for r in judged[task, operator]])),
+        "predicted": float(np.mean([r["harm"] for r in judged[task, operator]])),
         "rejected": float(np.mean([r["rejected"] for r in judged[task, operator]])),
     }
     naive = success[task, operator, "naive"]
@@ -139,6 +143,10 @@ def operator_of(
             elif condition == "filtered":
                 figures["filtering_costs"] = -gain
     return figures
+
+
+def _predicted(row: dict) -> float:
+    return row["harm"]
 
 
 def _spearman(

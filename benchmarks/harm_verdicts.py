@@ -13,28 +13,24 @@ Demonstrations are those of ``benchmarks/harm.py``, collected if they are missin
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from harm import FOLDER, PARTS, SEED, TASKS, append_to, rows_of, study_of
+from harm import FOLDER, PARTS, SEED, TASKS, append_to, measure_of, rows_of, study_of
 from keep import commit
 
 from demos.study.baselines import BASELINES
 from demos.study.corruptions import CORRUPTIONS, Spoiler
 from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
 from demos.study.results import auc
-from robolearn.algos import commands, progress, waiting
-from robolearn.judging import harm as judging_harm
 from robolearn.judging.demonstrations import Demonstration
-from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.harm import HarmJudge
 from robolearn.types import ArraySpec, Spec
 
 ROWS = Path(__file__).parent / "results" / "harm_verdicts.jsonl"
 KEY = ("task", "replicate", "operator", "corruption", "actions", "measure")
-MEASURE = tuple(m.__file__ for m in (progress, waiting, commands, judging_harm))  # what decides
 POSITIONS = ("robot0_eef_pos", "hand_pos")  # of the hand, as robosuite and the tabletop call it
 
 
@@ -75,7 +71,7 @@ def judged(
     """Say what judge and baselines make of demonstrations: shares and means."""
     found = judge.score_all(*zip(*demonstrations, strict=True))
     return {
-        "measure": measure(judge.config),
+        "measure": measure_of(judge.config),
         "demonstrations": len(found),
         "rejected": float(np.mean([not v.accepted for v in found])),
         "harm": float(np.median([v.harm for v in found])),
@@ -86,12 +82,6 @@ def judged(
             name: float(predict(base, demonstrations).mean()) for name, predict in BASELINES.items()
         },
     }
-
-
-def measure(config: HarmJudgeConfig) -> str:
-    """Name a measure of harm by its code and configuration."""
-    code = [Path(file).read_bytes() for file in MEASURE]
-    return hashlib.sha256(b"".join([*code, repr(config).encode()])).hexdigest()[:12]
 
 
 def corrupted(
@@ -118,7 +108,7 @@ def corrupted(
             "operator": HELD_OUT,
             "corruption": name,
             "actions": kind,
-            "measure": measure(judge.config),
+            "measure": measure_of(judge.config),
             "auc": auc(harm, untouched),
             "rejected": float(np.mean(np.array(harm) > 1.0)),
         }

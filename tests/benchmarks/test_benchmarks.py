@@ -143,20 +143,20 @@ def test_their_ppo_sees_truncation_as_ours_does():
 
 
 def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, monkeypatch):
-    names = {harm_verdicts.measure(HarmJudgeConfig())}
-    names.add(harm_verdicts.measure(HarmJudgeConfig(progress_line=0.2)))
-    names.add(harm_verdicts.measure(HarmJudgeConfig(progress=ProgressConfig(bandwidth=2.0))))
-    names.add(harm_verdicts.measure(HarmJudgeConfig()))
+    names = {harm.measure_of(HarmJudgeConfig())}
+    names.add(harm.measure_of(HarmJudgeConfig(progress_line=0.2)))
+    names.add(harm.measure_of(HarmJudgeConfig(progress=ProgressConfig(bandwidth=2.0))))
+    names.add(harm.measure_of(HarmJudgeConfig()))
     assert len(names) == 3
-    for i in range(len(harm_verdicts.MEASURE)):
-        files = list(harm_verdicts.MEASURE)
+    for i in range(len(harm.MEASURE)):
+        files = list(harm.MEASURE)
         source, changed = Path(files[i]).read_text(), tmp_path / f"{i}.py"
         changed.write_text(source.replace("1.0", "2.0", 1))
         files[i] = changed
-        monkeypatch.setattr(harm_verdicts, "MEASURE", files)
-        names.add(harm_verdicts.measure(HarmJudgeConfig()))
+        monkeypatch.setattr(harm, "MEASURE", files)
+        names.add(harm.measure_of(HarmJudgeConfig()))
         monkeypatch.undo()
-    assert len(names) == 3 + len(harm_verdicts.MEASURE)
+    assert len(names) == 3 + len(harm.MEASURE)
 
 
 def test_rows_say_with_which_measure_they_were_made():
@@ -167,7 +167,7 @@ def test_rows_say_with_which_measure_they_were_made():
     rows = [harm_verdicts.judged(judge, pairs[:6], pairs[6:])]
     rows += harm_verdicts.corrupted("places", pairs[:6], pairs[6:], judge.interface)
     assert len(rows) == 10
-    assert {row["measure"] for row in rows} == {harm_verdicts.measure(judge.config)}
+    assert {row["measure"] for row in rows} == {harm.measure_of(judge.config)}
     assert "measure" in harm_verdicts.KEY
 
 
