@@ -1,1 +1,1 @@
-"""Real robots behind the same contract as simulators: the driver interface is not built yet."""
+"""Real robots behind the same contract as simulators: interface, safety, drivers, a twin."""

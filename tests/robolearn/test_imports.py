@@ -56,7 +56,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
 }
 OF_THE_CORE = {  # what other packages know of robolearn
     "sim": {"types", "errors", "names"},
-    "robots": {"types", "errors"},
+    "robots": {"types", "errors", "names", "settings", "files"},
     "demos": {"rewards", "algos", "loops", "viz", "judging", "running"} | CONTRACTS,
 }
 RUNS_CODE_WHEN_READ = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
