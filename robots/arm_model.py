@@ -1,7 +1,7 @@
-"""An arm as MuJoCo has it: which joints of the model are those of the robot, and where its hand is.
+"""An arm as MuJoCo has it: which joints of the model are the robot's, and where its hand is.
 
-Positions [J] of the robot are in ``robots.base``'s units. A gripper's share of opening may stand for
-several joints of the model (two fingers).
+Positions [J] of the robot are in ``robots.base``'s units. A gripper's share of opening may stand
+for several joints of the model (two fingers).
 """
 
 from __future__ import annotations
@@ -39,8 +39,13 @@ class ArmModel:
         places: Sequence[Place],
         hand: str,
         home: Sequence[float],
+        joined: int = 1,
     ) -> None:
-        """``hand`` is the site between the fingers; ``home`` [J] a pose in which nothing touches."""
+        """``hand`` is the site between the fingers; ``home`` [J] a pose in which nothing touches.
+
+        Bodies that at most ``joined`` joints separate cannot touch in any pose.
+        """
+        self.joined = joined
         self.name, self.joints, self.model = name, tuple(joints), model
         self.hand = model.site(hand).id
         self.home = np.array(home, np.float64)
@@ -111,7 +116,7 @@ def desk_arm() -> ArmModel:
         else:
             joints.append(Joint(name, Kind.REVOLUTE, low, high, 4.0, 20.0, 400.0))
             places.append(Place(j, name, 0.0, 1.0))
-    return ArmModel("desk_arm", joints, model, places, "hand", [0, 0.4, 0.4, 0.6, 0, 0.5])
+    return ArmModel("desk_arm", joints, model, places, "hand", [0, -0.3, 0.6, 0.7, 0, 0.5])
 
 
 PANDA_LIMITS = (  # lower, upper (rad), velocity, acceleration, jerk: Franka's, per joint
@@ -127,7 +132,9 @@ PANDA_HOME = (0, np.pi / 16, 0, -np.pi / 2 - np.pi / 3, 0, np.pi - 0.2, np.pi / 
 FINGER_M = 0.04  # how far each finger of the Panda's gripper goes
 
 
-def panda(model: mujoco.MjModel, prefix: str = "robot0_", gripper: str = "gripper0_right_") -> ArmModel:
+def panda(
+    model: mujoco.MjModel, prefix: str = "robot0_", gripper: str = "gripper0_right_"
+) -> ArmModel:
     """Give the Panda in a model of robosuite's.
 
     Raises RobotError where the model has no such arm.
@@ -143,7 +150,7 @@ def panda(model: mujoco.MjModel, prefix: str = "robot0_", gripper: str = "grippe
     joints.append(Joint("gripper", Kind.GRIPPER, 0, 1, 2.5, 25.0, 1000.0, stroke_m=2 * FINGER_M))
     places = [Place(i, name, 0.0, 1.0) for i, name in enumerate(names)]
     places += [Place(7, fingers[0], 0.0, FINGER_M), Place(7, fingers[1], 0.0, -FINGER_M)]
-    return ArmModel("panda", joints, model, places, f"{gripper}grip_site", PANDA_HOME)
+    return ArmModel("panda", joints, model, places, f"{gripper}grip_site", PANDA_HOME, 2)
 
 
 def home_positions(arm: ArmModel) -> Mapping[str, float]:

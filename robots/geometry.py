@@ -1,9 +1,9 @@
 """How far an arm is from itself, from the floor and from the walls of its workspace box.
 
 Every geom of the arm that can touch something is put in a capsule that contains it: distances of
-capsules are cheap, and never larger than those of the geoms. Where two capsules come near, MuJoCo is
-asked how far the geoms are. Not compared are bodies that a joint connects, that the model excludes,
-that touch in the home pose, and those of one gripper.
+capsules are quickly had, and never larger than those of the geoms. Not compared are bodies that
+few joints separate (``ArmModel.joined``), that the model excludes, whose capsules overlap in the
+home pose, and those of one gripper.
 
 No point of the arm moves, relative to another, by more than sum_j |dq_j| reach_j. So a clearance is
 also a promise for what follows: a path is looked at anew only where that bound has used it up.
@@ -22,7 +22,6 @@ from robots.arm_model import ArmModel
 from robots.base import Kind
 
 FAR_M = 10.0  # the clearance where there is nothing
-NEAR_M = 0.02  # below which capsules are not believed
 
 
 class Geometry:
@@ -33,65 +32,48 @@ class Geometry:
         arm: ArmModel,
         box_m: tuple[tuple[float, float], ...] | None = None,
         floor: bool = True,
+        pairs: bool = True,
     ) -> None:
         """``box_m`` is ((x low, high), (y ...), (z ...)) for the hand, in the model's world frame.
 
-        ``floor`` keeps all but the hand itself above the model's planes.
+        ``floor`` keeps all but the hand itself above the model's planes, ``pairs`` the arm off
+        itself.
         """
         self.arm = arm
-        self.box = None if box_m is None else [list(map(float, side)) for side in zip(*box_m, strict=True)]
-        model = arm.model
-        bodies = _moving_bodies(arm)
-        self._geoms = list(_solid_geoms(arm, bodies))
-        self.bodies = model.geom_bodyid[self._geoms].astype(np.int64)  # [C]
-        capsules = [_capsule(model, geom) for geom in self._geoms]
-        self._ends = np.array([ends for ends, _ in capsules]).reshape(-1, 2, 3)
-        self._radii = np.array([radius for _, radius in capsules])
-        self._floors = _planes(model) if floor else np.zeros((0, 4))
-        near_hand = _below(model, int(model.site_bodyid[arm.hand]))
-        self._over_floor = np.array([b in bodies and b not in near_hand for b in self.bodies])
-        pairs = np.array(list(_pairs(arm, self.bodies, bodies)), np.int64).reshape(-1, 2)
-        self._pairs = pairs[self._distances(arm.kinematics(arm.home), pairs)[0] > 0]
-        self.unchecked = len(pairs) - len(self._pairs)  # pairs that touch at home
-        self.reach = _reach(arm, self.bodies, self._ends, self._radii)  # [J] m per unit
+        low, high = np.full((2, 3), [[-FAR_M], [FAR_M]])
+        if box_m is not None:
+            low, high = np.array(box_m, np.float64).T
+        moving = _moving_bodies(arm)
+        geoms = list(_solid_geoms(arm, moving))
+        bodies = arm.model.geom_bodyid[geoms].astype(np.int64)  # [C]
+        capsules = [_capsule(arm.model, geom) for geom in geoms]
+        ends = np.array([two for two, _ in capsules]).reshape(-1, 2, 3)
+        radii = np.array([radius for _, radius in capsules])
+        near_hand = _below(arm.model, int(arm.model.site_bodyid[arm.hand]))
+        over_floor = np.array([b in moving and b not in near_hand for b in bodies])
+        floors = _planes(arm.model) if floor else np.zeros((0, 4))
+        self._shape = (bodies, ends, radii, over_floor, floors, low, high)
+        self._chain = _chain(arm)
+        self.reach = _reach(arm, bodies, ends, radii)  # [J] m per unit
+        near = list(_pairs(arm, bodies, moving)) if pairs else []
+        every = np.array(near, np.int64).reshape(-1, 2)
+        home = np.array([self._clearance(arm.home, every[p : p + 1], 0) for p in range(len(near))])
+        self.pairs = every[home > 0] if near else every
+        self.unchecked = len(every) - len(self.pairs)  # pairs that overlap at home
 
     def clearance(self, positions: np.ndarray) -> tuple[float, float]:
-        """Give how far the arm is from itself and the floor, and how deep the hand is in its box."""
-        data = self.arm.kinematics(positions)
-        pairs, heights = self._distances(data, self._pairs)
-        itself = float(min(pairs.min(initial=FAR_M), heights.min(initial=FAR_M)))
-        if self.box is None:
-            return itself, FAR_M
-        x, y, z = data.site_xpos[self.arm.hand].tolist()
-        (x0, y0, z0), (x1, y1, z1) = self.box
-        return itself, min(x - x0, y - y0, z - z0, x1 - x, y1 - y, z1 - z)
+        """Give how far the arm is from itself and the floor, and the hand inside its box (m)."""
+        return self._clearance(positions, self.pairs, 1), self._clearance(positions, self.pairs, 2)
 
     def along(self, path: np.ndarray, levels: tuple[float, float]) -> tuple[float, float] | None:
         """Give clearances that hold all along a path [K, J]; None if one falls below its level."""
-        moves = np.abs(np.diff(path, axis=0)) @ self.reach  # [K - 1] m at most
-        lowest, at = (FAR_M, FAR_M), 0
-        while True:
-            found = self.clearance(path[at])
-            spare = min(found[0] - levels[0], found[1] - levels[1])
-            if spare < 0:
-                return None
-            ahead = np.cumsum(moves[at:])
-            covered = int(np.searchsorted(ahead, spare, side="right"))
-            used = float(ahead[covered - 1]) if covered else 0.0
-            lowest = (min(lowest[0], found[0] - used), min(lowest[1], found[1] - used))
-            if at + covered >= len(path) - 1:
-                return lowest
-            at += max(covered, 1)
+        found = _along(path, self.reach, levels, self._chain, self._shape, self.pairs)
+        return found if found[0] >= levels[0] and found[1] >= levels[1] else None
 
-    def _distances(self, data: mujoco.MjData, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the distances of pairs [P], and the heights over floors [C', F]."""
-        apart, heights = _distances(
-            data.xpos, data.xmat, self.bodies, self._ends, self._radii, pairs, self._floors
-        )
-        for p in np.flatnonzero(apart < NEAR_M):
-            geoms = (self._geoms[c] for c in pairs[p])
-            apart[p] = mujoco.mj_geomDistance(self.arm.model, data, *geoms, FAR_M, None)
-        return apart, heights[self._over_floor]
+    def _clearance(self, positions: np.ndarray, pairs: np.ndarray, which: int) -> float:
+        """Give the least distance of pairs (0), with floors (1), or in the box (2)."""
+        found = _clearances(np.asarray(positions, np.float64), self._chain, self._shape, pairs)
+        return (found[0], min(found[0], found[1]), found[2])[which]
 
 
 def _moving_bodies(arm: ArmModel) -> set[int]:
@@ -168,6 +150,31 @@ def _planes(model: mujoco.MjModel) -> np.ndarray:
     return np.array(found).reshape(-1, 4)
 
 
+def _chain(arm: ArmModel) -> tuple[np.ndarray, ...]:
+    """Give what kinematics needs: bodies in order, where they hang, and what moves them."""
+    model = arm.model
+    needed = {0}
+    for body in [*_moving_bodies(arm), int(model.site_bodyid[arm.hand])]:
+        while body:
+            needed.add(body)
+            body = int(model.body_parentid[body])
+    bodies = np.array(sorted(needed), np.int64)
+    rotations = np.empty((model.nbody, 9))
+    for body in range(model.nbody):
+        mujoco.mju_quat2Mat(rotations[body], model.body_quat[body])
+    place = np.full(model.nbody, -1, np.int64)  # which of the arm's places moves a body
+    place[model.jnt_bodyid[arm.joint_ids]] = np.arange(len(arm.joint_ids))
+    slides = model.jnt_type[arm.joint_ids] == mujoco.mjtJoint.mjJNT_SLIDE
+    rest = model.qpos0[arm.qpos_at]
+    hand = model.site_pos[arm.hand].copy()
+    return (
+        bodies, model.body_parentid.astype(np.int64), model.body_pos.copy(), rotations, place,
+        slides, model.jnt_axis[arm.joint_ids].copy(), model.jnt_pos[arm.joint_ids].copy(),
+        arm.of_joint.astype(np.int64), arm.offset - rest, arm.gain,
+        np.array([int(model.site_bodyid[arm.hand])]), hand,
+    )  # fmt: skip
+
+
 def _pairs(arm: ArmModel, bodies: np.ndarray, moving: set[int]) -> Iterator[tuple[int, int]]:
     """Give the pairs of capsules that could come together, but for those of one gripper."""
     model = arm.model
@@ -175,11 +182,20 @@ def _pairs(arm: ArmModel, bodies: np.ndarray, moving: set[int]) -> Iterator[tupl
     rigid = _without_gripper(arm)
     for i, first in enumerate(map(int, bodies)):
         for k, second in enumerate(map(int, bodies[:i])):
-            a, b = int(rigid[first]), int(rigid[second])
-            joined = rigid[model.body_parentid[a]] == b or rigid[model.body_parentid[b]] == a
             still = first not in moving and second not in moving
-            if a != b and not joined and not still and frozenset((first, second)) not in excluded:
+            apart = _joints_between(model, int(rigid[first]), int(rigid[second]))
+            if apart > arm.joined and not still and frozenset((first, second)) not in excluded:
                 yield i, k
+
+
+def _joints_between(model: mujoco.MjModel, first: int, second: int) -> int:
+    """Count the joints on the way from one body to another."""
+    count = 0
+    while first != second:
+        later = max(first, second)
+        count += int(model.body_jntnum[later])
+        first, second = min(first, second), int(model.body_parentid[later])
+    return count
 
 
 def _without_gripper(arm: ArmModel) -> np.ndarray:
@@ -198,9 +214,7 @@ def _without_gripper(arm: ArmModel) -> np.ndarray:
     return top
 
 
-def _reach(
-    arm: ArmModel, bodies: np.ndarray, ends: np.ndarray, radii: np.ndarray
-) -> np.ndarray:
+def _reach(arm: ArmModel, bodies: np.ndarray, ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Bound how far a point of the arm moves per unit of each joint [J], in any pose."""
     model, found = arm.model, np.zeros(len(arm.joints))
     extent = {}  # body -> how far its points are from its frame
@@ -209,9 +223,7 @@ def _reach(
         extent[int(body)] = max(here, extent.get(int(body), 0.0))
     extent.setdefault(int(model.site_bodyid[arm.hand]), 0.0)
     site = float(np.linalg.norm(model.site_pos[arm.hand]))
-    extent[int(model.site_bodyid[arm.hand])] = max(
-        site, extent[int(model.site_bodyid[arm.hand])]
-    )
+    extent[int(model.site_bodyid[arm.hand])] = max(site, extent[int(model.site_bodyid[arm.hand])])
     slides = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
     for place, joint in enumerate(arm.joint_ids):
         if slides[joint]:
@@ -238,37 +250,119 @@ def _farthest(
 
 
 @njit(cache=True)
-def _distances(
-    xpos: np.ndarray,
-    xmat: np.ndarray,
-    bodies: np.ndarray,
-    ends: np.ndarray,
-    radii: np.ndarray,
-    pairs: np.ndarray,
-    floors: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give the distances of pairs of capsules [P], and of capsules from the floors [C, F]."""
-    count = bodies.shape[0]
-    world = np.empty((count, 2, 3))
-    for c in range(count):
-        b = bodies[c]
+def _frames(positions: np.ndarray, chain: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the positions [N, 3] and rotations [N, 3, 3] of bodies, and where the hand is [3].
+
+    As MuJoCo's ``mj_kinematics``, for bodies with one joint at most.
+    """
+    bodies, parents, offsets, turned, place, slides, axes, anchors = chain[:8]
+    of_joint, shift, gain, hand_body, hand = chain[8:]
+    origin = np.zeros((parents.shape[0], 3))
+    rotation = np.zeros((parents.shape[0], 3, 3))
+    rotation[0] = np.eye(3)
+    for b in bodies[1:]:
+        parent = parents[b]
+        origin[b] = origin[parent] + _turn(rotation[parent], offsets[b])
+        rotation[b] = _times(rotation[parent], turned[b].reshape(3, 3))
+        p = place[b]
+        if p >= 0:
+            value = shift[p] + gain[p] * positions[of_joint[p]]
+            if slides[p]:
+                origin[b] += value * _turn(rotation[b], axes[p])
+            else:
+                about = origin[b] + _turn(rotation[b], anchors[p])
+                rotation[b] = _times(rotation[b], _about(axes[p], value))
+                origin[b] = about - _turn(rotation[b], anchors[p])
+    at = hand_body[0]
+    return origin, rotation, origin[at] + _turn(rotation[at], hand)
+
+
+@njit(cache=True)
+def _turn(rotation: np.ndarray, v: np.ndarray) -> np.ndarray:
+    out = np.empty(3)
+    for i in range(3):
+        out[i] = rotation[i, 0] * v[0] + rotation[i, 1] * v[1] + rotation[i, 2] * v[2]
+    return out
+
+
+@njit(cache=True)
+def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = np.empty((3, 3))
+    for i in range(3):
+        for k in range(3):
+            out[i, k] = a[i, 0] * b[0, k] + a[i, 1] * b[1, k] + a[i, 2] * b[2, k]
+    return out
+
+
+@njit(cache=True)
+def _about(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Give the rotation [3, 3] about a unit axis (Rodrigues)."""
+    c, s = math.cos(angle), math.sin(angle)
+    x, y, z = axis[0], axis[1], axis[2]
+    out = np.empty((3, 3))
+    for i in range(3):
+        for k in range(3):
+            out[i, k] = (1 - c) * axis[i] * axis[k] + (c if i == k else 0.0)
+    out[0, 1], out[0, 2], out[1, 2] = out[0, 1] - z * s, out[0, 2] + y * s, out[1, 2] - x * s
+    out[1, 0], out[2, 0], out[2, 1] = out[1, 0] + z * s, out[2, 0] - y * s, out[2, 1] + x * s
+    return out
+
+
+@njit(cache=True)
+def _clearances(
+    positions: np.ndarray, chain: tuple, shape: tuple, pairs: np.ndarray
+) -> tuple[float, float, float]:
+    """Give the least distance of pairs of capsules, of capsules from floors, and in the box."""
+    bodies, ends, radii, over_floor, floors, low, high = shape
+    origin, rotation, hand = _frames(positions, chain)
+    world = np.empty((bodies.shape[0], 2, 3))
+    for c in range(bodies.shape[0]):
         for e in range(2):
-            for i in range(3):
-                world[c, e, i] = xpos[b, i]
-                for k in range(3):
-                    world[c, e, i] += xmat[b, 3 * i + k] * ends[c, e, k]
-    apart = np.empty(pairs.shape[0])
+            world[c, e] = origin[bodies[c]] + _turn(rotation[bodies[c]], ends[c, e])
+    apart = height = depth = FAR_M
     for p in range(pairs.shape[0]):
         i, k = pairs[p, 0], pairs[p, 1]
         between = _segments(world[i, 0], world[i, 1], world[k, 0], world[k, 1])
-        apart[p] = between - radii[i] - radii[k]
-    heights = np.empty((count, floors.shape[0]))
-    for c in range(count):
-        for f in range(floors.shape[0]):
-            normal = floors[f, :3]
-            lowest = min((normal * world[c, 0]).sum(), (normal * world[c, 1]).sum())
-            heights[c, f] = lowest - floors[f, 3] - radii[c]
-    return apart, heights
+        apart = min(apart, between - radii[i] - radii[k])
+    for f in range(floors.shape[0]):
+        for c in range(bodies.shape[0]):
+            if over_floor[c]:
+                for e in range(2):
+                    above = -floors[f, 3] - radii[c]
+                    for i in range(3):
+                        above += floors[f, i] * world[c, e, i]
+                    height = min(height, above)
+    for i in range(3):
+        depth = min(depth, hand[i] - low[i], high[i] - hand[i])
+    return apart, height, depth
+
+
+@njit(cache=True)
+def _along(
+    path: np.ndarray,
+    reach: np.ndarray,
+    levels: tuple[float, float],
+    chain: tuple,
+    shape: tuple,
+    pairs: np.ndarray,
+) -> tuple[float, float]:
+    """Give what ``Geometry.along`` does; where a level fails, what fails it."""
+    least, least_depth = FAR_M, FAR_M
+    spare = -1.0
+    apart = depth = 0.0
+    used = 0.0
+    for k in range(path.shape[0]):
+        if k > 0:
+            for j in range(path.shape[1]):
+                used += abs(path[k, j] - path[k - 1, j]) * reach[j]
+        if used > spare:
+            bodies, heights, depth = _clearances(path[k], chain, shape, pairs)
+            apart, used = min(bodies, heights), 0.0
+            spare = min(apart - levels[0], depth - levels[1])
+        least, least_depth = min(least, apart - used), min(least_depth, depth - used)
+        if spare < 0.0:
+            return least, least_depth
+    return least, least_depth
 
 
 @njit(cache=True)

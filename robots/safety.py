@@ -1,10 +1,10 @@
-"""The safety filter: limits, where the commands are, a new command -> a safe one, and why it differs.
+"""The safety filter: limits, where the commands are, a command -> a safe one, and why it differs.
 
-``safe_command`` is pure: what it gives follows from its arguments alone. For any sequence of targets
-the positions that it gives obey the limits of position, velocity, acceleration and jerk, joint by
-joint and at every step, and the arm can be stopped from each of them within all limits
-(``robots.motion``). The hand stays in its box, and the arm off itself and the floor, along that stop
-too (``robots.geometry``): a step after which no such stop is left is not taken, the arm stops
+``safe_command`` is pure: what it gives follows from its arguments alone. For any sequence of
+targets the positions that it gives obey the limits of position, velocity, acceleration and jerk,
+joint by joint and at every step, and the arm can be stopped from each of them within all limits
+(``robots.motion``). The hand stays in its box, and the arm off itself and the floor, along that
+stop too (``robots.geometry``): a step after which no such stop is left is not taken, the arm stops
 instead. A target that obeys the limits comes out as it went in.
 
 An arm that begins beyond a limit may come back, and never go further out.

@@ -17,6 +17,7 @@ ADAPTERS = {
     "gym": "sim.gym.env",
     "tabletop": "sim.tabletop.env",
     "metaworld": "sim.metaworld.env",
+    "robot": "robots.env",  # known by name only
 }
 
 

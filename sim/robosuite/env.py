@@ -134,6 +134,10 @@ class RobosuiteEnv(PhysicsEnv):
         refresh(self.model, self.data)
         forget_cached_updates(self._env)
 
+    def success(self) -> bool:
+        """Say whether the task is done in the present state."""
+        return bool(self._env._check_success())
+
     def _step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         robosuite_action = self._action(action)
         self._loop.step(robosuite_action)
@@ -141,7 +145,7 @@ class RobosuiteEnv(PhysicsEnv):
         refresh(self.model, self.data)
         self._env.timestep += 1
         reward, _, _ = self._env._post_action(robosuite_action)
-        success = bool(self._env._check_success())
+        success = self.success()
         terms = self._terms(float(reward), success)
         info = {"success": success, "is_success": success, "reward_terms": terms}
         if error:

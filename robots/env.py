@@ -1,0 +1,410 @@
+"""Any robot as a gymnasium environment: ``sim.make("robot/twin")``, for whoever takes one.
+
+A control period is a whole number of servo periods. In each of those the robot is measured and
+gets a command through the guard; the environment is behind it and cannot do harm. What stops the
+arm truncates the episode, with the reason as ``info["error"]``, and the next reset refuses until
+``guard.reset_stop()``.
+
+A state is [time s, positions J]: beginning in it moves the arm there, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pydantic
+
+from robolearn.errors import DataError, OptionError, SpecError, UserError, nearest
+from robolearn.settings import Settings
+from robolearn.types import ArraySpec, Observation, Spec
+from robots.actions import ActionConfig, make_actions
+from robots.arm_model import ArmModel, desk_arm
+from robots.base import Robot, RobotError, Values, named, quantity
+from robots.cameras import CameraConfig, OpenCvCamera
+from robots.clocks import RealClock, SimulatedClock
+from robots.guard import Guard, GuardConfig, StopError
+from robots.registry import ROBOTS, make_robot
+from robots.safety import SafetyConfig
+
+MODELS: dict[str, Callable[[], ArmModel]] = {"desk_arm": desk_arm}
+ARRIVED = 0.01  # share of a joint's range
+WXYZ = [3, 0, 1, 2]
+
+
+@dataclass(frozen=True)
+class RobotConfig(Settings):
+    """Options of ``make("robot/NAME", ...)``."""
+
+    robot: dict[str, Any] = field(default_factory=dict)
+    """Options of the robot itself: ``{port: /dev/ttyACM0}``."""
+    cameras: dict[str, CameraConfig] = field(default_factory=dict)
+    """Cameras by name: ``{front: {source: 0}}``; a twin names its own in ``robot``."""
+    model: str | None = None
+    """The arm's model, which says where its hand is: "desk_arm"; None: the robot's own, if any."""
+    control_hz: pydantic.PositiveFloat = 20.0
+    """Actions per second."""
+    servo_hz: pydantic.PositiveFloat = 100.0
+    """Commands per second; a multiple of ``control_hz``."""
+    action: ActionConfig = ActionConfig()
+    """What an action is."""
+    state: tuple[str, ...] | None = None
+    """What ``"state"`` consists of: pos, vel, hand; None: pos, and hand if there is a model. A
+    twin in a task of robosuite's gives the simulator's own state."""
+    safety: SafetyConfig = SafetyConfig()
+    """Limits."""
+    guard: GuardConfig = GuardConfig()
+    """When the arm is stopped."""
+    reset_pose: dict[str, float] | None = None
+    """Positions by joint in which an episode begins; None: the model's home, else as it is."""
+    reset_s: pydantic.PositiveFloat = 10.0
+    """How long going there may take."""
+    horizon: pydantic.PositiveInt | None = None
+    """Control steps after which an episode is truncated."""
+    simulated_time: bool = False
+    """For a twin: time goes by as fast as it computes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ticks = self.servo_hz / self.control_hz
+        if abs(ticks - round(ticks)) > 1e-9 or ticks < 1:
+            raise UserError(
+                f"servo_hz={self.servo_hz:g} must be a multiple of control_hz={self.control_hz:g}"
+            )
+
+    @property
+    def ticks(self) -> int:
+        """Servo periods in a control period."""
+        return round(self.servo_hz / self.control_hz)
+
+
+def names() -> list[str]:
+    """List our robots."""
+    return sorted(ROBOTS)
+
+
+def make(name: str, options: Mapping[str, Any]) -> RobotEnv:
+    """Make the environment ``robot/NAME``; the robot is connected at the first reset.
+
+    Raises UserError for an unknown robot or option.
+    """
+    where = f"robot/{name}"
+    known = [f.name for f in dataclasses.fields(RobotConfig)]
+    for key in options:
+        if key not in known:
+            raise OptionError(f"{where}: unknown option '{key}'{nearest(key, known)}", key)
+    try:
+        config = RobotConfig(**options)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if config.simulated_time and "twin" not in name:
+        raise UserError(f"{where}: simulated_time is for twins; a robot lives in real time")
+    clock = SimulatedClock() if config.simulated_time else RealClock()
+    cameras = {key: OpenCvCamera(key, camera, clock) for key, camera in config.cameras.items()}
+    robot = make_robot(name, config.robot, cameras, clock)
+    return RobotEnv(robot, config, clock=clock, where=where)
+
+
+class RobotEnv(gymnasium.Env):
+    """See the module, and ``robolearn.types.Environment``.
+
+    ``success`` says whether the task is done, of the last observation: an operator's button, a
+    detector; by default a twin's own task, else never. ``before_episode`` is called before the arm
+    moves to its reset pose: where a person puts things in place.
+    """
+
+    metadata = {"render_modes": []}
+    render_mode = None
+    mujoco_state_size = 0
+
+    def __init__(
+        self,
+        robot: Robot,
+        config: RobotConfig | None = None,
+        *,
+        clock: Any = None,
+        arm: ArmModel | None = None,
+        where: str = "",
+        success: Callable[[Values], bool] | None = None,
+        before_episode: Callable[[], None] | None = None,
+    ) -> None:
+        self.config = config = config or RobotConfig()
+        self.robot, self.clock = robot, clock or RealClock()
+        self.arm = _arm(robot, config, arm)
+        self._tick_s = 1 / config.servo_hz
+        self.guard = Guard(
+            robot, self._tick_s, safe=config.safety, config=config.guard, arm=self.arm,
+            clock=self.clock,
+        )  # fmt: skip
+        self._success = success or _own_success(robot)
+        self._before_episode = before_episode or (lambda: None)
+        self.horizon = config.horizon or math.inf
+        self._actions = make_actions(config.action, robot.joints, self.arm, self._tick_s)
+        self._parts = _state_parts(config, robot, self.arm)
+        self._reset_pose = _reset_pose(config, robot, self.arm)
+        self.interface = Spec(
+            environment=where or f"robot/{robot.name}",
+            observations={"state": self._state_spec(), **_image_specs(robot)},
+            action=self._actions.spec,
+            period_s=1 / config.control_hz,
+            robot=robot.name,
+        )
+        self.observation_space, self.action_space = _spaces(self.interface)
+        self._began_s, self._next_s, self._steps, self._begun = 0.0, 0.0, 0, False
+        self._values: Values = {}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode: move to the reset pose, or to ``options={"state": state}``.
+
+        A twin's world begins as ``seed`` says. Raises StopError while the arm is stopped, and
+        RobotError where it does not get there.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        for key in options:
+            if key != "state":
+                raise UserError(f"{self.interface.environment}: unknown reset option '{key}'")
+        if self.guard.is_stopped:
+            raise StopError(f"{self.robot.name}: stopped: {self.guard.reason}; reset_stop() first")
+        if not self.robot.is_connected:
+            self.guard.connect(calibrate=False)
+        pose = self._reset_pose
+        if hasattr(self.robot, "reset_world"):
+            self.guard.stop()
+            self.robot.reset_world(int(self.np_random.integers(2**32)))
+            pose = None
+        self._before_episode()
+        self.guard.activate()
+        if "state" in options:
+            pose = _checked(options["state"], len(self.robot.joints) + 1, "state")[1:]
+        self._next_s = self.clock()
+        self._look()
+        if pose is not None:
+            self._go_to(pose)
+        self._actions.begin(self.guard.commanded)
+        self._began_s, self._steps, self._begun = self.clock(), 0, True
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply an action float32 [A] in [-1, 1] for a control period, which goes by meanwhile.
+
+        ``info`` has "success", "is_success", "reward_terms"; "changes", what the guard changed of
+        the commands and why; and "error" where the arm was stopped, which truncates the episode.
+        Raises SpecError for an action of another shape and DataError for one that is not finite:
+        the arm then comes to rest.
+        """
+        if not self._begun:
+            raise UserError(f"{self.interface.environment}: reset the environment before a step")
+        words: dict[str, None] = {}
+        info: dict[str, Any] = {}
+        try:
+            action = self._checked_action(action)
+            plan = self._actions.plan(action, self.guard.commanded, self.config.ticks)
+            for target in plan:
+                self._tick(target)
+                words |= dict.fromkeys(word.partition(":")[0] for word in self.guard.record.words)
+            self._wait()
+            self._look()
+        except StopError as error:
+            info["error"] = str(error)
+        self._steps += 1
+        success = "error" not in info and bool(self._success(self._values))
+        info |= {
+            "success": success,
+            "is_success": success,
+            "reward_terms": {"task": float(success)},
+            "changes": tuple(words),
+        }
+        truncated = "error" in info or self._steps >= self.horizon
+        self._begun = "error" not in info
+        return self._observation(), float(success), False, truncated, info
+
+    def get_state(self) -> np.ndarray:
+        """Give [time s since the episode began, positions J], measured."""
+        positions = quantity(self.robot.joints, self._values)
+        return np.concatenate([[self.clock() - self._began_s], positions])
+
+    def set_state(self, state: np.ndarray) -> Observation:
+        """Move the arm to a state's positions; the rest of the world stays as it is."""
+        return self.reset(options={"state": state})[0]
+
+    def close(self) -> None:
+        """Stop and disconnect the robot; calling it again does nothing."""
+        self._begun = False
+        self.guard.disconnect()
+        world = getattr(self.robot, "world", None)
+        if world is not None:
+            world.close()
+
+    # time and motion
+
+    def _wait(self) -> None:
+        """Wait for the next servo period; periods that were missed are not made up for."""
+        now_s = self.clock()
+        self._next_s += self._tick_s
+        if now_s > self._next_s:
+            self._next_s = now_s
+        else:
+            self.clock.sleep(self._next_s - now_s)
+
+    def _tick(self, target: np.ndarray) -> None:
+        self._wait()
+        self._look()
+        self.guard.send_action(named(self.robot.joints, {"pos": target}))
+
+    def _look(self) -> None:
+        self._values = self.guard.get_observation()
+
+    def _go_to(self, pose: np.ndarray) -> None:
+        """Go to positions [J] at the guard's speed, and wait until the arm is there."""
+        span = np.array([joint.upper - joint.lower for joint in self.robot.joints])
+        ends_s = self.clock() + self.config.reset_s
+        while self.clock() < ends_s:
+            self._tick(pose)
+            off = np.abs(quantity(self.robot.joints, self._values) - pose) / span
+            if self.guard.config.dry_run or (off <= ARRIVED).all() and self.guard.at_rest:
+                return
+        joint = self.robot.joints[int(off.argmax())].name
+        raise RobotError(
+            f"{self.robot.name}: {joint} is still {100 * off.max():.0f}% of its range from the "
+            f"reset pose after {self.config.reset_s:g} s; give it more reset_s, or another pose"
+        )
+
+    def _checked_action(self, action: np.ndarray) -> np.ndarray:
+        """Give the action, clipped; for what is refused the arm comes to rest first."""
+        try:
+            return np.clip(_checked(action, self.interface.action.shape[0], "action"), -1, 1)
+        except UserError:
+            self.guard.rest("an action that was refused")
+            raise
+
+    # observations
+
+    def _state_spec(self) -> ArraySpec:
+        entries: list[str] = []
+        units: list[str] = []
+        for part in self._parts:
+            names, of = _described(part, self.robot)
+            entries += names
+            units += of
+        return ArraySpec((len(entries),), names=tuple(entries), units=tuple(units))
+
+    def _observation(self) -> Observation:
+        state = np.concatenate([self._part(part) for part in self._parts], dtype=np.float32)
+        images = {
+            name: self._values[name]
+            for name, spec in self.interface.observations.items()
+            if spec.dtype == "uint8"
+        }
+        return {"state": state, **images}
+
+    def _part(self, part: str) -> np.ndarray:
+        if part == "hand":
+            position, rotation = self.arm.hand_pose(quantity(self.robot.joints, self._values))
+            return np.concatenate([position, _wxyz(rotation)])
+        if part in ("pos", "vel", "effort"):
+            return quantity(self.robot.joints, self._values, part)
+        return np.ravel(self._values[part])
+
+
+def _arm(robot: Robot, config: RobotConfig, arm: ArmModel | None) -> ArmModel | None:
+    if config.model is None:
+        return arm or getattr(robot, "arm", None)
+    if config.model not in MODELS:
+        raise UserError(f"model: unknown model '{config.model}'{nearest(config.model, MODELS)}")
+    return MODELS[config.model]()
+
+
+def _own_success(robot: Robot) -> Callable[[Values], bool]:
+    asks = getattr(robot, "success", None)
+    return (lambda values: False) if asks is None else (lambda values: bool(asks()))
+
+
+def _state_parts(config: RobotConfig, robot: Robot, arm: ArmModel | None) -> tuple[str, ...]:
+    """Say what "state" consists of: quantities, the hand, or an array that the robot gives."""
+    if config.state is None:
+        if np.ndarray in robot.observation_features.values():
+            return ("state",)
+        return ("pos",) if arm is None else ("pos", "hand")
+    first = robot.joints[0].name
+    known = [q for q in ("pos", "vel", "effort") if f"{first}.{q}" in robot.observation_features]
+    known += [] if arm is None else ["hand"]
+    for part in config.state:
+        if part not in known:
+            raise UserError(f"state: {robot.name} has no '{part}'{nearest(part, known)}")
+    return config.state
+
+
+def _described(part: str, robot: Robot) -> tuple[list[str], list[str]]:
+    """Give the names and units of a part of the state."""
+    if part == "hand":
+        names = [f"hand_pos_{axis}" for axis in "xyz"] + [f"hand_quat_{axis}" for axis in "wxyz"]
+        return names, ["m"] * 3 + ["1"] * 4
+    if part in ("pos", "vel", "effort"):
+        units = {"pos": "", "vel": "/s", "effort": " effort"}
+        return (
+            [f"{joint.name}_{part}" for joint in robot.joints],
+            [joint.unit + units[part] for joint in robot.joints],
+        )
+    names, units = robot.world.names()[part]
+    return list(names), list(units)
+
+
+def _image_specs(robot: Robot) -> dict[str, ArraySpec]:
+    return {
+        name: ArraySpec(feature, "uint8")
+        for name, feature in robot.observation_features.items()
+        if isinstance(feature, tuple)
+    }
+
+
+def _spaces(interface: Spec) -> tuple[gymnasium.spaces.Dict, gymnasium.spaces.Box]:
+    boxes = {
+        name: gymnasium.spaces.Box(0, 255, spec.shape, np.uint8)
+        if spec.dtype == "uint8"
+        else gymnasium.spaces.Box(-np.inf, np.inf, spec.shape, np.float32)
+        for name, spec in interface.observations.items()
+    }
+    action = gymnasium.spaces.Box(-1, 1, interface.action.shape, np.float32)
+    return gymnasium.spaces.Dict(boxes), action
+
+
+def _reset_pose(config: RobotConfig, robot: Robot, arm: ArmModel | None) -> np.ndarray | None:
+    if config.reset_pose is None:
+        return None if arm is None else arm.home
+    known = [joint.name for joint in robot.joints]
+    for name in config.reset_pose:
+        if name not in known:
+            raise UserError(f"reset_pose: no joint '{name}'{nearest(name, known)}")
+    for name in known:
+        if name not in config.reset_pose:
+            raise UserError(f"reset_pose: joint '{name}' is missing")
+    return np.array([config.reset_pose[name] for name in known], np.float64)
+
+
+def _checked(values: Any, size: int, what: str) -> np.ndarray:
+    try:
+        values = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise SpecError(f"{what}: must be an array of numbers") from None
+    if values.shape != (size,):
+        raise SpecError(f"{what}: has shape {values.shape} instead of ({size},)")
+    if not np.isfinite(values).all():
+        raise DataError(f"{what}: holds what is not a finite number")
+    return values
+
+
+def _wxyz(rotation: np.ndarray) -> np.ndarray:
+    """Give the quaternion of a rotation [3, 3], on the side on which its largest part is > 0."""
+    import mujoco
+
+    quaternion = np.empty(4)
+    mujoco.mju_mat2Quat(quaternion, rotation.reshape(-1))
+    return quaternion if quaternion[np.abs(quaternion).argmax()] > 0 else -quaternion

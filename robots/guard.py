@@ -1,0 +1,500 @@
+"""The guard: a robot that can be given any command at any time, in front of a driver.
+
+It is a ``robots.base.Robot`` itself, so that whatever drives a robot drives a guarded one without
+knowing. What passes through:
+
+- commands go through ``robots.safety.safe_command``: the first begins where the arm is, and for the
+  first seconds the arm is slow;
+- a command that is not finite or has another shape is refused, and the arm comes to rest;
+- without a command for a while the arm comes to rest (``tick``), and later it is stopped;
+- observations too old, a camera that has frozen, a joint that is not where it was sent (blocked,
+  or counting the other way than its motor goes), an encoder that jumps, and a lost device stop it,
+  and it stays stopped: a latch, which ``reset_stop`` opens again;
+- ``emergency_stop`` does the same at anybody's request, from any thread.
+
+A stop is proven: it holds once the arm has been seen at rest, and if it is not seen so within
+``GuardConfig.prove_s`` the torque is taken away.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import annotated_types
+import numpy as np
+import pydantic
+
+from robolearn.errors import UserError
+from robolearn.settings import Settings
+from robots import safety
+from robots.arm_model import ArmModel
+from robots.base import (
+    JOINTS,
+    BusError,
+    Clock,
+    Features,
+    Joint,
+    Kind,
+    LifeCycle,
+    LostError,
+    Robot,
+    RobotError,
+    Values,
+    named,
+    quantity,
+    vector,
+)
+from robots.geometry import Geometry
+from robots.safety import Commanded, Limits, Safe, SafetyConfig, limits_of
+
+EARLY = 0.5  # share of a period before which a second command is one too many
+AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
+LOOK_S = 0.1
+BUS_TRIES = 3  # of an exchange in which noise was heard
+
+
+@dataclass(frozen=True)
+class GuardConfig(Settings):
+    """When an arm is stopped, beside what its limits say."""
+
+    ramp_s: pydantic.NonNegativeFloat = 2.0
+    """For how long it is slow after it begins."""
+    ramp_from: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.25
+    """Share of the largest velocity at its very beginning."""
+    hold_s: pydantic.PositiveFloat = 0.2
+    """Without a command for so long, the arm comes to rest."""
+    stop_s: pydantic.PositiveFloat = 2.0
+    """Without a command for so long, it is stopped."""
+    stale_s: pydantic.PositiveFloat = 0.15
+    """Age of the joints' positions at which it is stopped."""
+    stale_camera_s: pydantic.PositiveFloat = 0.5
+    """Age of a camera's image at which it is stopped."""
+    follow: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.06
+    """How far a joint may be from all its commands of the last ``follow_s``, as a share of its
+    range."""
+    follow_s: pydantic.PositiveFloat = 0.3
+    """How late a joint may be."""
+    prove_s: pydantic.PositiveFloat = 0.2
+    """Within how long a stopped arm must be seen at rest."""
+    dry_run: bool = False
+    """Whether all is done but sending: the driver is only read."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hold_s >= self.stop_s:
+            raise UserError(f"hold_s={self.hold_s} must be below stop_s={self.stop_s}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one command."""
+
+    time_s: float
+    asked: np.ndarray | None  # [J]; None: nothing came
+    sent: np.ndarray | None  # [J]; None: nothing was sent
+    words: tuple[str, ...] = ()  # what was changed or refused, and why
+
+
+class StopError(RobotError):
+    """The arm has been stopped, and takes no command until ``reset_stop``."""
+
+
+class Guard:
+    """A guarded Robot; see the module. One thread drives it, any may call ``emergency_stop``."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        period_s: float,
+        *,
+        safe: SafetyConfig | None = None,
+        config: GuardConfig | None = None,
+        arm: ArmModel | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """``period_s`` is the time between two commands. ``arm`` is the robot's model.
+
+        Without a model there is neither a workspace box nor a look at collisions: UserError where
+        they are asked for.
+        """
+        safe = safe or SafetyConfig()
+        self.robot, self.period_s, self.clock = robot, period_s, clock
+        self.config = config or GuardConfig()
+        geometry = _geometry(robot, arm, safe)
+        self.limits: Limits = limits_of(robot.joints, safe, period_s, geometry)
+        self._watch = EncoderWatch(self.limits, self.config, period_s)
+        self._commanded: Commanded | None = None
+        self._latch = threading.Event()
+        self.reason = ""  # why it is stopped; "" while it is not
+        self.record = Record(0.0, None, None)
+        self._began_s = self._last_s = self._asked_s = 0.0
+        self._seen: Values = {}
+        self._warm_up()
+
+    # a Robot
+
+    @property
+    def name(self) -> str:
+        """The robot's."""
+        return self.robot.name
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """The robot's."""
+        return self.robot.joints
+
+    @property
+    def life_cycle(self) -> LifeCycle:
+        """The robot's."""
+        return self.robot.life_cycle
+
+    @property
+    def observation_features(self) -> Features:
+        """The robot's."""
+        return self.robot.observation_features
+
+    @property
+    def action_features(self) -> Features:
+        """The robot's."""
+        return self.robot.action_features
+
+    @property
+    def is_connected(self) -> bool:
+        """The robot's."""
+        return self.robot.is_connected
+
+    @property
+    def is_calibrated(self) -> bool:
+        """The robot's."""
+        return self.robot.is_calibrated
+
+    @property
+    def measured_s(self) -> Mapping[str, float]:
+        """The robot's."""
+        return self.robot.measured_s
+
+    @property
+    def commanded(self) -> np.ndarray:
+        """The last command [J]; RobotError before it is activated."""
+        return self._memory().position
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the commands have come to rest."""
+        return self._memory().at_rest
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the latch is closed."""
+        return self._latch.is_set()
+
+    def connect(self, calibrate: bool = True) -> None:
+        """Connect the robot."""
+        self.robot.connect(calibrate)
+
+    def calibrate(self) -> None:
+        """Calibrate the robot."""
+        self.robot.calibrate()
+
+    def configure(self) -> None:
+        """Configure the robot."""
+        self.robot.configure()
+
+    def activate(self) -> None:
+        """Look where the arm is, and begin there; in a dry run the robot is not activated.
+
+        Raises StopError while it is stopped, and UserError where the arm is so far outside its
+        limits that its calibration is wrong.
+        """
+        self._require_open()
+        positions = quantity(self.joints, self._read())
+        _require_within(self.limits, positions, self.name)
+        if not self.config.dry_run:
+            self.robot.activate()
+        self._begin(positions)
+
+    def get_observation(self) -> Values:
+        """Measure; a reading that cannot be trusted stops the arm.
+
+        Noise on the bus is asked again a few times. Raises StopError in place of all that stops
+        the arm, once it is stopped.
+        """
+        values = self._read()
+        if self._commanded is not None and not self.is_stopped:
+            self._check(values)
+        return values
+
+    def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
+        """Send what is safe of an action; give what was sent.
+
+        Raises StopError while it is stopped; SpecError and DataError for an action that is refused,
+        and then the arm has taken a step of its way to rest.
+        """
+        self._require_open()
+        now_s = self.clock()
+        if self._commanded is not None and now_s - self._last_s < EARLY * self.period_s:
+            return named(self.joints, {"pos": self._commanded.position})
+        try:
+            target = vector(self.joints, action, f"{self.name}: action")
+        except UserError as error:
+            self._rest(now_s, f"refused: {error}")
+            raise
+        self._asked_s = now_s
+        seen = quantity(self.joints, self._seen) if self._seen else None
+        safe = safety.safe_command(self._slowed(now_s), self._memory(), target, seen)
+        self._send(now_s, target, safe, tuple(map(str, safe.changes)))
+        return named(self.joints, {"pos": self.record.sent})
+
+    def tick(self) -> None:
+        """Take a period's step without a command: what is under way goes on, or comes to rest.
+
+        Raises StopError once no command has come for ``stop_s``.
+        """
+        self._require_open()
+        now_s = self.clock()
+        silent_s = now_s - self._asked_s
+        if silent_s > self.config.stop_s:
+            self._stop(f"no command for {silent_s:.1f} s")
+        if silent_s > self.config.hold_s or self.record.asked is None:
+            self._rest(now_s, f"no command for {1e3 * silent_s:.0f} ms")
+        else:
+            safe = safety.safe_command(self._slowed(now_s), self._memory(), self.record.asked)
+            self._send(now_s, self.record.asked, safe, tuple(map(str, safe.changes)))
+
+    def rest(self, words: str) -> None:
+        """Take a period's step of the way to rest, and say why; StopError while it is stopped."""
+        self._require_open()
+        self._rest(self.clock(), words)
+
+    def stop(self) -> None:
+        """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again."""
+        self._bring_to_rest()
+        self._commanded = None
+
+    def deactivate(self) -> None:
+        """Let go."""
+        self._commanded = None
+        self.robot.deactivate()
+
+    def disconnect(self) -> None:
+        """Disconnect the robot."""
+        self._commanded = None
+        self.robot.disconnect()
+
+    # stops
+
+    def emergency_stop(self, reason: str = "emergency stop") -> None:
+        """Close the latch; from any thread. The driving thread stops the arm at its next call."""
+        self.reason = self.reason or reason
+        self._latch.set()
+
+    def reset_stop(self) -> None:
+        """Open the latch; the arm stays inactive until it is activated."""
+        self._commanded = None
+        self.reason = ""
+        self._latch.clear()
+
+    def _require_open(self) -> None:
+        if self._latch.is_set():
+            self._stop(self.reason)
+
+    def _stop(self, reason: str) -> None:
+        """Stop, close the latch, and raise StopError."""
+        self.reason = self.reason or reason
+        self._latch.set()
+        if self._commanded is not None or self.robot.life_cycle is LifeCycle.ACTIVE:
+            self._commanded = None
+            self.record = Record(self.clock(), None, None, (f"stopped: {self.reason}",))
+            proof = self._bring_to_rest()
+            self.reason += proof
+        raise StopError(f"{self.name}: stopped: {self.reason}; reset_stop() when that is put right")
+
+    def _bring_to_rest(self) -> str:
+        """Stop the robot; take the torque away if it is not seen at rest. Say what failed."""
+        if self.config.dry_run or self.robot.life_cycle is LifeCycle.UNCONFIGURED:
+            return ""
+        try:
+            self.robot.stop()
+            if self._seen_at_rest():
+                return ""
+            self.robot.deactivate()
+            still = self._seen_at_rest()
+        except (BusError, LostError) as error:
+            return f"; it could not be told to stop: {error}"
+        if still:
+            return "; it was not seen at rest, so its torque was taken away"
+        return "; IT STILL MOVES, whatever it is told: cut its power"
+
+    def _seen_at_rest(self) -> bool:
+        """Look until the arm has been still for a while, or ``prove_s`` is over."""
+        span = self.limits.motion[1] - self.limits.motion[0]
+        began_s, looks = self.clock(), []
+        while True:
+            now_s, now = self.clock(), quantity(self.joints, self._read(latch=False))
+            earlier = [seen for at_s, seen in looks if now_s - at_s >= LOOK_S - 1e-9]
+            if earlier and (np.abs(now - earlier[-1]) <= AT_REST * span).all():
+                return True
+            if now_s - began_s >= self.config.prove_s:
+                return False
+            looks.append((now_s, now))
+            self.sleep(self.period_s)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, on the clock's own terms: a clock that can be slept on has ``sleep``."""
+        getattr(self.clock, "sleep", time.sleep)(seconds)
+
+    # commands
+
+    def _begin(self, positions: np.ndarray) -> None:
+        self._commanded = safety.begin(self.limits, positions)
+        self._began_s = self._asked_s = self.clock()
+        self._last_s = self._began_s - self.period_s
+        self._watch.begin(positions, self._began_s)
+        self.record = Record(self._began_s, None, None)
+
+    def _memory(self) -> Commanded:
+        if self._commanded is None:
+            raise RobotError(f"{self.name}: send_action() before activate()")
+        return self._commanded
+
+    def _slowed(self, now_s: float) -> Limits:
+        """Give the limits of now: for the first seconds a share of the velocities."""
+        since_s, config = now_s - self._began_s, self.config
+        if since_s >= config.ramp_s:
+            return self.limits
+        share = config.ramp_from + (1 - config.ramp_from) * since_s / config.ramp_s
+        return self.limits.slower(share)
+
+    def _rest(self, now_s: float, words: str) -> None:
+        safe = safety.stopping_command(self.limits, self._memory())
+        self._send(now_s, None, safe, (words,))
+
+    def _send(
+        self, now_s: float, asked: np.ndarray | None, safe: Safe, words: tuple[str, ...]
+    ) -> None:
+        sent = safe.position
+        if not self.config.dry_run:
+            action = named(self.joints, {"pos": safe.position})
+            try:
+                given = self._exchange(lambda: self.robot.send_action(action))
+                sent = quantity(self.joints, given)
+            except (BusError, LostError) as error:
+                self._stop(str(error))
+        self._commanded, self._last_s = safe.after, now_s
+        self.record = Record(now_s, asked, sent, words)
+
+    # observations
+
+    def _read(self, latch: bool = True) -> Values:
+        try:
+            self._seen = self._exchange(self.robot.get_observation)
+        except (BusError, LostError) as error:
+            if latch and self._commanded is not None:
+                self._stop(str(error))
+            raise
+        return self._seen
+
+    def _exchange(self, call: Any) -> Any:
+        """Repeat what noise disturbed, a few times."""
+        for left in reversed(range(BUS_TRIES)):
+            try:
+                return call()
+            except LostError:
+                raise
+            except BusError:
+                if not left:
+                    raise
+
+    def _check(self, values: Values) -> None:
+        now_s = self.clock()
+        for name, at_s in self.measured_s.items():
+            most_s = self.config.stale_s if name == JOINTS else self.config.stale_camera_s
+            if now_s - at_s > most_s:
+                self._stop(f"{name}: nothing new for {now_s - at_s:.2f} s")
+        positions = quantity(self.joints, values)
+        fault = self._watch.look(positions, self._memory().position, now_s)
+        if fault and not self.config.dry_run:
+            self._stop(fault)
+
+    def _warm_up(self) -> None:
+        """Have everything compiled before an arm moves."""
+        middle = self.limits.motion[:2].mean(axis=0)
+        start = safety.begin(self.limits, middle)
+        safety.safe_command(self.limits, start, middle + 1e-3)
+        safety.stopping_command(self.limits, start)
+
+
+class EncoderWatch:
+    """Notices encoders that jump, and joints that are where nobody has sent them."""
+
+    JUMP = 3.0  # times what the largest velocity allows, and this share of the range beside it
+    SLACK = 0.03
+
+    def __init__(self, limits: Limits, config: GuardConfig, period_s: float) -> None:
+        self._gripper = np.array([joint.kind is Kind.GRIPPER for joint in limits.joints])
+        self._names = [joint.name for joint in limits.joints]
+        self._span = np.array([joint.upper - joint.lower for joint in limits.joints])
+        self._fastest = np.array([joint.velocity for joint in limits.joints])
+        self._follow = config.follow
+        self._late = max(1, round(config.follow_s / period_s))
+
+    def begin(self, positions: np.ndarray, now_s: float) -> None:
+        """Begin where the arm is, [J]."""
+        self._before, self._before_s = positions, now_s
+        self._commands = np.tile(positions, (self._late, 1))  # the last ones, in no order
+        self._looks = 0
+
+    def look(self, positions: np.ndarray, command: np.ndarray, now_s: float) -> str:
+        """Say what is wrong with measured positions [J]; "" if nothing is."""
+        passed_s = max(now_s - self._before_s, 1e-3)
+        moved = positions - self._before
+        most = self.JUMP * self._fastest * passed_s + self.SLACK * self._span
+        self._before, self._before_s = positions, now_s
+        self._commands[self._looks % self._late] = command
+        self._looks += 1
+        jumped = np.abs(moved) > most
+        if jumped.any():
+            j = int(np.flatnonzero(jumped)[0])
+            return (
+                f"{self._names[j]}'s encoder jumped by {abs(moved[j]):.2f} in "
+                f"{1e3 * passed_s:.0f} ms: it wrapped round, or its calibration is wrong"
+            )
+        return self._strayed(positions)
+
+    def _strayed(self, positions: np.ndarray) -> str:
+        """Say which joint is away from all its last commands; a gripper may hold something."""
+        low, high = self._commands.min(axis=0), self._commands.max(axis=0)
+        above = np.where(self._gripper, 0.0, positions - high)
+        away = np.maximum(above, low - positions) / self._span
+        if (away <= self._follow).all():
+            return ""
+        j = int(away.argmax())
+        return (
+            f"{self._names[j]} is at {positions[j]:.2f}, and was sent to {low[j]:.2f} to "
+            f"{high[j]:.2f}: it is blocked, or its motor and encoder disagree"
+        )
+
+
+def _geometry(robot: Robot, arm: ArmModel | None, safe: SafetyConfig) -> Geometry | None:
+    if arm is None:
+        if safe.box_m is not None:
+            raise UserError(f"box_m: {robot.name} has no model to say where its hand is")
+        return None
+    if [joint.name for joint in arm.joints] != [joint.name for joint in robot.joints]:
+        raise UserError(f"model {arm.name}: its joints are not those of {robot.name}")
+    return Geometry(arm, safe.box_m, floor=safe.collisions, pairs=safe.collisions)
+
+
+def _require_within(limits: Limits, positions: np.ndarray, name: str) -> None:
+    """Raise UserError for a joint that is so far out that its calibration must be wrong."""
+    lower, upper = (np.array([getattr(j, e) for j in limits.joints]) for e in ("lower", "upper"))
+    slack = 0.1 * (upper - lower)
+    for j in np.flatnonzero((positions < lower - slack) | (positions > upper + slack)):
+        raise UserError(
+            f"{name}: {limits.joints[j].name} is at {positions[j]:.2f}, far outside "
+            f"{lower[j]:.2f} to {upper[j]:.2f}: its calibration is wrong, calibrate() again"
+        )

@@ -1,0 +1,84 @@
+"""Robots by name: ours, and a user's own, "module:attribute"."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from robolearn.errors import OptionError, UserError, nearest
+from robolearn.names import load, load_own
+from robots.base import Camera, Clock, Robot
+
+METHODS = (
+    "connect", "calibrate", "configure", "activate", "get_observation", "send_action", "stop",
+    "deactivate", "disconnect",
+)  # fmt: skip
+FACTS = (
+    "name", "joints", "life_cycle", "observation_features", "action_features", "is_connected",
+    "is_calibrated", "measured_s",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one of our robots is made: ``make(config, cameras, clock)``."""
+
+    config: str  # "module:Dataclass"
+    make: str  # "module:function"
+
+
+ROBOTS = {
+    "twin": Entry("robots.twin:TwinConfig", "robots.twin:twin"),
+}
+
+
+def make_robot(
+    name: str,
+    options: Mapping[str, Any],
+    cameras: Mapping[str, Camera] | None = None,
+    clock: Clock | None = None,
+) -> Robot:
+    """Make the robot called ``name``; nothing is connected.
+
+    One's own, "module:attribute", is called with the options, and with ``cameras`` and ``clock`` if
+    it takes them. Raises UserError for an unknown name or option, and where the contract's parts
+    are missing. What else one's own code raises comes out as it is.
+    """
+    where = f"robot '{name}'"
+    if name in ROBOTS:
+        kind = load(ROBOTS[name].config)
+        known = [field.name for field in dataclasses.fields(kind)]
+        for key in options:
+            if key not in known:
+                raise OptionError(f"{where}: unknown option '{key}'{nearest(key, known)}", key)
+        try:
+            config = kind(**options)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        return load(ROBOTS[name].make)(config, cameras, clock)
+    if ":" not in name:
+        raise UserError(f"{where}: unknown{nearest(name, ROBOTS)}; one's own is module:Class")
+    return _own(name, dict(options), {"cameras": cameras, "clock": clock}, where)
+
+
+def _own(name: str, options: dict[str, Any], parts: Mapping[str, Any], where: str) -> Robot:
+    maker = load_own(name, where)
+    if not callable(maker):
+        raise UserError(f"{where}: must be a class, or a function that makes a robot")
+    taken = inspect.signature(maker).parameters
+    given = {key: value for key, value in parts.items() if key in taken and value is not None}
+    try:
+        inspect.signature(maker).bind(**options, **given)
+    except TypeError as error:
+        raise OptionError(f"{where}: {error}") from None
+    robot = maker(**options, **given)
+    missing = [part for part in (*METHODS, *FACTS) if not hasattr(robot, part)]
+    if missing:
+        raise UserError(
+            f"{where}: {type(robot).__name__} has no {', '.join(missing)}; derive it from "
+            "robots.base.Driver, which has all of them"
+        )
+    return robot
