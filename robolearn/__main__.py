@@ -21,6 +21,7 @@ usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
        robolearn show LAUNCH [KEY=VALUE ...]   print the resolved configuration
        robolearn view RUN                      open the recording of a run in Rerun
        robolearn doctor DATASET [--repair]     check a dataset file by file, and mend it
+       robolearn robots COMMAND ...            real robots: find, check, calibrate, list
        robolearn --help | --version
 
 LAUNCH is a path, or a name in ./launch or among the launch files that come with robolearn. KEY may
@@ -202,6 +203,10 @@ def _doctor(rest: Sequence[str]) -> int:
     return 0 if report.healthy else 1
 
 
+def _robots(rest: Sequence[str]) -> int:
+    return names.load("robots.command:main")(rest)
+
+
 def _expect(rest: Sequence[str], count: int, usage: str) -> None:
     if len(rest) != count or any(argument.startswith("-") for argument in rest):
         raise UserError(f"expected: robolearn {usage}")
@@ -215,6 +220,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "show": _show,
     "view": _view,
     "doctor": _doctor,
+    "robots": _robots,
 }
 
 if __name__ == "__main__":

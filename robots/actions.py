@@ -124,7 +124,7 @@ class JointSteps:
 
 
 class HandMotion:
-    """The hand's pose, as an ideal OSC_POSE controller moves it; a gripper that opens and closes."""
+    """The hand's pose, as an ideal OSC_POSE controller moves it, and a gripper."""
 
     def __init__(self, config: ActionConfig, arm: ArmModel, tick_s: float) -> None:
         self._config, self._arm, self._tick_s = config, arm, tick_s

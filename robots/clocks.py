@@ -1,4 +1,4 @@
-"""Time that can be waited on: the machine's, or a simulated one that jumps to what is waited for."""
+"""Time that can be waited on: the machine's, or a simulated one that jumps ahead."""
 
 from __future__ import annotations
 

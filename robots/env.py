@@ -5,7 +5,8 @@ gets a command through the guard; the environment is behind it and cannot do har
 arm truncates the episode, with the reason as ``info["error"]``, and the next reset refuses until
 ``guard.reset_stop()``.
 
-A state is [time s, positions J]: beginning in it moves the arm there, and nothing else.
+A state is [time s, positions J]: beginning in it moves the arm there, and nothing else. Of the two
+signs of the hand's quaternion that one is given which is on the side of its home pose.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pydantic
 
@@ -34,7 +36,6 @@ from robots.safety import SafetyConfig
 
 MODELS: dict[str, Callable[[], ArmModel]] = {"desk_arm": desk_arm}
 ARRIVED = 0.01  # share of a joint's range
-WXYZ = [3, 0, 1, 2]
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ class RobotEnv(gymnasium.Env):
         self._actions = make_actions(config.action, robot.joints, self.arm, self._tick_s)
         self._parts = _state_parts(config, robot, self.arm)
         self._reset_pose = _reset_pose(config, robot, self.arm)
+        if self.arm is not None:
+            self._hand_at_home = _wxyz(self.arm.hand_pose(self.arm.home)[1])
         self.interface = Spec(
             environment=where or f"robot/{robot.name}",
             observations={"state": self._state_spec(), **_image_specs(robot)},
@@ -308,7 +311,9 @@ class RobotEnv(gymnasium.Env):
     def _part(self, part: str) -> np.ndarray:
         if part == "hand":
             position, rotation = self.arm.hand_pose(quantity(self.robot.joints, self._values))
-            return np.concatenate([position, _wxyz(rotation)])
+            quaternion = _wxyz(rotation)
+            turned = quaternion if quaternion @ self._hand_at_home >= 0 else -quaternion
+            return np.concatenate([position, turned])
         if part in ("pos", "vel", "effort"):
             return quantity(self.robot.joints, self._values, part)
         return np.ravel(self._values[part])
@@ -402,9 +407,7 @@ def _checked(values: Any, size: int, what: str) -> np.ndarray:
 
 
 def _wxyz(rotation: np.ndarray) -> np.ndarray:
-    """Give the quaternion of a rotation [3, 3], on the side on which its largest part is > 0."""
-    import mujoco
-
+    """Give a quaternion of a rotation [3, 3]; of its two signs one."""
     quaternion = np.empty(4)
     mujoco.mju_mat2Quat(quaternion, rotation.reshape(-1))
-    return quaternion if quaternion[np.abs(quaternion).argmax()] > 0 else -quaternion
+    return quaternion

@@ -1,0 +1,156 @@
+"""``robolearn robots ...``: what there is, whether a driver keeps its contract, calibration."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robolearn.errors import UserError, nearest
+from robots.clocks import RealClock, SimulatedClock
+from robots.conformance import Result, check
+from robots.registry import ROBOTS, make_robot
+
+USAGE = """\
+usage: robolearn robots list                               name the robots that there are
+       robolearn robots find                               list serial ports and cameras
+       robolearn robots check ROBOT [KEY=VALUE ...]        hold a driver against the contract
+       robolearn robots calibrate ROBOT [KEY=VALUE ...]    find out what raw positions mean
+
+ROBOT is a name, or module:Class of one's own; KEY=VALUE are its options. `check` reads first, and
+moves every joint a little after you have agreed; --motion agrees, --read-only never asks.
+"""
+FOLDERS = ("/dev/serial/by-id/*", "/dev/ttyACM*", "/dev/ttyUSB*", "/dev/cu.usb*")
+CAMERAS = "/dev/video*"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out ``robolearn robots ...``; give the exit code."""
+    command, *rest = arguments or ["--help"]
+    if command not in COMMANDS:
+        raise UserError(f"robots: unknown command '{command}'{nearest(command, COMMANDS)}")
+    return COMMANDS[command](rest)
+
+
+def ports(folders: Sequence[str] = FOLDERS) -> list[tuple[str, str]]:
+    """Give serial ports with the name of what is plugged in there, where it is known."""
+    named, found = {}, []
+    for pattern in folders:
+        for path in sorted(glob.glob(pattern)):
+            device = str(Path(path).resolve())
+            if "by-id" in pattern:
+                named[device] = Path(path).name
+            elif device not in found:
+                found.append(device)
+    return [(device, named.get(device, "")) for device in sorted({*found, *named})]
+
+
+def _find(rest: Sequence[str]) -> int:
+    _expect(rest, 0, "find")
+    found = ports()
+    for device, what in found:
+        print(f"{device}  {what}".rstrip())
+    for path in sorted(glob.glob(CAMERAS)):
+        name = Path("/sys/class/video4linux") / Path(path).name / "name"
+        print(f"{path}  {name.read_text().strip() if name.exists() else ''}".rstrip())
+    if not found:
+        print("no serial port: plug the arm in; on Linux you must be in the group dialout")
+    return 0
+
+
+def _list(rest: Sequence[str]) -> int:
+    _expect(rest, 0, "list")
+    print("\n".join(sorted(ROBOTS)))
+    print("\nA robot of your own goes by module:Class (see docs/robots.md).")
+    return 0
+
+
+def _check(rest: Sequence[str]) -> int:
+    flags = [word for word in rest if word.startswith("-")]
+    for flag in flags:
+        if flag not in ("--motion", "--read-only"):
+            hint = nearest(flag, ["--motion", "--read-only"])
+            raise UserError(f"robots check: unknown option '{flag}'{hint}")
+    name, options = _robot([word for word in rest if not word.startswith("-")], "check")
+    clock = SimulatedClock() if name == "twin" else RealClock()
+    robot = make_robot(name, options, clock=clock)
+    print("reading only; nothing moves")
+    if not _passed(check(robot, clock, motion=False)):
+        return 1
+    if "--read-only" in flags or not ("--motion" in flags or _agreed(robot.name)):
+        return 0
+    print("with motion")
+    return 0 if _passed(check(robot, clock, motion=True)) else 1
+
+
+def _calibrate(rest: Sequence[str]) -> int:
+    name, options = _robot(rest, "calibrate")
+    robot = make_robot(name, options, clock=RealClock())
+    robot.connect(calibrate=False)
+    try:
+        robot.calibrate()
+    finally:
+        robot.disconnect()
+    return 0
+
+
+def _help(rest: Sequence[str]) -> int:
+    print(USAGE, end="")
+    return 0
+
+
+def _passed(results: Any) -> bool:
+    """Print results as they come; say whether all passed."""
+    fine = True
+    for result in results:
+        print(_line(result), flush=True)
+        fine = fine and result.passed
+    return fine
+
+
+def _line(result: Result) -> str:
+    mark = "ok  " if result.passed else "FAIL"
+    return f"{mark}  {result.check}" + (f": {result.words}" if result.words else "")
+
+
+def _agreed(name: str, ask: Callable[[str], str] = input) -> bool:
+    """Ask for motion; nobody at a terminal has not agreed."""
+    if not sys.stdin.isatty():
+        print("not moved: nobody is at a terminal to agree; --motion agrees beforehand")
+        return False
+    print(f"{name} will move every joint a few percent of its range, slowly. Clear its way, and")
+    return ask("have its power switch in reach. Type yes to go on: ").strip() == "yes"
+
+
+def _robot(words: Sequence[str], command: str) -> tuple[str, dict[str, Any]]:
+    """Read a robot's name and options off the command line."""
+    if not words or "=" in words[0]:
+        raise UserError(f"expected: robolearn robots {command} ROBOT [KEY=VALUE ...]")
+    options: dict[str, Any] = {}
+    for word in words[1:]:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"robots {command}: '{word}' must be KEY=VALUE")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"robots {command}: '{word}': the value is no YAML") from None
+    return words[0], options
+
+
+def _expect(rest: Sequence[str], count: int, usage: str) -> None:
+    if len(rest) != count:
+        raise UserError(f"expected: robolearn robots {usage}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "list": _list,
+    "find": _find,
+    "check": _check,
+    "calibrate": _calibrate,
+    "--help": _help,
+}
