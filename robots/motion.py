@@ -70,38 +70,70 @@ def stop_range(
 
 
 @njit(cache=True)
+def stays(
+    q: float,
+    v: float,
+    a: float,
+    most_v: float,
+    most_a: float,
+    acc_step: float,
+    h: float,
+    lowest: float,
+    highest: float,
+) -> bool:
+    """Say whether, following the law from here, velocity and position stay within their limits."""
+    lowest, highest, most_v = lowest - FINE, highest + FINE, most_v + FINE
+    for _ in range(MOST_STEPS):
+        if not (lowest <= q <= highest and abs(v) <= most_v):
+            return False
+        if abs(v) < REST and abs(a) < REST:
+            return True
+        a = stopping(v, a, most_a, acc_step, h)
+        v += h * a
+        q += h * v
+    return False
+
+
+@njit(cache=True)
 def advance(
     state: np.ndarray, target: np.ndarray, limits: np.ndarray, h: float, after: np.ndarray
 ) -> None:
     """Take every joint one period towards its target, as far as it may.
 
-    state [5, J]: position, velocity, acceleration, and the lowest and highest position that it may
-    have now (it may have begun outside its limits: then it may only come in). target [J]. limits
-    [5, J]: lower, upper, velocity, acceleration, jerk. The new state goes into after [5, J].
+    state [6, J]: position, velocity, acceleration, the lowest and highest position that it may
+    have now (it may have begun outside its limits: then it may only come in), the last target.
+    target [J]. limits [5, J]: lower, upper, velocity, acceleration, jerk. The new state goes into
+    after [6, J].
 
-    A target that can be had within the limits is taken as it is. Else the joint goes as fast as it
-    may and still stop at the target.
+    A target that moves as the joint does, and can be had within the limits, is taken as it is. Else
+    the joint goes as fast as it may and still stop where the target could stop: at the target, if
+    that stands still.
     """
     for j in range(target.shape[0]):
         q, v, a = state[0, j], state[1, j], state[2, j]
         lowest, highest = state[3, j], state[4, j]
         most_v, most_a, acc_step = limits[2, j], limits[3, j], h * limits[4, j]
+        target_v = min(max((target[j] - state[5, j]) / h, -most_v), most_v)
         new_v = (target[j] - q) / h
         new_a = (new_v - v) / h
-        exact = False
-        if abs(new_a) <= most_a + FINE and abs(new_a - a) <= acc_step + FINE:
-            low, high, _ = stop_range(target[j], new_v, new_a, most_v, most_a, acc_step, h)
-            exact = low >= lowest - FINE and high <= highest + FINE
+        exact = abs(new_v - target_v) <= h * acc_step + FINE
+        if exact and abs(new_a) <= most_a + FINE and abs(new_a - a) <= acc_step + FINE:
+            exact = stays(target[j], new_v, new_a, most_v, most_a, acc_step, h, lowest, highest)
+        else:
+            exact = False
         if exact:
             q, v, a = target[j], new_v, new_a
         else:
-            a = _towards(target[j], q, v, a, lowest, highest, most_v, most_a, acc_step, h)
+            stops = target[j] + stop_range(0.0, target_v, 0.0, most_v, most_a, acc_step, h)[2]
+            a = _towards(stops, q, v, a, lowest, highest, most_v, most_a, acc_step, h)
             v += h * a
             q += h * v
-            low, high, _ = stop_range(q, v, a, most_v, most_a, acc_step, h)
         after[0, j], after[1, j], after[2, j] = q, v, a
-        after[3, j] = max(lowest, min(limits[0, j], low))
-        after[4, j] = min(highest, max(limits[1, j], high))
+        after[3, j], after[4, j], after[5, j] = lowest, highest, target[j]
+        if lowest < limits[0, j] or highest > limits[1, j]:  # it began outside
+            low, high, _ = stop_range(q, v, a, most_v, most_a, acc_step, h)
+            after[3, j] = max(lowest, min(limits[0, j], low))
+            after[4, j] = min(highest, max(limits[1, j], high))
 
 
 @njit(cache=True)
@@ -133,8 +165,7 @@ def _towards(
     tried, step = far, 0
     while True:
         new_v = v + h * tried
-        low, high, _ = stop_range(q + h * new_v, new_v, tried, most_v, most_a, acc_step, h)
-        if low >= lowest - FINE and high <= highest + FINE:
+        if stays(q + h * new_v, new_v, tried, most_v, most_a, acc_step, h, lowest, highest):
             good = tried
             if step == 0:
                 return good
@@ -181,4 +212,4 @@ def stop_step(state: np.ndarray, limits: np.ndarray, h: float, after: np.ndarray
             v += h * a
             q += h * v
         after[0, j], after[1, j], after[2, j] = q, v, a
-        after[3, j], after[4, j] = state[3, j], state[4, j]
+        after[3, j], after[4, j], after[5, j] = state[3, j], state[4, j], q

@@ -93,7 +93,7 @@ class Limits:
 class Commanded:
     """Where the commands are, and what they may still do; the filter's memory."""
 
-    motion: np.ndarray  # [5, J]: position, velocity, acceleration, lowest and highest allowed
+    motion: np.ndarray  # [6, J]: position, velocity, acceleration, lowest, highest, last target
     apart_m: float  # clearances that are kept from now on
     depth_m: float  # in the box
 
@@ -159,8 +159,8 @@ def limits_of(
 def begin(limits: Limits, measured: np.ndarray) -> Commanded:
     """Begin at rest where the arm is, [J]; the first command is then near it."""
     measured = checked(limits, measured, "measured")
-    rest = np.zeros((5, len(measured)))
-    rest[0] = measured
+    rest = np.zeros((6, len(measured)))
+    rest[0] = rest[5] = measured
     rest[3] = np.minimum(limits.motion[0], measured)
     rest[4] = np.maximum(limits.motion[1], measured)
     apart, depth = FAR_M, FAR_M
