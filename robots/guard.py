@@ -220,12 +220,23 @@ class Guard:
     def get_observation(self) -> Values:
         """Measure; a reading that cannot be trusted stops the arm.
 
-        Noise on the bus is asked again a few times. Raises StopError in place of all that stops
-        the arm, once it is stopped.
+        Noise on the bus is asked again a few times; if that does not help, the last values come
+        once more, with their old time in ``measured_s``, until they are too old. Raises StopError
+        in place of all that stops the arm, once it is stopped.
         """
-        values = self._read()
-        if self._commanded is not None and not self.is_stopped:
-            self._check(values)
+        if self._commanded is None or self.is_stopped:
+            return self._read()
+        now_s = self.clock()
+        try:
+            values = self._read()
+        except LostError as error:
+            self._stop(str(error))
+        except BusError as error:
+            age_s = now_s - self.measured_s[JOINTS]
+            if age_s > self.config.stale_s:
+                self._stop(f"nothing to rely on for {age_s:.2f} s: {error}")
+            return self._seen
+        self._check(values)
         return values
 
     def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
@@ -247,7 +258,8 @@ class Guard:
         seen = quantity(self.joints, self._seen) if self._seen else None
         safe = safety.safe_command(self._slowed(now_s), self._memory(), target, seen)
         self._send(now_s, target, safe, tuple(map(str, safe.changes)))
-        return named(self.joints, {"pos": self.record.sent})
+        sent = self.commanded if self.record.sent is None else self.record.sent
+        return named(self.joints, {"pos": sent})
 
     def tick(self) -> None:
         """Take a period's step without a command: what is under way goes on, or comes to rest.
@@ -334,7 +346,7 @@ class Guard:
         span = self.limits.motion[1] - self.limits.motion[0]
         began_s, looks = self.clock(), []
         while True:
-            now_s, now = self.clock(), quantity(self.joints, self._read(latch=False))
+            now_s, now = self.clock(), quantity(self.joints, self._read())
             earlier = [seen for at_s, seen in looks if now_s - at_s >= LOOK_S - 1e-9]
             if earlier and (np.abs(now - earlier[-1]) <= AT_REST * span).all():
                 return True
@@ -382,20 +394,19 @@ class Guard:
             try:
                 given = self._exchange(lambda: self.robot.send_action(action))
                 sent = quantity(self.joints, given)
-            except (BusError, LostError) as error:
+            except BusError as error:  # the same comes next: two steps at once would be too fast
+                self._last_s = now_s
+                self.record = Record(now_s, asked, None, (f"not sent: {error}",))
+                return
+            except LostError as error:
                 self._stop(str(error))
         self._commanded, self._last_s = safe.after, now_s
         self.record = Record(now_s, asked, sent, words)
 
     # observations
 
-    def _read(self, latch: bool = True) -> Values:
-        try:
-            self._seen = self._exchange(self.robot.get_observation)
-        except (BusError, LostError) as error:
-            if latch and self._commanded is not None:
-                self._stop(str(error))
-            raise
+    def _read(self) -> Values:
+        self._seen = self._exchange(self.robot.get_observation)
         return self._seen
 
     def _exchange(self, call: Any) -> Any:

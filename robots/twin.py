@@ -101,8 +101,8 @@ class Twin(Driver):
         self._target = self.arm.positions(self.world.data)  # [J], that the servos have
         self._coming: deque[tuple[float, np.ndarray]] = deque()  # (when it takes effect, target)
         self._now_s = self.clock()
-        self._torque = False
         self._stalled: dict[int, float] = {}
+        self._going: np.ndarray | None = None  # velocities [J] with which a deaf arm goes on
 
     @property
     def observation_features(self) -> Features:
@@ -160,12 +160,9 @@ class Twin(Driver):
         self._require_there()
         self._coming.clear()
         self._target = self.arm.positions(self.world.data)
-        self._torque = True
 
     def _disable(self) -> None:
-        self.advance()
-        self._require_there()
-        self._torque = self.has(FaultKind.DEAF) and self._torque
+        self._halt()  # it has brakes
 
     def _read(self) -> Mapping[str, np.ndarray]:
         self.advance()
@@ -199,10 +196,8 @@ class Twin(Driver):
 
     def _step(self) -> None:
         data, arm = self.world.data, self.arm
-        targets = arm.to_model(self._target)
-        if not self._torque:  # brakes: it stays where it is
-            targets = data.qpos[arm.qpos_at].copy()
-        self._servos.step(targets)
+        self._go_on_if_deaf()
+        self._servos.step(arm.to_model(self._target))
         for joint in range(len(self.joints)):
             if not self.has(FaultKind.STALLED, self.joints[joint].name):
                 self._stalled.pop(joint, None)
@@ -211,6 +206,18 @@ class Twin(Driver):
             held = self._stalled.setdefault(joint, data.qpos[arm.qpos_at[at[0]]])
             data.qpos[arm.qpos_at[at]] = held * np.sign(arm.gain[at] / arm.gain[at[0]])
             data.qvel[arm.dof_at[at]] = 0.0
+
+    def _go_on_if_deaf(self) -> None:
+        """Move the target on as quickly as the arm went when it stopped listening."""
+        if not self.has(FaultKind.DEAF):
+            self._going = None
+            return
+        if self._going is None:
+            self._going = self.arm.velocities(self.world.data)
+        low = [joint.lower for joint in self.joints]
+        high = [joint.upper for joint in self.joints]
+        step_s = self.arm.model.opt.timestep
+        self._target = np.clip(self._target + step_s * self._going, low, high)
 
     def _require_there(self) -> None:
         if self.has(FaultKind.UNPLUGGED):

@@ -1,0 +1,146 @@
+"""Every driver keeps the contract, and the suite notices one that does not."""
+
+import re
+
+import pytest
+
+from robots import command
+from robots.base import LifeCycle
+from robots.clocks import SimulatedClock
+from robots.conformance import MOVING, READING, check
+from robots.registry import ROBOTS, make_robot
+from robots.twin import Twin, TwinConfig
+
+OPTIONS = {"twin": [{}, {"failing": 0.02, "noise": 1e-3}, {"latency_s": 0.05}]}
+CASES = [(name, options) for name in ROBOTS for options in OPTIONS[name]]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_our_drivers_keep_the_contract(name, options):
+    clock = SimulatedClock()
+    results = list(check(make_robot(name, options, clock=clock), clock, motion=True))
+    assert [result for result in results if not result.passed] == []
+    assert len(results) == len(READING) + len(MOVING)
+
+
+class ForgetsFeatures(Twin):
+    """Says another order."""
+
+    @property
+    def action_features(self):
+        return dict(reversed(super().action_features.items()))
+
+
+class SaysMore(Twin):
+    """Gives what it has not said."""
+
+    def get_observation(self):
+        return super().get_observation() | {"tail.pos": 0.0}
+
+
+class Sleeps(Twin):
+    """Gives old times."""
+
+    def get_observation(self):
+        values = super().get_observation()
+        self._measured_s = {"joints": self.clock() - 1.0}
+        return values
+
+
+class Jumps(Twin):
+    """Moves when it is activated."""
+
+    def _enable(self):
+        super()._enable()
+        self._target = self._target + 0.2
+
+
+class Lies(Twin):
+    """Says that it sent something else."""
+
+    def _write(self, positions):
+        return super()._write(positions) + 0.5
+
+
+class GoesOn(Twin):
+    """Does not stop."""
+
+    def _halt(self):
+        self.advance()
+        self._goes_on = self.life_cycle is LifeCycle.ACTIVE
+
+    def _step(self):
+        if getattr(self, "_goes_on", False):
+            self._target = self._target + [1e-3, 0, 0, 0, 0, 0]
+        super()._step()
+
+
+class TakesAnything(Twin):
+    """Refuses nothing."""
+
+    def send_action(self, action):
+        names = [f"{joint.name}.pos" for joint in self.joints]
+        return super().send_action({name: action.get(name, 0.0) for name in names})
+
+
+class WrongWay(Twin):
+    """Turns the shoulder the other way."""
+
+    def _as_commanded(self, positions):
+        return positions * [-1, 1, 1, 1, 1, 1]
+
+
+class Trembles(Twin):
+    """Reads something else every time."""
+
+    def _read(self):
+        read = super()._read()
+        return read | {"pos": read["pos"] + self._rng.normal(0, 0.1, len(self.joints))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (ForgetsFeatures, "action_features must be"),
+        (SaysMore, "it gives .*tail.pos"),
+        (Sleeps, "measured_s"),
+        (Trembles, "varies by"),
+        (Jumps, "moved by .* after activate"),
+        (TakesAnything, "an empty action is not refused"),
+        (Lies, "gives something else"),
+        (WrongWay, "shoulder_pan was sent|stopped"),
+        (GoesOn, r"after stop\(\)"),
+    ],
+)
+def test_a_driver_that_does_not_is_found_out(kind, words):
+    clock = SimulatedClock()
+    quiet = TwinConfig(noise=0.0, failing=0.0)
+    *_, last = check(kind(quiet, clock), clock, motion=True)
+    assert not last.passed
+    assert re.search(words, last.words), last.words
+
+
+def test_without_motion_nothing_is_activated(monkeypatch):
+    monkeypatch.setattr(Twin, "_enable", lambda self: pytest.fail("activated"))
+    clock = SimulatedClock()
+    results = list(check(Twin(TwinConfig(), clock), clock, motion=False))
+    assert len(results) == len(READING) and all(result.passed for result in results)
+
+
+def test_the_command_reads_and_moves_only_if_it_may(capsys):
+    assert command.main(["check", "twin", "--read-only"]) == 0
+    reading = capsys.readouterr().out
+    assert "with motion" not in reading and reading.count("ok  ") == len(READING)
+    assert command.main(["check", "twin"]) == 0  # nobody is at the terminal
+    assert "nobody is at a terminal" in capsys.readouterr().out
+    assert command.main(["check", "twin", "--motion", "failing=0.0"]) == 0
+    assert "alone" in capsys.readouterr().out
+
+
+def test_ports_are_listed_once_with_their_names(tmp_path):
+    (tmp_path / "by-id").mkdir()
+    for port in ("ttyACM0", "ttyACM1"):
+        (tmp_path / port).touch()
+    (tmp_path / "by-id" / "usb-Arm").symlink_to(tmp_path / "ttyACM1")
+    found = command.ports((f"{tmp_path}/by-id/*", f"{tmp_path}/ttyACM*"))
+    assert found == [(f"{tmp_path}/ttyACM0", ""), (f"{tmp_path}/ttyACM1", "usb-Arm")]

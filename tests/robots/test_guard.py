@@ -1,0 +1,245 @@
+import math
+import threading
+
+import numpy as np
+import pytest
+
+from robolearn.errors import DataError, SpecError, UserError
+from robots.base import LifeCycle, RobotError, named, quantity
+from robots.guard import Guard, GuardConfig, StopError
+from robots.safety import SafetyConfig
+from robots.twin import Fault, FaultKind, Twin, TwinConfig
+
+PERIOD_S = 0.01
+STILL = 0.01
+
+
+def action(guard, positions):
+    return named(guard.joints, {"pos": np.asarray(positions, float)})
+
+
+def run(guard, target, seconds, each=lambda: None):
+    """Drive towards positions [J] for so long, measured and guarded each period."""
+    for _ in range(round(seconds / PERIOD_S)):
+        guard.clock.sleep(PERIOD_S)
+        guard.get_observation()
+        guard.send_action(action(guard, target))
+        each()
+
+
+def truth(guard):
+    """Where the arm really is."""
+    return guard.robot.arm.positions(guard.robot.world.data).copy()
+
+
+def test_it_goes_where_it_is_sent(guarded):
+    guard = guarded()
+    goal = guard.robot.arm.home + [0.5, 0.2, -0.3, 0.2, 0.5, 0.3]
+    run(guard, goal, 3.0)
+    assert np.abs(truth(guard) - goal).max() < 0.02
+    assert guard.record.words == ()
+
+
+def test_the_beginning_is_slow(guarded):
+    home = guarded().robot.arm.home
+    goal = home + [1, 0, 0, 0, 0, 0]
+    ways = []
+    for ramp_s in (0.0, 2.0):
+        guard = guarded(config=GuardConfig(ramp_s=ramp_s))
+        run(guard, goal, 0.5)
+        ways.append(guard.commanded[0])
+    assert ways[1] < 0.5 * ways[0]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ({}, SpecError),
+        ({"shoulder_pan.pos": 0.0}, SpecError),
+        ({"shoulder_pan.pos": math.nan}, DataError),
+        ({"shoulder_pan.pos": "left"}, SpecError),
+    ],
+)
+def test_nonsense_is_refused_and_the_arm_comes_to_rest(guarded, bad, error):
+    guard = guarded()
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.8)
+    whole = action(guard, goal) | bad if len(bad) and error is DataError else bad
+    for _ in range(60):
+        guard.clock.sleep(PERIOD_S)
+        guard.get_observation()
+        with pytest.raises(error):
+            guard.send_action(whole)
+    assert guard.at_rest and not guard.is_stopped
+    assert guard.record.words[0].startswith("refused: twin: action: ")
+    run(guard, guard.robot.arm.home, 0.1)  # and it goes on
+
+
+def test_silence_holds_and_then_stops(guarded):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.8)
+    began_s = guard.clock()
+    with pytest.raises(StopError, match="no command for 2.0 s"):
+        while True:
+            guard.clock.sleep(PERIOD_S)
+            guard.get_observation()
+            guard.tick()
+            if guard.clock() - began_s > 0.8:
+                assert guard.at_rest
+    assert guard.is_stopped and guard.life_cycle is LifeCycle.INACTIVE
+
+
+def test_a_short_silence_goes_unnoticed(guarded):
+    guard = guarded()
+    goal = guard.robot.arm.home + [0.5, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.3)
+    before = guard.commanded
+    guard.clock.sleep(PERIOD_S)
+    guard.tick()
+    assert guard.commanded[0] > before[0]
+
+
+def test_commands_that_come_too_quickly_do_not_speed_it_up(guarded):
+    guard = guarded()
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.5)
+    before = guard.commanded
+    for _ in range(50):
+        guard.send_action(action(guard, goal))
+    np.testing.assert_array_equal(guard.commanded, before)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ((FaultKind.UNPLUGGED, 0.5), "nothing answers.*could not be told"),
+        ((FaultKind.NOISY, 0.5), "nothing to rely on for 0.1.* wrong checksum"),
+        ((FaultKind.STALLED, 0.5, "shoulder_pan"), "shoulder_pan is at .* blocked"),
+        ((FaultKind.WRAPPED, 0.5, "elbow_flex"), "elbow_flex's encoder jumped by 6.28"),
+        ((FaultKind.MIRRORED, 0.0, "shoulder_pan"), "shoulder_pan is at .* disagree"),
+        ((FaultKind.DEAF, 0.8), "shoulder_pan is at .* was sent to"),
+    ],
+)
+def test_faults_stop_it_with_the_reason(guarded, fault, words):
+    guard = guarded(fault)
+    goal = guard.robot.arm.home + [1.2, 0, 0, 0, 0, 0]
+    with pytest.raises(StopError, match=words):
+        run(guard, goal, 3.0)
+    assert guard.is_stopped and guard.clock() < 2.5
+    with pytest.raises(StopError):  # a latch
+        guard.send_action(action(guard, goal))
+    with pytest.raises(StopError):
+        guard.activate()
+
+
+def test_a_mirrored_encoder_that_is_not_at_its_middle_is_noticed_at_once(guarded):
+    guard = guarded((FaultKind.MIRRORED, 0.0, "elbow_flex"))
+    with pytest.raises(StopError, match="elbow_flex"):
+        run(guard, guard.commanded, 1.0)
+    assert guard.clock() < 0.2
+
+
+def test_a_fault_that_is_over_can_be_reset(guarded, clock):
+    guard = guarded((FaultKind.STALLED, 0.3, "shoulder_pan", 2.0))
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    with pytest.raises(StopError):
+        run(guard, goal, 2.0)
+    clock.sleep(2.0)
+    guard.reset_stop()
+    with pytest.raises(RobotError, match="before activate"):
+        guard.send_action(action(guard, goal))
+    guard.activate()
+    run(guard, goal, 4.0)
+    assert abs(truth(guard)[0] - goal[0]) < 0.02
+
+
+def test_a_stop_is_proven(guarded):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.8)
+    guard.emergency_stop("the operator's button")
+    began_s = guard.clock()
+    with pytest.raises(StopError, match="the operator's button; reset_stop"):
+        guard.tick()
+    assert guard.clock() - began_s <= guard.config.prove_s
+    before = truth(guard)
+    guard.clock.sleep(0.5)
+    guard.robot.advance()
+    assert np.abs(truth(guard) - before).max() < STILL
+
+
+def test_an_arm_that_does_not_hear_its_stop_is_said_to_move_on(guarded, clock):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1.5, 0, 0, 0, 0, 0], 1.0)
+    guard.robot.faults.append(Fault(FaultKind.DEAF, clock()))
+    guard.emergency_stop()
+    with pytest.raises(StopError, match="IT STILL MOVES, whatever it is told: cut its power"):
+        guard.tick()
+
+
+def test_an_emergency_stop_from_another_thread(guarded):
+    guard = guarded()
+    threading.Thread(target=guard.emergency_stop).start()
+    with pytest.raises(StopError, match="emergency stop"):
+        run(guard, guard.robot.arm.home, 5.0)
+
+
+def test_a_dry_run_sends_nothing(guarded):
+    guard = guarded(config=GuardConfig(dry_run=True))
+    assert guard.life_cycle is LifeCycle.INACTIVE
+    before = truth(guard)
+    run(guard, guard.robot.arm.home + 0.3, 1.0)
+    assert np.abs(truth(guard) - before).max() < STILL
+    assert np.abs(guard.commanded - before).max() > 0.1  # what it would have sent
+
+
+def test_a_little_noise_on_the_bus_is_asked_again(guarded):
+    guard = guarded(failing=0.2, seed=3)
+    run(guard, guard.robot.arm.home + [0.3, 0, 0, 0, 0, 0], 2.0)
+    assert not guard.is_stopped
+
+
+def test_an_old_observation_stops_it(guarded, monkeypatch):
+    guard = guarded()
+    run(guard, guard.robot.arm.home, 0.2)
+    old_s = guard.clock()
+    monkeypatch.setattr(Twin, "measured_s", property(lambda self: {"joints": old_s}))
+    with pytest.raises(StopError, match="joints: nothing new for 0.1"):
+        run(guard, guard.robot.arm.home, 1.0)
+
+
+def test_a_camera_that_froze_stops_it(guarded, monkeypatch):
+    guard = guarded()
+    times = {"joints": 0.0, "front": guard.clock()}
+    monkeypatch.setattr(Twin, "measured_s", property(lambda self: times | {"joints": self.clock()}))
+    with pytest.raises(StopError, match="front: nothing new for 0.5"):
+        run(guard, guard.robot.arm.home, 1.0)
+
+
+def test_an_arm_far_outside_its_range_is_not_activated(guarded):
+    guard = guarded((FaultKind.WRAPPED, 0.0, "shoulder_pan"), active=False)
+    with pytest.raises(UserError, match="shoulder_pan is at 6.28, far outside .* calibrate"):
+        guard.activate()
+    assert guard.life_cycle is LifeCycle.INACTIVE
+
+
+def test_it_looks_like_the_robot_it_guards(guarded):
+    guard = guarded()
+    robot = guard.robot
+    assert guard.action_features == robot.action_features
+    assert guard.observation_features == robot.observation_features
+    assert quantity(guard.joints, guard.get_observation()).shape == (6,)
+    assert guard.is_connected and guard.is_calibrated and guard.name == "twin"
+    guard.deactivate()
+    guard.disconnect()
+    assert guard.life_cycle is LifeCycle.UNCONFIGURED
+
+
+def test_a_box_needs_a_model(clock):
+    robot = Twin(TwinConfig(), clock)
+    with pytest.raises(UserError, match="box_m: twin has no model"):
+        Guard(robot, PERIOD_S, safe=SafetyConfig(box_m=((0, 1),) * 3), clock=clock)
+
+
+def test_settings_that_make_no_sense():
+    with pytest.raises(UserError, match="hold_s=3.0 must be below stop_s=2.0"):
+        GuardConfig(hold_s=3)
