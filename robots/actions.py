@@ -28,6 +28,7 @@ from robots.base import Joint, Kind
 POSE = ("dx", "dy", "dz", "drx", "dry", "drz")
 SUBSTEPS = 5  # of the hand's equation of motion in a servo period
 DAMPING = 0.02  # of the least squares, in metres and radians
+FEW_JOINTS = 0.03  # weight (m/rad) of the hand's orientation where joints are too few for both
 CLOSER = 2.0  # share of the gripper's opening per second that a gripper entry of 1 closes
 
 
@@ -86,11 +87,13 @@ class JointPositions:
         )
 
     def begin(self, positions: np.ndarray) -> None:
-        """Nothing is remembered."""
+        """Begin at the present target."""
+        self._target = positions
 
     def plan(self, action: np.ndarray, commanded: np.ndarray, ticks: int) -> np.ndarray:
-        """Go there in a straight line, evenly."""
-        return _line(commanded, self._middle + self._half * action, ticks)
+        """Go from the last target to the next in a straight line, evenly."""
+        last, self._target = self._target, self._middle + self._half * action
+        return _line(last, self._target, ticks)
 
 
 class JointSteps:
@@ -130,6 +133,8 @@ class HandMotion:
         self._config, self._arm, self._tick_s = config, arm, tick_s
         self._grippers = [j for j, joint in enumerate(arm.joints) if joint.kind is Kind.GRIPPER]
         grips = ("gripper",) if self._grippers else ()
+        few = len(arm.joints) - len(self._grippers) < 6  # such an arm cannot have every pose
+        self._weight = np.array([1.0] * 3 + [FEW_JOINTS if few else 1.0] * 3)
         scale = (config.move_m,) * 3 + (config.turn_rad,) * 3 + (1.0,) * len(grips)
         self.spec = ArraySpec(
             (len(scale),),
@@ -171,7 +176,8 @@ class HandMotion:
         for _ in range(SUBSTEPS):
             self._moving += step_s * (kp * (error - moved) - 2 * np.sqrt(kp) * self._moving)
             moved += step_s * self._moving
-        jacobian = self._arm.jacobian(self._q)
+        jacobian = self._weight[:, None] * self._arm.jacobian(self._q)
+        moved *= self._weight
         damped = jacobian @ jacobian.T + DAMPING**2 * np.eye(6)
         self._q = self._q + jacobian.T @ np.linalg.solve(damped, moved)
         low = [joint.lower for joint in self._arm.joints]

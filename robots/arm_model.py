@@ -150,7 +150,7 @@ def panda(
     joints.append(Joint("gripper", Kind.GRIPPER, 0, 1, 2.5, 25.0, 1000.0, stroke_m=2 * FINGER_M))
     places = [Place(i, name, 0.0, 1.0) for i, name in enumerate(names)]
     places += [Place(7, fingers[0], 0.0, FINGER_M), Place(7, fingers[1], 0.0, -FINGER_M)]
-    return ArmModel("panda", joints, model, places, f"{gripper}grip_site", PANDA_HOME, 2)
+    return ArmModel("Panda", joints, model, places, f"{gripper}grip_site", PANDA_HOME, 2)
 
 
 def home_positions(arm: ArmModel) -> Mapping[str, float]:

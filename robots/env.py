@@ -155,9 +155,10 @@ class RobotEnv(gymnasium.Env):
             observations={"state": self._state_spec(), **_image_specs(robot)},
             action=self._actions.spec,
             period_s=1 / config.control_hz,
-            robot=robot.name,
+            robot=robot.name if self.arm is None else self.arm.name,
         )
         self.observation_space, self.action_space = _spaces(self.interface)
+        self.ticks = self.missed = 0  # servo periods, and those that began a whole period late
         self._began_s, self._next_s, self._steps, self._begun = 0.0, 0.0, 0, False
         self._values: Values = {}
 
@@ -213,8 +214,7 @@ class RobotEnv(gymnasium.Env):
             for target in plan:
                 self._tick(target)
                 words |= dict.fromkeys(word.partition(":")[0] for word in self.guard.record.words)
-            self._wait()
-            self._look()
+            self._look()  # what is left of the last servo period is the policy's to think in
         except StopError as error:
             info["error"] = str(error)
         self._steps += 1
@@ -252,7 +252,9 @@ class RobotEnv(gymnasium.Env):
         """Wait for the next servo period; periods that were missed are not made up for."""
         now_s = self.clock()
         self._next_s += self._tick_s
-        if now_s > self._next_s:
+        self.ticks += 1
+        if now_s > self._next_s + self._tick_s:
+            self.missed += 1
             self._next_s = now_s
         else:
             self.clock.sleep(self._next_s - now_s)

@@ -106,8 +106,8 @@ def advance(
     after [6, J].
 
     A target that moves as the joint does, and can be had within the limits, is taken as it is. Else
-    the joint goes as fast as it may and still stop where the target could stop: at the target, if
-    that stands still.
+    the joint goes as fast as it may and still stop at the target: it never goes past what was
+    asked for, and behind a target that runs away it is late by the way in which it stops.
     """
     for j in range(target.shape[0]):
         q, v, a = state[0, j], state[1, j], state[2, j]
@@ -124,8 +124,7 @@ def advance(
         if exact:
             q, v, a = target[j], new_v, new_a
         else:
-            stops = target[j] + stop_range(0.0, target_v, 0.0, most_v, most_a, acc_step, h)[2]
-            a = _towards(stops, q, v, a, lowest, highest, most_v, most_a, acc_step, h)
+            a = _towards(target[j], q, v, a, lowest, highest, most_v, most_a, acc_step, h)
             v += h * a
             q += h * v
         after[0, j], after[1, j], after[2, j] = q, v, a
