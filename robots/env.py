@@ -27,7 +27,7 @@ from robolearn.settings import Settings
 from robolearn.types import ArraySpec, Observation, Spec
 from robots.actions import ActionConfig, make_actions
 from robots.arm_model import ArmModel, desk_arm
-from robots.base import Robot, RobotError, Values, named, quantity
+from robots.base import LifeCycle, Robot, RobotError, Values, named, quantity
 from robots.cameras import CameraConfig, OpenCvCamera
 from robots.clocks import RealClock, SimulatedClock
 from robots.guard import Guard, GuardConfig, StopError
@@ -184,6 +184,8 @@ class RobotEnv(gymnasium.Env):
             self.guard.stop()
             self.robot.reset_world(int(self.np_random.integers(2**32)))
             pose = None
+        elif self.robot.life_cycle is LifeCycle.ACTIVE:  # still holding, after the last episode
+            self.guard.stop()
         self._before_episode()
         self.guard.activate()
         if "state" in options:
