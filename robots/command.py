@@ -13,7 +13,7 @@ import yaml
 from robolearn.errors import UserError, nearest
 from robots.clocks import RealClock, SimulatedClock
 from robots.conformance import Result, check
-from robots.registry import ROBOTS, make_robot
+from robots.registry import ROBOTS, SIMULATED, make_robot
 
 USAGE = """\
 usage: robolearn robots list                               name the robots that there are
@@ -76,7 +76,7 @@ def _check(rest: Sequence[str]) -> int:
             hint = nearest(flag, ["--motion", "--read-only"])
             raise UserError(f"robots check: unknown option '{flag}'{hint}")
     name, options = _robot([word for word in rest if not word.startswith("-")], "check")
-    clock = SimulatedClock() if name == "twin" else RealClock()
+    clock = SimulatedClock() if name in SIMULATED else RealClock()
     robot = make_robot(name, options, clock=clock)
     print("reading only; nothing moves")
     if not _passed(check(robot, clock, motion=False)):

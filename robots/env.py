@@ -31,7 +31,7 @@ from robots.base import LifeCycle, Robot, RobotError, Values, named, quantity
 from robots.cameras import CameraConfig, OpenCvCamera
 from robots.clocks import RealClock, SimulatedClock
 from robots.guard import Guard, GuardConfig, StopError
-from robots.registry import ROBOTS, make_robot
+from robots.registry import ROBOTS, SIMULATED, make_robot
 from robots.safety import SafetyConfig
 
 MODELS: dict[str, Callable[[], ArmModel]] = {"desk_arm": desk_arm}
@@ -103,7 +103,7 @@ def make(name: str, options: Mapping[str, Any]) -> RobotEnv:
         config = RobotConfig(**options)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    if config.simulated_time and "twin" not in name:
+    if config.simulated_time and name not in SIMULATED:
         raise UserError(f"{where}: simulated_time is for twins; a robot lives in real time")
     clock = SimulatedClock() if config.simulated_time else RealClock()
     cameras = {key: OpenCvCamera(key, camera, clock) for key, camera in config.cameras.items()}

@@ -30,8 +30,10 @@ class Entry:
     make: str  # "module:function"
 
 
+SIMULATED = ("twin", "two_twins")  # those that may live in another time than the machine's
 ROBOTS = {
     "twin": Entry("robots.twin:TwinConfig", "robots.twin:twin"),
+    "two_twins": Entry("robots.several:TwoTwinsConfig", "robots.several:two_twins"),
 }
 
 

@@ -8,11 +8,15 @@ from robots import command
 from robots.base import LifeCycle
 from robots.clocks import SimulatedClock
 from robots.conformance import MOVING, READING, check
-from robots.registry import ROBOTS, make_robot
+from robots.registry import make_robot
 from robots.twin import Twin, TwinConfig
 
-OPTIONS = {"twin": [{}, {"failing": 0.02, "noise": 1e-3}, {"latency_s": 0.05}]}
-CASES = [(name, options) for name in ROBOTS for options in OPTIONS[name]]
+CASES = [
+    ("twin", {}),
+    ("twin", {"failing": 0.02, "noise": 1e-3}),
+    ("twin", {"latency_s": 0.05}),
+    ("two_twins", {"left": {"failing": 0.0}, "right": {"failing": 0.0}}),
+]
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from robolearn.errors import SpecError, UserError
+from robots.base import LifeCycle, LostError, named
+from robots.several import Several, TwoTwinsConfig, two_twins
+from robots.twin import Fault, FaultKind, Twin, TwinConfig
+
+QUIET = {"noise": 0.0, "failing": 0.0}
+
+
+@pytest.fixture
+def pair(clock):
+    return two_twins(TwoTwinsConfig(TwinConfig(**QUIET), TwinConfig(**QUIET)), None, clock)
+
+
+def test_names_begin_with_the_side(pair):
+    assert pair.joints[0].name == "left_shoulder_pan" and len(pair.joints) == 12
+    assert list(pair.action_features)[-1] == "right_gripper.pos"
+
+
+def test_each_gets_its_part(pair, clock):
+    pair.connect()
+    pair.activate()
+    home = np.concatenate([robot.arm.home for robot in pair.robots.values()])
+    goal = home + np.repeat([0.2, -0.2], 6) * np.tile([1, 0, 0, 0, 0, 0], 2)
+    assert pair.send_action(named(pair.joints, {"pos": goal})).keys() == pair.action_features.keys()
+    clock.sleep(1.0)
+    seen = pair.get_observation()
+    assert seen["left_shoulder_pan.pos"] == pytest.approx(0.2, abs=0.01)
+    assert seen["right_shoulder_pan.pos"] == pytest.approx(-0.2, abs=0.01)
+    assert pair.measured_s == {"joints": 1.0}
+
+
+def test_an_action_of_one_side_is_refused(pair):
+    pair.connect()
+    pair.activate()
+    with pytest.raises(SpecError, match="missing right_shoulder_pan.pos"):
+        pair.send_action({n: 0.0 for n in pair.action_features if n.startswith("left")})
+
+
+def test_all_are_activated_or_none(pair):
+    pair.connect()
+    pair.robots["right"].faults.append(Fault(FaultKind.UNPLUGGED, 0.0))
+    pair.robots["right"].clock.sleep(0.01)
+    with pytest.raises(LostError):
+        pair.activate()
+    assert pair.robots["left"].life_cycle is LifeCycle.INACTIVE
+    assert pair.life_cycle is LifeCycle.ERROR
+
+
+def test_all_are_connected_or_none(clock):
+    right = Twin(TwinConfig(), clock, [Fault(FaultKind.UNPLUGGED, 0.0)])
+    pair = Several({"left": Twin(TwinConfig(), clock), "right": right})
+    with pytest.raises(LostError):
+        pair.connect()
+    assert pair.robots["left"].life_cycle is LifeCycle.UNCONFIGURED
+
+
+def test_a_stop_reaches_those_that_can_hear_it(pair, clock):
+    pair.connect()
+    pair.activate()
+    pair.robots["left"].faults.append(Fault(FaultKind.UNPLUGGED, 0.0))
+    clock.sleep(0.01)
+    with pytest.raises(LostError, match="left: twin: nothing answers"):
+        pair.stop()
+    assert pair.robots["right"].life_cycle is LifeCycle.INACTIVE
+    pair.disconnect()
+    assert pair.life_cycle is LifeCycle.UNCONFIGURED
+
+
+def test_one_is_not_several(clock):
+    with pytest.raises(UserError, match="two robots or more"):
+        Several({"left": Twin(TwinConfig(), clock)})
