@@ -13,8 +13,10 @@ some of the states that the model believes in, the policy acts in imagination fo
     J_pi  = -E[ w_t ( R_t + eta entropy ) ]   through actions and dynamics               Eq. (7)
     J_v   =  E[ w_t ( v(s_t) - R_t )^2 / 2 ],   w_t = prod of gamma c before t           Eq. (8)
 
-where a slow copy of v stands in R_t. pi is a Gaussian through tanh. Imagining from a subsample of
-the states changes little and saves most of the time.
+where a slow copy of v stands in R_t. pi is a Gaussian through tanh. Two departures save time:
+from some of the states is imagined, and some of the images are drawn. Two more keep policies from
+a saturated tanh, where there is no gradient, before anything is known of the world: v is learnt and
+R_t counted in units of the returns' own size, against which eta then has a meaning.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from robolearn.settings import Settings, Share
 from robolearn.types import Observation, Spec
 
 Losses = dict[str, Tensor]
-LOG_STD = (-4.0, 1.0)  # between which the policy's is bounded
+LOG_STD = (-2.0, 1.0)  # between which the policy's is bounded
+UNIT_SHARE = 0.02  # of the way that the unit of the returns goes in an update
 GRADIENT_NORM = 100.0  # largest one, of each of the three objectives
 
 
@@ -68,6 +71,8 @@ class DreamerConfig(Settings):
     """Share of its gradient that goes to the prior."""
     free_nats: NonNegativeFloat = 1.0
     """The divergence counts as much where it is less."""
+    decoded: PositiveInt = 64
+    """Moments whose images are drawn and compared, at most, in an update."""
     horizon: PositiveInt = 15
     """Imagined steps, H."""
     starts: PositiveInt = 128
@@ -76,8 +81,8 @@ class DreamerConfig(Settings):
     """Discount of a reward one step later."""
     lam: Share = 0.95
     """Weight lambda of long returns against short ones."""
-    entropy_weight: NonNegativeFloat = 1e-3
-    """Weight eta of the policy's entropy, per nat."""
+    entropy_weight: NonNegativeFloat = 3e-3
+    """Weight eta of the policy's entropy, per nat, against returns in units of their size."""
     noise: NonNegativeFloat = 0.3
     """Spread of what is added to actions when exploring."""
     model_rate: PositiveFloat = 6e-4
@@ -109,6 +114,33 @@ def head(inputs: int, outputs: int, units: int) -> nn.Sequential:
         nn.Linear(inputs, units), nn.ELU(), nn.Linear(units, units), nn.ELU(),
         nn.Linear(units, outputs),
     )  # fmt: skip
+
+
+class Value(nn.Module):
+    """v(s) in a unit of the returns, which may change without a change of v."""
+
+    log_unit: Tensor
+
+    def __init__(self, features: int, units: int):
+        super().__init__()
+        self.body = head(features, 1, units)
+        self.register_buffer("log_unit", torch.zeros(()))
+
+    @property
+    def unit(self) -> Tensor:
+        """Give the unit, []."""
+        return self.log_unit.exp()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Give v [...] for features [..., F]."""
+        return self.unit * self.body(features).squeeze(-1)
+
+    @torch.no_grad()
+    def measure_in(self, unit: Tensor) -> None:
+        """Take another unit; all values stay as they are (van Hasselt et al., PopArt, 2016)."""
+        for weight in self.body[-1].parameters():
+            weight.mul_(self.unit / unit)
+        self.log_unit.copy_(unit.log())
 
 
 class Dream(NamedTuple):
@@ -159,8 +191,8 @@ class Dreamer:
         parts = {
             "world": lambda: World(channels, self.actions, sizes, self.blind, self.decodes),
             "policy": lambda: head(features, 2 * self.actions, sizes.units),
-            "value": lambda: head(features, 1, sizes.units),
-            "slow_value": lambda: head(features, 1, sizes.units),
+            "value": lambda: Value(features, sizes.units),
+            "slow_value": lambda: Value(features, sizes.units),
         }
         return nn.ModuleDict({name: drawn(build, generator) for name, build in parts.items()})
 
@@ -229,8 +261,10 @@ class Dreamer:
         images = self.images(batch["observations"])  # [B, T, C, 64, 64]
         filtered = self.filter(self.world.encoder(images), batch)
         features = filtered.belief.features
+        some = self._some(batch["terminated"].numel(), self.config.decoded)
+        drawn = self.world.decoder(features.flatten(0, 1)[some])
         return {
-            "image": image_loss(self.world.decoder(features), images),
+            "image": image_loss(drawn, images.flatten(0, 1)[some]),
             **self.told_losses(features, batch),
             "kl": self.kl_loss(filtered),
         }, filtered
@@ -266,17 +300,25 @@ class Dreamer:
         starts, alive = self._starts(believed, terminated)
         dream = self.imagine(starts)
         returns, weights = self.returns(dream, alive)
-        entropy = -dream.log_pi
-        policy_loss = -(weights * (returns + self.config.entropy_weight * entropy)).mean()
+        unit, entropy = self.value.unit.clone(), -dream.log_pi
+        policy_loss = -(weights * (returns / unit + self.config.entropy_weight * entropy)).mean()
         gradient = self._descend("policy", policy_loss)
-        value = self.value(dream.features[:-1].detach()).squeeze(-1)  # [H, S]
-        value_loss = (weights * 0.5 * (value - returns.detach()).square()).mean()
+        value = self.value(dream.features[:-1].detach())  # [H, S]
+        value_loss = (weights * 0.5 * ((value - returns.detach()) / unit).square()).mean()
         self._descend("value", value_loss)
+        self._measure(returns.detach())
         polyak(self.slow_value.parameters(), self.value.parameters(), self.config.tau)
         return {
             "policy_loss": policy_loss, "policy_gradient": gradient, "value_loss": value_loss,
-            "imagined_return": returns.mean(), "entropy": entropy.mean(),
+            "imagined_return": returns.mean(), "entropy": entropy.mean(), "unit": unit,
         }  # fmt: skip
+
+    def _measure(self, returns: Tensor) -> None:
+        """Have the values measured in the root of the mean square of late returns."""
+        before, now = self.value.unit, returns.square().mean().sqrt()
+        unit = (before + UNIT_SHARE * (now - before)).clamp(min=1.0)
+        self.value.measure_in(unit)
+        self.slow_value.measure_in(unit)
 
     def imagine(self, belief: Belief) -> Dream:
         """Act H steps from S states; smooth in the actions."""
@@ -296,7 +338,7 @@ class Dreamer:
         """Give R_t, Eq. (6), and w_t, both [H, S]; states that are not ``alive`` [S] weigh 0."""
         features = dream.features[1:]  # of what each step led to
         discounts = self.config.gamma * torch.sigmoid(self.world.going_on(features)).squeeze(-1)
-        values = self.slow_value(features).squeeze(-1)
+        values = self.slow_value(features)
         returns = lambda_return(self.imagined_rewards(dream), values, discounts, self.config.lam)
         before = torch.cat([alive.float()[None], discounts[:-1].detach()])
         return returns, before.cumprod(dim=0)
@@ -313,11 +355,13 @@ class Dreamer:
         return torch.cat(seen, dim=-1).movedim(-1, -3).float() / 255 - 0.5
 
     def _starts(self, believed: Belief, terminated: Tensor) -> tuple[Belief, Tensor]:
-        count = terminated.numel()
-        chosen = torch.randperm(count, generator=self.noise, device=self.device)
-        chosen = chosen[: self.config.starts]
+        chosen = self._some(terminated.numel(), self.config.starts)
         belief = Belief(*(part.flatten(0, 1)[chosen] for part in believed))
         return belief, ~terminated.flatten()[chosen]
+
+    def _some(self, count: int, most: int) -> Tensor:
+        """Draw at most so many of the numbers below ``count``."""
+        return torch.randperm(count, generator=self.noise, device=self.device)[:most]
 
     def _normal(self, shape: Sequence[int]) -> Tensor:
         return torch.randn(shape, generator=self.noise, device=self.device)
@@ -366,8 +410,8 @@ class Dreamer:
 
 
 def image_loss(mean: Tensor, images: Tensor) -> Tensor:
-    """Give -log p(o | s) for a unit Gaussian, but for a constant: [B, T, C, 64, 64] -> []."""
-    return 0.5 * (mean - images).square().flatten(2).sum(dim=-1).mean()
+    """Give -log p(o | s) for a unit Gaussian, but for a constant: [M, C, 64, 64] -> []."""
+    return 0.5 * (mean - images).square().flatten(1).sum(dim=-1).mean()
 
 
 def _cameras(interface: Spec) -> list[str]:

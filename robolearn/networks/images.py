@@ -53,7 +53,7 @@ def drawn(build: Callable[[], Module], generator: torch.Generator) -> Module:
     """Build a network whose first weights a generator draws, and nothing else.
 
     Those of (transposed) convolutions and affine maps are Glorot's, recurrent ones orthogonal,
-    shifts zero.
+    shifts and buffers zero.
     """
     with torch.device("meta"):
         network = build()
@@ -66,6 +66,8 @@ def drawn(build: Callable[[], Module], generator: torch.Generator) -> Module:
                 nn.init.orthogonal_(gate, generator=generator)
         else:
             _glorot(weight, generator)
+    for buffer in network.buffers():
+        nn.init.zeros_(buffer)
     return network.to(memory_format=torch.channels_last)  # a quarter faster on a processor
 
 

@@ -96,7 +96,7 @@ def test_returns_and_weights_are_of_what_was_imagined():
     features = dream.features[1:]
     discounts = 0.99 * torch.sigmoid(learner.world.going_on(features)[..., 0])
     rewards = learner.world.reward(features)[..., 0]
-    values = learner.slow_value(features)[..., 0]
+    values = learner.slow_value(features)
     torch.testing.assert_close(returns, lambda_return(rewards, values, discounts, 0.95))
     for t in range(4):
         torch.testing.assert_close(weights[t], alive * discounts[:t].prod(dim=0))
@@ -105,9 +105,10 @@ def test_returns_and_weights_are_of_what_was_imagined():
 
 def test_the_policy_is_improved_through_the_dynamics():
     learner, _ = trained()
+    learner.value.measure_in(torch.tensor(4.0))
     noise = learner.noise.get_state()
     dream, returns, weights = dreamt(learner)
-    objective = -(weights * (returns - 1e-3 * dream.log_pi)).mean()
+    objective = -(weights * (returns / 4 - 3e-3 * dream.log_pi)).mean()
     expected = torch.autograd.grad(objective, [*learner.policy.parameters()])
     assert all(slope.abs().max() > 0 for slope in expected)
     learner.noise.set_state(noise)
@@ -118,6 +119,20 @@ def test_the_policy_is_improved_through_the_dynamics():
     norm = torch.stack([slope.norm() for slope in expected]).norm()
     torch.testing.assert_close(info["policy_gradient"], norm)
     torch.testing.assert_close(info["policy_loss"], objective)
+
+
+def test_another_unit_of_the_returns_changes_no_value():
+    learner, _ = trained()
+    features = torch.randn(7, 10, generator=torch.Generator().manual_seed(0))
+    before = learner.value(features), learner.slow_value(features)
+    learner._measure(torch.full((4, 5), 1001.0))
+    assert learner.value.unit.item() == pytest.approx(21.0)  # 1 and a fiftieth of the way
+    assert learner.slow_value.unit == learner.value.unit
+    torch.testing.assert_close((learner.value(features), learner.slow_value(features)), before)
+    torch.testing.assert_close(21 * learner.value.body(features)[:, 0], before[0])
+    for _ in range(400):
+        learner._measure(torch.zeros(4, 5))
+    assert learner.value.unit.item() == 1.0  # never less
 
 
 def test_every_part_learns_from_its_own_loss():
@@ -231,5 +246,5 @@ def test_several_cameras_are_seen_together():
     assert images.shape == (2, 6, 64, 64)
     assert (images[:, :3] == 0.5).all() and (images[:, 3:] == -0.5).all()
     torch.testing.assert_close(
-        image_loss(images[:, None], images[:, None] + 1), torch.tensor(3 * 64.0**2)
+        image_loss(images, images + 1), torch.tensor(3 * 64.0**2)
     )
