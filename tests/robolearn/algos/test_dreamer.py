@@ -245,6 +245,4 @@ def test_several_cameras_are_seen_together():
     images = learner.images(seen)
     assert images.shape == (2, 6, 64, 64)
     assert (images[:, :3] == 0.5).all() and (images[:, 3:] == -0.5).all()
-    torch.testing.assert_close(
-        image_loss(images, images + 1), torch.tensor(3 * 64.0**2)
-    )
+    torch.testing.assert_close(image_loss(images, images + 1), torch.tensor(3 * 64.0**2))
