@@ -243,14 +243,18 @@ class Dreamer:
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Improve world model, policy and value by one step each; give every loss by its name."""
+        info, believed = self.learn_world(batch)
+        return info | as_floats(self.learn_behaviour(believed, batch["terminated"]))
+
+    def learn_world(self, batch: Mapping[str, Any]) -> tuple[dict[str, float], Belief]:
+        """Improve the world model alone by a step; give its losses, and the states believed in."""
         losses, filtered = self.world_losses(batch)
         scales = self.scales()
         assert losses.keys() == scales.keys()
         total = sum(scales[name] * loss for name, loss in losses.items())
         info = {f"{name}_loss": loss for name, loss in losses.items()}
         info["world_gradient"] = self._descend("world", total)
-        info |= self.learn_behaviour(filtered.belief.detach(), batch["terminated"])
-        return dict(zip(info, torch.stack([*info.values()]).detach().tolist(), strict=True))
+        return as_floats(info), filtered.belief.detach()
 
     def scales(self) -> dict[str, float]:
         """Give the weight of each of the world's losses."""
@@ -273,6 +277,22 @@ class Dreamer:
         """Follow sequences of codes e [B, T, E]."""
         noise = self._normal((*codes.shape[:2], self.sizes.stochastic))
         return self.world.rssm.filter(codes, batch["actions"], batch["is_first"], noise)
+
+    @torch.no_grad()
+    def believe(self, batch: Mapping[str, Any]) -> Belief:
+        """Give the likeliest states [B, T, ...] along sequences, of which rewards are not needed."""
+        codes = self.world.encoder(self.images(batch["observations"]))
+        still = torch.zeros(*codes.shape[:2], self.sizes.stochastic, device=self.device)
+        return self.world.rssm.filter(codes, batch["actions"], batch["is_first"], still).belief
+
+    @torch.no_grad()
+    def foresee(self, belief: Belief, actions: Tensor) -> Belief:
+        """Give the likeliest states [K, N, ...] after each of the actions [K, N, A], unseen."""
+        beliefs = []
+        for action in actions:
+            belief = self.world.rssm.predict(belief, action, torch.zeros_like(belief.z))
+            beliefs.append(belief)
+        return Belief(*(torch.stack(parts) for parts in zip(*beliefs, strict=True)))
 
     def told_losses(self, features: Tensor, batch: Mapping[str, Any]) -> Losses:
         """Give -log p(r_t | s_t), but for a constant, and -log p(c_t | s_t).
@@ -407,6 +427,11 @@ class Dreamer:
         if "memory/h" in state:
             h, z, actions = (state[f"memory/{k}"].to(self.device) for k in ("h", "z", "actions"))
             self._memory = Belief(h, z), actions
+
+
+def as_floats(info: Losses) -> dict[str, float]:
+    """Read off scalars, all at once."""
+    return dict(zip(info, torch.stack([*info.values()]).detach().tolist(), strict=True))
 
 
 def image_loss(mean: Tensor, images: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, Sizes, World, head
 from robolearn.networks.functional import balanced_kl, gaussian_log_probability
 from robolearn.networks.images import drawn
-from robolearn.networks.rssm import Filtered
+from robolearn.networks.rssm import Belief, Filtered
 from robolearn.settings import Share
 from robolearn.types import Spec
 
@@ -110,11 +110,11 @@ class InfoPower(Dreamer):
 
     # what is learnt
 
-    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Improve all by one step each; tell also lambda, and how far log q is from its cap."""
-        info = super().update(batch)
+    def learn_world(self, batch: Mapping[str, Any]) -> tuple[dict[str, float], Belief]:
+        """Improve the world model; tell also lambda, and how far log q is from its cap."""
+        info, believed = super().learn_world(batch)
         far = info["inverse_loss"] + self.actions * log_cap()
-        return info | {"multiplier": self.multiplier.item(), "inverse_to_cap": far}
+        return info | {"multiplier": self.multiplier.item(), "inverse_to_cap": far}, believed
 
     def scales(self) -> dict[str, float]:
         """Give the weight of each of the world's losses: lambda, and units, where they are in C."""
