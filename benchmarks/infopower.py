@@ -12,7 +12,7 @@ Stage 1, clean images: ``launch/dreamer_TASK.yaml``. ``return`` is the mean over
 without exploring, ``from_states`` what SAC (cart-pole swing-up, ``sac.jsonl``) or PPO reach.
 
 Stage 2, fixed data with videos behind: all methods see the same EPISODES recorded episodes of
-HORIZON decisions, of a random policy and of PPO from states after three lengths of training, in the
+HORIZON decisions, of a random policy and of PPO from states after two lengths of training, in the
 same order, and learn a world model alone. Judged are other episodes: ``seen`` before videos of the
 same part of the material, ``unseen`` before the rest of it. Codes are the likeliest states (h, z)
 (``z_``: z alone); a linear probe is fitted on the recorded episodes.
@@ -53,7 +53,7 @@ FROM_STATES = {"cartpole-balance": 999.0, "cartpole-swingup": 790.1}
 CAMERAS = {"walker-walk": "side", "cheetah-run": "side", "cartpole-swingup": "fixed",
            "finger-spin": "cam0"}  # fmt: skip
 REPEAT = 2  # steps of the task in a decision, stage 2
-PPO_STEPS = (50_000, 150_000, 400_000)  # decisions of the three policies
+PPO_STEPS = (20_000, 100_000)  # decisions after which policies that know the state act
 EPISODES, JUDGED, HORIZON = 80, 16, 200
 BATCH, LENGTH = 16, 16
 SMALL = 16  # pixels, height and width of what is kept of a background

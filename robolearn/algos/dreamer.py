@@ -280,7 +280,7 @@ class Dreamer:
 
     @torch.no_grad()
     def believe(self, batch: Mapping[str, Any]) -> Belief:
-        """Give the likeliest states [B, T, ...] along sequences, of which rewards are not needed."""
+        """Give the likeliest states [B, T, ...] along sequences; no rewards are needed."""
         codes = self.world.encoder(self.images(batch["observations"]))
         still = torch.zeros(*codes.shape[:2], self.sizes.stochastic, device=self.device)
         return self.world.rssm.filter(codes, batch["actions"], batch["is_first"], still).belief

@@ -194,6 +194,36 @@ def test_acting_follows_the_filter():
     torch.testing.assert_close(filtered.belief.z[:, -1], learner._memory[0].z)
 
 
+def test_what_is_believed_and_foreseen_is_the_likeliest():
+    learner, _ = trained()
+    rows = batch(4)
+    believed, again = learner.believe(rows), learner.believe(rows)
+    assert torch.equal(believed.features, again.features) and believed.h.shape == (B, T, 6)
+    still = Belief(believed.h[:, 1], believed.z[:, 1])
+    h, seen = learner.world.rssm.see(
+        still,
+        rows["actions"][:, 2],
+        learner.world.rssm.code(learner.world.encoder(learner.images(rows["observations"])[:, 2])),
+    )
+    torch.testing.assert_close(believed.z[1:, 2], seen.mean[1:])  # the first row begins anew there
+    actions = rows["actions"][:, 2:].movedim(1, 0)  # [2, B, A]
+    foreseen = learner.foresee(still, actions)
+    assert foreseen.z.shape == (2, B, 4)
+    torch.testing.assert_close(foreseen.h[0], h)
+    torch.testing.assert_close(foreseen.z[0], learner.world.rssm.prior(h).mean)
+    second = learner.world.rssm.recur(Belief(foreseen.h[0], foreseen.z[0]), actions[1])
+    torch.testing.assert_close(foreseen.h[1], second)
+
+
+def test_the_world_can_be_learnt_alone():
+    learner, _ = trained()
+    before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+    info, believed = learner.learn_world(batch())
+    moved = {n for n, p in learner.network.named_parameters() if (p != before[n]).any()}
+    assert {n.split(".")[0] for n in moved} == {"world"}
+    assert {"image_loss", "world_gradient"} < info.keys() and not believed.h.requires_grad
+
+
 def test_what_an_update_tells_and_that_the_seed_decides_it():
     _, infos = trained()
     losses = {f"{n}_loss" for n in ("image", "reward", "going_on", "kl", "policy", "value")}
