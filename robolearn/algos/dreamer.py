@@ -176,12 +176,13 @@ class Dreamer:
         self.value, self.slow_value = self.network["value"], self.network["slow_value"]
         self.slow_value.load_state_dict(self.value.state_dict())
         self.slow_value.requires_grad_(False)
-        rates = {"world": config.model_rate}
+        rates = dict.fromkeys(("world", "decoder"), config.model_rate)
         self._optimisers = {
             name: torch.optim.Adam(
                 self.network[name].parameters(), lr=rates.get(name, config.behaviour_rate)
             )
-            for name in ("world", "policy", "value")
+            for name in self.network
+            if name != "slow_value"
         }
         self._memory: tuple[Belief, Tensor] | None = None  # and the last actions [N, A]
 
@@ -265,13 +266,16 @@ class Dreamer:
         images = self.images(batch["observations"])  # [B, T, C, 64, 64]
         filtered = self.filter(self.world.encoder(images), batch)
         features = filtered.belief.features
-        some = self._some(batch["terminated"].numel(), self.config.decoded)
-        drawn = self.world.decoder(features.flatten(0, 1)[some])
+        some = self._some(images.shape[:2].numel(), self.config.decoded)
         return {
-            "image": image_loss(drawn, images.flatten(0, 1)[some]),
+            "image": self.drawing_loss(features, images, some),
             **self.told_losses(features, batch),
             "kl": self.kl_loss(filtered),
         }, filtered
+
+    def drawing_loss(self, features: Tensor, images: Tensor, some: Tensor) -> Tensor:
+        """Give -log p(o_t | s_t) of some of the moments [B T, ...], but for a constant."""
+        return image_loss(self.decoder(features.flatten(0, 1)[some]), images.flatten(0, 1)[some])
 
     def filter(self, codes: Tensor, batch: Mapping[str, Any]) -> Filtered:
         """Follow sequences of codes e [B, T, E]."""
@@ -368,6 +372,21 @@ class Dreamer:
         return self.world.reward(dream.features[1:]).squeeze(-1)
 
     # parts
+
+    @property
+    def decoder(self) -> nn.Module | None:
+        """Give what draws images of states, if anything does."""
+        return self.world.decoder
+
+    @torch.no_grad()
+    def draw(self, features: Tensor) -> np.ndarray:
+        """Draw what states [..., F] look like, uint8 [..., 64, 64, 3] for each camera in turn.
+
+        There must be a ``decoder``; cameras are beside each other.
+        """
+        images = ((self.decoder(features) + 0.5) * 255).clamp(0, 255).round().byte()
+        cameras = images.movedim(-3, -1).split(3, dim=-1)  # C x [..., 64, 64, 3]
+        return torch.cat(cameras, dim=-2).cpu().numpy()
 
     def images(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Give the cameras' images, uint8 [..., 64, 64, 3], as one [..., C, 64, 64] in +-1/2."""

@@ -23,6 +23,7 @@ distance from knowing nothing to knowing all that can be known, so that c0 is th
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,9 +34,18 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, Sizes, World, head
+from robolearn.algos.dreamer import (
+    Dream,
+    Dreamer,
+    DreamerConfig,
+    Losses,
+    Sizes,
+    World,
+    as_floats,
+    head,
+)
 from robolearn.networks.functional import balanced_kl, gaussian_log_probability
-from robolearn.networks.images import drawn
+from robolearn.networks.images import ConvDecoder, drawn
 from robolearn.networks.rssm import Belief, Filtered
 from robolearn.settings import Share
 from robolearn.types import Spec
@@ -70,6 +80,8 @@ class InfoPowerConfig(DreamerConfig):
     """Share of what could be told of the action that is aimed at."""
     reward_aim: Share = 0.8
     """Share of the reward's variance that is aimed at."""
+    draws: bool = False
+    """Whether a decoder is learnt beside, for people to look at: it changes nothing else."""
     leaking: bool = False
     """Whether the posterior knows the last action, as in the paper: an ablation."""
 
@@ -106,6 +118,11 @@ class InfoPower(Dreamer):
         world: World = networks["world"]
         critics = drawn(lambda: Critics(world.encoder.size, self.actions, self.sizes), generator)
         world.add_module("critics", critics)
+        if self.config.draws:
+            features = self.sizes.deterministic + self.sizes.stochastic
+            channels, depth = 3 * len(self.cameras), self.sizes.depth
+            build = functools.partial(ConvDecoder, features, channels, depth)
+            networks["decoder"] = drawn(build, generator)
         return networks
 
     # what is learnt
@@ -114,7 +131,27 @@ class InfoPower(Dreamer):
         """Improve the world model; tell also lambda, and how far log q is from its cap."""
         info, believed = super().learn_world(batch)
         far = info["inverse_loss"] + self.actions * log_cap()
-        return info | {"multiplier": self.multiplier.item(), "inverse_to_cap": far}, believed
+        info |= {"multiplier": self.multiplier.item(), "inverse_to_cap": far}
+        if self.decoder is not None:
+            images = self.images(batch["observations"])
+            info |= as_floats({"image_loss": self.learn_to_draw(believed.features, images)})
+        return info, believed
+
+    @property
+    def decoder(self) -> nn.Module | None:
+        """Give what draws images of states, if anything does."""
+        return self.network["decoder"] if self.config.draws else None
+
+    def learn_to_draw(self, features: Tensor, images: Tensor) -> Tensor:
+        """Improve the decoder alone by a step, from states that nobody changes; give its loss.
+
+        Nothing is drawn by lot, so that all else is learnt as without it.
+        """
+        count = images.shape[:2].numel()
+        every = max(1, count // self.config.decoded)
+        loss = self.drawing_loss(features, images, torch.arange(0, count, every))
+        self._descend("decoder", loss)
+        return loss
 
     def scales(self) -> dict[str, float]:
         """Give the weight of each of the world's losses: lambda, and units, where they are in C."""

@@ -224,6 +224,15 @@ def test_the_world_can_be_learnt_alone():
     assert {"image_loss", "world_gradient"} < info.keys() and not believed.h.requires_grad
 
 
+def test_what_is_drawn_is_the_mean_of_the_decoder():
+    learner = Dreamer(interface(wrist=ArraySpec((64, 64, 3), "uint8")), CONFIG)
+    features = torch.randn(2, 3, 10, generator=torch.Generator().manual_seed(0))
+    drawn, mean = learner.draw(features), learner.world.decoder(features).detach() + 0.5
+    assert drawn.shape == (2, 3, 64, 128, 3)
+    pixel = (mean[1, 2, 3:, 5, 7] * 255).clamp(0, 255).round()  # of the second camera
+    assert drawn[1, 2, 5, 64 + 7].tolist() == pixel.tolist()
+
+
 def test_what_an_update_tells_and_that_the_seed_decides_it():
     _, infos = trained()
     losses = {f"{n}_loss" for n in ("image", "reward", "going_on", "kl", "policy", "value")}

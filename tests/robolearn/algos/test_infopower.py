@@ -206,10 +206,29 @@ def test_the_contrastive_variant_is_a_configuration(bound):
     assert all(math.isfinite(value) for info in infos for value in info.values())
 
 
-def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
-    learner, _ = trained()
+def test_a_decoder_beside_changes_nothing_else():
+    drawing, infos = trained(replace(CONFIG, draws=True, decoded=5), updates=3)
+    learner, plain = trained(updates=3)
+    for name, weight in learner.state_dict().items():
+        assert torch.equal(weight, drawing.state_dict()[name]), name
+    assert [{k: v for k, v in info.items() if k != "image_loss"} for info in infos] == plain
+    assert learner.decoder is None
+    before = [p.detach().clone() for p in drawing.decoder.parameters()]
+    believed = drawing.believe(batch()).features
+    images = drawing.images(batch()["observations"])
+    loss = drawing.learn_to_draw(believed, images)
+    drawn = drawing.network["decoder"]
+    assert all((p != b).any() for p, b in zip(drawn.parameters(), before, strict=True))
+    assert drawing.learn_to_draw(believed, images) < loss
+    pictures = drawing.draw(believed)
+    assert pictures.shape == (B, T, 64, 64, 3) and pictures.dtype == np.uint8
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_checkpoint_goes_on_bit_for_bit(tmp_path, draws):
+    learner, _ = trained(replace(CONFIG, draws=draws))
     checkpoint.save(tmp_path / "infopower", learner, {"rounds": 3})
     restored = checkpoint.load_learner(tmp_path / "infopower", SPEC).learner
-    assert restored.config == CONFIG
+    assert restored.config == replace(CONFIG, draws=draws)
     for i in range(2):
         assert learner.update(batch(i)) == restored.update(batch(i))
