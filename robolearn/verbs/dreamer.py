@@ -19,6 +19,7 @@ from robolearn.loops.moments import Moments
 from robolearn.loops.off_policy import OffPolicyConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
+from robolearn.verbs.dreaming import show
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.verbs.preferences import UNASKED
 from robolearn.verbs.sac import say, train
@@ -90,7 +91,8 @@ def imagine(
     """Train a learner of a kind with its settings.
 
     Summary: ``steps``, ``replay_bytes``, under ``losses`` every scalar that was logged last, by
-    name, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
+    name, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives. What the model
+    makes of an episode is drawn, see ``robolearn.verbs.dreaming.show``.
     """
     training = _sized(config, SIZES[settings.size])
     with contextlib.closing(make_batch(config.env, config.environments)) as env:
@@ -108,6 +110,7 @@ def imagine(
         envs = run.make_envs(where, config.evaluation.episodes)
         learner.interface.require(envs.interface, "the policy", "evaluated_in")
         summary["evaluation"] = measure(learner, envs, where, config.evaluation, run)
+        show(learner, where, run)
     return summary
 
 

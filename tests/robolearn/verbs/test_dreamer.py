@@ -2,10 +2,13 @@
 
 import json
 
+import cv2
 import pytest
 
 import robolearn.algos.dreamer as module
 from robolearn.__main__ import main
+from robolearn.verbs import dreaming
+from robolearn.viz import strips
 from robolearn.viz.curves import read_curve
 from sim.rendering.gl import backend_name
 
@@ -40,6 +43,12 @@ def test_a_run_leaves_its_results(whole):
     assert {"image_loss", "kl_loss", "policy_loss", "value_loss"} < found["losses"].keys()
     assert found["evaluation"]["length"] == 10
     assert read_curve(whole / "metrics.jsonl", "kl_loss")[0].tolist() == [40, 60, 80]
+
+
+def test_what_is_believed_is_drawn(whole):
+    picture = cv2.imread(str(whole / "believed.png"))
+    steps = 10 // dreaming.EVERY + 1
+    assert picture.shape == (3 * 64 + 2 * strips.GAP, strips.MARGIN + steps * 64, 3)
 
 
 def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_after_a_stop):
