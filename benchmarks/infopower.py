@@ -187,9 +187,7 @@ def episode(env: Environment, actor: Policy | None, rng: np.random.Generator) ->
 def moment(env: Environment, observation: Arrays) -> Arrays:
     """Give what is seen, what is true, and what is behind the robot."""
     (image,) = (array for array in observation.values() if array.ndim == 3)
-    behind = np.zeros_like(image)
-    env._images.backdrop.put_behind(behind, np.ones(image.shape[:2], bool))
-    behind = cv2.resize(behind, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
+    behind = cv2.resize(env.unwrapped.behind(), (SMALL, SMALL), interpolation=cv2.INTER_AREA)
     return {"images": image, "state": observation["state"], "behind": behind.ravel()}
 
 

@@ -48,6 +48,11 @@ VERBS = {
     "infopower": Verb(
         "robolearn.verbs.dreamer:EmpowerConfig", "robolearn.verbs.dreamer:empower", resumable=True
     ),
+    "represent": Verb(
+        "robolearn.verbs.represent:RepresentConfig",
+        "robolearn.verbs.represent:represent",
+        resumable=True,
+    ),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(

@@ -7,38 +7,45 @@ from typing import Any
 import numpy as np
 import torch
 
-from robolearn.algos.dreamer import Belief, Dreamer
+from robolearn.algos.dreamer import Dreamer
 from robolearn.algos.infopower import InfoPower
 from robolearn.loops.rollout import rollout
 from robolearn.names import load
+from robolearn.networks.rssm import Belief
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
 from robolearn.types import Episode
 from robolearn.viz.strips import draw_strips
 
 STEPS = 90  # of the episode that is shown
-AHEAD = 15  # steps after which what is foreseen begins anew from what is believed
+LOOKS = 15  # steps after which what is foreseen begins anew from what is believed
 EVERY = 3  # steps from one image of the picture to the next
 IMAGES = 16
 
 
 def show(learner: Dreamer, env: EnvConfig, run: Run) -> None:
-    """Draw ``believed.png`` of an episode; the viewer, if there is one, gets all of it.
+    """Run an episode and show it, see ``draw_believed``."""
+    if learner.decoder is not None:
+        stage = run.make_env(env)
+        episode = rollout(stage, learner, horizon=STEPS, seed=run.seed, settle_steps=STEPS)
+        draw_believed(learner, episode, run)
 
-    Strips: what was seen, what the states of the model hold of it, and what they foretold, at most
-    AHEAD steps before. Nothing where the model cannot draw.
+
+def draw_believed(learner: Dreamer, episode: Episode, run: Run) -> None:
+    """Draw ``believed.png`` of an episode's beginning; the viewer, if there is one, gets all of it.
+
+    Strips: what was seen, what the states of the model hold of it, and what they foretold, less
+    than LOOKS steps before. Nothing where the model cannot draw.
     """
     if learner.decoder is None:
         return
-    stage = run.make_env(env)
-    episode = rollout(stage, learner, horizon=STEPS, seed=run.seed, settle_steps=STEPS)
     strips = imagined(learner, episode)
     chosen = range(0, len(episode) + 1, EVERY)[:IMAGES]
     draw_strips({name: images[chosen] for name, images in strips.items()}, run.path("believed.png"))
     if run.viewer is not None:
         scores = _scores(learner, episode)
         load("robolearn.viz:replay_arrays")(
-            run.viewer, stage.interface, strips, episode.actions, scores, "believed and foreseen"
+            run.viewer, learner.interface, strips, episode.actions, scores, "believed and foreseen"
         )
 
 
@@ -65,13 +72,13 @@ def sequence(learner: Dreamer, episode: Episode) -> dict[str, Any]:
 
 
 def foreseen(learner: Dreamer, believed: Belief, actions: np.ndarray) -> torch.Tensor:
-    """Give features [T + 1, F] of who believes [1, T + 1, ...], but looks at every AHEADth only."""
+    """Give features [T + 1, F] of who believes [1, T + 1, ...], but looks at every LOOKSth only."""
     count = len(actions)
-    starts = range(0, count + 1, AHEAD)
-    padded = np.pad(actions, ((0, AHEAD * len(starts) - count), (0, 0)))
-    blocks = torch.from_numpy(padded.reshape(len(starts), AHEAD, -1)).to(learner.device)
+    starts = range(0, count + 1, LOOKS)
+    padded = np.pad(actions, ((0, LOOKS * len(starts) - count), (0, 0)))
+    blocks = torch.from_numpy(padded.reshape(len(starts), LOOKS, -1)).to(learner.device)
     begin = Belief(*(part[0, starts] for part in believed))
-    ahead = learner.foresee(begin, blocks.movedim(1, 0)[: AHEAD - 1]).features
+    ahead = learner.foresee(begin, blocks.movedim(1, 0)[: LOOKS - 1]).features
     return torch.cat([begin.features[None], ahead]).movedim(1, 0).flatten(0, 1)[: count + 1]
 
 

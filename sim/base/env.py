@@ -136,6 +136,11 @@ class Env(gymnasium.Env):
         self._begun = True
         return observation
 
+    def behind(self) -> np.ndarray | None:
+        """Give what moves behind the robot at present, uint8 [H, W, 3]; None where nothing does."""
+        self._require_begun("what is behind is looked at")
+        return None if self._images.backdrop is None else self._images.backdrop.frame()
+
     def render(self) -> np.ndarray | None:
         """Draw the present state for people: uint8 [H, W, 3].
 

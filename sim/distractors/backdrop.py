@@ -59,9 +59,10 @@ class Backdrop:
 
     def put_behind(self, image: np.ndarray, free: np.ndarray) -> None:
         """Write the frame into an image uint8 [H, W, 3] where it is ``free``, bool [H, W]."""
-        np.copyto(image[self._window], self._frame(), where=free[self._window][..., None])
+        np.copyto(image[self._window], self.frame(), where=free[self._window][..., None])
 
-    def _frame(self) -> np.ndarray:
+    def frame(self) -> np.ndarray:
+        """Give the frame of the step, all that it has, uint8 [h, w, 3] of the window."""
         number, t = divmod(self._step, self._steps)
         key = self._seed, number
         if self._piece is None or self._piece[0] != key:

@@ -28,7 +28,16 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "robolearn.judging": {"networks", "algos", "loops"} | CONTRACTS,
     "robolearn.skills": {"rewards", "loops", "viz"} | CONTRACTS,
     "robolearn.running": CONTRACTS,
-    "robolearn.verbs": {"algos", "rewards", "loops", "viz", "judging", "skills", "running"}
+    "robolearn.verbs": {
+        "networks",
+        "algos",
+        "rewards",
+        "loops",
+        "viz",
+        "judging",
+        "skills",
+        "running",
+    }
     | CONTRACTS,
     "sim": {"base", "rendering", "vector", "robosuite.batch", "mujoco", "dmc", "tabletop"},
     "sim.base": set(),

@@ -36,7 +36,7 @@ def test_what_is_foreseen_begins_anew_from_what_is_believed(learner, episode):
     believed = learner.believe(dreaming.sequence(learner, episode))
     features = dreaming.foreseen(learner, believed, episode.actions)
     assert features.shape == (T + 1, 10)
-    for start in (0, dreaming.AHEAD):
+    for start in (0, dreaming.LOOKS):
         torch.testing.assert_close(features[start], believed.features[0, start])
         begin = type(believed)(*(part[:, start] for part in believed))
         actions = torch.from_numpy(episode.actions[start : start + 3])[:, None]
