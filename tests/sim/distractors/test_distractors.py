@@ -1,5 +1,6 @@
 """What moves behind a robot: nothing of it is covered, and a state decides what is behind."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,25 @@ def test_a_state_decides_what_is_behind_and_episodes_do_not_change():
         plain.set_state(start)
     for made in (plain, env, other):
         made.close()
+
+
+@needs_gl
+def test_what_is_behind_can_be_told_from_what_is_seen():
+    looks = {"cameras": ["side"], "image_size": SIZE}
+    with contextlib.closing(sim.make("dmc/walker-walk", **looks)) as clean:
+        with pytest.raises(UserError, match="reset the environment before what is behind"):
+            clean.behind()
+        plain = clean.reset(seed=0)[0]["side"]
+        assert clean.behind() is None
+    behind = {"distractors": {"video": "noise"}}
+    with contextlib.closing(sim.make("dmc/walker-walk", **looks, **behind)) as env:
+        image = env.reset(seed=0)[0]["side"]
+        robot = (image == plain).all(axis=-1) & (env.behind() != image).any(axis=-1)
+        np.testing.assert_array_equal(env.behind()[~robot], image[~robot])
+        assert 100 < robot.sum() < 2000
+        before = env.behind()
+        env.step(np.zeros(6, np.float32))
+        assert (env.behind() != before).any()
 
 
 @needs_gl
