@@ -18,6 +18,7 @@ CONTRACTS = {
     "attack",
     "perturbed",
 }  # modules of robolearn/ itself
+OF_ROBOTS = {"robots.base", "robots.calibration"}  # modules of robots/ itself that its rooms know
 MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contracts that it knows
     "robolearn": {"running"} | CONTRACTS,
     "robolearn.networks": CONTRACTS,
@@ -52,7 +53,10 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "sim.tabletop": {"base", "rendering", "engine", "vector"},
     "sim.robosuite": {"base", "rendering", "engine"},
     "sim.robosuite.batch": {"base", "engine", "vector", "robosuite"},
-    "robots": set(),
+    "robots": {"base", "calibration"},
+    "robots.servos": {"base"},
+    "robots.emulators": {"base", "servos"},
+    "robots.drivers": {"base", "calibration", "servos", "emulators"},
     "demos": set(),
     "demos.data": set(),
     "demos.devices": set(),
@@ -127,7 +131,8 @@ def room_of(module: str) -> str:
 def known(path: Path) -> set[str]:
     """Give the other rooms that a file imports from; of the core's contracts, the modules."""
     modules = {name for name in map(as_module, imports(path)) if name}
-    rooms = {name if room_of(name) == "robolearn" else room_of(name) for name in modules}
+    single = {name for name in modules if room_of(name) == "robolearn"} | OF_ROBOTS
+    rooms = {name if name in single else room_of(name) for name in modules}
     return rooms - {room_of(module_name(path)), module_name(path)}
 
 

@@ -1,0 +1,1 @@
+"""One file per kind of robot; a driver only translates."""

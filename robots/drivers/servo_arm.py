@@ -1,0 +1,371 @@
+"""An arm of serial servos, whoever made them: what ``so101`` and ``dynamixel`` have in common.
+
+A position is given only when two answers agree on it (``robots.servos.bus``). Whether a goal came
+through is read back every time, and a lost one is sent again. When it is to stop, every servo gets
+its present position as goal and is asked whether it has it; one that cannot be told so is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import PositiveFloat, PositiveInt
+
+from robolearn.errors import nearest
+from robolearn.settings import Settings
+from robots import calibration as files
+from robots.base import BusError, Camera, Clock, Driver, Joint, Kind, LostError, RobotError
+from robots.calibration import Calibration, ServoCalibration
+from robots.emulators.line import Line
+from robots.servos.bus import Reading, ServoBus, ports
+
+EMULATED = "emulated"
+NEAR_STEPS = 60  # beyond its calibrated range, an arm that is let go may lie so far: 5 degrees
+HOLDING_TRIES = 4
+
+
+@dataclass(frozen=True)
+class ServoArmConfig(Settings):
+    """Where an arm is, and what its positions mean."""
+
+    port: str = "auto"
+    """Its serial port, such as /dev/ttyACM0; "auto" takes the only one there is, "emulated" has
+    servos that are not there."""
+    name: str = ""
+    """What this arm is called, for its calibration file; "" is called as its kind."""
+    calibration: str = ""
+    """The file of its calibration; "" is calibration/NAME.json."""
+    timeout_s: PositiveFloat = 0.02
+    """How long one answer may take."""
+    patience_s: PositiveFloat = 0.1
+    """How long it is asked again for positions to rely on."""
+    lost_after: PositiveInt = 3
+    """Failed observations in a row after which it counts as lost."""
+
+
+@dataclass(frozen=True)
+class ArmServo:
+    """One servo of a kind of arm, and its joint: its nominal range is that of the arm's model."""
+
+    joint: str
+    id: int
+    model: int  # the number that it must say
+    lower: float  # rad; of a gripper: rad of the motor, closed
+    upper: float
+    gripper: bool = False
+    settings: Mapping[str, int] = field(default_factory=dict)  # registers, beside the bus's own
+
+
+@dataclass(frozen=True)
+class ArmKind:
+    """One kind of arm: its servos, and how its bus is made and emulated."""
+
+    name: str
+    servos: tuple[ArmServo, ...]
+    make_bus: Callable[[str, ServoArmConfig, Clock], ServoBus]
+    emulate: Callable[[Mapping[str, ServoCalibration], Clock], Line]
+    speed: float  # steps/s, the fastest that its servos turn
+    settings: Mapping[str, int]  # of every servo
+    limits_in_servo: bool  # whether its servos keep to position limits of their own
+    folds: bool = False  # whether they count turns, which are unknown after a loss of power
+
+
+class ServoArm(Driver):
+    """A Robot of serial servos; see the module."""
+
+    measures = ("pos", "vel")
+
+    def __init__(
+        self,
+        kind: ArmKind,
+        config: ServoArmConfig,
+        cameras: Mapping[str, Camera] | None = None,
+        clock: Clock = time.monotonic,
+        ask: Callable[[str], object] = input,
+    ) -> None:
+        """Prepare; nothing is opened. ``ask`` shows a person a line and waits for Enter."""
+        super().__init__(cameras, clock)
+        self.kind, self.config, self._ask = kind, config, ask
+        self.name = config.name or kind.name
+        self.ids = [servo.id for servo in kind.servos]
+        self.resent = 0  # goals that had not come through
+        self.line: Line | None = None  # the emulated one, if it is
+        self._file = Path(config.calibration) if config.calibration else files.path_of(self.name)
+        self._bus: ServoBus | None = None
+        self._servos = self._stored()
+        self._translate: Calibration | None = None
+        self.joints = self._make_joints()
+        self._goals: dict[int, int] = {}
+        self._turns: dict[int, int] = dict.fromkeys(self.ids, 0)
+        self._failures = 0
+
+    @property
+    def bus(self) -> ServoBus:
+        """Its bus; RobotError if it is not connected."""
+        if self._bus is None:
+            raise RobotError(f"{self.name}: not connected; connect() it first")
+        return self._bus
+
+    @property
+    def is_calibrated(self) -> bool:
+        """See ``Robot``."""
+        return self._servos is not None
+
+    def _stored(self) -> dict[str, ServoCalibration] | None:
+        """Give what its file says; None without one. An emulated arm without a file has nominal."""
+        if self._file.exists():
+            return files.read(self._file)
+        return nominal(self.kind) if self.config.port == EMULATED else None
+
+    def _make_joints(self) -> tuple[Joint, ...]:
+        """Give the joints with their calibrated ranges, or nominal ones until they are known."""
+        servos = self._servos or nominal(self.kind)
+        joints = tuple(self._joint(servo, servos) for servo in self.kind.servos)
+        translate = Calibration(joints, servos, 4096, str(self._file))
+        self._translate = translate if self._servos else None
+        return joints
+
+    def _joint(self, servo: ArmServo, servos: Mapping[str, ServoCalibration]) -> Joint:
+        entry = servos.get(servo.joint)
+        if entry is None:
+            meant = nearest(servo.joint, servos)
+            raise RobotError(f"{self._file}: no entry for joint '{servo.joint}'{meant}")
+        span = entry.range_max - entry.range_min
+        if servo.gripper:
+            speed = self.kind.speed / span
+            return Joint(servo.joint, Kind.GRIPPER, 0.0, 1.0, speed, 10 * speed, 500 * speed)
+        half, speed = np.pi * span / 4096, 2 * np.pi * self.kind.speed / 4096
+        return Joint(servo.joint, Kind.REVOLUTE, -half, half, speed, 10 * speed, 500 * speed)
+
+    def _open(self) -> None:
+        port = self.config.port
+        if port == EMULATED:
+            self.line = self.kind.emulate(self._servos or nominal(self.kind), self.clock)
+            port = self.line.path
+        port = only_port() if port == "auto" else port
+        self._bus = self.kind.make_bus(port, self.config, self.clock)
+        self._bus.open()
+        self._failures = 0
+        found = self._bus.models(self.ids)
+        for servo in self.kind.servos:
+            if found.get(servo.id) != servo.model:
+                raise RobotError(f"{self.name}: {self._who_is_missing(servo, found)}")
+
+    def _who_is_missing(self, servo: ArmServo, found: Mapping[int, int]) -> str:
+        where = f"on {self.bus.port} at {self.bus.baud_rate} baud"
+        if not found:
+            return f"no servo answers {where}; is its power on, and is it the right port?"
+        if servo.id in found:
+            wrong = f"servo {servo.id} ({servo.joint}) is model {found[servo.id]}"
+            return f"{wrong} instead of {servo.model}; is this another arm?"
+        return (
+            f"servo {servo.id} ({servo.joint}) does not answer {where}; look at the cable between "
+            "it and its neighbour, and whether it has this number"
+        )
+
+    def _close(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+        if self.line is not None:
+            self.line.close()
+        self._bus = self.line = None
+
+    def _configure(self) -> None:
+        """Write what is not so already: what is stored with power off, and what is not."""
+        for servo in self.kind.servos:
+            wanted = {**self.kind.settings, **servo.settings}
+            if self._servos is not None:
+                entry = self._servos[servo.joint]
+                wanted["homing_offset"] = entry.homing_offset
+                if self.kind.limits_in_servo:
+                    wanted["min_position_limit"] = entry.range_min
+                    wanted["max_position_limit"] = entry.range_max
+            self.bus.ensure(servo.id, wanted)
+        self._turns = dict.fromkeys(self.ids, 0)
+        if self.kind.folds and self._translate is not None:
+            middle = (self._translate.lowest + self._translate.highest) / 2
+            here = self._positions()
+            turns = np.rint((here - middle) / 4096).astype(int)
+            self._turns = dict(zip(self.ids, map(int, turns), strict=True))
+
+    def _enable(self) -> None:
+        translate = self._translation()
+        here = self._positions()
+        outside = (here < translate.lowest - NEAR_STEPS) | (here > translate.highest + NEAR_STEPS)
+        for i in np.flatnonzero(outside):
+            raise RobotError(
+                f"{self.name}: {self.joints[i].name} is at {here[i]} steps, outside its calibrated "
+                f"{translate.lowest[i]} to {translate.highest[i]}; move it inside by hand"
+            )
+        self._hold(dict(zip(self.ids, map(int, here), strict=True)))
+        self.bus.enable(self.ids)
+
+    def _disable(self) -> None:
+        self.bus.disable(self.ids)
+
+    def _read(self) -> dict[str, np.ndarray]:
+        readings = self._readings()
+        translate, zero = self._translation(), self._translation().from_raw(np.zeros(len(self.ids)))
+        velocity = np.array([readings[identity].velocity for identity in self.ids])
+        return {
+            "pos": translate.from_raw(self._unfold(readings)),
+            "vel": translate.from_raw(velocity) - zero,
+        }
+
+    def _write(self, positions: np.ndarray) -> np.ndarray:
+        translate = self._translation()
+        raw = translate.to_raw(positions)
+        self._goals = dict(zip(self.ids, map(int, raw), strict=True))
+        self.bus.aim(self._fold(self._goals))
+        return translate.from_raw(raw)
+
+    def _halt(self) -> None:
+        """Hold where it is; a servo without torque is at rest already, and is left alone."""
+        found = self.bus.confirmed(self.ids)
+        turning = [i for i in self.ids if i in found and found[i].torque]
+        self._goals = {}
+        self._hold({i: found[i].position - 4096 * self._turns[i] for i in turning})
+        silent = [i for i in self.ids if i not in found]
+        if silent:
+            with contextlib.suppress(BusError):
+                self.bus.disable(silent)
+                return
+            raise LostError(f"{self.name}: {self._called(silent)} cannot be told to stop")
+
+    def _hold(self, goals: Mapping[int, int]) -> None:
+        """Set goals and see that every servo has them; LostError that names one that has not."""
+        left = dict(goals)
+        for _ in range(HOLDING_TRIES):
+            if not left:
+                return
+            self.bus.aim(self._fold(left))
+            for identity, reading in self.bus.read(list(left), whole=True).items():
+                if reading.goal == left[identity] + 4096 * self._turns[identity]:
+                    del left[identity]
+        for identity in list(left):
+            with contextlib.suppress(BusError):
+                self.bus.set(identity, "goal_position", self._fold(left)[identity])
+                del left[identity]
+        if left:
+            raise LostError(f"{self.name}: {self._called(left)} does not take a position to hold")
+
+    def _positions(self) -> np.ndarray:
+        """Give present positions [J] in steps."""
+        return self._unfold(self._readings())
+
+    def _readings(self) -> dict[int, Reading]:
+        """Give what every servo says, healthy and on its way to its goal; else raise."""
+        found = self.bus.confirmed(self.ids)
+        silent = [identity for identity in self.ids if identity not in found]
+        if silent:
+            self._failures += 1
+            what = f"{self.name}: nothing to rely on from {self._called(silent)}"
+            if self._failures >= self.config.lost_after:
+                raise LostError(f"{what}, {self._failures} times running")
+            raise BusError(what)
+        self._failures = 0
+        for identity, reading in found.items():
+            if reading.alarms:
+                raise LostError(f"{self.name}: {self._called([identity])}: {reading.alarms[0]}")
+        astray = {i: g for i, g in self._goals.items() if found[i].goal != self._fold({i: g})[i]}
+        if astray:
+            self._send_again(astray)
+        return found
+
+    def _send_again(self, astray: dict[int, int]) -> None:
+        """Repeat goals that are not in the servos; LostError if one has lost its torque."""
+        for identity in astray:
+            if self.bus.get(identity, "torque_enable") != 1:
+                who = self._called([identity])
+                raise LostError(f"{self.name}: {who} has let go, as after a loss of power")
+        self.resent += 1
+        self._hold(astray)
+
+    def _translation(self) -> Calibration:
+        if self._translate is None:
+            raise RobotError(f"{self.name}: not calibrated; call calibrate() first")
+        return self._translate
+
+    def _unfold(self, readings: Mapping[int, Reading]) -> np.ndarray:
+        return np.array([readings[i].position - 4096 * self._turns[i] for i in self.ids])
+
+    def _fold(self, goals: Mapping[int, int]) -> dict[int, int]:
+        return {i: goal + 4096 * self._turns[i] for i, goal in goals.items()}
+
+    def _called(self, ids: Sequence[int] | Mapping[int, int]) -> str:
+        joints = {servo.id: servo.joint for servo in self.kind.servos}
+        return ", ".join(f"servo {identity} ({joints[identity]})" for identity in ids)
+
+    def _calibrate(self) -> None:
+        """Ask for the middle, then for the ends of every joint; write servos and file."""
+        self.bus.disable(self.ids)
+        self._goals, self._turns = {}, dict.fromkeys(self.ids, 0)
+        self._ask(f"{self.name}: move every joint to the middle of its range, then press Enter ")
+        offsets = {identity: self._centre(identity) for identity in self.ids}
+        lowest = highest = self._positions()
+        print(f"{self.name}: move every joint from end to end; press Enter when done", flush=True)
+        for here in self._until_enter():
+            lowest, highest = np.minimum(lowest, here), np.maximum(highest, here)
+        self._ask(f"{self.name}: close the gripper, then press Enter ")
+        closed = self._positions()
+        turned = np.abs(closed - highest) < np.abs(closed - lowest)  # [J]
+        servos = {
+            servo.joint: ServoCalibration(
+                servo.id, int(servo.gripper and turned[i]), offsets[servo.id],
+                int(lowest[i]), int(highest[i]),
+            )
+            for i, servo in enumerate(self.kind.servos)
+        }  # fmt: skip
+        for servo, low, high in zip(self.kind.servos, lowest, highest, strict=True):
+            if high - low < NEAR_STEPS:
+                raise RobotError(f"{self.name}: {servo.joint} was not moved; calibrate again")
+        files.write(self._file, servos)
+        self._servos = servos
+        self.joints = self._make_joints()
+
+    def _centre(self, identity: int) -> int:
+        """Have a servo read 2048 where it is; give its offset."""
+        offset = self.bus.get(identity, "homing_offset")
+        reading = self.bus.confirmed([identity]).get(identity)
+        if reading is None:
+            raise BusError(f"{self.name}: nothing to rely on from {self._called([identity])}")
+        wanted = self.bus.centring_offset(offset, reading.position)
+        self.bus.ensure(identity, {"homing_offset": wanted})
+        return wanted
+
+    def _until_enter(self) -> Iterator[np.ndarray]:
+        """Give positions until a person presses Enter."""
+        while True:
+            with contextlib.suppress(BusError):
+                yield self._positions()
+            if select.select([sys.stdin], [], [], 0)[0]:
+                sys.stdin.readline()
+                return
+
+
+def nominal(kind: ArmKind) -> dict[str, ServoCalibration]:
+    """Give the calibration that an arm as in its drawings would have."""
+    return {servo.joint: _nominal(servo) for servo in kind.servos}
+
+
+def _nominal(servo: ArmServo) -> ServoCalibration:
+    half = round((servo.upper - servo.lower) * 4096 / (4 * np.pi))
+    return ServoCalibration(servo.id, 0, 0, max(2048 - half, 0), min(2048 + half, 4095))
+
+
+def only_port() -> str:
+    """Give the one serial port that looks like an adapter; RobotError that lists them otherwise."""
+    found = {name: what for name, what in ports().items() if "ttyS" not in name}
+    if len(found) == 1:
+        return next(iter(found))
+    if not found:
+        raise RobotError("port: no USB serial port is there; plug the arm in, or port=emulated")
+    listed = ", ".join(f"{name} ({what})" for name, what in found.items())
+    raise RobotError(f"port: which one? There are {listed}")

@@ -1,0 +1,1 @@
+"""Servos that are not there: buses on a pseudo-terminal that answer byte by byte."""

@@ -1,0 +1,1 @@
+"""Serial servos: their memory, and exchanges with them through their makers' packages."""
