@@ -89,10 +89,15 @@ class ServoArm(Driver):
         cameras: Mapping[str, Camera] | None = None,
         clock: Clock = time.monotonic,
         ask: Callable[[str], object] = input,
+        pressed: Callable[[], bool] | None = None,
     ) -> None:
-        """Prepare; nothing is opened. ``ask`` shows a person a line and waits for Enter."""
+        """Prepare; nothing is opened.
+
+        ``ask`` shows a person a line and waits for Enter; ``pressed`` says whether it was pressed.
+        """
         super().__init__(cameras, clock)
-        self.kind, self.config, self._ask = kind, config, ask
+        self.kind, self.config = kind, config
+        self._ask, self._pressed = ask, pressed or enter_pressed
         self.name = config.name or kind.name
         self.ids = [servo.id for servo in kind.servos]
         self.resent = 0  # goals that had not come through
@@ -204,6 +209,7 @@ class ServoArm(Driver):
                 f"{self.name}: {self.joints[i].name} is at {here[i]} steps, outside its calibrated "
                 f"{translate.lowest[i]} to {translate.highest[i]}; move it inside by hand"
             )
+        self.bus.ready(self.ids)
         self._hold(dict(zip(self.ids, map(int, here), strict=True)))
         self.bus.enable(self.ids)
 
@@ -251,7 +257,8 @@ class ServoArm(Driver):
                     del left[identity]
         for identity in list(left):
             with contextlib.suppress(BusError):
-                self.bus.set(identity, "goal_position", self._fold(left)[identity])
+                if not self.bus.rests(identity):
+                    self.bus.set(identity, "goal_position", self._fold(left)[identity])
                 del left[identity]
         if left:
             raise LostError(f"{self.name}: {self._called(left)} does not take a position to hold")
@@ -280,11 +287,11 @@ class ServoArm(Driver):
         return found
 
     def _send_again(self, astray: dict[int, int]) -> None:
-        """Repeat goals that are not in the servos; LostError if one has lost its torque."""
+        """Repeat goals that are not in the servos; LostError if one does not take any."""
         for identity in astray:
-            if self.bus.get(identity, "torque_enable") != 1:
-                who = self._called([identity])
-                raise LostError(f"{self.name}: {who} has let go, as after a loss of power")
+            reason = self.bus.reason(identity)
+            if reason:
+                raise LostError(f"{self.name}: {self._called([identity])} {reason}")
         self.resent += 1
         self._hold(astray)
 
@@ -345,9 +352,16 @@ class ServoArm(Driver):
         while True:
             with contextlib.suppress(BusError):
                 yield self._positions()
-            if select.select([sys.stdin], [], [], 0)[0]:
-                sys.stdin.readline()
+            if self._pressed():
                 return
+
+
+def enter_pressed() -> bool:
+    """Say whether a line was typed at the terminal since the last call; never waits."""
+    if not select.select([sys.stdin], [], [], 0)[0]:
+        return False
+    sys.stdin.readline()
+    return True
 
 
 def nominal(kind: ArmKind) -> dict[str, ServoCalibration]:

@@ -21,6 +21,7 @@ from robots.base import BusError, Clock, LostError, RobotError
 from robots.servos.registers import Register
 
 TRIES = 5  # of an exchange, before it has failed
+SILENT = 4  # exchanges in a row without an answer, after which a servo is not asked any more
 SLACK_STEPS = 2  # by which two answers about a servo at rest may differ
 DISCARDED = 256  # bytes at a time, of what came unasked
 SLACK_SPEED = 200.0  # steps/s by which the speed that it tells may be wrong,
@@ -132,25 +133,34 @@ class ServoBus:
         return found
 
     def get(self, identity: int, name: str) -> int:
-        """Read a register until two answers are the same; BusError if none are."""
-        register, seen = self.registers[name], set()
-        for _ in range(2 * TRIES):
-            answer = self._ask([identity], register.address, register.size).get(identity)
+        """Read a register; BusError if no two answers are the same."""
+        register = self.registers[name]
+        return register.decode(self._same_twice(identity, register.address, register.size, name))
+
+    def _same_twice(self, identity: int, address: int, size: int, what: str) -> bytes:
+        """Read bytes of memory until two answers are the same; BusError if none are."""
+        seen, silent = set[bytes](), 0
+        while silent < SILENT and len(seen) < TRIES:
+            answer = self._ask([identity], address, size).get(identity)
+            silent = 0 if answer is not None else silent + 1
             if answer is not None:
-                value = register.decode(answer.data)
-                if value in seen:
-                    return value
-                seen.add(value)
-        raise BusError(f"{self.port}: servo {identity} does not say its {name}")
+                if answer.data in seen:
+                    return answer.data
+                seen.add(answer.data)
+        raise BusError(f"{self.port}: servo {identity} does not say its {what}")
 
     def set(self, identity: int, name: str, value: int) -> None:
         """Write a register and read it back; BusError if it does not become so."""
-        register = self.registers[name]
+        register, silent = self.registers[name], 0
         for _ in range(TRIES):
             self._put(identity, register.address, register.encode(value))
-            with contextlib.suppress(BusError):
+            try:
                 if self.get(identity, name) == value:
                     return
+            except BusError:
+                silent += 1
+            if silent == 2:
+                break
         raise BusError(f"{self.port}: servo {identity} does not take {name} = {value}")
 
     def aim(self, goals: Mapping[int, int]) -> None:
@@ -161,14 +171,24 @@ class ServoBus:
             self._put_all(register, data)
 
     def ensure(self, identity: int, settings: Mapping[str, int]) -> None:
-        """Write the settings that are not so already; in EEPROM, for good."""
+        """Write the settings in the EEPROM that are not so already."""
+        stored = self._same_twice(identity, 0, self.eeprom_end, "settings")
         wrong = {
-            name: value for name, value in settings.items() if self.get(identity, name) != value
+            name: value
+            for name, value in settings.items()
+            if self.registers[name].within(stored, 0) != value
         }
-        if any(self.registers[name].address < self.eeprom_end for name in wrong):
+        if wrong:
             self.unlock(identity)
         for name, value in wrong.items():
             self.set(identity, name, value)
+
+    def ready(self, ids: Iterable[int]) -> None:
+        """Have servos take goals again that had stopped by themselves."""
+
+    def rests(self, identity: int) -> bool:
+        """Say whether a servo has stopped by itself and holds."""
+        return False
 
     def enable(self, ids: Iterable[int]) -> None:
         """Give torque; the goals must be where the servos are."""
@@ -185,6 +205,12 @@ class ServoBus:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def reason(self, identity: int) -> str:
+        """Say why a servo does not take goals; "" if it does."""
+        if self.get(identity, "torque_enable") == 1:
+            return ""
+        return "has let go, as after a loss of power"
 
     def unlock(self, identity: int) -> None:
         """Make its EEPROM writable."""

@@ -32,13 +32,27 @@ class DynamixelBus(ServoBus):
         """Take the torque away, without which the EEPROM is refused."""
         self.set(identity, "torque_enable", 0)
 
+    def ready(self, ids: Iterable[int]) -> None:
+        """Clear the watchdogs that have fired; first the torque, or they went to older goals."""
+        for identity in filter(self.rests, ids):
+            self.set(identity, "torque_enable", 0)
+            self.set(identity, "bus_watchdog", 0)
+
+    def rests(self, identity: int) -> bool:
+        """Say whether a servo has stopped by itself and holds."""
+        return self.get(identity, "bus_watchdog") == xseries.WATCHDOG_FIRED
+
     def enable(self, ids: Iterable[int]) -> None:
         """Give torque, and have the servo watch over the bus from then on."""
-        for identity in ids:
-            self.set(identity, "bus_watchdog", 0)
         super().enable(ids)
         for identity in ids:
             self.set(identity, "bus_watchdog", round(self.watchdog_s / xseries.WATCHDOG_UNIT_S))
+
+    def reason(self, identity: int) -> str:
+        """Say why a servo does not take goals; "" if it does."""
+        if self.rests(identity):
+            return f"has stopped by itself, since nothing was heard for {self.watchdog_s} s"
+        return super().reason(identity)
 
     def centring_offset(self, offset: int, position: int) -> int:
         """Give an offset; the servo adds it."""

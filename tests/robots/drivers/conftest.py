@@ -1,0 +1,58 @@
+"""Arms of emulated servos on a clock that is turned on by hand."""
+
+import pytest
+
+from robots import calibration
+from robots.drivers.dynamixel import ARMS
+from robots.drivers.servo_arm import ServoArm, ServoArmConfig, nominal
+from robots.drivers.so101 import SO101
+from robots.emulators.direct import HandClock
+
+KINDS = {"so101": SO101, "koch": ARMS["koch"]}
+ANSWER_S = 0.5  # a busy computer takes its time; what is lost costs as much
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    """Each kind of arm."""
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def clock():
+    return HandClock()
+
+
+@pytest.fixture
+def line(kind, clock):
+    """Give the line of an arm as in its drawings."""
+    with kind.emulate(nominal(kind), clock) as line:
+        yield line
+
+
+@pytest.fixture
+def make_arm(kind, line, clock, tmp_path):
+    """Give what makes the arm at the end of the line, which is calibrated as in its drawings."""
+    arms = []
+
+    def make(**options):
+        path = tmp_path / "arm.json"
+        if options.pop("calibrated", True):
+            calibration.write(path, nominal(kind))
+        person = {name: options.pop(name) for name in ("ask", "pressed") if name in options}
+        values = {"port": line.path, "calibration": str(path), "timeout_s": ANSWER_S} | options
+        arms.append(ServoArm(kind, ServoArmConfig(**values), clock=clock, **person))
+        return arms[-1]
+
+    yield make
+    for arm in arms:
+        arm.disconnect()
+
+
+@pytest.fixture
+def arm(make_arm):
+    """Give the arm, connected and holding."""
+    arm = make_arm()
+    arm.connect()
+    arm.activate()
+    return arm
