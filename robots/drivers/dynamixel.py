@@ -6,7 +6,6 @@ its own watchdog stops it when nothing is heard on the bus for 0.3 s, as when th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,8 +14,8 @@ from robots.base import Camera, Clock
 from robots.calibration import ServoCalibration
 from robots.drivers.servo_arm import ArmKind, ArmServo, ServoArm, ServoArmConfig
 from robots.emulators.dynamixel import DynamixelStation, Servo
-from robots.emulators.line import Line
 from robots.servos import xseries
+from robots.servos.bus import DirectPort
 from robots.servos.dynamixel import DynamixelBus
 
 GRIPPER = {"operating_mode": xseries.CURRENT_BASED_POSITION}  # it squeezes with limited current
@@ -30,7 +29,7 @@ class DynamixelConfig(ServoArmConfig):
     """Which one it is."""
 
 
-def _make_bus(port: str, config: ServoArmConfig, clock: Clock) -> DynamixelBus:
+def _make_bus(port: str | DirectPort, config: ServoArmConfig, clock: Clock) -> DynamixelBus:
     return DynamixelBus(port, 1_000_000, config.timeout_s, config.patience_s, clock)
 
 
@@ -47,15 +46,13 @@ def _arm(
     )  # fmt: skip
     models = {first[joint]: model for joint, (model, _, _) in servos.items()}
 
-    def emulate(entries: Mapping[str, ServoCalibration], clock: Clock) -> Line:
-        return Line(
-            DynamixelStation(
-                Servo(
-                    entry.id, (entry.range_min + entry.range_max) / 2 - entry.homing_offset,
-                    models[entry.id], clock,
-                )
-                for entry in entries.values()
+    def emulate(entries: Mapping[str, ServoCalibration], clock: Clock) -> DynamixelStation:
+        return DynamixelStation(
+            Servo(
+                entry.id, (entry.range_min + entry.range_max) / 2 - entry.homing_offset,
+                models[entry.id], clock,
             )
+            for entry in entries.values()
         )  # fmt: skip
 
     fastest = max(
@@ -67,11 +64,11 @@ def _arm(
         make_bus=_make_bus,
         emulate=emulate,
         speed=fastest * xseries.STEPS_PER_VELOCITY,
-        settings={"operating_mode": xseries.EXTENDED_POSITION, "return_delay_time": 0,
-                  "status_return_level": 2, "drive_mode": 0},
+        settings={"operating_mode": xseries.EXTENDED_POSITION, "return_delay_time": 0},
         limits_in_servo=False,
         folds=True,
-    )  # fmt: skip
+        turns_in_servo=True,
+    )
 
 
 SIX = {
@@ -98,7 +95,7 @@ ARMS = {
 def dynamixel(
     config: DynamixelConfig,
     cameras: Mapping[str, Camera] | None = None,
-    clock: Clock = time.monotonic,
+    clock: Clock | None = None,
 ) -> ServoArm:
     """Make an arm of Dynamixel servos, which is not connected yet."""
     return ServoArm(ARMS[config.arm], config, cameras, clock)

@@ -12,7 +12,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from robolearn.settings import Settings
 from robots import calibration as files
 from robots.base import BusError, Camera, Clock, Driver, Joint, Kind, LostError, RobotError
 from robots.calibration import Calibration, ServoCalibration
-from robots.emulators.line import Line
-from robots.servos.bus import Reading, ServoBus, ports
+from robots.clocks import SimulatedClock
+from robots.emulators.direct import Direct
+from robots.emulators.line import Line, Station
+from robots.servos.bus import DirectPort, Reading, ServoBus, ports
 
 EMULATED = "emulated"
 NEAR_STEPS = 60  # beyond its calibrated range, an arm that is let go may lie so far: 5 degrees
@@ -69,12 +71,13 @@ class ArmKind:
 
     name: str
     servos: tuple[ArmServo, ...]
-    make_bus: Callable[[str, ServoArmConfig, Clock], ServoBus]
-    emulate: Callable[[Mapping[str, ServoCalibration], Clock], Line]
+    make_bus: Callable[[str | DirectPort, ServoArmConfig, Clock], ServoBus]
+    emulate: Callable[[Mapping[str, ServoCalibration], Clock], Station]
     speed: float  # steps/s, the fastest that its servos turn
     settings: Mapping[str, int]  # of every servo
     limits_in_servo: bool  # whether its servos keep to position limits of their own
     folds: bool = False  # whether they count turns, which are unknown after a loss of power
+    turns_in_servo: bool = False  # whether a drive_mode of 1 is the servo's own doing
 
 
 class ServoArm(Driver):
@@ -87,7 +90,7 @@ class ServoArm(Driver):
         kind: ArmKind,
         config: ServoArmConfig,
         cameras: Mapping[str, Camera] | None = None,
-        clock: Clock = time.monotonic,
+        clock: Clock | None = None,
         ask: Callable[[str], object] = input,
         pressed: Callable[[], bool] | None = None,
     ) -> None:
@@ -95,7 +98,7 @@ class ServoArm(Driver):
 
         ``ask`` shows a person a line and waits for Enter; ``pressed`` says whether it was pressed.
         """
-        super().__init__(cameras, clock)
+        super().__init__(cameras, clock or time.monotonic)
         self.kind, self.config = kind, config
         self._ask, self._pressed = ask, pressed or enter_pressed
         self.name = config.name or kind.name
@@ -133,6 +136,8 @@ class ServoArm(Driver):
         """Give the joints with their calibrated ranges, or nominal ones until they are known."""
         servos = self._servos or nominal(self.kind)
         joints = tuple(self._joint(servo, servos) for servo in self.kind.servos)
+        if self.kind.turns_in_servo:
+            servos = {name: replace(entry, drive_mode=0) for name, entry in servos.items()}
         translate = Calibration(joints, servos, 4096, str(self._file))
         self._translate = translate if self._servos else None
         return joints
@@ -150,18 +155,23 @@ class ServoArm(Driver):
         return Joint(servo.joint, Kind.REVOLUTE, -half, half, speed, 10 * speed, 500 * speed)
 
     def _open(self) -> None:
-        port = self.config.port
-        if port == EMULATED:
-            self.line = self.kind.emulate(self._servos or nominal(self.kind), self.clock)
-            port = self.line.path
-        port = only_port() if port == "auto" else port
-        self._bus = self.kind.make_bus(port, self.config, self.clock)
+        self._bus = self.kind.make_bus(self._port(), self.config, self.clock)
         self._bus.open()
         self._failures = 0
         found = self._bus.models(self.ids)
         for servo in self.kind.servos:
             if found.get(servo.id) != servo.model:
                 raise RobotError(f"{self.name}: {self._who_is_missing(servo, found)}")
+
+    def _port(self) -> str | DirectPort:
+        """Give the port; an emulated one in simulated time needs no terminal."""
+        if self.config.port != EMULATED:
+            return only_port() if self.config.port == "auto" else self.config.port
+        station = self.kind.emulate(self._servos or nominal(self.kind), self.clock)
+        if isinstance(self.clock, SimulatedClock):
+            return Direct(station, self.clock)
+        self.line = Line(station)
+        return self.line.path
 
     def _who_is_missing(self, servo: ArmServo, found: Mapping[int, int]) -> str:
         where = f"on {self.bus.port} at {self.bus.baud_rate} baud"
@@ -189,6 +199,8 @@ class ServoArm(Driver):
             if self._servos is not None:
                 entry = self._servos[servo.joint]
                 wanted["homing_offset"] = entry.homing_offset
+                if self.kind.turns_in_servo:
+                    wanted["drive_mode"] = entry.drive_mode
                 if self.kind.limits_in_servo:
                     wanted["min_position_limit"] = entry.range_min
                     wanted["max_position_limit"] = entry.range_max
@@ -314,28 +326,34 @@ class ServoArm(Driver):
         """Ask for the middle, then for the ends of every joint; write servos and file."""
         self.bus.disable(self.ids)
         self._goals, self._turns = {}, dict.fromkeys(self.ids, 0)
+        if self.kind.turns_in_servo:
+            for identity in self.ids:
+                self.bus.ensure(identity, {"drive_mode": 0})
         self._ask(f"{self.name}: move every joint to the middle of its range, then press Enter ")
-        offsets = {identity: self._centre(identity) for identity in self.ids}
+        offsets = [self._centre(identity) for identity in self.ids]
         lowest = highest = self._positions()
         print(f"{self.name}: move every joint from end to end; press Enter when done", flush=True)
         for here in self._until_enter():
             lowest, highest = np.minimum(lowest, here), np.maximum(highest, here)
         self._ask(f"{self.name}: close the gripper, then press Enter ")
-        closed = self._positions()
-        turned = np.abs(closed - highest) < np.abs(closed - lowest)  # [J]
-        servos = {
-            servo.joint: ServoCalibration(
-                servo.id, int(servo.gripper and turned[i]), offsets[servo.id],
-                int(lowest[i]), int(highest[i]),
-            )
-            for i, servo in enumerate(self.kind.servos)
-        }  # fmt: skip
-        for servo, low, high in zip(self.kind.servos, lowest, highest, strict=True):
-            if high - low < NEAR_STEPS:
-                raise RobotError(f"{self.name}: {servo.joint} was not moved; calibrate again")
-        files.write(self._file, servos)
-        self._servos = servos
+        turned = np.abs(self._positions() - highest) < np.abs(self._positions() - lowest)  # [J]
+        ends = zip(self.kind.servos, offsets, lowest, highest, turned, strict=True)
+        self._servos = {servo.joint: self._found(servo, *rest) for servo, *rest in ends}
+        files.write(self._file, self._servos)
         self.joints = self._make_joints()
+        self._configure()
+
+    def _found(
+        self, servo: ArmServo, offset: int, low: int, high: int, turned: bool
+    ) -> ServoCalibration:
+        """Give what was found out about one servo."""
+        if high - low < NEAR_STEPS:
+            raise RobotError(f"{self.name}: {servo.joint} was not moved; calibrate again")
+        if not (servo.gripper and turned):
+            return ServoCalibration(servo.id, 0, offset, int(low), int(high))
+        if not self.kind.turns_in_servo:
+            return ServoCalibration(servo.id, 1, offset, int(low), int(high))
+        return ServoCalibration(servo.id, 1, 4096 - offset, 4096 - int(high), 4096 - int(low))
 
     def _centre(self, identity: int) -> int:
         """Have a servo read 2048 where it is; give its offset."""

@@ -6,15 +6,14 @@ same servos with other gears; it is read and never activated.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from robots.base import Camera, Clock
 from robots.calibration import ServoCalibration
 from robots.drivers.servo_arm import ArmKind, ArmServo, ServoArm, ServoArmConfig
 from robots.emulators.feetech import FeetechStation, Servo
-from robots.emulators.line import Line
 from robots.servos import sts3215
+from robots.servos.bus import DirectPort
 from robots.servos.feetech import FeetechBus
 
 # What LeRobot found to work: softer than Feetech's own, which shakes, and half of the torque for a
@@ -23,16 +22,16 @@ SOFT = {"p_coefficient": 16, "i_coefficient": 0, "d_coefficient": 32}
 GRIPPER = {"max_torque_limit": 500, "protection_current": 250, "overload_torque": 25}
 
 
-def _make_bus(port: str, config: ServoArmConfig, clock: Clock) -> FeetechBus:
+def _make_bus(port: str | DirectPort, config: ServoArmConfig, clock: Clock) -> FeetechBus:
     return FeetechBus(port, 1_000_000, config.timeout_s, config.patience_s, clock)
 
 
-def _emulate(servos: Mapping[str, ServoCalibration], clock: Clock) -> Line:
+def _emulate(servos: Mapping[str, ServoCalibration], clock: Clock) -> FeetechStation:
     made = [
         Servo(servo.id, (servo.range_min + servo.range_max) / 2 + servo.homing_offset, clock)
         for servo in servos.values()
     ]
-    return Line(FeetechStation(made))
+    return FeetechStation(made)
 
 
 def _servo(joint: str, identity: int, lower: float, upper: float) -> ArmServo:
@@ -60,7 +59,7 @@ SO101 = ArmKind(
 def so101(
     config: ServoArmConfig,
     cameras: Mapping[str, Camera] | None = None,
-    clock: Clock = time.monotonic,
+    clock: Clock | None = None,
 ) -> ServoArm:
     """Make an SO-101, which is not connected yet."""
     return ServoArm(SO101, config, cameras, clock)

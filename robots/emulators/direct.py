@@ -7,24 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robots.clocks import SimulatedClock
 from robots.emulators.faults import Faults, Wire
 from robots.emulators.line import Station
 
 BYTE_S = 1e-5  # at 1 Mbaud, with start and stop bit
-
-
-class HandClock:
-    """A clock that somebody turns on."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def turn_on(self, passed_s: float) -> None:
-        """Let time pass."""
-        self.now_s += passed_s
 
 
 class Direct:
@@ -33,7 +20,7 @@ class Direct:
     def __init__(
         self,
         station: Station,
-        clock: HandClock,
+        clock: SimulatedClock,
         faults: Faults | None = None,
         timeout_s: float = 0.001,
     ) -> None:
@@ -50,15 +37,15 @@ class Direct:
     def read(self, size: int) -> bytes:
         """Give up to so many of the bytes that have come; wait if there are none."""
         if not self._coming:
-            self.clock.turn_on(self.timeout_s)
+            self.clock.sleep(self.timeout_s)
             self.station.gap()
         given, self._coming = self._coming[:size], self._coming[size:]
-        self.clock.turn_on(BYTE_S * len(given))
+        self.clock.sleep(BYTE_S * len(given))
         return given
 
     def write(self, data: Sequence[int]) -> int:
         """Have the servos hear bytes, and take their answers."""
-        self.clock.turn_on(BYTE_S * len(data))
+        self.clock.sleep(BYTE_S * len(data))
         heard = self.wire.to_servos(bytes(data))
         self._coming += self.wire.to_host(self.station.hear(heard, None))
         return len(data)

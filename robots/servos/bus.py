@@ -182,6 +182,8 @@ class ServoBus:
             self.unlock(identity)
         for name, value in wrong.items():
             self.set(identity, name, value)
+        if wrong:
+            self.lock(identity)
 
     def ready(self, ids: Iterable[int]) -> None:
         """Have servos take goals again that had stopped by themselves."""
@@ -215,6 +217,9 @@ class ServoBus:
     def unlock(self, identity: int) -> None:
         """Make its EEPROM writable."""
         raise NotImplementedError
+
+    def lock(self, identity: int) -> None:
+        """Protect its EEPROM again, where that is done by hand."""
 
     def centring_offset(self, offset: int, position: int) -> int:
         """Give the homing offset with which ``position``, read with ``offset``, reads 2048."""

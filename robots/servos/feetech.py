@@ -22,8 +22,12 @@ class FeetechBus(ServoBus):
     eeprom_end = sts3215.EEPROM_END
 
     def unlock(self, identity: int) -> None:
-        """Have EEPROM writes last; it is left so, as LeRobot leaves it."""
+        """Have EEPROM writes last."""
         self.set(identity, "lock", 0)
+
+    def lock(self, identity: int) -> None:
+        """Have EEPROM writes forgotten with the power."""
+        self.set(identity, "lock", 1)
 
     def centring_offset(self, offset: int, position: int) -> int:
         """Give an offset within what its 11 bits hold; the servo subtracts it."""

@@ -18,7 +18,7 @@ CONTRACTS = {
     "attack",
     "perturbed",
 }  # modules of robolearn/ itself
-OF_ROBOTS = {"robots.base", "robots.calibration"}  # modules of robots/ itself that its rooms know
+OF_ROBOTS = {"robots.base", "robots.calibration", "robots.clocks"}  # single modules, known to rooms
 MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contracts that it knows
     "robolearn": {"running"} | CONTRACTS,
     "robolearn.networks": CONTRACTS,
@@ -53,10 +53,10 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "sim.tabletop": {"base", "rendering", "engine", "vector"},
     "sim.robosuite": {"base", "rendering", "engine"},
     "sim.robosuite.batch": {"base", "engine", "vector", "robosuite"},
-    "robots": {"base", "calibration"},
+    "robots": {"base", "calibration", "clocks"},
     "robots.servos": {"base"},
-    "robots.emulators": {"base", "servos"},
-    "robots.drivers": {"base", "calibration", "servos", "emulators"},
+    "robots.emulators": {"base", "clocks", "servos"},
+    "robots.drivers": {"base", "calibration", "clocks", "servos", "emulators"},
     "demos": set(),
     "demos.data": set(),
     "demos.devices": set(),

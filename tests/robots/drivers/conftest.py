@@ -3,10 +3,11 @@
 import pytest
 
 from robots import calibration
+from robots.clocks import SimulatedClock
 from robots.drivers.dynamixel import ARMS
 from robots.drivers.servo_arm import ServoArm, ServoArmConfig, nominal
 from robots.drivers.so101 import SO101
-from robots.emulators.direct import HandClock
+from robots.emulators.line import Line
 
 KINDS = {"so101": SO101, "koch": ARMS["koch"]}
 ANSWER_S = 0.5  # a busy computer takes its time; what is lost costs as much
@@ -20,13 +21,13 @@ def kind(request):
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return SimulatedClock()
 
 
 @pytest.fixture
 def line(kind, clock):
     """Give the line of an arm as in its drawings."""
-    with kind.emulate(nominal(kind), clock) as line:
+    with Line(kind.emulate(nominal(kind), clock)) as line:
         yield line
 
 

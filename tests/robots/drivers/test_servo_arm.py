@@ -32,7 +32,7 @@ def pass_s(line, clock, seconds):
     """Let time pass, and the servos move; their watchdogs hear something all the time."""
     with line.lock:
         for _ in range(50):
-            clock.turn_on(seconds / 50)
+            clock.sleep(seconds / 50)
             for servo in line.station.servos:
                 getattr(servo, "spoken_to", servo.update)()
 
@@ -297,7 +297,7 @@ def test_a_turn_that_was_forgotten_without_power_changes_nothing(make_arm, line,
 @pytest.mark.parametrize("kind", ["koch"], indirect=True)
 def test_a_servo_that_has_stopped_by_itself_says_so_when_it_is_commanded(arm, line, clock):
     with line.lock:
-        clock.turn_on(60.0)
+        clock.sleep(60.0)
     command(arm, line, 0.1)
     with pytest.raises(LostError, match=r"has stopped by itself, since nothing was heard for 0.3"):
         arm.get_observation()
@@ -309,7 +309,7 @@ def test_when_the_program_is_killed_the_servos_stop_by_themselves(arm, line, clo
     command(arm, line, -1.8)
     before = line.station[1].motor.position
     with line.lock:
-        clock.turn_on(60.0)
+        clock.sleep(60.0)
     arm.stop()  # it has stopped already
     here = positions(arm)
     arm.activate()

@@ -3,7 +3,7 @@
 import dynamixel_sdk as sdk
 import pytest
 
-from robots.emulators.direct import HandClock
+from robots.clocks import SimulatedClock
 from robots.emulators.dynamixel import (
     ALERT,
     BAD_ACCESS,
@@ -27,7 +27,7 @@ OK = (sdk.COMM_SUCCESS, 0)
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return SimulatedClock()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_several_servos_are_written_and_read_at_once(bus, clock, how):
         assert write.addParam(identity, *where, list(data))
     assert write.txPacket() == sdk.COMM_SUCCESS
     assert packets.ping(port, 1)[1] == sdk.COMM_SUCCESS  # by now the goals have been heard
-    clock.turn_on(2.0)
+    clock.sleep(2.0)
     if "bulk" in how:
         read = add_all(sdk.GroupBulkRead(port, packets), PRESENT, 4, ids=ids)
         result = read.fastBulkRead() if how == "fast bulk" else read.txRxPacket()
@@ -101,7 +101,7 @@ def test_they_move_with_finite_speed(bus, clock):
     packets.write1ByteTxRx(port, 1, TORQUE, 1)
     packets.write4ByteTxRx(port, 1, 112, 64)  # 64 x 0.229 rev/min: 1000.5 steps/s
     packets.write4ByteTxRx(port, 1, GOAL, 2600)
-    clock.turn_on(0.5)
+    clock.sleep(0.5)
     assert packets.read4ByteTxRx(port, 1, PRESENT)[0] == 1100
     assert packets.read4ByteTxRx(port, 1, VELOCITY)[0] == 64
 
@@ -140,7 +140,7 @@ def test_when_nobody_speaks_its_watchdog_stops_it(bus, clock):
     packets.write4ByteTxRx(port, 1, 112, 64)
     packets.write1ByteTxRx(port, 1, WATCHDOG, 10)  # 0.2 s
     packets.write4ByteTxRx(port, 1, GOAL, 2600)
-    clock.turn_on(1.0)
+    clock.sleep(1.0)
     assert packets.read4ByteTxRx(port, 1, PRESENT)[0] == 800
     assert packets.read1ByteTxRx(port, 1, WATCHDOG)[0] == xseries.WATCHDOG_FIRED
     assert packets.write4ByteTxRx(port, 1, GOAL, 700) == (0, BAD_RANGE)

@@ -5,7 +5,7 @@ import termios
 import pytest
 import scservo_sdk as sdk
 
-from robots.emulators.direct import HandClock
+from robots.clocks import SimulatedClock
 from robots.emulators.faults import Faults, Wire
 from robots.emulators.feetech import FeetechStation, Servo, checksum, packet
 from robots.emulators.line import Line
@@ -17,7 +17,7 @@ GOAL, TORQUE, LOCK, PRESENT = 42, 40, 55, 56
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return SimulatedClock()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_several_servos_are_written_and_read_at_once(bus, clock):
         assert read.addParam(identity)
     assert write.txPacket() == sdk.COMM_SUCCESS
     assert packets.ping(port, 1)[1] == sdk.COMM_SUCCESS  # by now the goals have been heard
-    clock.turn_on(2.0)
+    clock.sleep(2.0)
     assert read.txRxPacket() == sdk.COMM_SUCCESS
     assert [read.getData(i, PRESENT, 2) for i in IDS] == [1000 + i for i in IDS]
 
@@ -67,12 +67,12 @@ def test_they_move_with_finite_speed(bus, clock, station):
     port, packets = bus
     packets.write2ByteTxRx(port, 1, 46, 1000)  # steps/s
     packets.write2ByteTxRx(port, 1, GOAL, 2600)
-    clock.turn_on(0.5)
+    clock.sleep(0.5)
     assert packets.read2ByteTxRx(port, 1, PRESENT)[0] == 1100
     speed = packets.read2ByteTxRx(port, 1, 58)[0]
     assert sdk.SCS_TOHOST(speed, 15) == 1000
     packets.write2ByteTxRx(port, 1, GOAL, 600)
-    clock.turn_on(0.1)
+    clock.sleep(0.1)
     speed = packets.read2ByteTxRx(port, 1, 58)[0]
     assert sdk.SCS_TOHOST(speed, 15) == -1000
 
@@ -81,11 +81,11 @@ def test_a_goal_waits_for_action(bus, clock):
     port, packets = bus
     for identity in (1, 2):
         packets.regWriteTxRx(port, identity, GOAL, 2, [0xE8, 0x03])
-    clock.turn_on(2.0)
+    clock.sleep(2.0)
     assert packets.read2ByteTxRx(port, 2, PRESENT)[0] == 1200
     packets.action(port, sdk.BROADCAST_ID)
     packets.ping(port, 1)
-    clock.turn_on(2.0)
+    clock.sleep(2.0)
     assert [packets.read2ByteTxRx(port, i, PRESENT)[0] for i in (1, 2)] == [1000, 1000]
 
 
@@ -94,7 +94,7 @@ def test_without_torque_it_stays_and_a_goal_gives_torque(bus, clock, station):
     packets.write2ByteTxRx(port, 1, GOAL, 2000)
     assert packets.read1ByteTxRx(port, 1, TORQUE)[0] == 1
     packets.write1ByteTxRx(port, 1, TORQUE, 0)
-    clock.turn_on(1.0)
+    clock.sleep(1.0)
     assert packets.read2ByteTxRx(port, 1, PRESENT)[0] == 600
 
 
@@ -125,7 +125,7 @@ def test_goals_are_kept_within_its_limits(bus, clock):
     port, packets = bus
     packets.write2ByteTxRx(port, 1, 11, 1500)
     packets.write2ByteTxRx(port, 1, GOAL, 3000)
-    clock.turn_on(3.0)
+    clock.sleep(3.0)
     assert packets.read2ByteTxRx(port, 1, PRESENT)[0] == 1500
 
 
@@ -133,13 +133,13 @@ def test_a_blocked_servo_reports_an_overload_and_gives_up(bus, clock, station):
     port, packets = bus
     station[1].motor.blocked = True
     packets.write2ByteTxRx(port, 1, GOAL, 3000)
-    clock.turn_on(1.0)
+    clock.sleep(1.0)
     assert packets.ping(port, 1)[2] == 0
     assert packets.read2ByteTxRx(port, 1, 60)[0] == 1000  # load
-    clock.turn_on(1.5)
+    clock.sleep(1.5)
     assert packets.ping(port, 1)[2] == sts.OVERLOAD
     station[1].motor.blocked = False
-    clock.turn_on(1.0)
+    clock.sleep(1.0)
     assert packets.read2ByteTxRx(port, 1, PRESENT)[0] == 600
     packets.write1ByteTxRx(port, 1, TORQUE, 0)
     assert packets.ping(port, 1)[2] == 0

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from robots.clocks import SimulatedClock
 from robots.emulators import dynamixel as dynamixels
 from robots.emulators import feetech as feetechs
-from robots.emulators.direct import Direct, HandClock
+from robots.emulators.direct import Direct
 from robots.emulators.faults import Faults
 from robots.servos.bus import ServoBus
 from robots.servos.dynamixel import DynamixelBus
@@ -27,7 +28,7 @@ class Bench:
     bus: ServoBus
     station: Any
     port: Direct
-    clock: HandClock
+    clock: SimulatedClock
 
     def truth(self) -> dict[int, int]:
         """Give the true positions now."""
@@ -62,7 +63,7 @@ def bench():
 
     def make(maker: str, faults: Faults | None = None) -> Bench:
         kind, station, servo = MAKERS[maker]
-        clock = HandClock()
+        clock = SimulatedClock()
         there = station([servo(identity, 600 * identity, clock=clock) for identity in IDS])
         port = Direct(there, clock, faults)
         bus = kind(port, timeout_s=0.005, patience_s=1.0, clock=clock)

@@ -38,7 +38,7 @@ def moving(there, faults):
 def test_six_servos_are_moved_and_read_at_once(maker, bench):
     there = moving(bench(maker), Faults())
     there.bus.aim({identity: 1000 for identity in IDS})
-    there.clock.turn_on(3.0)
+    there.clock.sleep(3.0)
     assert {i: r.position for i, r in there.bus.confirmed(IDS).items()} == dict.fromkeys(IDS, 1000)
 
 
