@@ -12,6 +12,7 @@ from demos.devices.contracts import Device, Source
 from demos.devices.desktop import DesktopKeyboard
 from demos.devices.gamepad import Gamepad
 from demos.devices.keys import KeyMap
+from demos.devices.leader import Leader, LeaderConfig
 from demos.devices.spacemouse import SpaceMouse
 from demos.devices.steering import Steered, Steering, SteeringConfig
 from demos.devices.terminal import TerminalKeyboard
@@ -25,6 +26,7 @@ SOURCES: dict[str, Callable[[KeyMap], Source]] = {
     "gamepad": lambda keys: Gamepad(),
     "spacemouse": lambda keys: SpaceMouse(),
 }
+LEADER = "leader"
 MADE_BY_OTHERS = ("page",)  # sources that are given to ``make_device``
 
 
@@ -33,16 +35,18 @@ class DeviceConfig(SteeringConfig):
     """What the person has in hand, and how it moves the robot."""
 
     kind: str = "terminal"
-    """"terminal" or "desktop" (keyboards), "page" (a browser), "gamepad", "spacemouse", or
-    ``module:function`` of one's own (a leader arm, say), which makes a Device of
+    """"terminal" or "desktop" (keyboards), "page" (a browser), "gamepad", "spacemouse", "leader"
+    (another arm), or ``module:function`` of one's own, which makes a Device of
     ``(interface, config)``."""
+    leader: LeaderConfig = LeaderConfig()
+    """Of ``kind: leader``."""
     keys: dict[str, str] = field(default_factory=dict)
     """Other keys than usual, action: key; see ``demos.devices.keys``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         KeyMap.of(self.keys)
-        known = (*SOURCES, *MADE_BY_OTHERS)
+        known = (*SOURCES, LEADER, *MADE_BY_OTHERS)
         if self.kind not in known and ":" not in self.kind:
             raise UserError(f"kind: unknown '{self.kind}'{nearest(self.kind, known)}")
 
@@ -60,6 +64,8 @@ def make_device(
     ready = dict(sources or {})
     if ":" in config.kind:
         return _own(config, interface)
+    if config.kind == LEADER:
+        return Leader(config.leader, interface)
     if config.kind in MADE_BY_OTHERS and config.kind not in ready:
         raise UserError(f"kind: '{config.kind}' works in the verb teleop only")
     source = ready.get(config.kind) or SOURCES[config.kind](KeyMap.of(config.keys))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
@@ -44,6 +45,8 @@ class ServoArmConfig(Settings):
     """What this arm is called, for its calibration file; "" is called as its kind."""
     calibration: str = ""
     """The file of its calibration; "" is calibration/NAME.json."""
+    waved: bool = False
+    """Whether an emulated arm is moved to and fro while it has no torque, as by a person's hand."""
     timeout_s: PositiveFloat = 0.02
     """How long one answer may take."""
     patience_s: PositiveFloat = 0.1
@@ -167,7 +170,10 @@ class ServoArm(Driver):
         """Give the port; an emulated one in simulated time needs no terminal."""
         if self.config.port != EMULATED:
             return only_port() if self.config.port == "auto" else self.config.port
-        station = self.kind.emulate(self._servos or nominal(self.kind), self.clock)
+        entries = self._servos or nominal(self.kind)
+        station = self.kind.emulate(entries, self.clock)
+        if self.config.waved:
+            wave(station.servos, entries)
         if isinstance(self.clock, SimulatedClock):
             return Direct(station, self.clock)
         self.line = Line(station)
@@ -372,6 +378,15 @@ class ServoArm(Driver):
                 yield self._positions()
             if self._pressed():
                 return
+
+
+def wave(servos: Sequence[Any], entries: Mapping[str, ServoCalibration]) -> None:
+    """Have emulated servos moved slowly, each through a fifth of its range at its own pace."""
+    spans = {entry.id: entry.range_max - entry.range_min for entry in entries.values()}
+    for servo in servos:
+        middle, way = servo.motor.position, spans[servo.identity] / 10
+        pace = 2 * np.pi / (6.0 + servo.identity)
+        servo.motor.hand = lambda now_s, m=middle, w=way, p=pace: m + w * np.sin(p * now_s)
 
 
 def enter_pressed() -> bool:

@@ -129,11 +129,10 @@ class Servo:
         if 0 < watchdog < xseries.WATCHDOG_FIRED and memory["torque_enable"]:
             end_s = self._spoken_to_s + watchdog * xseries.WATCHDOG_UNIT_S
             if now_s > end_s:
-                self.motor.turn(self._goal(), self._speed(), end_s - begun_s)
+                self.motor.turn(self._goal(), self._speed(), end_s - begun_s, end_s)
                 memory["bus_watchdog"] = xseries.WATCHDOG_FIRED
                 passed_s = now_s - max(end_s, begun_s)
-        if passed_s > 0:
-            self.motor.turn(self._goal(), self._speed(), passed_s)
+        self.motor.turn(self._goal(), self._speed(), passed_s, now_s)
         memory["hardware_error_status"] = self._errors()
         if self._errors() & memory["shutdown"]:
             memory["torque_enable"] = 0

@@ -82,7 +82,7 @@ class Servo:
         now_s = self.clock()
         passed_s, self._seen_s = now_s - self._seen_s, now_s
         if passed_s > 0:
-            self.motor.turn(self._goal(), self._speed(), passed_s)
+            self.motor.turn(self._goal(), self._speed(), passed_s, now_s)
             self._strain(passed_s)
 
     def _show(self) -> None:

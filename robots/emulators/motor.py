@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from robots.servos.registers import Register
@@ -16,14 +17,18 @@ class Motor:
     lowest: float = -1e9
     highest: float = 1e9
     blocked: bool = False
+    hand: Callable[[float], float] | None = None
+    """Where somebody's hand has it at a time, as long as it has no torque."""
     velocity: float = 0.0  # steps/s, over the last time that passed
     load: float = 0.0  # share of the torque, signed
 
-    def turn(self, goal: float | None, speed: float, passed_s: float) -> None:
-        """Let time pass with a goal, or None without torque: then it stays where it is."""
+    def turn(self, goal: float | None, speed: float, passed_s: float, now_s: float) -> None:
+        """Let time pass with a goal, or None without torque: then it stays, or a hand moves it."""
         if passed_s <= 0:
             return
         before = self.position
+        if goal is None and self.hand is not None:
+            goal, speed = self.hand(now_s), math.inf
         wanted = self.position if goal is None else goal
         if not self.blocked:
             way = min(max(wanted - before, -speed * passed_s), speed * passed_s)
@@ -31,7 +36,7 @@ class Motor:
         self.velocity = (self.position - before) / passed_s
         left = wanted - self.position
         stuck = abs(left) > 1 and self.velocity == 0 and speed > 0
-        self.load = (1.0 if left > 0 else -1.0) if stuck else self.velocity / max(speed, 1.0) * 0.3
+        self.load = math.copysign(1.0, left) if stuck else 0.3 * self.velocity / max(speed, 1.0)
 
 
 class Memory:
