@@ -34,7 +34,7 @@ SIMULATED = ("twin", "two_twins")  # those that may live in another time than th
 ROBOTS = {
     "twin": Entry("robots.twin:TwinConfig", "robots.twin:twin"),
     "two_twins": Entry("robots.several:TwoTwinsConfig", "robots.several:two_twins"),
-    "so101": Entry("robots.drivers.servo_arm:ServoArmConfig", "robots.drivers.so101:so101"),
+    "so101": Entry("robots.drivers.arm_kind:ServoArmConfig", "robots.drivers.so101:so101"),
     "dynamixel": Entry(
         "robots.drivers.dynamixel:DynamixelConfig", "robots.drivers.dynamixel:dynamixel"
     ),

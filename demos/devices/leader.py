@@ -35,10 +35,12 @@ class LeaderConfig(Settings):
     """Its name, as ``robolearn robots list`` has it."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of this robot: ``{port: /dev/ttyACM1, name: leader}``."""
-    rate_hz: PositiveFloat = 60.0
+    rate_hz: PositiveFloat = 30.0
     """How often it is read."""
     stale_s: PositiveFloat = 0.2
     """Age of its last reading beyond which the follower stays where it is."""
+    hands_free: bool = False
+    """Whether demonstrations begin by themselves, and are decided on as proposed."""
 
 
 class Leader:
@@ -100,9 +102,9 @@ class Leader:
         return Command(self._held, fresh, given_s, lost=lost)
 
     def listen(self, now_s: float) -> Heard:
-        """Begin: with an arm in hand nobody has a button to press."""
+        """Give no buttons, which a keyboard beside it has; START if it is hands-free."""
         with self._lock:
-            return Heard((Button.START,), self._lost)
+            return Heard((Button.START,) if self.config.hands_free else (), self._lost)
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Give the action [1, A]."""

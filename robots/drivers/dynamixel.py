@@ -12,7 +12,8 @@ from typing import Literal
 
 from robots.base import Camera, Clock
 from robots.calibration import ServoCalibration
-from robots.drivers.servo_arm import ArmKind, ArmServo, ServoArm, ServoArmConfig
+from robots.drivers.arm_kind import ArmKind, ArmServo, ServoArmConfig
+from robots.drivers.servo_arm import ServoArm
 from robots.emulators.dynamixel import DynamixelStation, Servo
 from robots.servos import xseries
 from robots.servos.bus import DirectPort

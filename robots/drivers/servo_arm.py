@@ -12,75 +12,31 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
 
 from robolearn.errors import nearest
-from robolearn.settings import Settings
 from robots import calibration as files
 from robots.base import BusError, Camera, Clock, Driver, Joint, Kind, LostError, RobotError
 from robots.calibration import Calibration, ServoCalibration
 from robots.clocks import SimulatedClock
+from robots.drivers.arm_kind import (
+    EMULATED,
+    ArmKind,
+    ArmServo,
+    ServoArmConfig,
+    nominal,
+    only_port,
+    wave,
+)
 from robots.emulators.direct import Direct
-from robots.emulators.line import Line, Station
-from robots.servos.bus import DirectPort, Reading, ServoBus, ports
+from robots.emulators.line import Line
+from robots.servos.bus import DirectPort, Reading, ServoBus
 
-EMULATED = "emulated"
 NEAR_STEPS = 60  # beyond its calibrated range, an arm that is let go may lie so far: 5 degrees
 HOLDING_TRIES = 4
-
-
-@dataclass(frozen=True)
-class ServoArmConfig(Settings):
-    """Where an arm is, and what its positions mean."""
-
-    port: str = "auto"
-    """Its serial port, such as /dev/ttyACM0; "auto" takes the only one there is, "emulated" has
-    servos that are not there."""
-    name: str = ""
-    """What this arm is called, for its calibration file; "" is called as its kind."""
-    calibration: str = ""
-    """The file of its calibration; "" is calibration/NAME.json."""
-    waved: bool = False
-    """Whether an emulated arm is moved to and fro while it has no torque, as by a person's hand."""
-    timeout_s: PositiveFloat = 0.02
-    """How long one answer may take."""
-    patience_s: PositiveFloat = 0.1
-    """How long it is asked again for positions to rely on."""
-    lost_after: PositiveInt = 3
-    """Failed observations in a row after which it counts as lost."""
-
-
-@dataclass(frozen=True)
-class ArmServo:
-    """One servo of a kind of arm, and its joint: its nominal range is that of the arm's model."""
-
-    joint: str
-    id: int
-    model: int  # the number that it must say
-    lower: float  # rad; of a gripper: rad of the motor, closed
-    upper: float
-    gripper: bool = False
-    settings: Mapping[str, int] = field(default_factory=dict)  # registers, beside the bus's own
-
-
-@dataclass(frozen=True)
-class ArmKind:
-    """One kind of arm: its servos, and how its bus is made and emulated."""
-
-    name: str
-    servos: tuple[ArmServo, ...]
-    make_bus: Callable[[str | DirectPort, ServoArmConfig, Clock], ServoBus]
-    emulate: Callable[[Mapping[str, ServoCalibration], Clock], Station]
-    speed: float  # steps/s, the fastest that its servos turn
-    settings: Mapping[str, int]  # of every servo
-    limits_in_servo: bool  # whether its servos keep to position limits of their own
-    folds: bool = False  # whether they count turns, which are unknown after a loss of power
-    turns_in_servo: bool = False  # whether a drive_mode of 1 is the servo's own doing
 
 
 class ServoArm(Driver):
@@ -380,39 +336,9 @@ class ServoArm(Driver):
                 return
 
 
-def wave(servos: Sequence[Any], entries: Mapping[str, ServoCalibration]) -> None:
-    """Have emulated servos moved slowly, each through a fifth of its range at its own pace."""
-    spans = {entry.id: entry.range_max - entry.range_min for entry in entries.values()}
-    for servo in servos:
-        middle, way = servo.motor.position, spans[servo.identity] / 10
-        pace = 2 * np.pi / (6.0 + servo.identity)
-        servo.motor.hand = lambda now_s, m=middle, w=way, p=pace: m + w * np.sin(p * now_s)
-
-
 def enter_pressed() -> bool:
     """Say whether a line was typed at the terminal since the last call; never waits."""
     if not select.select([sys.stdin], [], [], 0)[0]:
         return False
     sys.stdin.readline()
     return True
-
-
-def nominal(kind: ArmKind) -> dict[str, ServoCalibration]:
-    """Give the calibration that an arm as in its drawings would have."""
-    return {servo.joint: _nominal(servo) for servo in kind.servos}
-
-
-def _nominal(servo: ArmServo) -> ServoCalibration:
-    half = round((servo.upper - servo.lower) * 4096 / (4 * np.pi))
-    return ServoCalibration(servo.id, 0, 0, max(2048 - half, 0), min(2048 + half, 4095))
-
-
-def only_port() -> str:
-    """Give the one serial port that looks like an adapter; RobotError that lists them otherwise."""
-    found = {name: what for name, what in ports().items() if "ttyS" not in name}
-    if len(found) == 1:
-        return next(iter(found))
-    if not found:
-        raise RobotError("port: no USB serial port is there; plug the arm in, or port=emulated")
-    listed = ", ".join(f"{name} ({what})" for name, what in found.items())
-    raise RobotError(f"port: which one? There are {listed}")

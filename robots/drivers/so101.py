@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from robots.base import Camera, Clock
 from robots.calibration import ServoCalibration
-from robots.drivers.servo_arm import ArmKind, ArmServo, ServoArm, ServoArmConfig
+from robots.drivers.arm_kind import ArmKind, ArmServo, ServoArmConfig
+from robots.drivers.servo_arm import ServoArm
 from robots.emulators.feetech import FeetechStation, Servo
 from robots.servos import sts3215
 from robots.servos.bus import DirectPort

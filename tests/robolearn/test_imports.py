@@ -53,7 +53,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "sim.tabletop": {"base", "rendering", "engine", "vector"},
     "sim.robosuite": {"base", "rendering", "engine"},
     "sim.robosuite.batch": {"base", "engine", "vector", "robosuite"},
-    "robots": {"base", "calibration", "clocks"},
+    "robots": {"base", "clocks"},
     "robots.servos": {"base"},
     "robots.emulators": {"base", "clocks", "servos"},
     "robots.drivers": {"base", "calibration", "clocks", "servos", "emulators"},

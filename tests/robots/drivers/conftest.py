@@ -4,8 +4,9 @@ import pytest
 
 from robots import calibration
 from robots.clocks import SimulatedClock
+from robots.drivers.arm_kind import ServoArmConfig, nominal
 from robots.drivers.dynamixel import ARMS
-from robots.drivers.servo_arm import ServoArm, ServoArmConfig, nominal
+from robots.drivers.servo_arm import ServoArm
 from robots.drivers.so101 import SO101
 from robots.emulators.line import Line
 

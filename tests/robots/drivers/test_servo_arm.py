@@ -8,7 +8,8 @@ import pytest
 
 from robots import calibration
 from robots.base import BusError, LifeCycle, LostError, RobotError, quantity
-from robots.drivers.servo_arm import ServoArm, ServoArmConfig, nominal
+from robots.drivers.arm_kind import ServoArmConfig, nominal
+from robots.drivers.servo_arm import ServoArm
 from robots.emulators.faults import Faults, Wire
 
 STEP = 2 * np.pi / 4096
