@@ -22,6 +22,7 @@ usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
        robolearn view RUN                      open the recording of a run in Rerun
        robolearn doctor DATASET [--repair]     check a dataset file by file, and mend it
        robolearn robots COMMAND ...            real robots: find, check, calibrate, list
+       robolearn convert SRC DST [KEY=VALUE ...]   bring a dataset into another format
        robolearn --help | --version
 
 LAUNCH is a path, or a name in ./launch or among the launch files that come with robolearn. KEY may
@@ -207,6 +208,18 @@ def _robots(rest: Sequence[str]) -> int:
     return names.load("robots.command:main")(rest)
 
 
+def _convert(rest: Sequence[str]) -> int:
+    paths = [argument for argument in rest if "=" not in argument]
+    _expect(paths, 2, "convert SRC DST [format=...] [check=true] [KEY=VALUE ...]")
+    from robolearn.running import config
+
+    given = [argument for argument in rest if argument not in paths]
+    settings = config.given(names.load("demos.formats.convert:ConvertConfig"), "convert", given)
+    converted = names.load("demos.formats.convert:convert")(*paths, settings)
+    print(*converted.lines(), sep="\n")
+    return 0
+
+
 def _expect(rest: Sequence[str], count: int, usage: str) -> None:
     if len(rest) != count or any(argument.startswith("-") for argument in rest):
         raise UserError(f"expected: robolearn {usage}")
@@ -221,6 +234,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "view": _view,
     "doctor": _doctor,
     "robots": _robots,
+    "convert": _convert,
 }
 
 if __name__ == "__main__":

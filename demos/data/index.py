@@ -118,12 +118,16 @@ def read_index(dataset: Path) -> tuple[list[Entry], Masks] | None:
     return entries, {name: keys for name, keys in masks.items() if name not in ours}
 
 
-def update_index(dataset: Path, env_args: Mapping[str, Any]) -> tuple[list[Entry], Masks]:
+def update_index(
+    dataset: Path, env_args: Mapping[str, Any], more: Mapping[str, list[str]] | None = None
+) -> tuple[list[Entry], Masks]:
     """Make the index say what is in the folder; give the entries and the masks of others.
 
-    The dataset's lock must be held. Raises DataError if the folder cannot be written.
+    ``more`` are masks of others to add. The dataset's lock must be held. Raises DataError if the
+    folder cannot be written.
     """
     known, others = read_index(dataset) or ([], {})
+    others = others | dict(more or {})
     entries = scan(dataset, known)
     there = {entry.name for entry in entries if not entry.fault}
     kept = {mask: [name for name in names if name in there] for mask, names in others.items()}

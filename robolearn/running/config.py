@@ -80,6 +80,16 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Source:
     return source
 
 
+def given(cls: type[Config], where: str, overrides: Sequence[str]) -> Config:
+    """Make a ``cls`` of ``key=value`` arguments alone, for a command ``where`` without a file."""
+    source = Source(Path(where), strict_yaml.Document({}, None), {})
+    for override in overrides:
+        keys, value = _parse_override(override)
+        _assign(source.values, keys, value, override)
+        source.overrides[keys] = override
+    return build(cls, source, source.values)
+
+
 def build(
     cls: type[Config],
     source: Source,

@@ -95,11 +95,7 @@ class Run:
         It begins at ``done``. Lines say how many a second there were since the last one, if they
         have a ``unit``.
         """
-        if not sys.stderr.isatty():
-            return _PlainLines(total, label, unit, done)
-        from tqdm import tqdm
-
-        return tqdm(total=total, desc=label, unit=unit or "it", initial=done)
+        return counter(total, label, unit, done)
 
     @functools.cached_property
     def viewer(self) -> Any:
@@ -138,6 +134,15 @@ class Run:
             warnings.warn(f"summary: JSON does not know {strange}: written as text", stacklevel=2)
         text = json.dumps(plain, indent=2, allow_nan=False, default=str)
         replace_text(self.path("summary.json"), text + "\n")
+
+
+def counter(total: int | None = None, label: str = "", unit: str = "", done: int = 0) -> Any:
+    """Make what counts, for a run or without one; see ``Run.counter``."""
+    if not sys.stderr.isatty():
+        return _PlainLines(total, label, unit, done)
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=label, unit=unit or "it", initial=done)
 
 
 def make_batch(config: EnvConfig, n: int, **options: Any) -> VectorEnvironment:

@@ -1,0 +1,1 @@
+"""Everybody's data: one file per format, all of them read and written as episodes."""

@@ -1,0 +1,277 @@
+"""Convert a dataset into another format: episode by episode, and whole or not at all.
+
+What is under way lies in ``DST/.partial``, or in ``.NAME.partial`` beside a file: a plan, and a
+part for each episode that is done. Run again, a conversion that was stopped takes up its parts.
+When all are there they are joined and put in their place; what makes the folder a dataset comes
+last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from demos.formats import guess
+from demos.formats.check import Check, check_round_trip
+from demos.formats.contract import Reading, Source, Writer
+from robolearn.errors import DataError
+from robolearn.files import cannot_write, make_folder, sync, write_atomically
+from robolearn.running.run import counter
+from robolearn.types import Episode
+
+PARTIAL, PLAN, PARTS, WHOLE, SKIPPED = ".partial", "plan.json", "parts", "whole", ".skipped"
+KEPT = "what is converted is kept: run it again to go on"
+
+
+@dataclass(frozen=True)
+class ConvertConfig(Reading):
+    """How a dataset is converted."""
+
+    format: Literal["robolearn", "robomimic", "lerobot", "minari"] | None = None
+    """What is written; None: robomimic's to NAME.hdf5, ours to a folder."""
+    check: bool = False
+    """Whether what was written is read back, and held against the source."""
+    skip: bool = False
+    """Whether episodes that cannot be read are left out, rather than an error."""
+    images: Literal["video", "lossless", "png"] = "video"
+    """How LeRobot's datasets keep cameras: h264, h264 without loss, or PNG in the tables."""
+    fps: pydantic.PositiveFloat | None = None
+    """Frames a second of a LeRobot dataset, where the source does not say."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of a conversion."""
+
+    path: Path
+    format: str
+    source_format: str
+    episodes: int
+    steps: int
+    skipped: dict[str, str]  # name -> why
+    notes: tuple[str, ...]
+    held: dict[str, str]  # what the format has no place for -> where it went
+    check: Check | None
+
+    def lines(self) -> list[str]:
+        """Put it in lines to print."""
+        said = [f"{self.source_format} to {self.format}: {self.path}"]
+        said.append(f"{self.episodes} episodes, {self.steps} steps")
+        said += self.notes
+        said += [f"left out {name}: {why}" for name, why in self.skipped.items()]
+        if self.held:
+            said.append(f"no place of its own in {self.format}, so it went elsewhere:")
+            said += [f"  {what}: {where}" for what, where in self.held.items()]
+        return said + (self.check.lines() if self.check is not None else [])
+
+
+def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Converted:
+    """Convert ``source`` to ``target``, which must not be there yet, or be an unfinished one.
+
+    Raises DataError, one line, for what cannot be read or written; a dataset that looks whole is
+    then not left behind. Ctrl-C leaves what is done.
+    """
+    target = Path(target)
+    opened = guess.open_source(source, config)
+    try:
+        kind = guess.format_for(target, config.format)
+        work = _Work(target, opened, kind, config)
+        writer = _writer(kind, opened, target, config)
+        skipped, steps = _write_parts(work, opened, writer, config)
+        names = [name for name in opened.names if name not in skipped]
+        if not names:
+            work.discard()
+            raise DataError(
+                f"{source}: no episode of it can be read: {next(iter(skipped.values()))}"
+            )
+        masks = {m: [n for n in some if n in set(names)] for m, some in opened.masks.items()}
+        work.publish(writer, names, {mask: some for mask, some in masks.items() if some})
+        notes, held = opened.notes, dict(writer.held)
+        check = check_round_trip(opened, names, target) if config.check else None
+        return Converted(
+            target, kind, opened.format, len(names), steps, skipped, notes, held, check
+        )
+    finally:
+        opened.close()
+
+
+def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:
+    options: dict[str, Any] = {}
+    if kind == guess.LEROBOT:
+        options = {"images": config.images, "fps": config.fps}
+    elif kind == guess.MINARI:
+        options = {"name": target.name}
+    return guess.writer_for(kind, source.interface, source.env_options, **options)
+
+
+def _write_parts(
+    work: _Work, source: Source, writer: Writer, config: ConvertConfig
+) -> tuple[dict[str, str], int]:
+    """Write a part for each episode that has none yet; give what was left out, and the steps."""
+    skipped, steps = work.skipped(), 0
+    with counter(len(source.names), "converting", "episodes") as bar:
+        for number, name in enumerate(source.names):
+            if name not in skipped and not (done := work.done(number)):
+                try:
+                    episode = marked(source.load(name), source, name)
+                except DataError as error:
+                    if not config.skip:
+                        work.discard_if_empty()
+                        raise DataError(f"{error}; skip=true leaves such episodes out") from error
+                    work.skip(number, str(error))
+                    skipped[name] = str(error)
+                else:
+                    work.write(writer, number, name, episode)
+                    steps += len(episode)
+            elif name not in skipped:
+                steps += done
+            bar.update()
+    return skipped, steps
+
+
+def marked(episode: Episode, source: Source, name: str) -> Episode:
+    """Note where an episode of others comes from; ours stays as it is."""
+    if source.format == guess.OURS:
+        return episode
+    about = {"format": source.format, "dataset": source.path.name, "name": name}
+    metadata = {"source": about} | episode.metadata
+    return dataclasses.replace(episode, metadata=metadata)
+
+
+class _Work:
+    """The folder of a conversion that is under way."""
+
+    def __init__(self, target: Path, source: Source, kind: str, config: ConvertConfig) -> None:
+        """Begin it, or take up what an earlier one has left; DataError if that was another."""
+        self.target, self.names = target, source.names
+        self.is_file = kind == guess.ROBOMIMIC
+        beside = target.parent / f".{target.name}{PARTIAL}"
+        self.folder = beside if self.is_file else target / PARTIAL
+        _require_apart(source.path, target)
+        plan = _plan(source, kind, config)
+        found = self.folder / PLAN
+        if found.is_file():
+            if found.read_text() != plan:
+                raise DataError(
+                    f"{target}: an unfinished conversion of something else, or with other "
+                    f"settings, is there: remove {self.folder}, or choose another name"
+                )
+        elif target.exists() and (self.is_file or not target.is_dir() or any(target.iterdir())):
+            raise DataError(f"{target} is there already: choose another name")
+        self._made = [] if target.parent.exists() else _missing(target.parent)
+        make_folder(self.folder / PARTS)
+        write_atomically(found, plan.encode())
+        for left in (self.folder / PARTS).glob(".*"):
+            _remove(left)
+
+    def done(self, number: int) -> int:
+        """Give the steps of an episode whose part is there, or 0."""
+        path = self._steps(number)
+        return int(path.read_text()) if path.is_file() else 0
+
+    def skipped(self) -> dict[str, str]:
+        """Give the episodes that were left out, and why."""
+        found = sorted((self.folder / PARTS).glob(f"*{SKIPPED}"))
+        return {self.names[int(path.stem)]: path.read_text() for path in found}
+
+    def skip(self, number: int, why: str) -> None:
+        """Note that an episode is left out."""
+        write_atomically(self.folder / PARTS / f"{number:06d}{SKIPPED}", why.encode(), False)
+
+    def write(self, writer: Writer, number: int, name: str, episode: Episode) -> None:
+        """Have a part written under a temporary name, and give it its own."""
+        path = self._part(writer, number)
+        temporary = path.with_name(f".{path.name}.tmp")
+        place = len([n for n in range(number) if self._steps(n).is_file()])
+        try:
+            writer.part(temporary, place, name, episode)
+            os.replace(temporary, path)
+            write_atomically(self._steps(number), str(len(episode)).encode(), False)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        finally:
+            _remove(temporary)
+
+    def publish(self, writer: Writer, names: list[str], masks: dict[str, list[str]]) -> None:
+        """Join the parts, put what comes of them in its place, and remove the folder."""
+        whole = self.folder / WHOLE
+        numbers = {name: number for number, name in enumerate(self.names)}
+        parts = [self._part(writer, numbers[name]) for name in names]
+        try:
+            _remove(whole)
+            whole.mkdir()
+            entries = writer.join(parts, whole, names, masks)
+            for path in whole.rglob("*"):
+                sync(path)
+            for entry in entries:
+                place = self.target if self.is_file else self.target / entry
+                if place.is_dir():  # an earlier one was stopped here
+                    _remove(place)
+                os.replace(whole / entry, place)
+                sync(place.parent)
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise cannot_write(self.target, error) from error
+
+    def discard(self) -> None:
+        """Remove all that the conversion has written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.is_file and self.target.is_dir() and not any(self.target.iterdir()):
+            self.target.rmdir()
+        for folder in self._made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def discard_if_empty(self) -> None:
+        """Remove it unless a part is done, which may be taken up."""
+        if not any(path.suffix != SKIPPED for path in (self.folder / PARTS).iterdir()):
+            self.discard()
+
+    def _part(self, writer: Writer, number: int) -> Path:
+        return self.folder / PARTS / f"{number:06d}{writer.suffix}"
+
+    def _steps(self, number: int) -> Path:
+        return self.folder / PARTS / f"{number:06d}.steps"
+
+
+def _missing(folder: Path) -> list[Path]:
+    """List the folders that will be made for one to be there, the innermost first."""
+    return [folder, *([] if folder.parent.exists() else _missing(folder.parent))]
+
+
+def _require_apart(source: Path, target: Path) -> None:
+    here, there = source.resolve(), target.resolve()
+    if there == here or there.is_relative_to(here) or here.is_relative_to(there):
+        raise DataError(f"{target}: source and target lie in each other: choose another folder")
+
+
+def _plan(source: Source, kind: str, config: ConvertConfig) -> str:
+    """Say what is converted how, so that only the same conversion goes on."""
+    settings = dataclasses.asdict(config) | {"check": None}
+    what = [kind, source.format, str(source.path.resolve()), list(source.names)]
+    digest = hashlib.blake2b(json.dumps(list(_stamps(source.path))).encode(), digest_size=12)
+    return json.dumps([what, settings, digest.hexdigest()])
+
+
+def _stamps(path: Path) -> Iterator[list[Any]]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file() and not file.name.startswith("."):
+            about = file.stat()
+            yield [str(file.relative_to(path)), about.st_size, about.st_mtime_ns]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""Episodes as a Minari dataset, HDF5."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from demos.data.index import Masks
+from demos.formats import rest
+from demos.formats.minari import MAIN, METADATA
+from demos.formats.robomimic_write import compression
+from demos.formats.terms import as_given
+from robolearn.files import write_atomically
+from robolearn.types import ArraySpec, Episode, Spec
+
+VERSION = "0.5.3"  # of the layout: Minari reads that of the versions that it lists
+ID = re.compile(r"(?:.+/)?[\w-]+-v\d+")
+DEMO = "demo"
+
+
+class MinariWriter:
+    """Writes a Minari dataset; see ``contract.Writer``."""
+
+    suffix = ".hdf5"
+    held = {
+        "simulator states, reward terms, records, metadata": f"{MAIN}: episode_N/robolearn",
+        "interface and options of the environment": f"{MAIN}: the attribute robolearn",
+        "names and masks of demonstrations": "nowhere: episodes are numbered from 0",
+    }
+
+    def __init__(self, interface: Spec, env_options: Mapping[str, Any], name: str) -> None:
+        """Call the dataset ``name``, with a version behind it if it has none."""
+        self._interface, self._options = interface, dict(env_options)
+        self._id = name if ID.fullmatch(name) else f"{re.sub(r'[^-_a-zA-Z0-9]', '-', name)}-v0"
+        self._action: dict[str, Any] = {}
+
+    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+        """Write an episode as a file of its own."""
+        with h5py.File(path, "w") as file:
+            group = file.create_group(DEMO)
+            group.attrs["id"], group.attrs["total_steps"] = number, len(episode)
+            seed = episode.metadata.get("seed")
+            if isinstance(seed, int) and not isinstance(seed, bool):
+                group.attrs["seed"] = seed
+            for key, array in _arrays(episode).items():
+                group.create_dataset(key, data=array, **compression(array))
+            rest.write(group, episode)
+
+    def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:
+        """Copy the episodes into one file, and describe it."""
+        data = folder / "data"
+        data.mkdir()
+        steps = 0
+        with h5py.File(data / MAIN, "w", track_order=True) as file:
+            for number, part in enumerate(parts):
+                with h5py.File(part, "r") as one:
+                    one.copy(DEMO, file, name=f"episode_{number}")
+                    steps += int(one[DEMO].attrs["total_steps"])
+                    action = one[DEMO]["actions"]
+                    self._action = _action_space(self._interface, action.dtype)
+            file.attrs[rest.GROUP] = rest.describe(self._interface, self._options)
+        about = self._metadata(len(parts), steps, (data / MAIN).stat().st_size)
+        write_atomically(data / METADATA, json.dumps(about, indent=2).encode())
+        return ["data"]
+
+    def _metadata(self, episodes: int, steps: int, size: int) -> dict[str, Any]:
+        return {
+            "dataset_id": self._id,
+            "total_episodes": episodes,
+            "total_steps": steps,
+            "data_format": "hdf5",
+            "observation_space": json.dumps(_space(_nested(self._interface.observations))),
+            "action_space": json.dumps(self._action),
+            "minari_version": VERSION,
+            "dataset_size": round(size / 1e6, 1),
+            "jpeg_encoding": False,
+            "requirements": [],
+            "description": f"Converted by robolearn; environment {self._interface.environment}.",
+        }
+
+
+def _arrays(episode: Episode) -> dict[str, np.ndarray]:
+    steps = len(episode)
+    last = np.arange(steps) == steps - 1
+    found = {
+        "actions": as_given(episode, "minari"),
+        "rewards": episode.rewards.astype(np.float64),
+        "terminations": last & episode.terminated,
+        "truncations": last & episode.truncated,
+        "infos/success": np.append(False, last & episode.success),
+    }
+    return found | {f"observations/{name}": a for name, a in episode.observations.items()}
+
+
+def _nested(observations: Mapping[str, ArraySpec]) -> dict[str, Any]:
+    """Put names with slashes into mappings, as HDF5 has groups."""
+    found: dict[str, Any] = {}
+    for name, spec in observations.items():
+        *above, last = name.split("/")
+        inner = found
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[last] = spec
+    return found
+
+
+def _space(part: Any) -> dict[str, Any]:
+    """Describe a space as Minari writes it, a Dict of Boxes."""
+    if isinstance(part, Mapping):
+        subspaces = {name: _space(below) for name, below in part.items()}
+        return {"type": "Dict", "subspaces": subspaces}
+    return _box(part.dtype, part.shape, *_range(part.dtype))
+
+
+def _range(dtype: str) -> tuple[Any, Any]:
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return False, True
+    if kind.kind in "iu":
+        return np.iinfo(kind).min, np.iinfo(kind).max
+    return -np.inf, np.inf
+
+
+def _box(dtype: str, shape: tuple[int, ...], low: Any, high: Any) -> dict[str, Any]:
+    bounds = (np.broadcast_to(np.asarray(b, dtype), shape).tolist() for b in (low, high))
+    return {"type": "Box", "dtype": dtype, "shape": list(shape)} | dict(
+        zip(("low", "high"), bounds, strict=True)
+    )
+
+
+def _action_space(interface: Spec, dtype: np.dtype) -> dict[str, Any]:
+    """Give the Box of the actions that are written: [-1, 1], or the limits they came with."""
+    low, high = interface.controller.get("action_limits", (-1.0, 1.0))
+    return _box(str(dtype), interface.action.shape, low, high)

@@ -1,0 +1,95 @@
+"""Episodes as one robomimic HDF5 file.
+
+``obs`` and ``next_obs`` hold every observation, and of "state" the columns that robomimic's stock
+configurations ask for (``demos/data/robomimic_keys.py``). ``dones`` is 1 where the task ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from demos.data import index
+from demos.data.episode_file import ROBOMIMIC_ATTRIBUTES, STATE, to_json
+from demos.data.index import Masks
+from demos.data.robomimic_keys import robomimic_keys
+from demos.formats import rest
+from demos.formats.robomimic import STATES
+from demos.formats.terms import as_given
+from robolearn.types import Episode, Spec
+
+WHOLE, DEMO = "whole.hdf5", "demo"
+
+
+class RobomimicWriter:
+    """Writes a robomimic file; see ``contract.Writer``."""
+
+    suffix = ".hdf5"
+    held = {
+        "full simulator states, reward terms, records, metadata": "data/demo_N/robolearn",
+        "interface and options of the environment": "the attribute robolearn",
+    }
+
+    def __init__(self, interface: Spec, env_options: Mapping[str, Any]) -> None:
+        self._about = rest.describe(interface, env_options)
+        self._env_args = to_json(index.env_args(interface, env_options))
+        self._keys = robomimic_keys(interface)
+
+    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+        """Write a demonstration as a file of its own."""
+        with h5py.File(path, "w") as file:
+            demo = file.create_group(DEMO)
+            demo.attrs["num_samples"] = len(episode)
+            for attribute in ROBOMIMIC_ATTRIBUTES:
+                if isinstance(episode.metadata.get(attribute), str):
+                    demo.attrs[attribute] = episode.metadata[attribute]
+            for key, array in _arrays(episode, self._keys).items():
+                demo.create_dataset(key, data=array, **compression(array))
+            rest.write(demo, episode)
+
+    def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:
+        """Copy the demonstrations into one file, with masks."""
+        total = 0
+        with h5py.File(folder / WHOLE, "w") as file:
+            data = file.create_group("data")
+            for part, name in zip(parts, names, strict=True):
+                with h5py.File(part, "r") as one:
+                    one.copy(DEMO, data, name=name)
+                    total += int(one[DEMO].attrs["num_samples"])
+            data.attrs["total"] = total
+            data.attrs["env_args"] = self._env_args
+            file.attrs[rest.GROUP] = self._about
+            for mask, keys in masks.items():
+                file[f"mask/{mask}"] = np.array(keys, dtype="S")
+        return [WHOLE]
+
+
+def _arrays(episode: Episode, keys: Mapping[str, list[int]]) -> dict[str, np.ndarray]:
+    """Give every array of a demonstration, by its path."""
+    steps = len(episode)
+    found = {
+        "actions": as_given(episode, "robomimic").astype(np.float64),
+        "rewards": episode.rewards.astype(np.float64),
+        "dones": ((np.arange(steps) == steps - 1) & episode.terminated).astype(np.int64),
+    }
+    for name, array in episode.observations.items():
+        found[f"obs/{name}"], found[f"next_obs/{name}"] = array[:-1], array[1:]
+    for key, columns in keys.items():
+        shown = episode.observations[STATE][:, columns]
+        found[f"obs/{key}"], found[f"next_obs/{key}"] = shown[:-1], shown[1:]
+    if STATES in episode.records:
+        found["states"] = episode.records[STATES]
+    elif episode.states is not None:
+        found["states"] = episode.states[:-1, : episode.metadata.get("mujoco_state_size")]
+    return found
+
+
+def compression(array: np.ndarray) -> dict[str, Any]:
+    """Compress images frame by frame, so that one can be read alone."""
+    if array.dtype.kind in "iu" and array.ndim >= 3:
+        return {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
+    return {}

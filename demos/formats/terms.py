@@ -1,0 +1,403 @@
+"""From what a file says of an episode to an Episode in our terms, and what was decided on the way.
+
+- Every observation keeps its key, type and rows. Beside them stands "state", float32, which is made
+  of some of them: robomimic's usual keys where there are any, else all that are vectors.
+- Entries are called as robosuite's adapter calls them (``robot0_eef_pos_x``), else by what the
+  source calls them. A quaternion in "state" is wxyz, whatever its order was, and keeps to one side.
+- Actions are brought to [-1, 1] by the limits that the source or the user states. Where that, or
+  float32, changes a bit, the record ``action_as_given`` [T, A] keeps what the file says.
+- What nobody says is listed under ``not_told`` in the metadata: without rewards these are zeros;
+  without an observation after the last action the last one stands twice; without an outcome a
+  demonstration counts as one that succeeded, since it was given as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from demos.formats.contract import Reading, Told
+from robolearn.errors import DataError, nearest
+from robolearn.types import ArraySpec, Episode, Spec
+
+STATE = "state"
+OTHER_STATE = "state_as_given"  # what the source calls "state", where ours is another
+AS_GIVEN = "action_as_given"
+USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
+QUATERNION = re.compile(r"(?:.*_)?quat(?:_site)?")
+NAMED_QUATERNION = re.compile(r"(?P<stem>.*?)q?(?P<axis>[wxyz])")
+SAFE = re.compile(r"[\w.\- ]{1,128}(?:/[\w.\- ]{1,128}){0,8}")
+XYZW = (3, 0, 1, 2)  # where w, x, y and z are found
+VECTOR = ("x", "y", "z")
+MOST_ENTRIES = 1 << 20  # of "state"
+ROUNDING = 1e-6  # beyond a limit that is float32's doing
+
+
+@dataclass(frozen=True)
+class About:
+    """What a format says of all its episodes."""
+
+    where: str  # for messages: the path
+    environment: str = ""
+    period_s: float = 0.0
+    robot: str = ""
+    controller: dict[str, Any] = field(default_factory=dict)
+    entries: Mapping[str, Sequence[str]] = field(default_factory=dict)  # key -> its entries' names
+    action_names: tuple[str, ...] = ()
+    limits: tuple[Any, Any] | None = None  # of actions, as the source states them
+    who: str = ""  # says so: "its action_space"
+    order: str = ""  # of quaternions whose entries have no names
+    spec: Spec | None = None  # of the task itself, where the observations are its own
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of "state": columns of a key, and what its entries are called there."""
+
+    key: str
+    names: tuple[str, ...]
+    columns: tuple[int, ...]
+    quaternions: tuple[int, ...] = ()  # where, in the part, four entries w, x, y, z begin
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How the episodes of one source are brought to our terms; made by ``settle``."""
+
+    interface: Spec
+    parts: tuple[Part, ...]
+    low: np.ndarray | None  # [A] what becomes -1; None: actions stay
+    high: np.ndarray | None  # [A] what becomes 1
+    clip: bool
+    reference: np.ndarray  # [O] on whose side quaternions are
+    notes: tuple[str, ...]
+
+    def episode(self, told: Told, where: str, images: bool = True) -> Episode:
+        """Give the episode; DataError if it is not what the first one promised."""
+        actions, given = self._actions(_rows_of(told.actions, where), where)
+        steps, not_told = len(actions), list(_not_told(told))
+        observations = {
+            name: _completed(array, steps, f"{where}: {name}")
+            for name, array in told.observations.items()
+        }
+        shown = {
+            name: spec
+            for name, spec in self.interface.observations.items()
+            if images or len(spec.shape) < 3
+        }
+        observations = self._observed(observations, shown, where)
+        return Episode(
+            observations=observations,
+            actions=actions,
+            rewards=_rewards(told.rewards, steps, where),
+            terminated=bool(told.terminated),
+            truncated=bool(told.truncated if told.truncated is not None else not told.terminated),
+            success=True if told.success is None else bool(told.success),
+            states=told.states,
+            reward_terms=told.reward_terms,
+            metadata=told.metadata | ({"not_told": not_told} if not_told else {}),
+            records=told.records | ({} if given is None else {AS_GIVEN: given}),
+        )
+
+    def _observed(
+        self, given: Mapping[str, np.ndarray], shown: Mapping[str, ArraySpec], where: str
+    ) -> dict[str, np.ndarray]:
+        """Give the observations that the interface names, "state" put together."""
+        found = {}
+        for name, spec in shown.items():
+            if name == STATE and self.parts:
+                found[name] = self._state(given, where)
+                continue
+            name_there = STATE if name == OTHER_STATE and STATE in given else name
+            if name_there not in given:
+                raise DataError(f"{where} has no observation '{name}', which others have")
+            array = given[name_there]
+            if array.shape[1:] != spec.shape or str(array.dtype) != spec.dtype:
+                raise DataError(
+                    f"{where}: {name} is {array.dtype} {array.shape[1:]} instead of {spec.dtype} "
+                    f"{spec.shape}"
+                )
+            found[name] = array
+        return found
+
+    def _state(self, given: Mapping[str, np.ndarray], where: str) -> np.ndarray:
+        columns, start = [], 0
+        for part in self.parts:
+            key = part.key
+            if key not in given:
+                raise DataError(f"{where} has no observation '{key}', which others have")
+            flat = given[key].reshape(len(given[key]), -1)
+            if flat.shape[1] <= max(part.columns):
+                raise DataError(f"{where}: {key} has {flat.shape[1]} entries, others have more")
+            stretch = flat[:, part.columns].astype(np.float32)
+            for at in part.quaternions:
+                reference = self.reference[start + at : start + at + 4]
+                stretch[:, at : at + 4] = _on_one_side(stretch[:, at : at + 4], reference)
+            columns.append(stretch)
+            start += len(part.columns)
+        return np.concatenate(columns, axis=1)
+
+    def _actions(self, given: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Give the actions in [-1, 1], and as they came if that is not the same."""
+        if given.shape[1:] != self.interface.action.shape:
+            right = self.interface.action.shape[0]
+            raise DataError(f"{where}: actions have {given.shape[1]} entries instead of {right}")
+        scaled = given.astype(np.float64)
+        if self.low is not None:
+            half = (self.high - self.low) / 2
+            middle = (self.high + self.low) / 2
+            scaled = (scaled - middle) / np.where(half > 0, half, 1.0)
+        beyond = ~(np.abs(scaled) <= 1.0 + ROUNDING)  # NaN, too
+        if beyond.any() and not (self.clip and np.isfinite(scaled).all()):
+            raise DataError(self._too_far(given, beyond, where))
+        actions = np.clip(scaled, -1.0, 1.0).astype(np.float32)
+        same = given.dtype.kind == "f" and np.array_equal(actions.astype(np.float64), given)
+        return actions, None if same else given
+
+    def _too_far(self, given: np.ndarray, beyond: np.ndarray, where: str) -> str:
+        step, entry = np.argwhere(beyond)[0]
+        value = given[step, entry]
+        if not np.isfinite(value):
+            return f"{where}: actions are not finite at step {step}"
+        low, high = (-1, 1) if self.low is None else (self.low[entry], self.high[entry])
+        return (
+            f"{where}: action entry {entry} is {value:.4g} at step {step}, beyond [{low:g}, "
+            f"{high:g}]: give limits=[low, high] of the actions, or clip=true"
+        )
+
+
+def settle(told: Told, about: About, reading: Reading) -> Terms:
+    """Decide, by the first episode of a source, how all of them are brought to our terms.
+
+    Raises DataError for names that could lead elsewhere, and for ``reading`` that asks for what is
+    not there.
+    """
+    actions = _rows_of(told.actions, about.where)
+    for name in told.observations:
+        require_safe(name, about.where)
+    order = reading.quaternions or about.order
+    vectors = [key for key, a in told.observations.items() if _is_vector(a)]
+    chosen = _chosen(reading, vectors, about.where)
+    parts = tuple(_part(key, told.observations[key], about, order) for key in chosen)
+    low, high, note = _limits(reading, about, actions.shape[1])
+    kept = dict(told.observations)
+    itself = _is_itself(parts, kept)
+    if not itself and STATE in kept:
+        kept[OTHER_STATE] = kept.pop(STATE)
+    observations = {}
+    if parts:
+        names = tuple(name for part in parts for name in part.names)
+        if len(names) > MOST_ENTRIES:
+            raise DataError(f"{about.where}: 'state' would have {len(names)} entries")
+        names = names if len(set(names)) == len(names) else ()
+        size = sum(len(part.columns) for part in parts)
+        observations[STATE] = ArraySpec((size,), "float32", names)
+    observations |= {
+        key: ArraySpec(_completed(a, len(actions), f"{about.where}: {key}").shape[1:], str(a.dtype))
+        for key, a in kept.items()
+        if key != STATE
+    }
+    reference = _reference(parts, told.observations)
+    controller = dict(about.controller)
+    if low is not None:
+        controller["action_limits"] = [low.tolist(), high.tolist()]
+    action = ArraySpec((actions.shape[1],), "float32", _names_for(about, actions.shape[1]))
+    if about.spec is not None and about.spec.action.shape == action.shape:
+        action = about.spec.action
+    if about.spec is not None and STATE in about.spec.observations:
+        observations[STATE] = about.spec.observations[STATE]
+    interface = Spec(
+        environment=about.environment,
+        observations=observations,
+        action=action,
+        period_s=about.period_s,
+        robot=about.robot,
+        controller=controller,
+    )
+    return Terms(
+        interface,
+        () if itself else parts,
+        low,
+        high,
+        reading.clip,
+        reference,
+        tuple(filter(None, [note])),
+    )
+
+
+def as_given(episode: Episode, format: str) -> np.ndarray:
+    """Give the actions [T, A] for a file of a format: as they came, if they came from such one."""
+    given = episode.records.get(AS_GIVEN)
+    return given if given is not None and came_from(episode) == format else episode.actions
+
+
+def came_from(episode: Episode) -> str:
+    """Say in which format an episode was before it was converted, "" if it never was."""
+    source = episode.metadata.get("source")
+    return str(source.get("format", "")) if isinstance(source, Mapping) else ""
+
+
+def require_safe(name: str, where: str) -> None:
+    """Raise DataError for a name that, as a path, could lead out of the folder it is used in."""
+    parts = name.split("/")
+    if not SAFE.fullmatch(name) or any(set(part) <= {".", " "} for part in parts):
+        raise DataError(f"{where}: {name[:60]!r} is no name for an observation")
+
+
+def _names_for(about: About, size: int) -> tuple[str, ...]:
+    """Give the names of action entries, if there are as many as entries."""
+    return tuple(about.action_names) if len(about.action_names) == size else ()
+
+
+def _not_told(told: Told) -> list[str]:
+    steps = len(told.actions)
+    said = {
+        "rewards": told.rewards is not None,
+        "success": told.success is not None,
+        "the observation after the last action": all(
+            len(a) > steps for a in told.observations.values()
+        ),
+    }
+    return [what for what, is_said in said.items() if not is_said]
+
+
+def _rows_of(actions: np.ndarray, where: str) -> np.ndarray:
+    if actions.ndim == 1:
+        actions = actions[:, None]
+    if actions.ndim != 2 or not actions.size:
+        raise DataError(f"{where}: actions have shape {actions.shape} instead of (T, A)")
+    return actions
+
+
+def _rewards(rewards: np.ndarray | None, steps: int, where: str) -> np.ndarray:
+    if rewards is None:
+        return np.zeros(steps, np.float32)
+    if rewards.shape not in ((steps,), (steps, 1)):
+        raise DataError(f"{where}: rewards have shape {rewards.shape} for {steps} actions")
+    if not np.isfinite(rewards).all():
+        raise DataError(f"{where}: rewards are not finite at step {_first_bad(rewards)}")
+    return rewards.reshape(steps).astype(np.float32)
+
+
+def _completed(array: np.ndarray, steps: int, where: str) -> np.ndarray:
+    """Give T + 1 rows, the last one twice where the source has only T."""
+    if array.ndim and len(array) == steps:
+        array = np.concatenate([array, array[-1:]])
+    if array.ndim == 0 or len(array) != steps + 1:
+        raise DataError(f"{where} has shape {array.shape} for {steps} actions")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError(f"{where} is not finite at step {_first_bad(array)}")
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _first_bad(array: np.ndarray) -> int:
+    return int((~np.isfinite(array.reshape(len(array), -1)).all(axis=1)).argmax())
+
+
+def _is_vector(array: np.ndarray) -> bool:
+    return array.ndim in (1, 2)
+
+
+def _chosen(reading: Reading, vectors: Sequence[str], where: str) -> list[str]:
+    if reading.obs is None:
+        if STATE in vectors:
+            return [STATE]
+        return [key for key in vectors if USUAL.fullmatch(key)] or list(vectors)
+    for key in reading.obs:
+        if key not in vectors:
+            raise DataError(f"{where} has no vector '{key}'{nearest(key, vectors)}")
+    return list(dict.fromkeys(reading.obs))
+
+
+def _part(key: str, array: np.ndarray, about: About, order: str) -> Part:
+    """Say which columns of a key are in "state", in which order, and what they are called."""
+    size = int(np.prod(array.shape[1:], dtype=int))
+    names = tuple(map(str, about.entries.get(key, ())))
+    if len(names) == size and len(set(names)) == size:
+        columns = _wxyz_by_name(names)
+        named = tuple(names[c] for c in columns)
+        named = named if key == STATE else tuple(_under(key, name) for name in named)
+        return Part(key, named, columns, _quaternions(named))
+    if size == 1:
+        return Part(key, (key,), (0,))
+    if size == 4 and order and QUATERNION.fullmatch(key.rpartition("/")[2]):
+        columns = XYZW if order == "xyzw" else (0, 1, 2, 3)
+        return Part(key, tuple(f"{key}_{axis}" for axis in "wxyz"), columns, (0,))
+    suffixes = VECTOR if size == 3 else range(size)
+    return Part(key, tuple(f"{key}_{suffix}" for suffix in suffixes), tuple(range(size)))
+
+
+def _under(key: str, name: str) -> str:
+    return name if name.startswith(key) else f"{key}_{name}"
+
+
+def _wxyz_by_name(names: Sequence[str]) -> tuple[int, ...]:
+    """Put the w of every quaternion, four neighbours whose names end in x, y, z, w, first."""
+    order = list(range(len(names)))
+    for i in range(len(names) - 3):
+        found = [NAMED_QUATERNION.fullmatch(name) for name in names[i : i + 4]]
+        if all(found) and "".join(m["axis"] for m in found) == "xyzw":
+            if len({m["stem"] for m in found}) == 1:
+                order[i : i + 4] = [i + 3, i, i + 1, i + 2]
+    return tuple(order)
+
+
+def _quaternions(names: Sequence[str]) -> tuple[int, ...]:
+    """Find where four names end in w, x, y, z, and are called alike before that."""
+    starts = []
+    for i in range(len(names) - 3):
+        found = [NAMED_QUATERNION.fullmatch(name) for name in names[i : i + 4]]
+        if all(found) and "".join(m["axis"] for m in found) == "wxyz":
+            if len({m["stem"] for m in found}) == 1:
+                starts.append(i)
+    return tuple(starts)
+
+
+def _is_itself(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) -> bool:
+    """Say whether "state" is the source's own "state", as it is."""
+    if [part.key for part in parts] != [STATE]:
+        return False
+    columns, own = parts[0].columns, observations[STATE]
+    return columns == tuple(range(len(columns))) and own.dtype == np.float32 and own.ndim == 2
+
+
+def _limits(
+    reading: Reading, about: About, size: int
+) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+    stated, who = (reading.limits, "limits=") if reading.limits else (about.limits, about.who)
+    if stated is None:
+        return None, None, ""
+    low, high = (_broadcast(limit, size, about.where) for limit in stated)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()) or (low > high).any():
+        if reading.limits is None:
+            return None, None, f"actions: {who} states no limits; they stay as they are"
+        raise DataError(f"limits: {reading.limits[0]} must lie below {reading.limits[1]}")
+    if (low == -1.0).all() and (high == 1.0).all():
+        return None, None, ""
+    said = f"[{', '.join(f'{x:.4g}' for x in low[:4])}{', ...' * (size > 4)}] to "
+    said += f"[{', '.join(f'{x:.4g}' for x in high[:4])}{', ...' * (size > 4)}]"
+    return low, high, f"actions: {who} says {said}; that is [-1, 1] here"
+
+
+def _broadcast(limit: Any, size: int, where: str) -> np.ndarray:
+    values = np.asarray(limit, np.float64).ravel()
+    if values.size not in (1, size):
+        raise DataError(f"{where}: {values.size} limits for {size} action entries")
+    return np.broadcast_to(values, size).copy()
+
+
+def _reference(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Give the first observation's "state", on whose side later quaternions are kept."""
+    rows = [observations[p.key][0].reshape(-1)[list(p.columns)] for p in parts]
+    return np.concatenate(rows).astype(np.float64) if rows else np.zeros(0)
+
+
+def _on_one_side(q: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Turn quaternions [T, 4] to the side of the one before, the first to the reference's [4]."""
+    before = np.concatenate([reference[None], q[:-1]])
+    turns = np.where((q * before).sum(axis=1) < 0.0, -1.0, 1.0)
+    return q * np.cumprod(turns)[:, None].astype(q.dtype)
