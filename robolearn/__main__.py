@@ -19,9 +19,8 @@ USAGE = """\
 usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
        robolearn list                          name the launch files, and what packages add
        robolearn show LAUNCH [KEY=VALUE ...]   print the resolved configuration
-       robolearn view RUN                      open the recording of a run in Rerun
-       robolearn doctor DATASET [--repair]     check a dataset file by file, and mend it
-       robolearn robots COMMAND ...            real robots: find, check, calibrate, list
+       robolearn view RUN                      open a run's recording, or a dataset, in Rerun
+       robolearn doctor DATASET [--repair]     check a dataset of any format, and mend it
        robolearn convert SRC DST [KEY=VALUE ...]   bring a dataset into another format
        robolearn --help | --version
 
@@ -192,16 +191,18 @@ def _show(rest: Sequence[str]) -> int:
 
 def _view(rest: Sequence[str]) -> int:
     _expect(rest, 1, "view RUN")
-    names.load("robolearn.viz:view")(Path(rest[0]))
+    path = Path(rest[0])
+    is_dataset = names.load("demos.formats.show:is_dataset")(path)
+    names.load("demos.formats.show:show" if is_dataset else "robolearn.viz:view")(path)
     return 0
 
 
 def _doctor(rest: Sequence[str]) -> int:
     paths = [argument for argument in rest if argument != "--repair"]
     _expect(paths, 1, "doctor DATASET [--repair]")
-    report = names.load("demos.data.doctor:doctor")(paths[0], repair="--repair" in rest)
-    print("\n".join(names.load("demos.data.doctor:report_lines")(report)))
-    return 0 if report.healthy else 1
+    found = names.load("demos.formats.doctor:diagnose")(paths[0], repair="--repair" in rest)
+    print("\n".join(found.lines))
+    return 0 if found.healthy else 1
 
 
 def _robots(rest: Sequence[str]) -> int:

@@ -230,7 +230,7 @@ def _read_robomimic(path: Path, obs: Sequence[str] | None, success: bool | None)
         path,
         interface,
         tuple(names),
-        tuple(_operator(name, masks) for name in names),
+        tuple(operator_of(name, masks) for name in names),
         masks,
         tuple(_on_one_side(s, quaternions, states[0][0]) for s in states),
         actions,
@@ -256,7 +256,7 @@ def _masks(file: h5py.File) -> Masks:
     return {name: [key.decode() for key in group[name][()]] for name in group}
 
 
-def _operator(name: str, masks: Masks) -> str:
+def operator_of(name: str, masks: Masks) -> str:
     """Name the smallest mask that a demonstration is in and that says who it comes from."""
     mine = [m for m, names in masks.items() if name in names and not NO_OPERATOR.fullmatch(m)]
     return min(mine, key=lambda mask: (len(masks[mask]), mask), default="")

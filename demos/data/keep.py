@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from demos.data.arrays import Demonstrations
-from demos.data.dataset import Dataset
+from demos.data.dataset import ABOUT, Dataset
 from demos.data.episode_file import DEMO
 from demos.data.index import EPISODES, INDEX, file_name
 from robolearn.errors import DataError
@@ -35,6 +35,10 @@ def require_free(path: str | Path, source: Path) -> None:
     path = Path(path)
     if path.exists():
         raise DataError(f"{path} is there already: choose another name")
+    if source.is_dir() and not (source / ABOUT).exists() and path.suffix != LIST:
+        raise DataError(
+            f"{path}: of {source} a list can be kept: choose a name that ends in {LIST}"
+        )
     if path.suffix not in (LIST, ROBOMIMIC) and (path.suffix or not source.is_dir()):
         raise DataError(
             f"{path}: choose a name that ends in {ROBOMIMIC} (links, for robomimic) or {LIST} "

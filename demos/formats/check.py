@@ -46,8 +46,8 @@ class Check:
         said = [f"read back: {self.episodes} episodes; exact: {', '.join(self.exact) or 'nothing'}"]
         for name, one in self.different.items():
             said.append(
-                f"  not exact: {name}, by {one.largest:.3g} at most, {one.mean:.3g} in the mean, in "
-                f"{one.episodes} episodes"
+                f"  not exact: {name}, by {one.largest:.3g} at most, {one.mean:.3g} in the mean, "
+                f"in {one.episodes} episodes"
             )
         return said + [f"  absent: {name}" for name in self.absent]
 

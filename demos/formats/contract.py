@@ -45,8 +45,11 @@ class Reading(Settings):
     quaternions: Literal["wxyz", "xyzw"] | None = None
     """Order of the entries of keys called "...quat", where the source does not name them; None:
     xyzw where the format is robosuite's or robomimic's, else they are no quaternions to us."""
+    recompute: bool = False
+    """Whether a robosuite task's observations are computed from the states, in place of the file's
+    own; they are if it has none."""
     cameras: Names | None = None
-    """Of a robosuite file without observations: cameras to draw, too."""
+    """Where they are computed: cameras to draw, too."""
     image_size: tuple[pydantic.PositiveInt, pydantic.PositiveInt] = (84, 84)
     """Height and width of what they draw, pixels."""
 

@@ -47,8 +47,8 @@ class LerobotSource:
             self.names, self.masks = tuple(self._rows), {}
             if not self.names:
                 raise DataError(f"{path} holds no episodes")
-            self._starts = _starts(self._rows.values())
-            self._tables = _Tables(self._info)
+            self._starts = starts_of(self._rows.values())
+            self._tables = Tables(self._info)
             if (path / REST).is_file():
                 self._rest = opened(path / REST, "what this project wrote")
                 ours = rest.about(self._rest, str(path / REST))
@@ -134,7 +134,7 @@ class LerobotSource:
     def _told(self, name: str, images: bool) -> Told:
         where, row = f"{self.path}: {name}", self._rows[name]
         table = self._tables.rows(row, self._starts.get(row.file, 0))
-        _require_in_order(table, row, where)
+        require_in_order(table, row, where)
         columns = {
             key: layout.numbers(table[key], feature, where)
             for key, feature in self._info.features.items()
@@ -184,7 +184,7 @@ class LerobotSource:
         return video.decode(file, clip.start_s + times.astype(np.float64), size, where)
 
 
-class _Tables:
+class Tables:
     """The data files, one open at a time; of it, the row groups that an episode needs."""
 
     def __init__(self, info: Info) -> None:
@@ -242,7 +242,7 @@ def _is_image(feature: Feature) -> bool:
     return feature.is_camera and len(feature.shape) == 3 and feature.shape[2] == 3
 
 
-def _starts(rows: Any) -> dict[str, int]:
+def starts_of(rows: Any) -> dict[str, int]:
     """Give the row of the whole dataset at which each data file begins."""
     starts: dict[str, int] = {}
     for row in rows:
@@ -251,7 +251,7 @@ def _starts(rows: Any) -> dict[str, int]:
     return starts
 
 
-def _require_in_order(table: pyarrow.Table, row: Row, where: str) -> None:
+def require_in_order(table: pyarrow.Table, row: Row, where: str) -> None:
     """Raise DataError unless these are the rows of this episode, in order."""
     if len(table) != row.length:
         raise DataError(f"{where} has {len(table)} rows instead of {row.length}")

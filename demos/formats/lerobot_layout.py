@@ -122,7 +122,7 @@ def _entry_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 def read_rows(info: Info) -> list[Row]:
     """Read the index of episodes; DataError if it is damaged or does not count 0, 1, 2, ..."""
-    rows = _rows_v3(info) if info.is_v3 else _rows_v2(info)
+    rows = _rows_v3(info) if info.is_v3 else rows_v2(info)
     for i, row in enumerate(rows):
         if row.number != i:
             raise DataError(
@@ -183,7 +183,7 @@ def whole(record: Mapping[str, Any], key: str, where: object) -> int:
     return value
 
 
-def _rows_v2(info: Info) -> list[Row]:
+def rows_v2(info: Info) -> list[Row]:
     file = info.path / "meta/episodes.jsonl"
     size = info.raw.get("chunks_size", 1000)
     if not isinstance(size, int) or size < 1:

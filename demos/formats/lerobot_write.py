@@ -145,13 +145,13 @@ class LerobotWriter:
         tasks = list(dict.fromkeys(about["task"] for about in abouts))
         rows = list(self._join_data(parts, abouts, tasks, folder))
         cameras = self._join_videos(parts, abouts, folder, rows)
-        with h5py.File(_parent(folder / REST), "w") as file:
+        with h5py.File(parent_of(folder / REST), "w") as file:
             file.attrs[rest.GROUP] = rest.describe(self._interface, self._options)
             for number, part in enumerate(parts):
                 with h5py.File(part / "rest.hdf5", "r") as one:
                     one.copy("demo", file, name=f"demo_{number}")
         stats = statistics.together([row["stats"] for row in rows])
-        _write_tasks(tasks, _parent(folder / "meta/tasks.parquet"))
+        write_tasks(tasks, parent_of(folder / "meta/tasks.parquet"))
         for i in range(0, len(rows), EPISODES_IN_A_FILE):
             _write_episodes(rows[i : i + EPISODES_IN_A_FILE], i // EPISODES_IN_A_FILE, folder)
         (folder / "meta/stats.json").write_text(json.dumps(stats, indent=2))
@@ -163,7 +163,7 @@ class LerobotWriter:
         self, parts: Sequence[Path], abouts: Sequence[Any], tasks: Sequence[str], folder: Path
     ) -> Iterator[dict[str, Any]]:
         """Write the tables; give a row of the index for each episode, videos not in it yet."""
-        writer, file, index, size = None, -1, 0, 0
+        files, index = DataFiles(folder), 0
         for number, (part, about) in enumerate(zip(parts, abouts, strict=True)):
             table = parquet.read_table(part / "data.parquet")
             length, task = about["length"], tasks.index(about["task"])
@@ -174,27 +174,17 @@ class LerobotWriter:
             }
             for name, values in counts.items():
                 table = table.append_column(name, pyarrow.array(values))
-            if writer is None or size > DATA_MB << 20:
-                file, size = file + 1, 0
-                if writer is not None:
-                    writer.close()
-                place = {"chunk_index": file // CHUNK, "file_index": file % CHUNK}
-                path = _parent(folder / DATA.format(**place))
-                writer = parquet.ParquetWriter(path, table.schema, compression="snappy")
-            writer.write_table(table, row_group_size=length)
-            size += (part / "data.parquet").stat().st_size
             yield {
                 "episode_index": number,
                 "tasks": [about["task"]],
                 "length": length,
-                "data": (file // CHUNK, file % CHUNK),
+                "data": files.write(table),
                 "from": index,
                 "stats": about["stats"]
                 | {key: statistics.of_rows(values) for key, values in counts.items()},
             }
             index += length
-        if writer is not None:
-            writer.close()
+        files.close()
 
     def _join_videos(
         self, parts: Sequence[Path], abouts: Sequence[Any], folder: Path, rows: Sequence[dict]
@@ -209,7 +199,7 @@ class LerobotWriter:
             place = {"chunk_index": number // CHUNK, "file_index": number % CHUNK}
             row["videos"] = {}
             for i, key in enumerate(cameras):
-                path = _parent(folder / VIDEO.format(video_key=key, **place))
+                path = parent_of(folder / VIDEO.format(video_key=key, **place))
                 link(part / f"video_{i}.mp4", path)
                 row["videos"][key] = (*place.values(), 0.0, row["length"] / self._fps)
         return cameras
@@ -254,6 +244,36 @@ class LerobotWriter:
         return feature | {"dtype": "video", "info": about}
 
 
+class DataFiles:
+    """The tables of a dataset, 100 MB in a file at most, a row group for each episode."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write below ``folder``."""
+        self._folder, self._number, self._size = folder, -1, 0
+        self._writer: parquet.ParquetWriter | None = None
+
+    def write(self, table: pyarrow.Table) -> tuple[int, int]:
+        """Write an episode's rows; give the numbers of the chunk and of the file in it."""
+        if self._writer is None or self._size > DATA_MB << 20:
+            self.close()
+            self._number, self._size = self._number + 1, 0
+            path = parent_of(self._folder / DATA.format(**self._place()))
+            self._writer = parquet.ParquetWriter(path, table.schema, compression="snappy")
+        self._writer.write_table(table, row_group_size=len(table))
+        self._size += table.nbytes
+        place = self._place()
+        return place["chunk_index"], place["file_index"]
+
+    def close(self) -> None:
+        """Finish the file that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def _place(self) -> dict[str, int]:
+        return {"chunk_index": self._number // CHUNK, "file_index": self._number % CHUNK}
+
+
 def _whole_rate(interface: Spec, fps: float | None) -> int:
     rate = fps or (1.0 / interface.period_s if interface.period_s else 0.0)
     if not rate:
@@ -288,7 +308,7 @@ def _pictures(rows: np.ndarray) -> pyarrow.Array:
     return pyarrow.array([{"bytes": video.png(row), "path": None} for row in rows], kind)
 
 
-def _write_tasks(tasks: Sequence[str], path: Path) -> None:
+def write_tasks(tasks: Sequence[str], path: Path) -> None:
     """Write the table of tasks with pandas' description: its index is the task's text."""
     table = pyarrow.table({"task_index": pyarrow.array(np.arange(len(tasks))), "task": list(tasks)})
     columns = [
@@ -336,11 +356,11 @@ def _write_episodes(rows: Sequence[Mapping[str, Any]], file: int, folder: Path) 
             columns[f"stats/{feature}/{name}"] = [row["stats"][feature][name] for row in rows]
     columns["meta/episodes/chunk_index"] = [place["chunk"]] * len(rows)
     columns["meta/episodes/file_index"] = [place["file"]] * len(rows)
-    path = _parent(folder / EPISODES.format(**place))
+    path = parent_of(folder / EPISODES.format(**place))
     parquet.write_table(pyarrow.table(columns), path, compression="snappy")
 
 
-def _parent(path: Path) -> Path:
+def parent_of(path: Path) -> Path:
     """Make the folder that a file is to be in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

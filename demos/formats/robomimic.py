@@ -22,6 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from demos.data.arrays import operator_of
 from demos.data.episode_file import ROBOMIMIC_ATTRIBUTES
 from demos.formats import hdf5, rest
 from demos.formats.contract import Reading, Told
@@ -73,7 +74,7 @@ class RobomimicSource:
         name, arguments = _environment(self._data)
         self.env_options = options_of(arguments)
         first = self._data[self.names[0]]
-        if "obs" not in first:
+        if "obs" not in first or self._reading.recompute:
             self._observer = self._make_observer(name, arguments)
         about = About(str(self.path), f"robosuite/{name}" if name else "", order="xyzw")
         about = _about(about, arguments)
@@ -112,6 +113,8 @@ class RobomimicSource:
         dones = array(demo, "dones", where) if "dones" in demo else None
         states = array(demo, "states", where) if "states" in demo else None
         metadata = _metadata(demo)
+        if operator := operator_of(name, self.masks):
+            metadata["operator"] = operator
         if self._observer is not None and self._ours is None:
             observations = self._observer.observe(demo, states, where)
         else:

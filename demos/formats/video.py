@@ -21,6 +21,7 @@ LOSSY = ("libx264", "yuv420p", {"crf": "23", "preset": "veryfast", "bf": "0"})
 LOSSLESS = ("libx264rgb", "rgb24", {"crf": "0", "preset": "veryfast", "bf": "0"})
 CODECS = {"video": LOSSY, "lossless": LOSSLESS}
 KEYFRAMES = 2  # every other frame is one, as LeRobot has it: any frame is quickly found
+FRAMES_AT_A_TIME = 64  # where they are only looked at
 IMAGE_KINDS = ("PNG", "JPEG")
 
 
@@ -106,20 +107,10 @@ def _fill(container: Any, stream: Any, times_s: np.ndarray, frames: np.ndarray, 
     raise DataError(f"{path}: no frame at {times_s[at]:.4f} s: it is cut off, or not the right one")
 
 
-def count(path: Path) -> tuple[int, float, float]:
-    """Count the frames that can be decoded; give their number, the first and the last time, s."""
-    number, first, last = 0, 0.0, 0.0
-    with one_line(path):
-        with av.open(str(path), format="mp4") as container:
-            if not container.streams.video:
-                raise DataError(f"{path} holds no video")
-            stream = container.streams.video[0]
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    time_s = float(packet.pts * stream.time_base)
-                    first, last = (time_s, time_s) if not number else (first, max(last, time_s))
-                    number += 1
-    return number, first, last
+def verify(path: Path, times_s: np.ndarray, size: Sequence[int], where: str) -> None:
+    """Raise DataError unless ``decode`` would find all frames; none of them is kept."""
+    for start in range(0, len(times_s), FRAMES_AT_A_TIME):
+        decode(path, times_s[start : start + FRAMES_AT_A_TIME], size, where)
 
 
 def png(image: np.ndarray) -> bytes:

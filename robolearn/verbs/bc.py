@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ import pydantic
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningConfig
-from robolearn.errors import UserError
+from robolearn.errors import UserError, nearest
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
 from robolearn.names import load
 from robolearn.running.config import EnvConfig
 from robolearn.running.launch import maker_of_dataset
 from robolearn.running.run import Run, kept_until
+from robolearn.settings import Names
 from robolearn.types import Spec
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 
@@ -28,7 +30,10 @@ class CloneConfig:
     """What is cloned, how, and how the clone is evaluated."""
 
     dataset: str
-    """Folder of a dataset; the clone is evaluated in the environment that it was recorded in."""
+    """A dataset, ours or others' as it lies (robomimic, robosuite, LeRobot, Minari); the clone is
+    evaluated in the environment that it was recorded in."""
+    obs: Names | None = None
+    """What the clone sees: "state", cameras; None: all of these that there are."""
     operator: str | None = None
     """Only this operator's demonstrations; None for everybody's."""
     success: bool | None = True
@@ -55,10 +60,21 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
     """
     if not Path(config.dataset).exists() and (hint := maker_of_dataset(config.dataset)):
         raise UserError(f"dataset: {config.dataset} is not there{hint}")
-    dataset = load("demos.data.dataset:Dataset").open(config.dataset)
+    dataset = load("demos.formats.foreign:open_dataset")(config.dataset)
+    interface = _seen(dataset.interface, config)
+    env = EnvConfig(dataset.interface.environment, dataset.env_options)
+    envs = None
+    if config.evaluation is not None:  # before the training: what does not fit is said now
+        if not env.name:
+            raise UserError(
+                f"dataset: {config.dataset} does not say which environment it is from: "
+                "evaluation=null leaves the evaluation out"
+            )
+        envs = run.make_envs(env, config.evaluation.episodes)
+        interface.require(envs.interface, "the policy", "the environment")
     filters = {"operator": config.operator, "success": config.success, "mask": config.mask}
     data = dataset.transitions(**filters)
-    learner, losses = _train(config, run, dataset.interface, data)
+    learner, losses = _train(config, run, interface, data)
     summary = {
         "demonstrations": len(dataset.names(**filters)),
         "transitions": len(data["actions"]),
@@ -66,12 +82,26 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
         "validation_loss": min(losses),
     }
     if config.evaluation is not None:
-        env = EnvConfig(dataset.interface.environment, dataset.env_options)
-        envs = run.make_envs(env, config.evaluation.episodes)
-        learner.interface.require(envs.interface, "the policy", "the environment")
         summary["evaluation"] = measure(learner, envs, env, config.evaluation, run)
     checkpoint.save(run.path("checkpoint"), learner)  # good for acting, a quarter of the size
     return summary
+
+
+def _seen(interface: Spec, config: CloneConfig) -> Spec:
+    """Give the interface with what the clone sees; UserError for what is not there.
+
+    Vectors beside "state" are parts of it, or were left out of it when it was put together.
+    """
+    known = {
+        name: array
+        for name, array in interface.observations.items()
+        if name == "state" or len(array.shape) > 1
+    }
+    for name in config.obs or ():
+        if name not in known:
+            raise UserError(f"obs: {config.dataset} has no '{name}'{nearest(name, known)}")
+    chosen = known if config.obs is None else {name: known[name] for name in config.obs}
+    return dataclasses.replace(interface, observations=chosen)
 
 
 def _learner(config: CloneConfig, interface: Spec, seed: int) -> BehaviorCloning:

@@ -62,7 +62,8 @@ class JudgeConfig:
     """Whose demonstrations are judged by whose, and what becomes of them."""
 
     base: str
-    """Folder of a dataset, or a robomimic HDF5 file; of it, the successful demonstrations."""
+    """A dataset, ours or others' (robomimic, robosuite, LeRobot, Minari); of it, the successful
+    demonstrations."""
     new: Annotated[Names, OneOrMore] | None = None
     """The same, or several of them, to be judged; None for all others of ``base``."""
     base_operator: str | None = None
@@ -154,7 +155,7 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
 
 def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
     """Read the base's demonstrations, and from each path the new ones that are not the base's."""
-    read, fitted = load("demos.data.arrays:read"), load("demos.data.arrays:fitted")
+    read, fitted = load("demos.formats.demonstrations:read"), load("demos.data.arrays:fitted")
     base = read(config.base, config.obs, success=True)
     base = _of_one_operator(base, config.base_operator)
     paths = config.new or (config.base,)

@@ -1,0 +1,39 @@
+"""Demonstrations as plain arrays, whoever recorded them, in whichever format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+
+from demos.data import arrays
+from demos.data.arrays import Demonstrations
+from demos.formats import guess
+from demos.formats.contract import Reading
+from demos.formats.foreign import demonstrations
+
+
+def read(
+    path: str | Path, obs: Sequence[str] | None = None, success: bool | None = None
+) -> Demonstrations:
+    """Read a dataset of ours, or others' in any format, as ``demos.data.arrays.read`` does.
+
+    Raises DataError for what is not there, damaged, of no known format or empty.
+    """
+    path = Path(path)
+    kind = guess.format_of(path)
+    if kind == guess.OURS or (kind == guess.ROBOMIMIC and not _is_raw(path)):
+        return arrays.read(path, obs, success)
+    return demonstrations(path, Reading(obs=tuple(obs) if obs else None), success)
+
+
+def _is_raw(path: Path) -> bool:
+    """Say whether an HDF5 file has demonstrations without observations, with states."""
+    try:
+        with h5py.File(path, "r") as file:
+            demos = [name for name in file.get("data", ()) if arrays.DEMO.fullmatch(name)]
+            first = file["data"][demos[0]] if demos else {}
+            return "obs" not in first and "states" in first
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError):
+        return False  # what is wrong with it is said by who reads it
