@@ -84,8 +84,8 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
     opened = guess.open_source(source, config)
     try:
         kind = guess.format_for(target, config.format)
-        work = _Work(target, opened, kind, config)
         writer = _writer(kind, opened, target, config)
+        work = _Work(target, opened, kind, config)
         skipped, steps = _write_parts(work, opened, writer, config)
         names = [name for name in opened.names if name not in skipped]
         if not names:
@@ -256,7 +256,7 @@ def _require_apart(source: Path, target: Path) -> None:
 
 def _plan(source: Source, kind: str, config: ConvertConfig) -> str:
     """Say what is converted how, so that only the same conversion goes on."""
-    settings = dataclasses.asdict(config) | {"check": None}
+    settings = dataclasses.asdict(config) | {"check": None, "skip": None}
     what = [kind, source.format, str(source.path.resolve()), list(source.names)]
     digest = hashlib.blake2b(json.dumps(list(_stamps(source.path))).encode(), digest_size=12)
     return json.dumps([what, settings, digest.hexdigest()])

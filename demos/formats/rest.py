@@ -51,6 +51,11 @@ def about(owner: h5py.Group, where: str) -> tuple[Spec, dict[str, Any]] | None:
         raise DataError(f"{where}: the attribute {GROUP} is damaged: {error}") from None
 
 
+def plain(name: str) -> str:
+    """Give an observation's name without slashes, for those whose names have none."""
+    return name.replace("/", "_")
+
+
 def write(
     owner: h5py.Group, episode: Episode, last: bool = False, whole: tuple[str, ...] = ()
 ) -> None:
@@ -104,7 +109,8 @@ def _observations(
     for name, spec in interface.observations.items():
         if not images and len(spec.shape) > 2:
             continue
-        array = kept.get(name, told.observations.get(name))
+        given = told.observations.get(name, told.observations.get(plain(name)))
+        array = kept.get(name, given)
         if array is None:
             raise DataError(f"{where} has no observation '{name}'")
         array = array.reshape(len(array), *spec.shape).astype(spec.dtype, copy=False)

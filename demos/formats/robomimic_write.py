@@ -1,7 +1,8 @@
 """Episodes as one robomimic HDF5 file.
 
 ``obs`` and ``next_obs`` hold every observation, and of "state" the columns that robomimic's stock
-configurations ask for (``demos/data/robomimic_keys.py``). ``dones`` is 1 where the task ended.
+configurations ask for (``demos/data/robomimic_keys.py``). ``dones`` is 1 where the task ended. A
+slash in a name becomes an underscore: robomimic splits keys at slashes.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def _arrays(episode: Episode, keys: Mapping[str, list[int]]) -> dict[str, np.nda
         "dones": ((np.arange(steps) == steps - 1) & episode.terminated).astype(np.int64),
     }
     for name, array in episode.observations.items():
-        found[f"obs/{name}"], found[f"next_obs/{name}"] = array[:-1], array[1:]
+        key = rest.plain(name)
+        found[f"obs/{key}"], found[f"next_obs/{key}"] = array[:-1], array[1:]
     for key, columns in keys.items():
         shown = episode.observations[STATE][:, columns]
         found[f"obs/{key}"], found[f"next_obs/{key}"] = shown[:-1], shown[1:]

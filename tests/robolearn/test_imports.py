@@ -59,6 +59,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "robots.drivers": {"base", "calibration", "clocks", "servos", "emulators"},
     "demos": set(),
     "demos.data": set(),
+    "demos.formats": {"data"},
     "demos.devices": set(),
     "demos.session": {"data", "devices"},
     "demos.page": {"devices", "session"},

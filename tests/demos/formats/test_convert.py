@@ -1,0 +1,276 @@
+"""Conversions: round trips, what stops them, and what is left behind."""
+
+import json
+
+import h5py
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from demos.data.arrays import read
+from demos.data.dataset import Dataset
+from demos.formats import convert as converting
+from demos.formats.convert import ConvertConfig, convert
+from demos.formats.guess import open_source
+from robolearn.__main__ import main
+from robolearn.errors import DataError, UserError
+
+from ..conftest import assert_same
+
+TARGETS = {"robomimic": "there.hdf5", "lerobot": "there", "minari": "there", "robolearn": "there"}
+EXACT = [*((kind, "lossless") for kind in TARGETS), ("lerobot", "png")]
+
+
+@pytest.mark.parametrize("kind, images", EXACT)
+def test_there_and_back_is_the_same_to_the_last_bit(ours, tmp_path, kind, images):
+    there = tmp_path / TARGETS[kind]
+    done = convert(ours.path, there, ConvertConfig(format=kind, images=images, check=True))
+    assert done.check.is_exact, done.check.lines()
+    assert done.episodes == 4 and done.steps == 5 + 6 + 7 + 8
+    convert(there, tmp_path / "back", ConvertConfig())
+    back = Dataset.open(tmp_path / "back")
+    assert back.interface == ours.interface and back.env_options == ours.env_options
+    for mine, again in zip(ours.episodes(), back.episodes(), strict=True):
+        again.metadata.pop("source", None)
+        assert_same(mine, again)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_records_names_and_outcomes_survive(vectors, tmp_path, kind):
+    convert(vectors.path, tmp_path / TARGETS[kind], ConvertConfig(format=kind))
+    convert(tmp_path / TARGETS[kind], tmp_path / "back", ConvertConfig())
+    back = Dataset.open(tmp_path / "back")
+    for mine, again in zip(vectors.episodes(), back.episodes(), strict=True):
+        again.metadata.pop("source", None)
+        assert_same(mine, again)
+        np.testing.assert_array_equal(mine.records["sent_s"], again.records["sent_s"])
+    assert back.names(success=True) == ["demo_1", "demo_2"]
+
+
+def test_video_is_lossy_and_says_so(ours, tmp_path):
+    done = convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", check=True))
+    assert list(done.check.different) == ["wrist/left"]
+    assert any("not exact: wrist/left" in line for line in done.lines())
+
+
+def test_what_a_format_cannot_hold_is_said_and_kept_beside(ours, tmp_path, capsys):
+    done = convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", images="png"))
+    told = "\n".join(done.lines())
+    assert "the observation after the last action: robolearn/rest.hdf5" in told
+    assert "simulator states, reward terms, records, metadata: robolearn/rest.hdf5" in told
+    assert "names and masks of demonstrations: nowhere" in told
+
+
+# LeRobot's layout, as formats that others read have it
+
+
+@pytest.fixture
+def lerobot(ours, tmp_path):
+    """Give the dataset as LeRobot's."""
+    convert(ours.path, tmp_path / "lerobot", ConvertConfig(format="lerobot", images="lossless"))
+    return tmp_path / "lerobot"
+
+
+def test_lerobots_counts_and_features(lerobot):
+    info = json.loads((lerobot / "meta/info.json").read_text())
+    assert (info["codebase_version"], info["fps"], info["total_episodes"]) == ("v3.0", 20, 4)
+    assert info["total_frames"] == 26 and info["splits"] == {"train": "0:4"}
+    kinds = {name: feature["dtype"] for name, feature in info["features"].items()}
+    assert kinds["observation.state"] == kinds["action"] == kinds["timestamp"] == "float32"
+    assert kinds["observation.images.wrist.left"] == "video"
+    assert kinds["index"] == kinds["task_index"] == "int64" and kinds["next.done"] == "bool"
+    assert info["features"]["observation.state"]["names"] == ["position", "goal"]
+    assert not any("/" in name for name in kinds)
+
+
+def test_lerobots_table_has_a_row_group_an_episode_and_goes_on_in_time(lerobot):
+    file = parquet.ParquetFile(lerobot / "data/chunk-000/file-000.parquet")
+    lengths = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert lengths == [5, 6, 7, 8]
+    table = file.read()
+    assert table.schema.field("observation.state").type.list_size == 2
+    assert str(table.schema.field("action").type) == "float"  # shape (1,)
+    np.testing.assert_array_equal(table["index"].to_numpy(), np.arange(26))
+    frames = np.concatenate([np.arange(n) for n in lengths])
+    np.testing.assert_array_equal(table["frame_index"].to_numpy(), frames)
+    np.testing.assert_allclose(table["timestamp"].to_numpy(), frames / 20, atol=1e-6)
+    done = np.flatnonzero(table["next.done"].to_numpy())
+    np.testing.assert_array_equal(done, np.cumsum(lengths) - 1)
+
+
+def test_lerobots_tasks_have_the_index_that_pandas_reads(lerobot):
+    schema = parquet.read_schema(lerobot / "meta/tasks.parquet")
+    assert json.loads(schema.metadata[b"pandas"])["index_columns"] == ["task"]
+
+
+def test_lerobots_index_says_where_each_episode_is(lerobot):
+    rows = parquet.read_table(lerobot / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert [row["dataset_from_index"] for row in rows] == [0, 5, 11, 18]
+    assert [row["dataset_to_index"] for row in rows] == [5, 11, 18, 26]
+    camera = "videos/observation.images.wrist.left"
+    assert [row[f"{camera}/to_timestamp"] for row in rows] == [0.25, 0.3, 0.35, 0.4]
+    assert np.shape(rows[0]["stats/observation.images.wrist.left/mean"]) == (3, 1, 1)
+    assert {f"stats/action/q{q}" for q in ("01", "10", "50", "90", "99")} <= rows[0].keys()
+
+
+def test_statistics_of_all_are_those_of_all_rows(lerobot, ours):
+    stats = json.loads((lerobot / "meta/stats.json").read_text())["action"]
+    actions = np.concatenate([e.actions for e in ours.episodes()]).astype(np.float64)
+    assert stats["count"] == [26]
+    np.testing.assert_allclose(stats["mean"], actions.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(stats["std"], actions.std(axis=0), rtol=1e-9)
+    assert stats["min"] == actions.min(axis=0).tolist()
+
+
+# robomimic's and Minari's
+
+
+def test_robomimics_keys_masks_and_quaternions(vectors, tmp_path):
+    convert(vectors.path, tmp_path / "there.hdf5", ConvertConfig())
+    with h5py.File(tmp_path / "there.hdf5") as file:
+        demo, episode = file["data/demo_1"], vectors.load("demo_1")
+        assert file["data"].attrs["total"] == 6 + 7 + 8
+        assert demo.attrs["num_samples"] == 7 and demo["dones"][()].tolist() == [0] * 6 + [1]
+        state = episode.observations["state"]
+        np.testing.assert_array_equal(demo["obs/robot0_eef_pos"], state[:-1, :3])
+        np.testing.assert_array_equal(demo["next_obs/robot0_eef_quat"], state[1:, [4, 5, 6, 3]])
+        assert file["mask/operator_ann"][()].tolist() == [b"demo_0", b"demo_1", b"demo_2"]
+        assert file["mask/success"][()].tolist() == [b"demo_1", b"demo_2"]
+    assert read(tmp_path / "there.hdf5").names == ("demo_0", "demo_1", "demo_2")
+
+
+def test_minaris_spaces_and_counts(vectors, tmp_path):
+    convert(vectors.path, tmp_path / "reach", ConvertConfig(format="minari"))
+    about = json.loads((tmp_path / "reach/data/metadata.json").read_text())
+    assert about["dataset_id"] == "reach-v0" and about["total_steps"] == 21
+    assert json.loads(about["action_space"])["low"] == [-1.0, -1.0]
+    with h5py.File(tmp_path / "reach/data/main_data.hdf5") as file:
+        assert file["episode_2"].attrs["total_steps"] == 8
+        assert file["episode_2/observations/state"].shape == (9, 7)
+        assert file["episode_2/infos/success"][()].tolist() == [False] * 8 + [True]
+
+
+# stops, and what is in the way
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_stopped_conversion_goes_on_where_it_was(ours, tmp_path, monkeypatch, kind):
+    there, config = tmp_path / TARGETS[kind], ConvertConfig(format=kind, images="lossless")
+    written = []
+    original = converting._Work.write
+
+    def write(self, writer, number, name, episode):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(name)
+        original(self, writer, number, name, episode)
+
+    monkeypatch.setattr(converting._Work, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        convert(ours.path, there, config)
+    if kind == "robomimic":
+        assert not there.exists()
+    else:
+        assert [path.name for path in there.iterdir()] == [".partial"]
+        with pytest.raises(DataError, match="is no dataset"):
+            open_source(there)
+    written.clear()
+    monkeypatch.setattr(converting._Work, "write", original)
+    done = convert(ours.path, there, config)
+    assert done.episodes == 4 and done.steps == 26
+    assert len(open_source(there).names) == 4
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_going_on_writes_only_what_is_missing(ours, tmp_path, monkeypatch):
+    convert(ours.path, tmp_path / "whole", ConvertConfig(format="minari"))
+    original, calls = converting._Work.write, []
+
+    def write(self, writer, number, name, episode):
+        calls.append(name)
+        if len(calls) == 3:
+            raise DataError("disk full")
+        original(self, writer, number, name, episode)
+
+    monkeypatch.setattr(converting._Work, "write", write)
+    with pytest.raises(DataError, match="disk full"):
+        convert(ours.path, tmp_path / "there", ConvertConfig(format="minari"))
+    convert(ours.path, tmp_path / "there", ConvertConfig(format="minari"))
+    assert calls == ["demo_0", "demo_1", "demo_2", "demo_2", "demo_3"]
+    same = [(tmp_path / name / "data/metadata.json").read_text() for name in ("whole", "there")]
+    assert same[0].replace("whole-v0", "there-v0") == same[1]
+
+
+def test_an_unfinished_conversion_of_something_else_is_not_taken_up(ours, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(converting._Work, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(ours.path, tmp_path / "there", ConvertConfig(format="minari"))
+    with pytest.raises(DataError, match="an unfinished conversion of something else"):
+        convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot"))
+
+
+def test_what_is_there_is_left_alone(ours, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/mine.txt").write_text("mine")
+    for target in (tmp_path / "there", ours.path, ours.path / "inside", tmp_path):
+        with pytest.raises(DataError, match="is there already|lie in each other"):
+            convert(ours.path, target, ConvertConfig(format="minari"))
+    assert [p.name for p in (tmp_path / "there").iterdir()] == ["mine.txt"]
+
+
+def test_an_episode_that_cannot_be_read_stops_it_or_is_left_out(vectors, tmp_path):
+    there = tmp_path / "there.hdf5"
+    convert(vectors.path, there, ConvertConfig())
+    with h5py.File(there, "r+") as file:
+        file["data/demo_1/obs/state"][2, 3] = np.nan
+    source = tmp_path / "broken.hdf5"
+    with h5py.File(there) as file, h5py.File(source, "w") as broken:
+        file.copy("data", broken)
+        for demo in broken["data"].values():
+            del demo["robolearn"]
+    with pytest.raises(DataError, match=r"demo_1: state is not finite at step 2; skip=true"):
+        convert(source, tmp_path / "back", ConvertConfig())
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {".partial"}
+    done = convert(source, tmp_path / "back", ConvertConfig(skip=True))
+    assert done.episodes == 2 and list(done.skipped) == ["demo_1"]
+    assert Dataset.open(tmp_path / "back").names() == ["demo_0", "demo_2"]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["ours", "there", "format=minary"], "'format=minary'"),
+        (["ours", "there", "chek=true"], "unknown key 'chek'; did you mean 'check'"),
+        (["ours"], "expected: robolearn convert SRC DST"),
+        (["our", "there"], "our: no such file or folder; did you mean 'ours'?"),
+        (["ours", "there.hdf5", "format=lerobot"], "format=lerobot is written to a folder"),
+        (["ours", "there", "format=robomimic"], "a name that ends in .hdf5"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(ours, tmp_path, monkeypatch, capsys, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and told in error[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"ours"}
+
+
+def test_the_command_line_converts(ours, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", "ours", "there", "format=minari", "check=true"]) == 0
+    assert "read back: 4 episodes; exact: actions" in capsys.readouterr().out
+
+
+def test_a_rate_that_lerobot_does_not_know(ours, tmp_path):
+    with pytest.raises(DataError, match="LeRobot knows whole frames a second, not 12.5"):
+        convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", fps=12.5))
+    assert not (tmp_path / "there").exists()
+
+
+def test_settings_are_checked():
+    with pytest.raises(UserError, match="fps"):
+        ConvertConfig(fps=-1.0)

@@ -1,0 +1,158 @@
+"""Others' terms in ours: quaternions by name, actions by stated limits, what nobody says."""
+
+import numpy as np
+import pytest
+
+from demos.formats.contract import Reading, Told
+from demos.formats.terms import AS_GIVEN, About, settle
+from robolearn.errors import DataError
+
+W, X, Y, Z = 0.5, 0.1, 0.7, 0.5
+
+
+def told(observations, actions=None, **more):
+    first = next(iter(observations.values()))
+    actions = np.zeros((len(first) - 1, 2), np.float32) if actions is None else actions
+    return Told({k: np.asarray(a) for k, a in observations.items()}, actions, **more)
+
+
+def episode_of(one, about=None, reading=None):
+    terms = settle(one, about or About("there"), reading or Reading())
+    return terms, terms.episode(one, "there: demo_0")
+
+
+def test_robosuites_quaternions_become_wxyz_in_the_state_and_stay_as_they_are_beside():
+    given = np.tile([X, Y, Z, W], (3, 1))
+    terms, episode = episode_of(told({"robot0_eef_quat": given}), About("there", order="xyzw"))
+    state = terms.interface.observations["state"]
+    assert state.names == tuple(f"robot0_eef_quat_{axis}" for axis in "wxyz")
+    np.testing.assert_array_equal(episode.observations["state"][1], np.float32([W, X, Y, Z]))
+    np.testing.assert_array_equal(episode.observations["robot0_eef_quat"], given)
+
+
+def test_named_entries_say_their_order():
+    names = ("x", "y", "z", "qx", "qy", "qz", "qw")
+    one = told({"state": np.float32([[1, 2, 3, X, Y, Z, W]] * 3)})
+    terms, episode = episode_of(one, About("there", entries={"state": names}))
+    assert terms.interface.observations["state"].names == ("x", "y", "z", "qw", "qx", "qy", "qz")
+    np.testing.assert_array_equal(
+        episode.observations["state"][0], np.float32([1, 2, 3, W, X, Y, Z])
+    )
+    np.testing.assert_array_equal(episode.observations["state_as_given"], one.observations["state"])
+
+
+def test_names_in_our_order_already_leave_the_state_alone():
+    names = ("qw", "qx", "qy", "qz")
+    terms, episode = episode_of(
+        told({"state": np.float32([[W, X, Y, Z]] * 3)}), About("there", entries={"state": names})
+    )
+    assert list(terms.interface.observations) == ["state"]
+    assert terms.interface.observations["state"].names == names
+
+
+def test_a_quaternion_that_nobody_orders_is_four_numbers():
+    one = told({"hand_quat": np.array([[X, Y, Z, W]] * 3)})
+    terms, _ = episode_of(one)
+    assert terms.interface.observations["state"].names == tuple(f"hand_quat_{i}" for i in range(4))
+    terms, episode = episode_of(one, reading=Reading(quaternions="xyzw"))
+    assert terms.interface.observations["state"].names[0] == "hand_quat_w"
+    assert episode.observations["state"][0, 0] == np.float32(W)
+
+
+def test_quaternions_keep_to_one_side():
+    q = np.array([[X, Y, Z, W]] * 4)
+    q[2:] *= -1
+    _, episode = episode_of(told({"a_quat": q}), About("there", order="xyzw"))
+    assert (episode.observations["state"] == episode.observations["state"][0]).all()
+
+
+def test_the_usual_keys_make_the_state_and_the_others_stay():
+    one = told({
+        "object": np.ones((3, 2)),
+        "robot0_eef_pos": np.ones((3, 3)),
+        "robot0_joint_vel": np.zeros((3, 7)),
+        "agentview_image": np.zeros((3, 8, 8, 3), np.uint8),
+    })  # fmt: skip
+    terms, episode = episode_of(one)
+    names = terms.interface.observations["state"].names
+    assert names == ("object_0", "object_1", *(f"robot0_eef_pos_{axis}" for axis in "xyz"))
+    assert episode.observations.keys() == {"state", *one.observations}
+    terms, _ = episode_of(one, reading=Reading(obs=("robot0_joint_vel",)))
+    assert terms.interface.observations["state"].shape == (7,)
+    with pytest.raises(DataError, match="no vector 'robot0_joint_ve'; did you mean"):
+        episode_of(one, reading=Reading(obs=("robot0_joint_ve",)))
+
+
+def test_actions_are_scaled_by_what_the_source_states_and_kept_as_given():
+    actions = np.array([[-2.0, 0.0], [2.0, 5.0]])
+    about = About("there", limits=([-2.0, 0.0], [2.0, 10.0]), who="its action_space")
+    terms, episode = episode_of(told({"x": np.zeros((3, 1))}, actions), about)
+    np.testing.assert_array_equal(episode.actions, np.float32([[-1, -1], [1, 0]]))
+    np.testing.assert_array_equal(episode.records[AS_GIVEN], actions)
+    assert terms.interface.controller["action_limits"] == [[-2.0, 0.0], [2.0, 10.0]]
+    assert terms.notes == (
+        "actions: its action_space says [-2, 0] to [2, 10]; that is [-1, 1] here",
+    )
+
+
+def test_actions_beyond_are_refused_unless_limits_or_clip_are_given():
+    one = told({"x": np.zeros((3, 1))}, np.float32([[0, 0], [0.5, -1.5]]))
+    with pytest.raises(
+        DataError, match=r"demo_0: action entry 1 is -1.5 at step 1, beyond \[-1, 1\]: give limits="
+    ):
+        episode_of(one)
+    _, episode = episode_of(one, reading=Reading(clip=True))
+    assert episode.actions[1, 1] == -1.0 and episode.records[AS_GIVEN][1, 1] == -1.5
+    _, episode = episode_of(one, reading=Reading(limits=(-2, 2)))
+    assert episode.actions[1, 1] == -0.75
+    with pytest.raises(DataError, match="3 limits for 2 action entries"):
+        episode_of(one, reading=Reading(limits=((-1, -1, -1), (1, 1, 1))))
+
+
+def test_actions_that_fit_keep_every_bit_and_need_no_second_copy():
+    actions = np.float32([[0.1, -1.0], [1.0, 0.3]])
+    _, episode = episode_of(told({"x": np.zeros((3, 1))}, actions))
+    assert AS_GIVEN not in episode.records
+    np.testing.assert_array_equal(episode.actions, actions)
+    doubles = np.array([[0.1, -1.0], [1.0, 0.3]])
+    _, episode = episode_of(told({"x": np.zeros((3, 1))}, doubles))
+    np.testing.assert_array_equal(episode.records[AS_GIVEN], doubles)
+
+
+def test_an_entry_that_never_moves_is_zero():
+    about = About("there", limits=([5.0, -1.0], [5.0, 1.0]))
+    _, episode = episode_of(told({"x": np.zeros((2, 1))}, np.array([[5.0, 1.0]])), about)
+    np.testing.assert_array_equal(episode.actions, [[0.0, 1.0]])
+
+
+def test_what_nobody_says_is_listed():
+    one = told({"x": np.arange(2.0)[:, None]}, np.zeros((2, 1), np.float32))
+    _, episode = episode_of(one)
+    assert episode.metadata["not_told"] == [
+        "rewards", "success", "the observation after the last action",
+    ]  # fmt: skip
+    assert episode.observations["state"][:, 0].tolist() == [0.0, 1.0, 1.0]
+    assert episode.success and not episode.rewards.any()
+    whole = told({"x": np.zeros((3, 1))}, rewards=np.zeros(2), success=False)
+    assert "not_told" not in episode_of(whole)[1].metadata
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../b", "/a", "a//b", ".", "a\0", "é" * 300, ""])
+def test_names_that_lead_elsewhere_are_refused(name):
+    with pytest.raises(DataError, match="is no name for an observation"):
+        episode_of(told({name: np.zeros((3, 1))}))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"x": np.zeros((5, 1))}, r"x has shape \(5, 1\) for 2 actions"),
+        ({"x": np.full((3, 1), np.nan)}, "x is not finite at step 0"),
+        ({"x": np.zeros((3, 2))}, r"x is float64 \(2,\) instead of float64 \(1,\)"),
+        ({"y": np.zeros((3, 1))}, "has no observation 'x', which others have"),
+    ],
+)
+def test_an_episode_that_is_not_like_the_first_is_refused(change, message):
+    terms = settle(told({"x": np.zeros((3, 1))}), About("there"), Reading())
+    with pytest.raises(DataError, match=message):
+        terms.episode(told(change, np.zeros((2, 2), np.float32)), "there: demo_1")
