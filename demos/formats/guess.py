@@ -26,6 +26,7 @@ WRITERS = {
     LEROBOT: "demos.formats.lerobot_write:LerobotWriter",
     MINARI: "demos.formats.minari_write:MinariWriter",
 }
+REPAIR, READY = ".repair", "ready"  # of LeRobot's: what a repair that was stopped has left
 HDF5 = (".hdf5", ".h5")
 KNOWN = (
     f"{ABOUT} (ours), meta/info.json (LeRobot) or data/{METADATA} (Minari); robomimic's and "
@@ -43,7 +44,7 @@ def format_of(path: Path) -> str:
         return MINARI if path.name == MAIN else ROBOMIMIC
     if (path / ABOUT).exists():
         return OURS
-    if (path / "meta").is_dir():
+    if (path / "meta").is_dir() or (path / REPAIR / READY).exists():
         return LEROBOT
     if any((path / at / name).exists() for at in (".", "data") for name in (METADATA, MAIN)):
         return MINARI

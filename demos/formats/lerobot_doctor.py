@@ -24,6 +24,7 @@ import pyarrow.parquet as parquet
 from demos.formats import lerobot_layout as layout
 from demos.formats import statistics, video
 from demos.formats.faults import first_line, one_line
+from demos.formats.guess import READY, REPAIR
 from demos.formats.lerobot import Tables, require_in_order, starts_of
 from demos.formats.lerobot_layout import INFO, Info, Row
 from demos.formats.lerobot_write import DATA, DataFiles, parent_of, write_tasks
@@ -31,7 +32,7 @@ from robolearn.errors import DataError
 from robolearn.files import sync, write_atomically
 from robolearn.running.run import counter
 
-REPAIR, READY, LOST = ".repair", "ready", "lost"
+LOST = "lost"
 REWRITTEN = ("data", "meta")  # what a repair writes anew
 TASKS = "meta/tasks.parquet"
 EPISODES = "meta/episodes/chunk-000/file-{:03d}.parquet"

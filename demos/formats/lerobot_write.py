@@ -81,7 +81,7 @@ class LerobotWriter:
             stats[key] = statistics.of_images(frames)
         with h5py.File(path / "rest.hdf5", "w") as file:
             group = file.create_group("demo")
-            rest.write(group, episode, last=True, whole=self._beside)
+            rest.write(group, episode, "lerobot", last=True, whole=self._beside)
         about = {"length": len(episode), "task": self._task(episode), "stats": stats}
         (path / "about.json").write_text(json.dumps(about))
 

@@ -50,7 +50,7 @@ class MinariWriter:
                 group.attrs["seed"] = seed
             for key, array in _arrays(episode).items():
                 group.create_dataset(key, data=array, **compression(array))
-            rest.write(group, episode)
+            rest.write(group, episode, "minari")
 
     def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:
         """Copy the episodes into one file, and describe it."""

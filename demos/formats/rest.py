@@ -16,14 +16,15 @@ import numpy as np
 from demos.data.episode_file import to_json
 from demos.formats import hdf5
 from demos.formats.contract import Told
-from demos.formats.terms import require_safe
+from demos.formats.terms import as_given, require_safe
 from robolearn.errors import DataError, SpecError
 from robolearn.types import Episode, Spec
 
 GROUP = "robolearn"
 VERSION = 1
 FLAGS = ("terminated", "truncated", "success")
-STATES, TERMS, RECORDS, LAST, WHOLE = "states", "reward_terms", "records", "last", "observations"
+ACTIONS, STATES, TERMS, RECORDS = "actions", "states", "reward_terms", "records"
+LAST, WHOLE = "last", "observations"
 
 
 def describe(interface: Spec, env_options: Mapping[str, Any]) -> str:
@@ -57,14 +58,21 @@ def plain(name: str) -> str:
 
 
 def write(
-    owner: h5py.Group, episode: Episode, last: bool = False, whole: tuple[str, ...] = ()
+    owner: h5py.Group,
+    episode: Episode,
+    format: str,
+    last: bool = False,
+    whole: tuple[str, ...] = (),
 ) -> None:
     """Write below ``owner`` what the format does not hold of an episode.
 
-    States, reward terms, records, flags and metadata always; the observation after the last action
-    if ``last``; all rows of the observations that ``whole`` names.
+    States, reward terms, records, flags and metadata always; our actions where the format has them
+    as they came; the observation after the last action if ``last``; all rows of the observations
+    that ``whole`` names.
     """
     group = owner.create_group(GROUP)
+    if as_given(episode, format) is not episode.actions:
+        group[ACTIONS] = episode.actions
     group.attrs["flags"] = [bool(getattr(episode, flag)) for flag in FLAGS]
     # as an array: an attribute holds 64 kB, and a model is longer
     group["metadata"] = np.frombuffer(to_json(episode.metadata).encode(), np.uint8)
@@ -87,12 +95,13 @@ def whole(
     """Put an episode together from what the format told and what stands beside it."""
     group = hdf5.group(owner, GROUP, where)
     observations = _observations(group, told, interface, where, images)
+    actions = hdf5.array(group, ACTIONS, where) if ACTIONS in group else told.actions
     flags = [bool(flag) for flag in np.ravel(group.attrs["flags"])]
     if len(flags) != len(FLAGS):
         raise DataError(f"{where}: {len(flags)} flags instead of {len(FLAGS)}")
     return Episode(
         observations=observations,
-        actions=told.actions.reshape(len(told.actions), -1).astype(interface.action.dtype),
+        actions=actions.reshape(len(actions), -1).astype(interface.action.dtype),
         rewards=np.asarray(told.rewards).reshape(-1).astype(np.float32),
         states=hdf5.array(group, STATES, where) if STATES in group else None,
         reward_terms=_below(group, TERMS, where),

@@ -50,7 +50,7 @@ class RobomimicWriter:
                     demo.attrs[attribute] = episode.metadata[attribute]
             for key, array in _arrays(episode, self._keys).items():
                 demo.create_dataset(key, data=array, **compression(array))
-            rest.write(demo, episode)
+            rest.write(demo, episode, "robomimic")
 
     def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:
         """Copy the demonstrations into one file, with masks."""

@@ -35,7 +35,7 @@ class Recorded:
         if self._env._env.chooses_object:
             self._env.close()
             raise UserError(f"{self._where}: a state does not say which object is to be moved")
-        self._xml: str | None = None
+        self._xml = ""
         self._reader, self._images = self._env._reader, self._env._images
         self._own: list[Images] = []
 
@@ -45,13 +45,13 @@ class Recorded:
         return self._env.interface
 
     def use(self, xml: str | None) -> None:
-        """Look at the next states in this model, or in the task's own; DataError if it is none."""
+        """Look at the next states in this model; DataError for none, and for others' files."""
         if xml == self._xml:
             return
+        if not isinstance(xml, str):
+            raise DataError("no model_file beside the states")
         world = self._env._env
         with seeded(0):
-            if xml is None:
-                raise DataError("no model_file beside the states, as others have")
             world.reset_from_xml_string(_within_robosuite(world.edit_model_xml(xml)))
         self._xml = xml
         self._reader = StateReader(world, self._reader._keys, self._where)

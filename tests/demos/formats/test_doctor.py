@@ -1,0 +1,278 @@
+"""Doctor of others' datasets: what is broken, in words; LeRobot's after a crash are repaired."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import h5py
+import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
+import pytest
+
+from demos.data.dataset import Dataset
+from demos.formats import lerobot_doctor
+from demos.formats.convert import ConvertConfig, convert
+from demos.formats.doctor import diagnose
+from demos.formats.guess import open_source
+from robolearn.__main__ import main
+
+from ..conftest import CAMERA, with_camera
+from .conftest import OTHERS
+
+INDEX = "meta/episodes/chunk-000/file-000.parquet"
+DATA = "data/chunk-000/file-000.parquet"
+CAMERA_KEY = "observation.images.wrist.left"
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    """Give six episodes of 4 to 9 steps as LeRobot's, each frame of its own."""
+    folder = tmp_path_factory.mktemp("six")
+    dataset = Dataset.create(folder / "ours", CAMERA)
+    for i in range(6):
+        dataset.append(with_camera(i, steps=4 + i))
+    dataset.flush()
+    config = ConvertConfig(format="lerobot", images="lossless")
+    convert(dataset.path, folder / "lerobot", config)
+    shutil.rmtree(folder / "lerobot/robolearn")  # as LeRobot's own
+    return folder / "lerobot"
+
+
+@pytest.fixture
+def six(healthy, tmp_path):
+    """Give a copy to spoil."""
+    return shutil.copytree(healthy, tmp_path / "six")
+
+
+def info_of(path, **changes):
+    info = json.loads((path / "meta/info.json").read_text())
+    (path / "meta/info.json").write_text(json.dumps(info | changes))
+
+
+def rewrite(path, change):
+    """Change the rows of a table, as Python's objects."""
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    rows = change(rows) or rows
+    parquet.write_table(pyarrow.Table.from_pylist(rows, table.schema), path)
+
+
+def video(path, number):
+    return path / f"videos/{CAMERA_KEY}/chunk-000/file-{number:03d}.mp4"
+
+
+def test_what_is_whole_is_left_alone(six):
+    before = {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
+    found = diagnose(six, repair=True)
+    assert found.healthy and found.lines == [f"{six}: 6 of 6 episodes whole (lerobot)"]
+    assert before == {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
+
+
+def counts_too_many(path):
+    info_of(path, total_episodes=8, total_frames=60)
+
+
+def truncate_video(path):
+    file = video(path, 2)
+    file.write_bytes(file.read_bytes()[: len(file.read_bytes()) * 2 // 3])
+
+
+def lose_video(path):
+    video(path, 4).unlink()
+
+
+def another_ones_video(path):
+    def change(rows):
+        rows[3][f"videos/{CAMERA_KEY}/file_index"] = 2
+
+    rewrite(path / INDEX, change)
+
+
+def not_finite(path):
+    def change(rows):
+        rows[5]["action"] = float("nan")
+
+    rewrite(path / DATA, change)
+
+
+def index_ahead(path):
+    def change(rows):
+        last = rows[-1]
+        end = last["dataset_to_index"]
+        row = {
+            "episode_index": 6,
+            "dataset_from_index": end,
+            "dataset_to_index": end + last["length"],
+        }
+        return [*rows, last | row]
+
+    rewrite(path / INDEX, change)
+    info_of(path, total_episodes=7, total_frames=39 + 9)
+
+
+def times_jump(path):
+    def change(rows):
+        rows[-1]["timestamp"] += 0.01
+
+    rewrite(path / DATA, change)
+
+
+CRASHES = {  # what happened -> what is said, and which episodes are kept
+    counts_too_many: ("total_episodes is 8, the index has 6", range(0, 6)),
+    truncate_video: ("episode 2: .*file-002.mp4", range(3, 6)),
+    lose_video: ("episode 4: .*file-004.mp4: no such file", range(0, 4)),
+    another_ones_video: (
+        "episode 3: its frames in .*file-002.mp4 are those of episode 2",
+        range(3),
+    ),
+    not_finite: ("episode 1: action is not finite", range(2, 6)),
+    index_ahead: ("episode 6: its frames in .*file-005.mp4 are those of episode 5", range(0, 6)),
+    times_jump: ("episode 5: its time stamps do not go on at 20 a second", range(0, 5)),
+}
+
+
+@pytest.mark.parametrize("crash", CRASHES, ids=lambda crash: crash.__name__)
+def test_a_crash_is_told_and_the_longest_whole_run_is_kept(six, healthy, crash):
+    said, kept = CRASHES[crash]
+    crash(six)
+    before = {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
+    found = diagnose(six)
+    assert not found.healthy
+    assert any(re.search(said, line) for line in found.lines), found.lines
+    assert f"{len(kept)} episodes ({kept[0]} to {kept[-1]})" in found.lines[-1]
+    assert before == {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
+    mended = diagnose(six, repair=True)
+    assert mended.healthy and f"kept {len(kept)} episodes" in mended.lines[-1]
+    assert diagnose(six).healthy
+    whole, again = open_source(healthy), open_source(six)
+    assert len(again.names) == len(kept)
+    for number, old in enumerate(kept):
+        mine, theirs = again.load(f"demo_{number}"), whole.load(f"demo_{old}")
+        np.testing.assert_array_equal(mine.actions, theirs.actions)
+        for key in theirs.observations:
+            np.testing.assert_array_equal(mine.observations[key], theirs.observations[key])
+    info = json.loads((six / "meta/info.json").read_text())
+    assert info["total_frames"] == sum(4 + i for i in kept)
+    stats = json.loads((six / "meta/stats.json").read_text())
+    assert stats["action"]["count"] == [info["total_frames"]]
+    table = parquet.read_table(six / DATA)
+    np.testing.assert_array_equal(table["index"].to_numpy(), np.arange(info["total_frames"]))
+    assert (six / "lost/meta/info.json").exists()  # nothing is deleted
+
+
+def test_a_table_without_its_footer_loses_the_episodes_in_it(six):
+    """LeRobot's writer was killed: its last file has no footer, and the index counts on."""
+    table = parquet.read_table(six / DATA)
+    second = six / "data/chunk-000/file-001.parquet"
+    parquet.write_table(table.slice(22), second)
+    parquet.write_table(table.slice(0, 22), six / DATA)
+
+    def change(rows):
+        for row in rows[4:]:
+            row["data/file_index"] = 1
+
+    rewrite(six / INDEX, change)
+    second.write_bytes(second.read_bytes()[:-40])
+    found = diagnose(six, repair=True)
+    assert any("no whole parquet file" in line and "its writer was stopped" in line
+               for line in found.lines)  # fmt: skip
+    assert "kept 4 episodes (0 to 3), lost 2" in found.lines[-1] and diagnose(six).healthy
+
+
+def test_tasks_without_pandas_index_get_it_back(six):
+    tasks = six / "meta/tasks.parquet"
+    parquet.write_table(parquet.read_table(tasks).replace_schema_metadata(None), tasks)
+    found = diagnose(six)
+    assert "meta/tasks.parquet has no pandas index: LeRobot cannot look tasks up" in found.lines
+    assert diagnose(six, repair=True).healthy
+    schema = parquet.read_schema(tasks)
+    assert json.loads(schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    assert parquet.read_table(tasks)["task"].to_pylist() == ["Line"]
+
+
+def test_a_lost_tasks_table_is_made_of_what_the_index_says(six):
+    (six / "meta/tasks.parquet").unlink()
+    assert diagnose(six, repair=True).healthy
+    assert parquet.read_table(six / "meta/tasks.parquet")["task"].to_pylist() == ["Line"]
+
+
+@pytest.mark.parametrize("moves", range(1, 4))
+def test_a_repair_that_is_stopped_is_finished_by_the_next(six, monkeypatch, moves):
+    counts_too_many(six)
+    original, made = lerobot_doctor.os.replace, []
+
+    def replace(source, target):
+        made.append(source)
+        if len(made) > moves:
+            raise KeyboardInterrupt
+        original(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lerobot_doctor, "os", type("os", (), {"replace": staticmethod(replace)}))
+        with pytest.raises(KeyboardInterrupt):
+            diagnose(six, repair=True)
+    assert "--repair finishes it" in diagnose(six).lines[0]
+    assert diagnose(six, repair=True).healthy and diagnose(six).healthy
+    assert len(open_source(six).names) == 6
+
+
+def test_where_nothing_is_whole_nothing_is_touched(six):
+    (six / DATA).write_bytes(b"PAR1")
+    before = {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
+    found = diagnose(six, repair=True)
+    assert not found.healthy and found.lines[-1] == "no episode is whole: left alone"
+    assert before == {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
+
+
+def test_without_info_nothing_can_be_kept(six):
+    (six / "meta/info.json").unlink()
+    found = diagnose(six, repair=True)
+    assert not found.healthy and "nothing can be kept without it" in found.lines[-1]
+
+
+# robomimic's and Minari's
+
+
+def test_a_robomimic_file_is_told_of(vectors, tmp_path):
+    there = tmp_path / "x.hdf5"
+    convert(vectors.path, there, ConvertConfig())
+    assert diagnose(there).healthy
+    with h5py.File(there, "r+") as file:
+        file["data/demo_1/obs/state"][2, 3] = np.nan
+        file["data/demo_0"].attrs["num_samples"] = 5
+        file["data"].attrs["total"] = 99
+        file["mask/gone"] = np.array(["demo_77"], "S")
+        for demo in file["data"].values():
+            del demo["robolearn"]
+        del file.attrs["robolearn"]
+    told = "\n".join(diagnose(there).lines)
+    assert "demo_1: state is not finite at step 2" in told
+    assert "demo_0: num_samples is 5, of 6 actions" in told
+    assert "data: total is 99, there are 21 steps" in told
+    assert "mask/gone names demo_77, not in the file" in told
+    assert "2 of 3 episodes in order (robomimic)" in told
+
+
+def test_minaris_counts_are_mended(tmp_path):
+    path = shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    about = json.loads((path / "data/metadata.json").read_text())
+    wrong = about | {"total_episodes": 5, "total_steps": 1}
+    (path / "data/metadata.json").write_text(json.dumps(wrong))
+    found = diagnose(path)
+    assert not found.healthy
+    assert "metadata.json: total_episodes is 5 instead of 2; --repair mends it" in found.lines
+    assert diagnose(path, repair=True).healthy
+    assert json.loads((path / "data/metadata.json").read_text()) == about
+
+
+def test_the_command_line_looks_at_any_format(capsys):
+    assert main(["doctor", str(OTHERS / "lerobot")]) == 0
+    assert "2 of 2 episodes whole (lerobot)" in capsys.readouterr().out
+    assert main(["doctor", str(OTHERS / "nothing")]) == 2
+
+
+def test_ours_are_looked_at_as_before(vectors):
+    assert diagnose(vectors.path).lines == [f"{vectors.path}: 3 of 3 episodes in order"]
+    assert dataclasses.is_dataclass(diagnose(vectors.path))

@@ -1,0 +1,214 @@
+"""What others' own tools wrote (benchmarks/others.py) is read, and comes back as it was."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from demos.data.dataset import Dataset
+from demos.formats.contract import Reading
+from demos.formats.convert import ConvertConfig, convert
+from demos.formats.foreign import Foreign, open_dataset
+from demos.formats.guess import format_of, open_source
+from robolearn.errors import DataError
+
+from .conftest import OTHERS
+
+SIZE, FPS = 64, 10  # of what benchmarks/others.py writes
+
+
+def picture(i, t):
+    """Draw what benchmarks/others.py draws."""
+    image = np.full((SIZE, SIZE, 3), 40, np.uint8)
+    image[16:32, 4 * t : 4 * t + 16, i] = 220
+    return image
+
+
+def test_formats_are_guessed():
+    found = {path.name: format_of(path) for path in OTHERS.iterdir()}
+    assert found == {"lerobot": "lerobot", "minari": "minari", "raw_lift.hdf5": "robomimic"}
+
+
+def test_lerobots_dataset():
+    source = open_source(OTHERS / "lerobot")
+    assert source.interface.robot == "so101" and source.interface.period_s == 1 / FPS
+    assert source.interface.observations["state"].names == ("x", "y", "z", "qw", "qx", "qy", "qz")
+    assert source.interface.action.names == ("shoulder.pos", "gripper.pos")
+    assert source.notes == (
+        "actions: its stats (least and greatest of the data) says [-40, 0] to [40, 13]; "
+        "that is [-1, 1] here",
+    )
+    for i, name in enumerate(source.names):
+        episode = source.load(name)
+        steps = np.arange(8 + i)
+        assert len(episode) == 8 + i and episode.metadata["task"] == f"reach {i}"
+        given = np.stack([10 * steps - 40, 5 * i + steps], axis=1)
+        np.testing.assert_array_equal(episode.records["action_as_given"], given)
+        np.testing.assert_allclose(episode.actions[:, 0], (10 * steps - 40) / 40, atol=1e-6)
+        np.testing.assert_allclose(episode.observations["state"][:-1, 3], np.cos(steps / 10))
+        frames = episode.observations["front"]  # AV1, lossy: and yet each is its own
+        for t in steps:
+            gaps = [np.abs(frames[t].astype(int) - picture(i, at)).mean() for at in steps]
+            assert int(np.argmin(gaps)) == t and min(gaps) < 6
+
+
+def test_lerobots_dataset_goes_back_as_it_came(tmp_path):
+    done = convert(
+        OTHERS / "lerobot",
+        tmp_path / "x",
+        ConvertConfig(format="lerobot", images="png", check=True),
+    )
+    assert done.check.is_exact
+    theirs, ours = (
+        parquet.read_table(folder / "data/chunk-000/file-000.parquet")
+        for folder in (OTHERS / "lerobot", tmp_path / "x")
+    )
+    for name in ("action", "index", "frame_index", "episode_index", "timestamp", "task_index"):
+        assert theirs[name].to_pylist() == ours[name].to_pylist(), name
+        assert theirs.schema.field(name).type == ours.schema.field(name).type, name
+    as_given = ours["observation.state_as_given"].to_pylist()
+    assert theirs["observation.state"].to_pylist() == as_given
+    infos = [
+        json.loads((folder / "meta/info.json").read_text())
+        for folder in (OTHERS / "lerobot", tmp_path / "x")
+    ]
+    for key in ("codebase_version", "fps", "total_episodes", "total_frames", "robot_type"):
+        assert infos[0][key] == infos[1][key]
+    columns = [
+        set(parquet.read_schema(folder / "meta/episodes/chunk-000/file-000.parquet").names)
+        for folder in (OTHERS / "lerobot", tmp_path / "x")
+    ]
+    of_theirs = {name for name in columns[0] if "observation" not in name}
+    assert of_theirs <= columns[1], sorted(of_theirs - columns[1])
+
+
+def v2(folder):
+    """Lay LeRobot's dataset out as v2.1 did: a table and a video for each episode, JSON lines."""
+    source = OTHERS / "lerobot"
+    info = json.loads((source / "meta/info.json").read_text())
+    chunk = "chunk-{episode_chunk:03d}"
+    info |= {
+        "codebase_version": "v2.1",
+        "data_path": f"data/{chunk}/episode_{{episode_index:06d}}.parquet",
+        "video_path": f"videos/{chunk}/{{video_key}}/episode_{{episode_index:06d}}.mp4",
+    }
+    info["features"]["observation.images.front"]["dtype"] = "image"  # frames are in the table
+    (folder / "meta").mkdir(parents=True)
+    (folder / "data/chunk-000").mkdir(parents=True)
+    table = parquet.read_table(source / "data/chunk-000/file-000.parquet")
+    del info["features"]["observation.images.front"]
+    lines, stats = [], []
+    for number, (first, length) in enumerate(((0, 8), (8, 9))):
+        path = folder / f"data/chunk-000/episode_{number:06d}.parquet"
+        parquet.write_table(table.slice(first, length), path)
+        tasks = [f"reach {number}"]
+        lines.append({"episode_index": number, "tasks": tasks, "length": length})
+        action = {"min": [-40.0, 0.0], "max": [40.0, 13.0]}
+        stats.append({"episode_index": number, "stats": {"action": action}})
+    for name, rows in (("episodes", lines), ("episodes_stats", stats)):
+        text = "\n".join(json.dumps(row) for row in rows)
+        (folder / f"meta/{name}.jsonl").write_text(text + "\n")
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_the_layout_before_v3_gives_the_same(tmp_path):
+    old, new = open_source(v2(tmp_path / "old")), open_source(OTHERS / "lerobot")
+    assert old.names == new.names
+    for name in old.names:
+        theirs = new.load(name, images=False)
+        for key, array in old.load(name).observations.items():
+            np.testing.assert_array_equal(array, theirs.observations[key])
+        np.testing.assert_array_equal(old.load(name).actions, theirs.actions)
+
+
+def test_minaris_dataset():
+    source = open_source(OTHERS / "minari")
+    assert source.interface.environment == "gym/Pendulum-v1"
+    assert source.interface.observations["state"].shape == (3,)
+    with h5py.File(OTHERS / "minari/data/main_data.hdf5") as file:
+        for i, name in enumerate(source.names):
+            episode = source.load(name)
+            there = file[f"episode_{i}"]
+            np.testing.assert_array_equal(
+                episode.observations["observation"], there["observations"]
+            )
+            np.testing.assert_array_equal(episode.actions, np.float32(there["actions"][()] / 2.0))
+            np.testing.assert_array_equal(episode.rewards, np.float32(there["rewards"]))
+            assert episode.truncated and not episode.terminated
+            assert episode.metadata["not_told"] == ["success"]
+
+
+def test_minaris_dataset_goes_back_as_it_came(tmp_path):
+    convert(OTHERS / "minari", tmp_path / "x", ConvertConfig(format="minari"))
+    with (
+        h5py.File(OTHERS / "minari/data/main_data.hdf5") as theirs,
+        h5py.File(tmp_path / "x/data/main_data.hdf5") as ours,
+    ):
+        for name in theirs:
+            for key in ("actions", "terminations", "truncations"):
+                assert theirs[name][key].dtype == ours[name][key].dtype
+                np.testing.assert_array_equal(theirs[name][key], ours[name][key])
+            shown = ours[name]["observations/observation"]
+            np.testing.assert_array_equal(theirs[name]["observations"], shown)
+    about = json.loads((tmp_path / "x/data/metadata.json").read_text())
+    assert json.loads(about["action_space"])["high"] == [2.0]
+
+
+def test_others_are_trained_on_as_they_lie():
+    dataset = open_dataset(OTHERS / "minari")
+    data = dataset.transitions()
+    assert data["observations"]["state"].shape == (16, 3) and data["actions"].shape == (16, 1)
+    assert data["episode"].tolist() == [0] * 8 + [1] * 8
+    assert data["step"].tolist() == [*range(8)] * 2 and not data["terminated"].any()
+    assert dataset.names(success=True) == ["demo_0", "demo_1"]
+    with pytest.raises(DataError, match="has no operator 'ann'"):
+        dataset.names(operator="ann")
+    with pytest.raises(DataError, match="has no mask 'kept'"):
+        dataset.transitions(mask="kept")
+
+
+def test_what_is_too_large_is_to_be_converted_first(monkeypatch):
+    monkeypatch.setattr("demos.formats.foreign.MOST_BYTES", 300)
+    with pytest.raises(DataError, match=r"too large to be used as it lies: robolearn convert"):
+        Foreign(OTHERS / "minari")
+
+
+def test_robomimics_files_are_trained_on_by_operator(vectors, tmp_path):
+    convert(vectors.path, tmp_path / "x.hdf5", ConvertConfig())
+    with h5py.File(tmp_path / "x.hdf5", "r+") as file:  # as robomimic's own: nothing of ours
+        del file.attrs["robolearn"]
+        for demo in file["data"].values():
+            del demo["robolearn"], demo["obs/state"], demo["next_obs/state"]
+        del file["mask"]
+        file["mask/better"] = np.array(["demo_0"], "S")
+        file["mask/worse"] = np.array(["demo_1", "demo_2"], "S")
+    dataset = open_dataset(tmp_path / "x.hdf5")
+    assert dataset.names(operator="worse") == ["demo_1", "demo_2"]
+    assert dataset.names(mask="better") == ["demo_0"]
+    state = dataset.interface.observations["state"]
+    assert state.names[-4:] == tuple(f"robot0_eef_quat_{axis}" for axis in "wxyz")
+    mine, theirs = vectors.load("demo_1"), dataset.load("demo_1")
+    np.testing.assert_array_equal(
+        theirs.observations["robot0_eef_quat"][:, [3, 0, 1, 2]], mine.observations["state"][:, 3:]
+    )
+
+
+def test_a_folder_without_a_dataset_names_what_would_be_one(tmp_path):
+    shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    (tmp_path / "x/data/metadata.json").unlink()
+    (tmp_path / "x/data/main_data.hdf5").unlink()
+    with pytest.raises(DataError, match="is no dataset: it has none of dataset.json"):
+        open_source(tmp_path / "x")
+
+
+def test_episodes_of_ours_are_opened_as_they_are(vectors):
+    assert isinstance(open_dataset(vectors.path), Dataset)
+
+
+def test_the_reading_settles_what_makes_the_state():
+    source = open_source(OTHERS / "lerobot", Reading(limits=((-100, -20), (100, 20))))
+    assert source.load("demo_0", images=False).actions[0].tolist() == [np.float32(-0.4), 0.0]

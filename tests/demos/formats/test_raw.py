@@ -1,0 +1,148 @@
+"""robosuite's raw files: observations computed from states equal robosuite's own there."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+import sim
+from demos.formats.contract import Reading
+from demos.formats.guess import open_source
+from robolearn.errors import DataError
+
+from .conftest import OTHERS
+
+RAW = OTHERS / "raw_lift.hdf5"
+
+
+@pytest.fixture(scope="module")
+def source():
+    """Give the raw file, opened once: a simulator belongs to it."""
+    opened = open_source(RAW)
+    yield opened
+    opened.close()
+
+
+def own_observations(states, xml):
+    """Let robosuite itself observe states in a model, as robomimic's script does."""
+    import robosuite
+
+    env = robosuite.make(
+        "Lift", robots="Panda", has_renderer=False, has_offscreen_renderer=False,
+        use_camera_obs=False,
+    )  # fmt: skip
+    env.reset()
+    env.reset_from_xml_string(env.edit_model_xml(xml))
+    for state in states:
+        env.sim.set_state_from_flattened(state)
+        env.sim.forward()
+        yield env._get_observations(force_update=True)
+    env.close()
+
+
+def test_they_are_those_of_robosuite_in_each_episodes_own_model(source):
+    with h5py.File(RAW) as file:
+        demo = file["data/demo_2"]
+        xml, states = demo.attrs["model_file"], demo["states"][()]
+        actions = demo["actions"][()]
+    episode = source.load("demo_2")
+    names = source.interface.observations["state"].names
+    state = episode.observations["state"]
+    for t, theirs in enumerate(own_observations(states, xml)):
+        mine = dict(zip(names, state[t], strict=True))
+        for key in ("robot0_eef_pos", "robot0_gripper_qpos", "cube_pos"):
+            suffixes = "xyz" if key.endswith("_pos") else range(2)
+            found = [mine[f"{key}_{suffix}"] for suffix in suffixes]
+            np.testing.assert_allclose(found, theirs[key], rtol=0, atol=1e-6)
+        for key in ("robot0_eef_quat", "cube_quat"):
+            found = np.array([mine[f"{key}_{axis}"] for axis in "xyzw"])
+            np.testing.assert_allclose(found * np.sign(found @ theirs[key]), theirs[key], atol=1e-6)
+    np.testing.assert_array_equal(episode.records["mujoco_state"], states)
+    np.testing.assert_array_equal(episode.records["action_as_given"], actions)
+    assert episode.metadata["model_file"] == xml
+
+
+def test_the_interface_is_the_tasks_own(source):
+    env = sim.make("robosuite/Lift", **source.env_options)
+    source.interface.require(env.interface, "the data", "the task")
+    assert source.interface == env.interface
+    env.close()
+
+
+def changed(tmp_path, change):
+    path = tmp_path / "changed.hdf5"
+    path.write_bytes(RAW.read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file["data"])
+    return path
+
+
+def drop_model(data):
+    del data["demo_1"].attrs["model_file"]
+
+
+def foreign_file(data):
+    xml = data["demo_1"].attrs["model_file"]
+    data["demo_1"].attrs["model_file"] = re.sub('file="[^"]*"', 'file="/etc/passwd"', xml, count=1)
+
+
+def include(data):
+    xml = data["demo_1"].attrs["model_file"]
+    data["demo_1"].attrs["model_file"] = xml.replace(
+        "<worldbody>", '<include file="/etc/passwd"/><worldbody>'
+    )
+
+
+def short_state(data):
+    states = data["demo_1/states"][:, :-1]
+    del data["demo_1/states"]
+    data["demo_1/states"] = states
+
+
+def unknown_task(data):
+    data.attrs["env"] = "Lfit"
+
+
+def no_task(data):
+    for name in ("env", "env_info"):
+        del data.attrs[name]
+
+
+def no_states(data):
+    del data["demo_1/states"]
+
+
+def unknown_robot(data):
+    info = json.loads(data.attrs["env_info"])
+    data.attrs["env_info"] = json.dumps(info | {"robots": "Pand", "controller_configs": None})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (drop_model, "no model_file beside the states"),
+        (foreign_file, "names a file that is not robosuite's"),
+        (include, "includes another file"),
+        (short_state, "states have 31 entries; this model's have 32"),
+        (unknown_task, "unknown task 'Lfit'; did you mean 'Lift'"),
+        (no_task, "does not say which robosuite task"),
+        (no_states, "has neither observations nor states"),
+        (unknown_robot, "unknown robot 'Pand'; did you mean 'Panda'"),
+    ],
+)
+def test_what_cannot_be_computed_is_said(tmp_path, change, message):
+    with pytest.raises(DataError, match=message) as caught:
+        open_source(changed(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+def test_cameras_are_drawn_if_asked_for(tmp_path):
+    reading = Reading(cameras=("agentview",), image_size=(32, 40))
+    opened = open_source(RAW, reading)
+    episode = opened.load("demo_1")
+    opened.close()
+    frames = episode.observations["agentview"]
+    assert frames.shape == (13, 32, 40, 3) and frames.std() > 10
+    assert (frames[0] != frames[-1]).any()
