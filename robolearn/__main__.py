@@ -22,6 +22,7 @@ usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
        robolearn view RUN                      open a run's recording, or a dataset, in Rerun
        robolearn doctor DATASET [--repair]     check a dataset of any format, and mend it
        robolearn convert SRC DST [KEY=VALUE ...]   bring a dataset into another format
+       robolearn robots COMMAND ...            real robots: find, check, calibrate, list
        robolearn --help | --version
 
 LAUNCH is a path, or a name in ./launch or among the launch files that come with robolearn. KEY may
