@@ -16,8 +16,10 @@ RECORDING = "recording.rrd"
 
 def is_dataset(path: Path) -> bool:
     """Say whether there is a dataset at a path, and no run or recording."""
+    if not path.is_dir():
+        return path.suffix in guess.HDF5
     try:
-        return path.exists() and path.suffix != ".rrd" and bool(guess.format_of(path))
+        return bool(guess.format_of(path))
     except DataError:
         return False
 

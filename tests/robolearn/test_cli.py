@@ -45,7 +45,7 @@ BAD = [
     ("toy resume=nowhere", "'resume=nowhere': no run there"),
     ("collect_lift env.name=robosuit/Lift", "environment 'robosuit/Lift': must be robosuite/TASK"),
     ("collect_lift env.options.robt=Panda", "'env.options.robt=Panda': robosuite/Lift: unknown"),
-    ("bc_lift dataset=nowhere", "nowhere is not a dataset"),
+    ("bc_lift dataset=nowhere", "nowhere: no such file or folder"),
     ("bc_lift", "dataset: datasets/lift is not there; `robolearn collect_lift` makes it\n"),
     ("evaluate_lift", "checkpoint: none in runs/bc_lift; `robolearn bc_lift` makes one\n"),
     ("evaluate_lift checkpoint=runs/collect_lift", "checkpoint: none in runs/collect_lift\n"),
@@ -59,7 +59,7 @@ BAD = [
     ("view launch", "launch/recording.rrd: no such recording"),
     ("view launch/toy.yaml", "launch/toy.yaml: not a recording of Rerun's"),
     ("doctor", "expected: robolearn doctor DATASET"),
-    ("doctor nowhere", "nowhere is not a dataset"),
+    ("doctor nowhere", "nowhere: no such file or folder"),
     ("doctor nowhere --repare", "expected: robolearn doctor DATASET"),
 ]
 
