@@ -44,11 +44,11 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, from a time of the clock on."""
+    """One fault; times count from when the twin was made."""
 
     kind: FaultKind
-    at_s: float
-    joint: str = ""  # whose it is, where it is one joint's
+    at_s: float = 0.0
+    joint: str = ""  # whose it is, where it is one joint's; "": every joint's
     until_s: float = math.inf
 
 
@@ -74,6 +74,8 @@ class TwinConfig(Settings):
     """Images per second."""
     seed: pydantic.NonNegativeInt = 0
     """Of noise and failures."""
+    faults: tuple[Fault, ...] = ()
+    """What goes wrong, and when: ``[{kind: unplugged, at_s: 5.0}]``."""
 
 
 class Twin(Driver):
@@ -82,25 +84,20 @@ class Twin(Driver):
     name = "twin"
     measures = ("pos", "vel")
 
-    def __init__(
-        self,
-        config: TwinConfig | None = None,
-        clock: Clock | None = None,
-        faults: Sequence[Fault] = (),
-    ) -> None:
+    def __init__(self, config: TwinConfig | None = None, clock: Clock | None = None) -> None:
         self.config = config or TwinConfig()
         self.world: World = _world(self.config.world)
         self.arm = self.world.arm
         self.joints = self.arm.joints
         super().__init__(clock=clock or RealClock())
         self.cameras = _cameras(self)
-        self.faults = list(faults)
+        self.faults = list(self.config.faults)
         _require_joints(self.faults, [joint.name for joint in self.joints])
         self._rng = np.random.default_rng(self.config.seed)
         self._servos = Servos(self.world)
         self._target = self.arm.positions(self.world.data)  # [J], that the servos have
         self._coming: deque[tuple[float, np.ndarray]] = deque()  # (when it takes effect, target)
-        self._now_s = self.clock()
+        self._made_s = self._now_s = self.clock()
         self._stalled: dict[int, float] = {}
         self._going: np.ndarray | None = None  # velocities [J] with which a deaf arm goes on
 
@@ -129,8 +126,9 @@ class Twin(Driver):
 
     def has(self, kind: FaultKind, joint: str = "") -> bool:
         """Say whether a fault is there now."""
+        since_s = self._now_s - self._made_s
         return any(
-            f.kind is kind and f.at_s <= self._now_s < f.until_s and f.joint in ("", joint)
+            f.kind is kind and f.at_s <= since_s < f.until_s and f.joint in ("", joint)
             for f in self.faults
         )
 

@@ -80,6 +80,7 @@ VERBS = {
         "robolearn.verbs.judge:JudgeConfig", "robolearn.verbs.judge:judge_demonstrations"
     ),
     "label": Verb("demos.labels.run:LabelConfig", "demos.labels.run:label"),
+    "deploy": Verb("demos.deploy.config:DeployConfig", "demos.deploy.run:deploy"),
     "teleop": Verb("demos.teleop.config:TeleopConfig", "demos.teleop.run:teleoperate"),
     "compatibility": Verb(
         "demos.study.config:StudyConfig",

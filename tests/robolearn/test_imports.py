@@ -64,6 +64,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos.session": {"data", "devices"},
     "demos.page": {"devices", "session"},
     "demos.teleop": {"data", "devices", "session", "page"},
+    "demos.deploy": {"data", "devices", "session", "teleop"},
     "demos.labels": {"session", "page", "teleop"},
     "demos.operators": set(),
     "demos.study": {"data", "devices", "session", "operators"},

@@ -24,7 +24,8 @@ def guarded(clock) -> Callable[..., Guard]:
     """Make a guard in front of a connected twin, whose faults are (kind, at s, joint)."""
 
     def make(*faults, safe=None, config=None, active=True, **options) -> Guard:
-        robot = Twin(TwinConfig(**options), clock, [Fault(*fault) for fault in faults])
+        faults = tuple(Fault(*fault) for fault in faults)
+        robot = Twin(TwinConfig(faults=faults, **options), clock)
         guard = Guard(
             robot,
             PERIOD_S,

@@ -50,7 +50,7 @@ def test_all_are_activated_or_none(pair):
 
 
 def test_all_are_connected_or_none(clock):
-    right = Twin(TwinConfig(), clock, [Fault(FaultKind.UNPLUGGED, 0.0)])
+    right = Twin(TwinConfig(faults=(Fault(FaultKind.UNPLUGGED),)), clock)
     pair = Several({"left": Twin(TwinConfig(), clock), "right": right})
     with pytest.raises(LostError):
         pair.connect()

@@ -10,7 +10,7 @@ QUIET = dict(noise=0.0, failing=0.0)
 
 
 def active(clock, *faults, **options):
-    robot = Twin(TwinConfig(**options), clock, faults)
+    robot = Twin(TwinConfig(faults=faults, **options), clock)
     robot.connect()
     robot.activate()
     return robot
@@ -138,7 +138,7 @@ def test_what_it_does_not_have(options, words):
 
 def test_a_fault_of_no_joint_of_its(clock):
     with pytest.raises(UserError, match="no joint 'elbow'; did you mean 'elbow_flex'"):
-        Twin(TwinConfig(), clock, [Fault(FaultKind.STALLED, 0.0, "elbow")])
+        Twin(TwinConfig(faults=(Fault(FaultKind.STALLED, 0.0, "elbow"),)), clock)
 
 
 def test_real_cameras_cannot_see_it(clock):
