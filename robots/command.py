@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import sys
 from collections.abc import Callable, Sequence
@@ -20,9 +21,12 @@ usage: robolearn robots list                               name the robots that 
        robolearn robots find                               list serial ports and cameras
        robolearn robots check ROBOT [KEY=VALUE ...]        hold a driver against the contract
        robolearn robots calibrate ROBOT [KEY=VALUE ...]    find out what raw positions mean
+       robolearn robots serve ROBOT [KEY=VALUE ...]        let another machine drive it (remote)
 
 ROBOT is a name, or module:Class of one's own; KEY=VALUE are its options. `check` reads first, and
-moves every joint a little after you have agreed; --motion agrees, --read-only never asks.
+moves every joint a little after you have agreed; --motion agrees, --read-only never asks. `serve`
+listens at this machine only, or at --host=ADDRESS, --port=NUMBER, takes --rate=HZ commands, 100 if
+nothing is said, through the guard, and keeps its token in --token_file=PATH.
 """
 FOLDERS = ("/dev/serial/by-id/*", "/dev/ttyACM*", "/dev/ttyUSB*", "/dev/cu.usb*")
 CAMERAS = "/dev/video*"
@@ -98,6 +102,34 @@ def _calibrate(rest: Sequence[str]) -> int:
     return 0
 
 
+def _serve(rest: Sequence[str]) -> int:
+    from robots.guard import Guard  # with aiohttp, a second to load
+    from robots.remote import tokens
+    from robots.remote.server import Server, ServerConfig
+
+    settings = {"rate": "100"} | dict(
+        word.removeprefix("--").partition("=")[::2] for word in rest if word.startswith("--")
+    )
+    name, options = _robot([word for word in rest if not word.startswith("--")], "serve")
+    known = [field.name for field in dataclasses.fields(ServerConfig)]
+    for key in settings:
+        if key not in (*known, "rate"):
+            raise UserError(f"robots serve: unknown option '--{key}'{nearest(key, known)}")
+    values = {key: yaml.safe_load(value) for key, value in settings.items()}
+    rate_hz = values.pop("rate")
+    if not isinstance(rate_hz, int | float) or not rate_hz > 0:
+        raise UserError(f"robots serve: --rate must be a number above 0, not {rate_hz}")
+    config = ServerConfig(**values)
+    token = tokens.make_or_read(Path(config.token_file))
+    robot = make_robot(name, options, clock=RealClock())
+    guard = Guard(robot, 1 / rate_hz, arm=getattr(robot, "arm", None), clock=RealClock())
+    with Server(guard, config, token) as server:
+        print(f"{robot.name} is served: address={server.address} token_file={config.token_file}")
+        print("Ctrl-C stops it", flush=True)
+        server.wait()
+    return 0
+
+
 def _help(rest: Sequence[str]) -> int:
     print(USAGE, end="")
     return 0
@@ -152,5 +184,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "find": _find,
     "check": _check,
     "calibrate": _calibrate,
+    "serve": _serve,
     "--help": _help,
 }

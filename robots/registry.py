@@ -38,6 +38,7 @@ ROBOTS = {
     "dynamixel": Entry(
         "robots.drivers.dynamixel:DynamixelConfig", "robots.drivers.dynamixel:dynamixel"
     ),
+    "remote": Entry("robots.remote.client:RemoteConfig", "robots.remote.client:remote"),
 }
 
 

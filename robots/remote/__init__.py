@@ -1,0 +1,1 @@
+"""A robot at one machine, what drives it at another: WebSocket, msgpack, a token, a heartbeat."""
