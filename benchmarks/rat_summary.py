@@ -1,4 +1,4 @@
-"""Print the rows of ``benchmarks/results/rat.jsonl`` as a table, means over seeds.
+"""Put the rows of ``rat.jsonl`` into ``benchmarks/results/rat.json``; print means over seeds.
 
     python benchmarks/rat_summary.py
 
@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 
 import numpy as np
+from keep import gather
 from rat import METHODS, ROWS
 
 KEYS = ("stage", "behaviour", "task", "intention", "defence", "budget", "unit")
@@ -18,7 +19,8 @@ RATES = ("control", "clean", "mirror_expert")
 
 
 def main() -> None:
-    """Print the table."""
+    """Gather the rows, and print the table."""
+    gather(ROWS.stem)
     found = defaultdict(list)
     for line in ROWS.read_text().splitlines():
         row = json.loads(line)
