@@ -33,6 +33,7 @@ from robots.clocks import RealClock, SimulatedClock
 from robots.guard import Guard, GuardConfig, StopError
 from robots.registry import ROBOTS, SIMULATED, make_robot
 from robots.safety import SafetyConfig
+from robots.servo import ServoProcess
 
 MODELS: dict[str, Callable[[], ArmModel]] = {"desk_arm": desk_arm}
 ARRIVED = 0.01  # share of a joint's range
@@ -67,6 +68,8 @@ class RobotConfig(Settings):
     """How long going there may take."""
     horizon: pydantic.PositiveInt | None = None
     """Control steps after which an episode is truncated."""
+    own_process: bool = False
+    """Whether the servo loop is a process of its own, which goes on whatever this one does."""
     simulated_time: bool = False
     """For a twin: time goes by as fast as it computes."""
 
@@ -105,10 +108,35 @@ def make(name: str, options: Mapping[str, Any]) -> RobotEnv:
         raise UserError(f"{where}: {error}") from None
     if config.simulated_time and name not in SIMULATED:
         raise UserError(f"{where}: simulated_time is for twins; a robot lives in real time")
-    clock = SimulatedClock() if config.simulated_time else RealClock()
+    if not config.own_process:
+        clock = SimulatedClock() if config.simulated_time else RealClock()
+        return RobotEnv(_robot(name, config, clock), config, clock=clock, where=where)
+    if config.simulated_time:
+        raise UserError(f"{where}: a process of its own lives in real time, not simulated_time")
+    servo = ServoProcess(guarded, name, dict(options))
+    return RobotEnv(servo.robot, config, guard=servo, where=where)
+
+
+def guarded(name: str, options: Mapping[str, Any]) -> Guard:
+    """Make the guarded robot of ``make("robot/NAME", ...)`` in the machine's time."""
+    config, clock = RobotConfig(**options), RealClock()
+    return _guard(_robot(name, config, clock), config, None, clock)
+
+
+def _robot(name: str, config: RobotConfig, clock: Any) -> Robot:
     cameras = {key: OpenCvCamera(key, camera, clock) for key, camera in config.cameras.items()}
-    robot = make_robot(name, config.robot, cameras, clock)
-    return RobotEnv(robot, config, clock=clock, where=where)
+    return make_robot(name, config.robot, cameras, clock)
+
+
+def _guard(robot: Robot, config: RobotConfig, arm: ArmModel | None, clock: Any) -> Guard:
+    return Guard(
+        robot,
+        1 / config.servo_hz,
+        safe=config.safety,
+        config=config.guard,
+        arm=_arm(robot, config, arm),
+        clock=clock,
+    )
 
 
 class RobotEnv(gymnasium.Env):
@@ -130,6 +158,7 @@ class RobotEnv(gymnasium.Env):
         *,
         clock: Any = None,
         arm: ArmModel | None = None,
+        guard: Guard | ServoProcess | None = None,
         where: str = "",
         success: Callable[[Values], bool] | None = None,
         before_episode: Callable[[], None] | None = None,
@@ -138,10 +167,7 @@ class RobotEnv(gymnasium.Env):
         self.robot, self.clock = robot, clock or RealClock()
         self.arm = _arm(robot, config, arm)
         self._tick_s = 1 / config.servo_hz
-        self.guard = Guard(
-            robot, self._tick_s, safe=config.safety, config=config.guard, arm=self.arm,
-            clock=self.clock,
-        )  # fmt: skip
+        self.guard = guard or _guard(robot, config, arm, self.clock)
         self._success = success or _own_success(robot)
         self._before_episode = before_episode or (lambda: None)
         self.horizon = config.horizon or math.inf
@@ -158,7 +184,7 @@ class RobotEnv(gymnasium.Env):
             robot=robot.name if self.arm is None else self.arm.name,
         )
         self.observation_space, self.action_space = _spaces(self.interface)
-        self.ticks = self.missed = 0  # servo periods, and those that began a whole period late
+        self._ticks = self._missed = 0
         self._began_s, self._next_s, self._steps, self._begun = 0.0, 0.0, 0, False
         self._values: Values = {}
 
@@ -175,7 +201,7 @@ class RobotEnv(gymnasium.Env):
         for key in options:
             if key != "state":
                 raise UserError(f"{self.interface.environment}: unknown reset option '{key}'")
-        if self.guard.is_stopped:
+        if self.guard.is_stopped:  # for good: somebody has to look
             raise StopError(f"{self.robot.name}: stopped: {self.guard.reason}; reset_stop() first")
         if not self.robot.is_connected:
             self.guard.connect(calibrate=False)
@@ -248,15 +274,25 @@ class RobotEnv(gymnasium.Env):
         if world is not None:
             world.close()
 
+    @property
+    def ticks(self) -> int:
+        """How many servo periods there were."""
+        return getattr(self.guard, "ticks", (self._ticks, 0))[0]
+
+    @property
+    def missed(self) -> int:
+        """How many of them began a whole period late."""
+        return getattr(self.guard, "ticks", (0, self._missed))[1]
+
     # time and motion
 
     def _wait(self) -> None:
         """Wait for the next servo period; periods that were missed are not made up for."""
         now_s = self.clock()
         self._next_s += self._tick_s
-        self.ticks += 1
+        self._ticks += 1
         if now_s > self._next_s + self._tick_s:
-            self.missed += 1
+            self._missed += 1
             self._next_s = now_s
         else:
             self.clock.sleep(self._next_s - now_s)

@@ -183,6 +183,11 @@ class Guard:
         return self._memory().position
 
     @property
+    def is_active(self) -> bool:
+        """Whether it has begun, and takes commands."""
+        return self._commanded is not None and not self.is_stopped
+
+    @property
     def at_rest(self) -> bool:
         """Whether the commands have come to rest."""
         return self._memory().at_rest

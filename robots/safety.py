@@ -48,9 +48,9 @@ class SafetyConfig(Settings):
 
     velocity: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.4
     """Share of the model's largest velocities."""
-    acceleration: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.4
-    """Share of the model's largest accelerations."""
-    jerk: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.4
+    acceleration: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.6
+    """Share of the model's largest accelerations: enough to stop within 0.2 s."""
+    jerk: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.6
     """Share of the model's largest jerks."""
     margin: Annotated[float, annotated_types.Ge(0), annotated_types.Lt(0.5)] = 0.02
     """Share of a joint's range that is left out at either end; of a gripper's, nothing."""

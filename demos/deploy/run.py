@@ -54,7 +54,7 @@ def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
         try:
             session.run()
         except UserError:
-            if not watched.error:
+            if not watched.error or not session.outcome.attempts:
                 raise
             warnings.warn(watched.error, stacklevel=2)
     return _summary(where, dataset, session.outcome, watched)
@@ -130,6 +130,14 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.env, name)
+
+    def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode; what is in the way of it is what has stopped the arm."""
+        try:
+            return self.env.reset(**options)
+        except UserError as error:
+            self.error = self.error or str(error)
+            raise
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take a step, and listen."""

@@ -59,7 +59,7 @@ def test_every_episode_is_kept_whatever_became_of_it(run):
 
 
 def test_an_arm_that_is_stopped_ends_it_with_the_reason_and_nothing_is_lost(run):
-    code, _, err = run("env.options.robot.faults=[{kind: unplugged, at_s: 0.2}]", "episodes=5")
+    code, _, err = run("env.options.robot.faults=[{kind: unplugged, at_s: 0.4}]", "episodes=5")
     assert code == 0 and "nothing answers: is it plugged in?" in err
     found = summary()
     assert "nothing answers" in found["stopped"] and found["episodes"] == 1
