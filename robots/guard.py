@@ -285,7 +285,9 @@ class Guard:
     def rest(self, words: str) -> None:
         """Take a period's step of the way to rest, and say why; StopError while it is stopped."""
         self._require_open()
-        self._rest(self.clock(), words)
+        now_s = self.clock()
+        if now_s - self._last_s >= EARLY * self.period_s:
+            self._rest(now_s, words)
 
     def stop(self) -> None:
         """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again."""

@@ -46,11 +46,11 @@ class Reason(StrEnum):
 class SafetyConfig(Settings):
     """How much of what an arm can do is allowed; conservative unless said otherwise."""
 
-    velocity: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.4
+    velocity: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.3
     """Share of the model's largest velocities."""
-    acceleration: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.6
-    """Share of the model's largest accelerations: enough to stop within 0.2 s."""
-    jerk: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.6
+    acceleration: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.8
+    """Share of the model's largest accelerations; with it an arm is still within 0.2 s."""
+    jerk: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.8
     """Share of the model's largest jerks."""
     margin: Annotated[float, annotated_types.Ge(0), annotated_types.Lt(0.5)] = 0.02
     """Share of a joint's range that is left out at either end; of a gripper's, nothing."""

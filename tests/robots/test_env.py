@@ -53,11 +53,11 @@ def test_joint_steps_add_up(made):
     env = made(guard={"ramp_s": 0.0})
     before, _ = env.reset(seed=0)
     for _ in range(10):
-        after = env.step(np.array([1, 0, 0, 0, 0, -0.8]))[0]
+        after = env.step(np.array([1, 0, 0, 0, 0, -0.5]))[0]
     for _ in range(10):
         after = env.step(np.zeros(6))[0]
     moved = after["state"][:6] - before["state"][:6]
-    np.testing.assert_allclose(moved, [0.5, 0, 0, 0, 0, -0.4], atol=0.02)
+    np.testing.assert_allclose(moved, [0.5, 0, 0, 0, 0, -0.25], atol=0.02)
 
 
 def test_absolute_joints(made):

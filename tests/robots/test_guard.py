@@ -121,7 +121,7 @@ def test_commands_that_come_too_quickly_do_not_speed_it_up(guarded):
     ],
 )
 def test_faults_stop_it_with_the_reason(guarded, fault, words):
-    guard = guarded(fault)
+    guard = guarded(fault, config=GuardConfig(ramp_s=0.0))
     goal = guard.robot.arm.home + [1.2, 0, 0, 0, 0, 0]
     with pytest.raises(StopError, match=words):
         run(guard, goal, 3.0)
