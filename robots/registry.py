@@ -38,6 +38,9 @@ ROBOTS = {
     "dynamixel": Entry(
         "robots.drivers.dynamixel:DynamixelConfig", "robots.drivers.dynamixel:dynamixel"
     ),
+    "franka": Entry("robots.drivers.franka:FrankaConfig", "robots.drivers.franka:franka"),
+    "ur": Entry("robots.drivers.ur:UrConfig", "robots.drivers.ur:ur"),
+    "lerobot": Entry("robots.drivers.lerobot:LerobotConfig", "robots.drivers.lerobot:lerobot"),
     "remote": Entry("robots.remote.client:RemoteConfig", "robots.remote.client:remote"),
 }
 
