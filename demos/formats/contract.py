@@ -97,7 +97,7 @@ class Writer(Protocol):
     suffix: str  # of a part's name
     held: dict[str, str]  # what the format has no place for -> where it went
 
-    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+    def part(self, path: Path, episode: Episode) -> None:
         """Write an episode to ``path``, whole or not at all."""
 
     def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:

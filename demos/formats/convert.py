@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from demos.data.dataset import Dataset
 from demos.formats import guess
 from demos.formats.check import Check, check_round_trip
 from demos.formats.contract import Reading, Source, Writer
@@ -95,6 +96,8 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
             )
         masks = {m: [n for n in some if n in set(names)] for m, some in opened.masks.items()}
         work.publish(writer, names, {mask: some for mask, some in masks.items() if some})
+        if kind == guess.OURS:
+            Dataset.open(target)  # its files have other times by now: the index is made anew
         notes, held = opened.notes, dict(writer.held)
         check = check_round_trip(opened, names, target) if config.check else None
         return Converted(
@@ -130,7 +133,7 @@ def _write_parts(
                     work.skip(number, str(error))
                     skipped[name] = str(error)
                 else:
-                    work.write(writer, number, name, episode)
+                    work.write(writer, number, episode)
                     steps += len(episode)
             elif name not in skipped:
                 steps += done
@@ -187,13 +190,12 @@ class _Work:
         """Note that an episode is left out."""
         write_atomically(self.folder / PARTS / f"{number:06d}{SKIPPED}", why.encode(), False)
 
-    def write(self, writer: Writer, number: int, name: str, episode: Episode) -> None:
+    def write(self, writer: Writer, number: int, episode: Episode) -> None:
         """Have a part written under a temporary name, and give it its own."""
         path = self._part(writer, number)
         temporary = path.with_name(f".{path.name}.tmp")
-        place = len([n for n in range(number) if self._steps(n).is_file()])
         try:
-            writer.part(temporary, place, name, episode)
+            writer.part(temporary, episode)
             os.replace(temporary, path)
             write_atomically(self._steps(number), str(len(episode)).encode(), False)
         except OSError as error:

@@ -98,8 +98,9 @@ def attribute(owner: h5py.Group, name: str) -> Any:
 
 def described(owner: h5py.Group, name: str) -> dict[str, Any]:
     """Read an attribute that holds a JSON object; {} where there is none to be read."""
+    text = attribute(owner, name)
     try:
-        found = json.loads(attribute(owner, name))
+        found = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -135,13 +135,14 @@ class LerobotSource:
         where, row = f"{self.path}: {name}", self._rows[name]
         table = self._tables.rows(row, self._starts.get(row.file, 0))
         require_in_order(table, row, where)
+        for key, feature in self._info.features.items():
+            if feature.is_numeric and key not in table.column_names:
+                raise DataError(f"{where} has no column '{key[:60]}'")
         columns = {
             key: layout.numbers(table[key], feature, where)
             for key, feature in self._info.features.items()
-            if feature.is_numeric and key in table.column_names
+            if feature.is_numeric
         }
-        if ACTION not in columns:
-            raise DataError(f"{where} has no column 'action'")
         times = columns.pop("timestamp", None)
         times = np.arange(row.length) / self._info.fps if times is None else times
         observations = {}

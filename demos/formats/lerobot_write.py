@@ -69,7 +69,7 @@ class LerobotWriter:
 
     # a part
 
-    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+    def part(self, path: Path, episode: Episode) -> None:
         """Write an episode's table, videos and statistics into a folder."""
         path.mkdir()
         columns = self._columns(episode)

@@ -40,11 +40,11 @@ class MinariWriter:
         self._id = name if ID.fullmatch(name) else f"{re.sub(r'[^-_a-zA-Z0-9]', '-', name)}-v0"
         self._action: dict[str, Any] = {}
 
-    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+    def part(self, path: Path, episode: Episode) -> None:
         """Write an episode as a file of its own."""
         with h5py.File(path, "w") as file:
             group = file.create_group(DEMO)
-            group.attrs["id"], group.attrs["total_steps"] = number, len(episode)
+            group.attrs["total_steps"] = len(episode)
             seed = episode.metadata.get("seed")
             if isinstance(seed, int) and not isinstance(seed, bool):
                 group.attrs["seed"] = seed
@@ -61,6 +61,7 @@ class MinariWriter:
             for number, part in enumerate(parts):
                 with h5py.File(part, "r") as one:
                     one.copy(DEMO, file, name=f"episode_{number}")
+                    file[f"episode_{number}"].attrs["id"] = number
                     steps += int(one[DEMO].attrs["total_steps"])
                     action = one[DEMO]["actions"]
                     self._action = _action_space(self._interface, action.dtype)

@@ -52,7 +52,7 @@ class OurWriter:
         self._env_args = index.env_args(interface, env_options)
         self._keys = robomimic_keys(interface)
 
-    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+    def part(self, path: Path, episode: Episode) -> None:
         """Write the episode's file."""
         write_atomically(path, encode(episode, self._env_args, self._keys))
 

@@ -40,7 +40,7 @@ class RobomimicWriter:
         self._env_args = to_json(index.env_args(interface, env_options))
         self._keys = robomimic_keys(interface)
 
-    def part(self, path: Path, number: int, name: str, episode: Episode) -> None:
+    def part(self, path: Path, episode: Episode) -> None:
         """Write a demonstration as a file of its own."""
         with h5py.File(path, "w") as file:
             demo = file.create_group(DEMO)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from demos.formats.contract import Reading, Told
+from demos.formats.quaternions import on_one_side, starts_of, wxyz_by_name
 from robolearn.errors import DataError, nearest
 from robolearn.types import ArraySpec, Episode, Spec
 
@@ -29,7 +30,6 @@ OTHER_STATE = "state_as_given"  # what the source calls "state", where ours is a
 AS_GIVEN = "action_as_given"
 USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
 QUATERNION = re.compile(r"(?:.*_)?quat(?:_site)?")
-NAMED_QUATERNION = re.compile(r"(?P<stem>.*?)q?(?P<axis>[wxyz])")
 SAFE = re.compile(r"[\w.\- ]{1,128}(?:/[\w.\- ]{1,128}){0,8}")
 XYZW = (3, 0, 1, 2)  # where w, x, y and z are found
 VECTOR = ("x", "y", "z")
@@ -136,7 +136,7 @@ class Terms:
             stretch = flat[:, part.columns].astype(np.float32)
             for at in part.quaternions:
                 reference = self.reference[start + at : start + at + 4]
-                stretch[:, at : at + 4] = _on_one_side(stretch[:, at : at + 4], reference)
+                stretch[:, at : at + 4] = on_one_side(stretch[:, at : at + 4], reference)
             columns.append(stretch)
             start += len(part.columns)
         return np.concatenate(columns, axis=1)
@@ -318,43 +318,21 @@ def _part(key: str, array: np.ndarray, about: About, order: str) -> Part:
     size = int(np.prod(array.shape[1:], dtype=int))
     names = tuple(map(str, about.entries.get(key, ())))
     if len(names) == size and len(set(names)) == size:
-        columns = _wxyz_by_name(names)
+        columns = wxyz_by_name(names)
         named = tuple(names[c] for c in columns)
         named = named if key == STATE else tuple(_under(key, name) for name in named)
-        return Part(key, named, columns, _quaternions(named))
+        return Part(key, named, columns, starts_of(named))
     if size == 1:
         return Part(key, (key,), (0,))
     if size == 4 and order and QUATERNION.fullmatch(key.rpartition("/")[2]):
         columns = XYZW if order == "xyzw" else (0, 1, 2, 3)
         return Part(key, tuple(f"{key}_{axis}" for axis in "wxyz"), columns, (0,))
-    suffixes = VECTOR if size == 3 else range(size)
+    suffixes = VECTOR if size == 3 and key.endswith("pos") else range(size)
     return Part(key, tuple(f"{key}_{suffix}" for suffix in suffixes), tuple(range(size)))
 
 
 def _under(key: str, name: str) -> str:
     return name if name.startswith(key) else f"{key}_{name}"
-
-
-def _wxyz_by_name(names: Sequence[str]) -> tuple[int, ...]:
-    """Put the w of every quaternion, four neighbours whose names end in x, y, z, w, first."""
-    order = list(range(len(names)))
-    for i in range(len(names) - 3):
-        found = [NAMED_QUATERNION.fullmatch(name) for name in names[i : i + 4]]
-        if all(found) and "".join(m["axis"] for m in found) == "xyzw":
-            if len({m["stem"] for m in found}) == 1:
-                order[i : i + 4] = [i + 3, i, i + 1, i + 2]
-    return tuple(order)
-
-
-def _quaternions(names: Sequence[str]) -> tuple[int, ...]:
-    """Find where four names end in w, x, y, z, and are called alike before that."""
-    starts = []
-    for i in range(len(names) - 3):
-        found = [NAMED_QUATERNION.fullmatch(name) for name in names[i : i + 4]]
-        if all(found) and "".join(m["axis"] for m in found) == "wxyz":
-            if len({m["stem"] for m in found}) == 1:
-                starts.append(i)
-    return tuple(starts)
 
 
 def _is_itself(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) -> bool:
@@ -394,10 +372,3 @@ def _reference(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) ->
     """Give the first observation's "state", on whose side later quaternions are kept."""
     rows = [observations[p.key][0].reshape(-1)[list(p.columns)] for p in parts]
     return np.concatenate(rows).astype(np.float64) if rows else np.zeros(0)
-
-
-def _on_one_side(q: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Turn quaternions [T, 4] to the side of the one before, the first to the reference's [4]."""
-    before = np.concatenate([reference[None], q[:-1]])
-    turns = np.where((q * before).sum(axis=1) < 0.0, -1.0, 1.0)
-    return q * np.cumprod(turns)[:, None].astype(q.dtype)

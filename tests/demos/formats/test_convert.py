@@ -159,11 +159,11 @@ def test_a_stopped_conversion_goes_on_where_it_was(ours, tmp_path, monkeypatch, 
     written = []
     original = converting._Work.write
 
-    def write(self, writer, number, name, episode):
+    def write(self, writer, number, episode):
         if len(written) == 2:
             raise KeyboardInterrupt
-        written.append(name)
-        original(self, writer, number, name, episode)
+        written.append(number)
+        original(self, writer, number, episode)
 
     monkeypatch.setattr(converting._Work, "write", write)
     with pytest.raises(KeyboardInterrupt):
@@ -186,17 +186,17 @@ def test_going_on_writes_only_what_is_missing(ours, tmp_path, monkeypatch):
     convert(ours.path, tmp_path / "whole", ConvertConfig(format="minari"))
     original, calls = converting._Work.write, []
 
-    def write(self, writer, number, name, episode):
-        calls.append(name)
+    def write(self, writer, number, episode):
+        calls.append(number)
         if len(calls) == 3:
             raise DataError("disk full")
-        original(self, writer, number, name, episode)
+        original(self, writer, number, episode)
 
     monkeypatch.setattr(converting._Work, "write", write)
     with pytest.raises(DataError, match="disk full"):
         convert(ours.path, tmp_path / "there", ConvertConfig(format="minari"))
     convert(ours.path, tmp_path / "there", ConvertConfig(format="minari"))
-    assert calls == ["demo_0", "demo_1", "demo_2", "demo_2", "demo_3"]
+    assert calls == [0, 1, 2, 2, 3]
     same = [(tmp_path / name / "data/metadata.json").read_text() for name in ("whole", "there")]
     assert same[0].replace("whole-v0", "there-v0") == same[1]
 

@@ -1,0 +1,86 @@
+"""Others' datasets where ours are taken: judged, trained on, viewed, without converting first."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from demos.data import arrays
+from demos.data.dataset import Dataset
+from demos.data.keep import require_free
+from demos.formats import show
+from demos.formats.convert import ConvertConfig, convert
+from demos.formats.demonstrations import read
+from robolearn.__main__ import main
+from robolearn.errors import DataError
+
+from ..conftest import INTERFACE, walk
+from .conftest import OTHERS
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Give twelve episodes of 25 steps as ours, and as LeRobot's own."""
+    dataset = Dataset.create(tmp_path / "ours", INTERFACE)
+    for i in range(12):
+        dataset.append(walk(i, steps=25))
+    dataset.flush()
+    convert(dataset.path, tmp_path / "lerobot", ConvertConfig(format="lerobot"))
+    shutil.rmtree(tmp_path / "lerobot/robolearn")
+    return dataset.path, tmp_path / "lerobot"
+
+
+def test_plain_arrays_are_the_same_in_either(both):
+    ours, theirs = (read(path, success=True) for path in both)
+    assert theirs.names == ours.names and len(theirs) == 12
+    for what in ("states", "actions"):
+        for mine, others in zip(getattr(ours, what), getattr(theirs, what), strict=True):
+            np.testing.assert_array_equal(mine, others)
+    base, new = arrays.fitted(ours, theirs)
+    assert base.interface.observations["state"].names == ("position", "goal")
+
+
+def test_raw_files_are_read_by_their_task_and_robomimics_as_before():
+    raw = read(OTHERS / "raw_lift.hdf5")
+    assert raw.names == ("demo_1", "demo_2")
+    assert "cube_pos_x" in raw.interface.observations["state"].names
+
+
+def test_they_are_judged_from_the_command_line(both, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keep = "keep=kept.json"
+    assert main(["judge", f"base={both[0]}", f"new={both[1]}", "out=run", keep]) == 0
+    assert "lerobot" in capsys.readouterr().out
+    assert (tmp_path / "run/report.png").exists()
+
+
+def test_of_others_only_a_list_can_be_kept(both):
+    require_free(both[1].parent / "kept.json", both[1])
+    for name in ("kept.hdf5", "kept"):
+        with pytest.raises(DataError, match="choose a name that ends in .json"):
+            require_free(both[1].parent / name, both[1])
+
+
+CLONE = "bc={widths: [8], members: 1}", "training={epochs: 1}", "operator=null"
+
+
+def test_they_are_cloned_from_the_command_line(both, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [f"dataset={both[1]}", *CLONE, "evaluation=null", "out=run"]
+    assert main(["bc_lift", *given]) == 0
+    assert (tmp_path / "run/checkpoint").is_dir()
+
+
+def test_who_cannot_be_evaluated_is_told_before_the_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bc_lift", f"dataset={OTHERS / 'lerobot'}", "obs=[state]", *CLONE]) == 2
+    assert "does not say which environment it is from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["lerobot", "minari"])
+def test_they_are_recorded_for_the_viewer(tmp_path, name):
+    path = OTHERS / name
+    assert show.is_dataset(path)
+    assert show.record(path, tmp_path / "x.rrd") == 2
+    assert (tmp_path / "x.rrd").stat().st_size > 1000
+    assert not show.is_dataset(tmp_path / "x.rrd") and not show.is_dataset(tmp_path / "none")
