@@ -24,6 +24,7 @@ from demos.data.dataset import Dataset
 from demos.formats import guess
 from demos.formats.check import Check, check_round_trip
 from demos.formats.contract import Reading, Source, Writer
+from demos.formats.faults import first_line
 from robolearn.errors import DataError
 from robolearn.files import cannot_write, make_folder, sync, write_atomically
 from robolearn.running.run import counter
@@ -199,7 +200,7 @@ class _Work:
             os.replace(temporary, path)
             write_atomically(self._steps(number), str(len(episode)).encode(), False)
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise cannot_write(path, _explained(error)) from error
         finally:
             _remove(temporary)
 
@@ -222,7 +223,7 @@ class _Work:
                 sync(place.parent)
             shutil.rmtree(self.folder)
         except OSError as error:
-            raise cannot_write(self.target, error) from error
+            raise cannot_write(self.target, _explained(error)) from error
 
     def discard(self) -> None:
         """Remove all that the conversion has written."""
@@ -270,6 +271,11 @@ def _stamps(path: Path) -> Iterator[list[Any]]:
         if file.is_file() and not file.name.startswith("."):
             about = file.stat()
             yield [str(file.relative_to(path)), about.st_size, about.st_mtime_ns]
+
+
+def _explained(error: OSError) -> OSError:
+    """Give an error with the words that ``cannot_write`` repeats; HDF5's have them elsewhere."""
+    return error if error.strerror else OSError(error.errno, first_line(error))
 
 
 def _remove(path: Path) -> None:

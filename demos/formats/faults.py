@@ -86,11 +86,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def inside(folder: Path, name: Any, where: object) -> Path:
-    """Give ``folder / name`` if it stays in the folder, links followed; DataError otherwise."""
+    """Give ``folder / name`` if it stays in the folder, links followed; DataError otherwise.
+
+    A snapshot in the cache of a hub is links into the folder ``blobs`` beside it: they may stay.
+    """
     if not isinstance(name, str) or "\0" in name:
         raise DataError(f"{where}: {name!r} is no path")
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    path, folder = folder / name, folder.absolute()
+    allowed = [folder.resolve()]
+    if folder.parent.name == "snapshots":
+        allowed.append((folder.parent.parent / "blobs").resolve())
+    leads_out = ".." in Path(name).parts or Path(name).is_absolute()
+    if leads_out or not any(path.resolve().is_relative_to(place) for place in allowed):
         raise DataError(f"{where}: the path {name[:80]!r} leads out of {folder}")
     return path
 

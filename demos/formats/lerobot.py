@@ -8,7 +8,7 @@ greatest values that the dataset itself states (``meta/stats.json``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ class LerobotSource:
 
     def _told(self, name: str, images: bool) -> Told:
         where, row = f"{self.path}: {name}", self._rows[name]
-        table = self._tables.rows(row, self._starts.get(row.file, 0))
+        left_out = () if images else {f.name for f in self._observed() if _is_image(f)}
+        table = self._tables.rows(row, self._starts.get(row.file, 0), left_out)
         require_in_order(table, row, where)
         for key, feature in self._info.features.items():
             if feature.is_numeric and key not in table.column_names:
@@ -192,8 +193,11 @@ class Tables:
         self._info, self._name, self._file = info, None, None
         self._ends: list[int] = []
 
-    def rows(self, row: Row, start: int) -> pyarrow.Table:
-        """Give an episode's rows; its file begins at row ``start`` of the whole dataset."""
+    def rows(self, row: Row, start: int, left_out: Collection[str] = ()) -> pyarrow.Table:
+        """Give an episode's rows, without the columns that are ``left_out``.
+
+        Its file begins at row ``start`` of the whole dataset.
+        """
         if self._name != row.file:
             self.close()
             self._file = layout.table_file(layout.inside_of(self._info, row.file))
@@ -213,7 +217,9 @@ class Tables:
                 f"{self._info.path / row.file} has {have} rows; episode {row.number} needs {last}"
             )
         begins = self._ends[groups[0] - 1] if groups[0] else 0
-        return self._file.read_row_groups(groups).slice(first - begins, row.length)
+        columns = [c for c in self._file.schema_arrow.names if c not in left_out]
+        read = self._file.read_row_groups(groups, columns=columns)
+        return read.slice(first - begins, row.length)
 
     def close(self) -> None:
         """Close the file that is open."""

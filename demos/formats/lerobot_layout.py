@@ -108,7 +108,10 @@ def _feature(name: str, about: Any, where: Path) -> Feature:
         shape = tuple(int(n) for n in about.get("shape", ()))
         if any(n < 0 for n in shape) or math.prod(shape) > MOST_ROWS:
             raise DataError(f"{where}: feature {name[:60]!r} has shape {shape}")
-        return Feature(name, str(about["dtype"]), shape, _entry_names(about.get("names"), shape))
+        dtype = str(about["dtype"])
+        if dtype in ("video", "image") and len(shape) == 3 and shape[0] == 3 != shape[2]:
+            shape = (*shape[1:], 3)  # older datasets say channels first, of the same images
+        return Feature(name, dtype, shape, _entry_names(about.get("names"), shape))
 
 
 def _entry_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:

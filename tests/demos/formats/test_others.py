@@ -125,6 +125,26 @@ def test_the_layout_before_v3_gives_the_same(tmp_path):
         np.testing.assert_array_equal(old.load(name).actions, theirs.actions)
 
 
+def test_older_datasets_say_channels_first(tmp_path):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    info = json.loads((path / "meta/info.json").read_text())
+    info["features"]["observation.images.front"]["shape"] = [3, SIZE, SIZE]
+    info["features"]["observation.images.front"]["names"] = ["channel", "height", "width"]
+    (path / "meta/info.json").write_text(json.dumps(info))
+    assert open_source(path).load("demo_0").observations["front"].shape == (9, SIZE, SIZE, 3)
+
+
+def test_a_snapshot_in_a_hubs_cache_is_links_to_its_blobs(tmp_path):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots/abc"
+    blobs.mkdir()
+    for i, file in enumerate(p for p in (OTHERS / "lerobot").rglob("*") if p.is_file()):
+        link = snapshot / file.relative_to(OTHERS / "lerobot")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, blobs / str(i))
+        link.symlink_to(blobs / str(i))
+    assert len(open_source(snapshot).load("demo_1")) == 9
+
+
 def test_minaris_dataset():
     source = open_source(OTHERS / "minari")
     assert source.interface.environment == "gym/Pendulum-v1"
