@@ -34,6 +34,7 @@ from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import BASE, HARM, Replicate
 from robolearn.algos import commands, progress, waiting
 from robolearn.judging import harm as judging_harm
+from robolearn.judging import reasons, repair
 from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.running import launch
 
@@ -44,6 +45,7 @@ EPISODES = 200
 CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
 JUDGED = ("filtered", "repaired", "random_drop", "informed")  # what the judge decides
 MEASURE = tuple(m.__file__ for m in (progress, waiting, commands, judging_harm))  # its code
+DECIDED = (*MEASURE, reasons.__file__, repair.__file__)  # and what its verdicts lead to
 COMPATIBLE = ("base_twin", "base_calm")
 TASKS = ("square", "round", "can", "nuts", "tabletop")
 PARTS = {
@@ -120,7 +122,7 @@ def measure(
         row = {"task": task, "replicate": replicate, "operator": operator, "part": part}
         row |= {"condition": condition}
         if condition in JUDGED:
-            row |= {"measure": measure_of(HarmJudgeConfig())}
+            row |= {"measure": measure_of(HarmJudgeConfig(), DECIDED)}
         if time.time() < deadline and key_of(row) not in known:
             append_to(ROWS, row | outcome(study, operator, condition))
 
@@ -131,9 +133,9 @@ def key_of(row: dict) -> tuple:
     return tuple(row.get(name) for name in key)
 
 
-def measure_of(config: HarmJudgeConfig) -> str:
+def measure_of(config: HarmJudgeConfig, files: tuple[str, ...] = MEASURE) -> str:
     """Name a measure of harm by its code and configuration."""
-    code = [Path(file).read_bytes() for file in MEASURE]
+    code = [Path(file).read_bytes() for file in files]
     return hashlib.sha256(b"".join([*code, repr(config).encode()])).hexdigest()[:12]
 
 

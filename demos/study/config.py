@@ -63,7 +63,7 @@ class StudyConfig(Settings):
         "informed",
     )
     """What is done with each operator's demonstrations; "matched" takes in their place those of the
-    first compatible operator, as many steps; "repaired" brings slow ones to the base's tempo."""
+    first compatible operator, as many steps; "repaired" brings those that wait to its tempo."""
     filter_by: Literal["demonstrations", "stretches", "pairs"] = "stretches"
     """What filtering drops: rejected demonstrations, their stretches that disagree, or (the paper)
     the incompatible pairs of all."""

@@ -36,7 +36,7 @@ WORDS = {
 MEANINGS = {
     "naive": "all of the operator's demonstrations",
     "matched": "in place of the operator's, those of one who fits",
-    "repaired": "what filtering leaves, and slow demonstrations at the base's tempo",
+    "repaired": "what filtering leaves, and demonstrations that wait or dawdle at the base's tempo",
     "random_drop": "all, without as many steps as filtering takes, from base and operator alike",
     "informed": "as many accepted demonstrations of an operator who heeds rejections",
 }

@@ -15,7 +15,7 @@ they run on several processes and a stopped study goes on where it was:
    naive        base + all of the operator's demonstrations,
    matched      base + a compatible operator's, as many steps: harm that is not for want of data,
    filtered     base + those that the judge lets pass,
-   repaired     base + those, and slow ones at the base's tempo (by harm only),
+   repaired     base + those, and such as wait at the base's tempo (by harm only),
    random_drop  base + all, without as much, drawn at random from base and operator alike,
    informed     base + as many accepted ones of an operator who heeds rejections.
 

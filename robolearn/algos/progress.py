@@ -18,11 +18,12 @@ base's median length, and h a multiple of the distance from a base's state to th
 demonstration. d_t is the share of the base policy's displacement that the joint policy lacks or
 reverses. Where two ways cancel each other out, the joint policy stands still for ever: that is what
 harms. Who goes the base's way slowly makes a policy that creeps, and arrives: up to q times as slow
-is no loss. (Who waits harms in another way: ``waiting.py``.) Stops at places which differ from one
-demonstration to the next, and noise, vanish in the mean over a person's demonstrations, as they do
-in what a policy learns from them; so S is for all of them together. Who differs where the base
-never goes, or goes further, loses little. A small loss everywhere harms nobody, a large one in one
-place does: hence the square.
+is no loss. (A mean that is small since its ways differ is taken up to q times as large, too. Who
+waits harms in another way: ``waiting.py``.) Stops at places which differ from one demonstration to
+the next, and noise, vanish in the mean over a person's demonstrations, as they do in what a policy
+learns from them; so S is for all of them together. Who differs where the base never goes, or goes
+further, loses little. A small loss everywhere harms nobody, a large one in one place does: hence
+the square.
 
 The base's own demonstrations are newcomers to the others, each in turn. ``docs/harm.md`` says how
 this goes with the harm that was measured.

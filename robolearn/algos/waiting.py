@@ -5,17 +5,22 @@ before closing it shows a policy many steps at the same place that say "open", a
 "close". A policy gives what most of them say, so that nothing changes, and it says so again. Waits
 sees such rests, those before a switch at the place of the switch:
 
-    r_t    = |z_(t + 1) - z_t| / p(z_t),    rest_t = 1 if r_t < rho min(1, median r), else 0
-    w_e    = sum_t rest_t exp(-|z_t - z_e|^2 / 2 (h / 4)^2),    t from the last switch to e
-    W      = sum_e w_e / L                                      waits
+    r_t    = |z_(t + 1) - z_t| / p(z_t)
+    rest_t = 1 if r_t < rho min(1, upper quartile of r), else 0
+    w_t    = rest_t exp(-|z_t - z_e|^2 / 2 (h / 4)^2)           e: the next switch
+    W      = sum_t w_t / L                                      waits
 
-e are the steps at which an entry of the action that only switches takes another value, z are
-standardised states, p is the base's mean stride around a place, L its median length, and h the
-width of the mean in progress lost (``progress.py``). The median over a demonstration is its own
-pace: who is slow everywhere does not rest. A rest elsewhere, where the hand does not
-switch, slows a policy down and does not stop it, as the mean command still leads on; so does who is
-slow. W is 0 for who moves while closing the hand, and on tasks in which nothing switches.
-``docs/harm.md`` says how this goes with the harm that was measured.
+z are standardised states, p is the base's mean stride around a place, L its median length, and h
+the width of the mean in progress lost (``progress.py``). The quartile is a demonstration's own
+pace, however long it rests: who is slow everywhere does not rest. An entry of the action switches
+if the base's demonstrations give it two values; a switch is where a command comes nearer to the
+other one. With several such entries the largest w_t counts.
+
+A rest elsewhere, where the hand does not switch, slows a policy down and does not stop it, as the
+mean command still leads on; so does who is slow. W is 0 for who moves while closing the hand, and
+on tasks in which nothing switches: a gripper that is told any opening in between goes on closing a
+little at the mean of "open" and "closed". ``docs/harm.md`` says how this goes with the harm that
+was measured.
 """
 
 from __future__ import annotations
@@ -26,10 +31,10 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import PositiveFloat
 
-from robolearn.algos.commands import switching
 from robolearn.algos.progress import Progress, Sums
 from robolearn.settings import ProperShare, Settings
 
+OWN = 0.75  # quantile of a demonstration's paces that is its own
 TINY = 1e-9  # of a stride
 DECIMALS = 3  # of an action: what differs by less is the same command
 
@@ -39,8 +44,8 @@ class WaitingConfig(Settings):
     """How waits are measured. Raises UserError for a value out of range."""
 
     at_rest: ProperShare = 0.35
-    """Share of the base's stride at a place, and of one's own usual pace, below which a step is a
-    rest, rho."""
+    """Share of the base's stride at a place, and of one's own pace, below which a step is a rest,
+    rho."""
     bandwidth: PositiveFloat = 0.25
     """How near to the place of a switch a rest counts, in widths of the mean over states."""
 
@@ -52,11 +57,11 @@ class Wait:
     entry: int  # of the action, that switches
     switch: int  # step at which it has its new value
     since: int  # step of the switch before, or 0
-    rests: np.ndarray  # [switch - since], how much each step counts as a rest, 0 to 1
+    rests: np.ndarray  # w [switch - since]
 
     @property
     def steps(self) -> float:
-        """Give w_e."""
+        """Give how many steps it lasts."""
         return float(self.rests.sum())
 
 
@@ -72,12 +77,12 @@ class Waits:
     ):
         """Look at the base's demonstrations, states [T, O], those of ``progress``, and actions."""
         self.config, self.progress = config, progress
-        self.columns = np.flatnonzero(switching(np.concatenate(actions)))
+        self.values = values_of(np.concatenate(actions))
         self.width = config.bandwidth * progress.width
         self.of_base = [
-            self.share(self.before_switches(z, progress.expected_at(z), a))
+            self.share(waiting(self.before_switches(z, progress.expected_at(z), a), len(a)))
             for z, a in zip(map(progress.standardise, states), actions, strict=True)
-        ]  # W of each
+        ]  # W of each, by the pace of all, itself included
 
     def before_switches(self, z: np.ndarray, expected: Sums, actions: np.ndarray) -> list[Wait]:
         """Give the waits of a demonstration, one for each switch of its actions [T, A].
@@ -93,27 +98,41 @@ class Waits:
 
     def rests(self, paces: np.ndarray) -> np.ndarray:
         """Say of a demonstration's r [T] whether they are rests."""
-        own = min(1.0, float(np.median(paces))) if len(paces) else 1.0
+        own = min(1.0, float(np.quantile(paces, OWN))) if len(paces) else 1.0
         return paces < self.config.at_rest * own
 
     def near(self, z: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Give how near [T] states z [T, O] are to one [O]: 1 is at the same place."""
         return np.exp(-np.square(z - place).sum(axis=1) / (2 * self.width**2))
 
-    def share(self, waits: Sequence[Wait]) -> float:
-        """Give W of a demonstration's waits."""
-        return sum(wait.steps for wait in waits) / self.progress.length
+    def share(self, waiting: np.ndarray) -> float:
+        """Give W of a demonstration's w [T]."""
+        return float(waiting.sum()) / self.progress.length
+
+    def commands(self, actions: np.ndarray) -> dict[int, np.ndarray]:
+        """Say of actions [T, A], for each entry that switches, to which value they are nearer [T]."""
+        return {entry: actions[:, entry] > sum(pair) / 2 for entry, pair in self.values.items()}
 
     def _waits(self, rests: np.ndarray, z: np.ndarray, actions: np.ndarray) -> Iterator[Wait]:
-        for entry in self.columns:
+        for entry, commands in self.commands(actions).items():
             since = 0
-            for switch in switches(actions[:, entry]).tolist():
+            for switch in (1 + np.flatnonzero(np.diff(commands))).tolist():
                 before = slice(since, switch)
                 near = self.near(z[before], z[switch])
-                yield Wait(int(entry), switch, since, rests[before] * near)
+                yield Wait(entry, switch, since, rests[before] * near)
                 since = switch
 
 
-def switches(commands: np.ndarray) -> np.ndarray:
-    """Give the steps at which commands [T] are others than in the step before."""
-    return 1 + np.flatnonzero(np.diff(np.round(commands, DECIMALS)))
+def values_of(actions: np.ndarray) -> dict[int, tuple[float, float]]:
+    """Give, for each entry of actions [M, A] that takes two values and no others, these two."""
+    values = [np.unique(np.round(column, DECIMALS)) for column in actions.T]
+    return {i: (float(v[0]), float(v[1])) for i, v in enumerate(values) if len(v) == 2}
+
+
+def waiting(waits: Sequence[Wait], steps: int) -> np.ndarray:
+    """Give how much each step [T] is a wait for a switch, w."""
+    found = np.zeros(steps)
+    for wait in waits:
+        before = slice(wait.since, wait.switch)
+        found[before] = np.maximum(found[before], wait.rests)
+    return found

@@ -22,6 +22,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -38,7 +39,7 @@ from robolearn.algos.commands import (
     whole,
 )
 from robolearn.algos.progress import Comparison, Moves, Progress, ProgressConfig, Sums
-from robolearn.algos.waiting import Wait, WaitingConfig, Waits
+from robolearn.algos.waiting import Wait, WaitingConfig, Waits, waiting
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
 from robolearn.judging.limits import ActionLimits, Limit, said_of
@@ -72,7 +73,7 @@ class HarmJudgeConfig(Settings):
     """Progress lost, S, up to which no demonstration is rejected."""
     waiting_line: ProperShare = 0.006
     """Waits before switches, W, up to which no demonstration is rejected: a share of the base's
-    median length."""
+    median length. It is no less than one step."""
     together: Share = 0.5
     """How much of the verdict on a demonstration lies with the person's others, if they are judged
     together."""
@@ -151,7 +152,8 @@ class Scale:
 
     def __call__(self, amount: np.ndarray | float) -> np.ndarray:
         """Give the harm of amounts."""
-        return np.log((amount + self.least) / self.typical) / np.log(self.line / self.typical)
+        typical, line = self.typical + self.least, self.line + self.least
+        return np.log((amount + self.least) / typical) / np.log(line / typical)
 
     def together(self, amounts: Sequence[float], share: float) -> np.ndarray:
         """Give the harm of a person's, so much of each verdict lying with their median."""
@@ -173,7 +175,7 @@ class HarmJudge:
     own_waited: np.ndarray = field(repr=False)  # W of the base's own [N]
     own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N], as multiples
     tolerated: np.ndarray = field(repr=False)  # C that is tolerated of each entry [A]
-    base_actions: np.ndarray = field(repr=False)  # [M, A], of all base steps
+    switching: np.ndarray = field(repr=False)  # [A], entries that take a few values only
     limits: ActionLimits = ActionLimits()  # of actions, as they are given
 
     @classmethod
@@ -213,10 +215,8 @@ class HarmJudge:
         waits = Waits(progress, all_states, all_actions, config.waiting)
         commands = Commands(all_states, all_actions, config.commands)
         every_action = np.concatenate(all_actions)
-        tolerance = np.where(
-            switching(every_action), config.switch_tolerance, config.command_tolerance
-        )
-        tolerated = np.log(tolerance)
+        switch = switching(every_action)
+        tolerated = np.log(np.where(switch, config.switch_tolerance, config.command_tolerance))
         return cls(
             config,
             interface,
@@ -227,45 +227,49 @@ class HarmJudge:
             own_waited=np.array(waits.of_base),
             own_mismatch=(commands.own_excess / tolerated).max(axis=(1, 2)),
             tolerated=tolerated,
-            base_actions=every_action,
+            switching=switch,
             limits=within,
         )
 
-    @property
+    @cached_property
     def progress_line(self) -> float:
         """Give S beyond which a demonstration is rejected."""
         least = max(self.config.progress_line, MARGIN * self.typical_lost)
         return max(least, self._beyond(self.own_lost))
 
-    @property
+    @cached_property
     def step_line(self) -> float:
         """Give the d that all steps of a demonstration as long as the base's may lose."""
         return float(np.sqrt(self.progress_line))
 
-    @property
+    @cached_property
     def typical_lost(self) -> float:
         """Give the median S of the base's own demonstrations, or a little if they are all alike."""
         return max(float(np.median(self.own_lost)), LEAST_TYPICAL)
 
-    @property
+    @cached_property
     def typical_wait(self) -> float:
         """Give the median W of the base's own demonstrations, or a little if it never waits."""
         return max(float(np.median(self.own_waited)), LEAST_TYPICAL_WAIT)
 
-    @property
+    @cached_property
     def waiting_line(self) -> float:
         """Give W beyond which a demonstration is rejected."""
-        least = max(self.config.waiting_line, MARGIN * self.typical_wait)
+        step = 1.0 / self.progress.length
+        least = max(self.config.waiting_line, step, MARGIN * self.typical_wait)
         return max(least, self._beyond(self.own_waited))
 
-    @property
+    @cached_property
     def command_line(self) -> float:
         """Give the multiple of C that is tolerated beyond which a demonstration is rejected."""
         return max(1.0, self._beyond(self.own_mismatch))
 
-    @property
+    @cached_property
     def own_harm(self) -> np.ndarray:
-        """Harm [N] of the base's own demonstrations, each left out of what it is held against."""
+        """Harm [N] of the base's own demonstrations, each left out of what it is held against.
+
+        (But for the pace by which waits are told from steps: that is the mean of all.)
+        """
         return np.max(
             [
                 self.of_progress(self.own_lost),
@@ -275,12 +279,12 @@ class HarmJudge:
             axis=0,
         )
 
-    @property
+    @cached_property
     def of_progress(self) -> Scale:
         """Give what makes S harm."""
         return Scale(LEAST_LOSS, self.typical_lost, self.progress_line)
 
-    @property
+    @cached_property
     def of_waiting(self) -> Scale:
         """Give what makes W harm."""
         return Scale(LEAST_WAIT, self.typical_wait, self.waiting_line)
@@ -299,7 +303,7 @@ class HarmJudge:
         """Judge a person's demonstrations together; raises as ``score`` does.
 
         Those that are rejected and would be alone, too, are set apart, and the rest is judged anew
-        without them: one who is slow in every second demonstration does not spoil the others. If
+        without them: one who waits in every second demonstration does not spoil the others. If
         none would be alone, the worse half is set apart.
         """
         pairs = list(paired(observations, actions))
@@ -331,7 +335,7 @@ class HarmJudge:
         by_commands = float(excess.max()) / self.command_line
         by_progress = float(self.of_progress(self.progress.share(lost)))
         waits = self.waits.before_switches(moves.where, expected, actions)
-        waited = self.waits.share(waits)
+        waited = self.waits.share(waiting(waits, len(actions)))
         by_waiting = float(self.of_waiting(waited))
         return _Judged(
             moves, expected, own, residuals, excess, by_commands, lost, by_progress, waits, waited,
@@ -385,7 +389,7 @@ class HarmJudge:
             command_mismatch=float(found.excess.max()),
             reasons=tuple(reason for _, some in reasons for reason in some),
             lost=found.lost,
-            waiting=_along(found.waits, len(actions)),
+            waiting=waiting(found.waits, len(actions)),
             residuals=found.residuals,
             departure=departure,
             clipped=clipped,
@@ -416,15 +420,6 @@ class HarmJudge:
 
     def _p_value(self, harm: float) -> float:
         return float((1 + np.sum(self.own_harm >= harm)) / (1 + len(self.own_harm)))
-
-
-def _along(waits: Sequence[Wait], steps: int) -> np.ndarray:
-    """Give how much each step [T] is a wait for a switch."""
-    waiting = np.zeros(steps)
-    for wait in waits:
-        before = slice(wait.since, wait.switch)
-        waiting[before] = np.maximum(waiting[before], wait.rests)
-    return waiting
 
 
 def _checked(

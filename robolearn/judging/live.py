@@ -9,11 +9,13 @@ import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE
 from robolearn.algos.progress import Comparison, Moves, Sums
-from robolearn.algos.waiting import switches
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
 from robolearn.types import ArraySpec
+
+
+DUE = 0.2  # of the base's commands at a place are the other one: a switch is due there
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class LiveStep:
     lost: float  # d, of the step ``look_ahead`` steps ago; 0 before there is one
     progress_lost: float  # S so far: a step counts those before it only, not those to come
     waited: float  # W so far: of the switches that have been
-    share_of_line: float  # of what a whole demonstration may lose: at 1 it is rejected
-    level: float  # of what was lost over the last short while: 0 green to 1 red; at 0.5 it is as
-    # much as may be lost throughout
+    share_of_line: float  # of what a whole demonstration may lose, or wait: at 1 it is rejected
+    level: float  # of what was lost over the last short while, or is waited: 0 green to 1 red; at
+    # 0.5 it is as much as may be lost throughout, or waited in all
     cue: str  # "faster", or what the action has more than the base's, in the units in which it is
     # given, "dz +0.62"; "" if all is well
 
@@ -122,36 +124,45 @@ class _LiveWaits:
         self._of = judge.waits
         self._places: list[np.ndarray] = []  # z
         self._paces: list[float] = []  # r
-        self._since = dict.fromkeys(self._of.columns, 0)
-        self._action: np.ndarray | None = None
+        self._since = dict.fromkeys(self._of.values, 0)
+        self._commands: dict[int, np.ndarray] = {}
+        self._waiting: list[float] = []  # w, of the switches that have been
         self.waited = 0.0  # W so far
-        self.now = 0.0  # what W would gain by a switch here, if this is a rest
+        self.now = (
+            0.0  # what W would gain by a switch here, if this is a rest and the base switches
+        )
 
     def step(self, z: np.ndarray, before: Sums | None, action: np.ndarray) -> None:
         """Take in a standardised state [O], and the action [A], within [-1, 1], that is sent there.
 
         ``before`` are the base's sums at the state before, if there was one.
         """
-        progress = self._of.progress
         if before is not None:
-            stride = progress.strides(np.array([self._places[-1], z]))[:1]
+            stride = self._of.progress.strides(np.array([self._places[-1], z]))[:1]
             self._paces.append(float(self._of.paces(stride, before)[0]))
+            self._waiting.append(0.0)
         self._places.append(z)
         rests = self._of.rests(np.array(self._paces))
-        gains = [self._gain(rests, since) for since in self._since.values()]
-        resting = len(rests) and rests[-1]
-        self.now = max(gains, default=0.0) / progress.length if resting else 0.0
-        last = action if self._action is None else self._action
-        for entry, gain in zip(self._since, gains, strict=True):
-            if len(switches(np.array([last[entry], action[entry]]))):
-                self.waited += gain / progress.length
+        waits = {entry: self._wait(rests, since) for entry, since in self._since.items()}
+        commands = self._of.commands(action[None])
+        at_rest = before is not None and rests[-1]
+        due = [waits[e].sum() for e in waits if at_rest and self._due(before, e, action[e])]
+        self.now = max(due, default=0.0) / self._of.progress.length
+        for entry, wait in waits.items():
+            if entry in self._commands and self._commands[entry] != commands[entry]:
+                since = self._since[entry]
+                self._waiting[since:] = np.maximum(self._waiting[since:], wait).tolist()
                 self._since[entry] = len(rests)
-        self._action = action
+        self.waited = self._of.share(np.array(self._waiting))
+        self._commands = commands
 
-    def _gain(self, rests: np.ndarray, since: int) -> float:
-        """Give w_e, should there be a switch now, after one at the step ``since``."""
+    def _wait(self, rests: np.ndarray, since: int) -> np.ndarray:
+        """Give w of the steps from ``since`` on, should there be a switch now."""
         if since == len(rests):
-            return 0.0
-        return float(
-            rests[since:] @ self._of.near(np.array(self._places[since:-1]), self._places[-1])
-        )
+            return np.zeros(0)
+        return rests[since:] * self._of.near(np.array(self._places[since:-1]), self._places[-1])
+
+    def _due(self, expected: Sums, entry: int, command: float) -> bool:
+        """Say whether the base often gives the other command where these are its sums."""
+        low, high = self._of.values[entry]
+        return abs(float(expected.actions[0, entry]) - command) > DUE * (high - low)

@@ -113,8 +113,8 @@ def waiting_reasons(
 
     longest = sorted(waits, key=lambda wait: -wait.steps)
     everything = sum(wait.steps for wait in waits)
-    told = [w for w in longest[:MOST_REASONS] if w.steps > LEAST_SHARE * everything]
-    return [reason(wait) for wait in told]
+    told = [w for w in longest[1:MOST_REASONS] if w.steps > LEAST_SHARE * everything]
+    return [reason(wait) for wait in [*longest[:1], *told]]
 
 
 def command_reasons(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, TINY, switching, whole
+from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, TINY, whole
 from robolearn.judging.harm import HarmJudge, HarmVerdict
 from robolearn.judging.reasons import smoothed
 
@@ -83,9 +83,9 @@ def harmless(
     into the rest. Of one that waits, its rests at the place of a switch go. Of one that loses
     progress by its tempo alone, those steps go that hardly go along with the base, and those where
     the base has never been; of any, those whose commands do not go with the motion; the ends, where
-    that is not known, go with what is beside them. All is
-    measured in the motion as it was demonstrated: that is right for a policy which learns from
-    single steps. Raises as ``HarmJudge.score`` does.
+    that is not known, go with what is beside them. All is measured in the motion as it was
+    demonstrated: that is right for a policy which learns from single steps. Raises as
+    ``HarmJudge.score`` does.
     """
     verdict = verdict or judge.score(states, actions)
     stay = np.ones(len(actions), bool)
@@ -138,7 +138,7 @@ def retimed(judge: HarmJudge, states: np.ndarray, actions: np.ndarray) -> Kept:
     if len(kept) < 2:
         return Kept(kept[:0], actions[:0])
     new_actions = judge.limits.clipped(actions)[kept].copy()
-    motion = ~switching(judge.base_actions)
+    motion = ~judge.switching
     wanted = np.clip(judge.commands.expected(states[kept]), -1.0, 1.0)
     new_actions[:, motion] = judge.limits.unscaled(wanted)[:, motion]
     return Kept(kept, new_actions)

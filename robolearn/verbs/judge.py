@@ -87,9 +87,10 @@ class JudgeConfig:
     names), or a folder (a dataset of copies; not of robomimic's files). Actions stay as they were
     recorded, also where they were clipped to be judged."""
     repair: bool = False
-    """Whether to keep, too, what can be repaired of what is rejected: a demonstration that is only
-    slow, at the base's tempo, with actions that go with it; of one whose commands do not go with
-    the motion, the other steps; of one that goes another way, nothing. Needs a folder to keep."""
+    """Whether to keep, too, what can be repaired of what is rejected: a demonstration that only
+    waits, or hardly moves, at the base's tempo, with actions that go with it; of one whose commands
+    do not go with the motion, the other steps; of one that goes another way, nothing. Needs a
+    folder to keep."""
     worst: pydantic.NonNegativeInt = 5
     """How many of the most harmful demonstrations are told of."""
     recorded: pydantic.NonNegativeInt = 3

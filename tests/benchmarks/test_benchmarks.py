@@ -142,7 +142,7 @@ def test_their_ppo_sees_truncation_as_ours_does():
     batch.close()
 
 
-def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, monkeypatch):
+def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path):
     names = {harm.measure_of(HarmJudgeConfig())}
     names.add(harm.measure_of(HarmJudgeConfig(progress_line=0.2)))
     names.add(harm.measure_of(HarmJudgeConfig(progress=ProgressConfig(bandwidth=2.0))))
@@ -153,9 +153,7 @@ def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path, 
         source, changed = Path(files[i]).read_text(), tmp_path / f"{i}.py"
         changed.write_text(source.replace("1.0", "2.0", 1))
         files[i] = changed
-        monkeypatch.setattr(harm, "MEASURE", files)
-        names.add(harm.measure_of(HarmJudgeConfig()))
-        monkeypatch.undo()
+        names.add(harm.measure_of(HarmJudgeConfig(), tuple(files)))
     assert len(names) == 3 + len(harm.MEASURE)
 
 

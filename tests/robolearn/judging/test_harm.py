@@ -73,6 +73,30 @@ def test_who_waits_before_closing_the_fingers_is_rejected_and_told_so(judge):
         assert re.match(r"waits 0\.[89] s before gripper goes to \+1\.00 in steps", told.text)
 
 
+def test_whoever_is_rejected_is_told_why(judge):
+    """Ten short waits, of which none is more than a tenth of all."""
+    states, actions = demonstrations(1, 4)[0]
+    times = np.ones(len(actions), int)
+    times[10:30:2] = 4  # at rest, and then the fingers are told something else
+    s, a = np.repeat(states, times, axis=0), np.repeat(actions, times, axis=0)
+    switches = np.cumsum(times)[10:30:2] - 1
+    a[:, 2] = np.where(np.searchsorted(switches, np.arange(len(a)), "right") % 2, 1.0, -1.0)
+    verdict = judge.score(s, a)
+    assert verdict.waited > judge.waiting_line and not verdict.accepted
+    assert "waiting" in {reason.mechanism for reason in verdict.reasons}
+
+
+def test_one_rest_is_no_wait(judge):
+    """A step more at the place where the fingers close."""
+    states, actions = demonstrations(1, 4)[0]
+    closes = int(np.flatnonzero(actions[:, 2] > 0)[0])
+    s, a = np.insert(states, closes, states[closes], axis=0), np.insert(actions, closes, 0, axis=0)
+    a[closes, 2] = -1.0
+    verdict = judge.score(s, a)
+    assert 0 < verdict.waited < 1.5 / judge.progress.length
+    assert verdict.accepted
+
+
 def test_who_waits_elsewhere_does_not_wait_for_a_switch(judge):
     verdicts = judge.score_all(*unzipped(waiting(10, 4, anywhere=True)))
     assert np.median([verdict.waited for verdict in verdicts]) < 1e-6
@@ -217,7 +241,8 @@ def test_the_others_count_as_much_as_is_said(judge):
         made = dataclasses.replace(judge, config=config, own_mismatch=np.full(30, 1e6))
         logs = np.log(own + 1e-4)
         judged = np.exp((1 - together) * logs + together * np.median(logs))
-        expected = np.log(judged / made.typical_lost) / np.log(0.1 / made.typical_lost)
+        typical = made.typical_lost + 1e-4
+        expected = np.log(judged / typical) / np.log(0.1001 / typical)
         found = made.score_all(*unzipped(pairs))
         assert all(v.accepted for v in found)
         np.testing.assert_allclose([v.harm for v in found], expected, rtol=1e-4)
@@ -227,20 +252,20 @@ def test_the_others_count_as_much_as_is_said(judge):
 def test_lines_and_p_values_by_hand(judge):
     own = np.array([0.0, 0.01, 0.06, 0.3])
     mismatch = np.array([-1.0, 0.0, 0.5, 3.0])
-    waited = np.array([0.0, 0.004, 0.002, 0.012])
+    waited = np.array([0.0, 0.004, 0.002, 0.05])
     made = dataclasses.replace(judge, own_lost=own, own_waited=waited, own_mismatch=mismatch)
     assert made.progress_line == pytest.approx(0.1)  # one of four may be beyond by chance
-    assert made.waiting_line == pytest.approx(0.006)
+    assert made.waiting_line == pytest.approx(1 / 45)  # a step
     assert made.command_line == 1.0 and made.step_line**2 == pytest.approx(0.1)
-    beyond = np.log((own + 1e-4) / 0.035) / np.log(0.1 / 0.035)
-    late = np.log((waited + 1e-4) / 0.003) / np.log(0.006 / 0.003)
+    beyond = np.log((own + 1e-4) / 0.0351) / np.log(0.1001 / 0.0351)
+    late = np.log((waited + 1e-4) / 0.0031) / np.log((1 / 45 + 1e-4) / 0.0031)
     np.testing.assert_allclose(made.own_harm, np.max([beyond, late, mismatch], axis=0))
     assert made._p_value(3.0) == pytest.approx(2 / 5)  # one is as strange, and itself
     assert made._p_value(9.0) == pytest.approx(1 / 5)
     tenfold = {"own_lost": own, "own_waited": waited, "own_mismatch": mismatch}
     many = dataclasses.replace(judge, **{name: np.tile(of, 10) for name, of in tenfold.items()})
     assert many.progress_line == pytest.approx(0.3) and many.command_line == 3.0  # ten of forty
-    assert many.waiting_line == pytest.approx(0.012)
+    assert many.waiting_line == pytest.approx(0.05)
     strict = dataclasses.replace(many, config=HarmJudgeConfig(false_rejection_rate=0.25))
     assert strict.progress_line == pytest.approx(0.1)
     wide = dataclasses.replace(made, own_lost=np.full(4, 0.5))

@@ -9,7 +9,7 @@ from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.live import LiveHarm
 
-from .plane import INTERFACE, demonstrations, unzipped
+from .plane import INTERFACE, demonstrations, unzipped, waiting
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +88,48 @@ def test_who_goes_back_is_told_by_how_much(judge):
     actions = np.concatenate([actions[:10], moves])
     cue = watched(judge, states, actions)[0][-1].cue
     assert "dx +" in cue
+
+
+def closing(pair):
+    """Give the step at which the fingers are told to close."""
+    return int(np.flatnonzero(pair[1][:, 2] > 0)[0])
+
+
+def resting_first(pair, count):
+    """Rest for some steps at the beginning, before anything else."""
+    times = [count] + [1] * (len(pair[1]) - 1)
+    return tuple(np.repeat(array, times, axis=0) for array in pair)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        demonstrations(1, 3)[0],
+        waiting(1, 3)[0],
+        waiting(1, 3, anywhere=True)[0],
+        resting_first(waiting(1, 3)[0], 12),
+    ],
+)
+def test_what_is_waited_is_what_the_verdict_says(judge, pair):
+    steps, _ = watched(judge, *pair)
+    verdict = judge.score(*pair)
+    assert steps[-1].waited == pytest.approx(verdict.waited, abs=0.1 / judge.progress.length)
+    assert (steps[-1].waited > judge.waiting_line) == (verdict.waited > judge.waiting_line)
+    assert steps[closing(pair) - 1].waited == 0.0  # it is told at the switch
+
+
+def test_who_waits_where_the_fingers_close_is_told_to_go_on(judge):
+    pair = waiting(1, 3)[0]
+    steps, _ = watched(judge, *pair)
+    closes = closing(pair)
+    assert [step.cue for step in steps[closes - 4 : closes]] == ["faster"] * 4
+    assert min(step.level for step in steps[closes - 4 : closes]) > 0.5
+    assert steps[-1].share_of_line > 1
+
+
+def test_who_rests_a_little_elsewhere_is_not_told_anything(judge):
+    states, actions = demonstrations(1, 3)[0]
+    times = np.ones(len(actions), int)
+    times[12] = 4
+    steps, _ = watched(judge, *(np.repeat(array, times, axis=0) for array in (states, actions)))
+    assert max(step.level for step in steps) < 0.5 and steps[-1].share_of_line < 1

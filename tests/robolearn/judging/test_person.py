@@ -65,7 +65,7 @@ def test_the_evidence_by_hand(judge):
 
 
 class Numbers:
-    """A judge whose two measures of a demonstration are the numbers that it is given."""
+    """A judge whose measures of a demonstration are the numbers that it is given."""
 
     def __init__(self, own, alpha=0.05):
         self.lines = np.quantile(own, 1 - alpha, axis=0)

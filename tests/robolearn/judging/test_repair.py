@@ -41,7 +41,7 @@ def test_a_wait_for_the_fingers_goes_and_the_rest_stays(judge, repair):
         assert not verdict.accepted
         kept = repair(judge, states, actions, verdict)
         stays = np.isin(np.arange(len(actions)), kept.rows)
-        assert not stays[closes - 7 : closes - 1].any() and stays.sum() >= len(actions) - 16
+        assert stays[closes - 7 : closes - 1].sum() <= 1 and stays.sum() >= len(actions) - 16
         assert judge.score(states[kept.rows], kept.actions).accepted
 
 
