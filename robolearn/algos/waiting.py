@@ -110,7 +110,7 @@ class Waits:
         return float(waiting.sum()) / self.progress.length
 
     def commands(self, actions: np.ndarray) -> dict[int, np.ndarray]:
-        """Say of actions [T, A], for each entry that switches, to which value they are nearer [T]."""
+        """Say of actions [T, A] which of an entry's two values they are nearer to [T], for each."""
         return {entry: actions[:, entry] > sum(pair) / 2 for entry, pair in self.values.items()}
 
     def _waits(self, rests: np.ndarray, z: np.ndarray, actions: np.ndarray) -> Iterator[Wait]:

@@ -14,7 +14,6 @@ from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
 from robolearn.types import ArraySpec
 
-
 DUE = 0.2  # of the base's commands at a place are the other one: a switch is due there
 
 
