@@ -38,7 +38,7 @@ from robots.twin import Fault, FaultKind, Twin, TwinConfig
 RESULTS = Path(__file__).parent / "results" / "faults.json"
 STEPS = 30  # of 50 ms
 STILL_S = 0.2
-STILL = 2e-3  # share of a joint's range that it may move in 100 ms, once it is still
+STILL = 5e-3  # share of a joint's range that it may move in 100 ms, once it is still
 OF_THE_ARM = (
     FaultKind.UNPLUGGED, FaultKind.STALLED, FaultKind.NOISY, FaultKind.MIRRORED, FaultKind.WRAPPED,
 )  # fmt: skip

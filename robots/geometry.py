@@ -259,53 +259,60 @@ def _frames(positions: np.ndarray, chain: tuple) -> tuple[np.ndarray, np.ndarray
     of_joint, shift, gain, hand_body, hand = chain[8:]
     origin = np.zeros((parents.shape[0], 3))
     rotation = np.zeros((parents.shape[0], 3, 3))
-    rotation[0] = np.eye(3)
+    own, joint, about = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+    for i in range(3):
+        rotation[0, i, i] = 1.0
     for b in bodies[1:]:
         parent = parents[b]
-        origin[b] = origin[parent] + _turn(rotation[parent], offsets[b])
-        rotation[b] = _times(rotation[parent], turned[b].reshape(3, 3))
+        _put(origin[parent], rotation[parent], offsets[b], 1.0, origin[b])
+        for i in range(3):
+            for k in range(3):
+                own[i, k] = turned[b, 3 * i + k]
+        _times(rotation[parent], own, rotation[b])
         p = place[b]
         if p >= 0:
             value = shift[p] + gain[p] * positions[of_joint[p]]
             if slides[p]:
-                origin[b] += value * _turn(rotation[b], axes[p])
+                _put(origin[b], rotation[b], axes[p], value, origin[b])
             else:
-                about = origin[b] + _turn(rotation[b], anchors[p])
-                rotation[b] = _times(rotation[b], _about(axes[p], value))
-                origin[b] = about - _turn(rotation[b], anchors[p])
+                _put(origin[b], rotation[b], anchors[p], 1.0, about)
+                _about(axes[p], value, joint)
+                own[:] = rotation[b]
+                _times(own, joint, rotation[b])
+                _put(about, rotation[b], anchors[p], -1.0, origin[b])
     at = hand_body[0]
-    return origin, rotation, origin[at] + _turn(rotation[at], hand)
+    _put(origin[at], rotation[at], hand, 1.0, about)
+    return origin, rotation, about
 
 
 @njit(cache=True)
-def _turn(rotation: np.ndarray, v: np.ndarray) -> np.ndarray:
-    out = np.empty(3)
+def _put(
+    origin: np.ndarray, rotation: np.ndarray, v: np.ndarray, scale: float, out: np.ndarray
+) -> None:
+    """Write origin + scale rotation v into out [3], which may be origin."""
     for i in range(3):
-        out[i] = rotation[i, 0] * v[0] + rotation[i, 1] * v[1] + rotation[i, 2] * v[2]
-    return out
+        turned = rotation[i, 0] * v[0] + rotation[i, 1] * v[1] + rotation[i, 2] * v[2]
+        out[i] = origin[i] + scale * turned
 
 
 @njit(cache=True)
-def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = np.empty((3, 3))
+def _times(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """Write the product of rotations into out [3, 3], which is neither of them."""
     for i in range(3):
         for k in range(3):
             out[i, k] = a[i, 0] * b[0, k] + a[i, 1] * b[1, k] + a[i, 2] * b[2, k]
-    return out
 
 
 @njit(cache=True)
-def _about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Give the rotation [3, 3] about a unit axis (Rodrigues)."""
+def _about(axis: np.ndarray, angle: float, out: np.ndarray) -> None:
+    """Write the rotation about a unit axis into out [3, 3] (Rodrigues)."""
     c, s = math.cos(angle), math.sin(angle)
     x, y, z = axis[0], axis[1], axis[2]
-    out = np.empty((3, 3))
     for i in range(3):
         for k in range(3):
             out[i, k] = (1 - c) * axis[i] * axis[k] + (c if i == k else 0.0)
     out[0, 1], out[0, 2], out[1, 2] = out[0, 1] - z * s, out[0, 2] + y * s, out[1, 2] - x * s
     out[1, 0], out[2, 0], out[2, 1] = out[1, 0] + z * s, out[2, 0] - y * s, out[2, 1] + x * s
-    return out
 
 
 @njit(cache=True)
@@ -318,7 +325,7 @@ def _clearances(
     world = np.empty((bodies.shape[0], 2, 3))
     for c in range(bodies.shape[0]):
         for e in range(2):
-            world[c, e] = origin[bodies[c]] + _turn(rotation[bodies[c]], ends[c, e])
+            _put(origin[bodies[c]], rotation[bodies[c]], ends[c, e], 1.0, world[c, e])
     apart = height = depth = FAR_M
     for p in range(pairs.shape[0]):
         i, k = pairs[p, 0], pairs[p, 1]

@@ -246,17 +246,24 @@ def _changes(
     whole: Reason | None,
 ) -> tuple[Change, ...]:
     """Say which joints' commands differ from what was asked, and why."""
-    differs = np.abs(given - target) > CHANGED
-    if not differs.any():
-        return ()
-    outside = (target < before.motion[3]) | (target > before.motion[4])
-    reasons = np.where(outside, Reason.POSITION, Reason.MOTION).astype(object)
-    reasons[np.abs(wanted - target) > CHANGED] = Reason.GRIP
-    if whole is not None:
-        reasons[:] = whole
-    found = []
-    for reason in dict.fromkeys(reasons[differs]):
-        at = np.flatnonzero(differs & (reasons == reason))
-        names = tuple(limits.joints[j].name for j in at)
-        found.append(Change(reason, names, tuple(target[at].tolist()), tuple(given[at].tolist())))
-    return tuple(found)
+    lowest, highest = before.motion[3].tolist(), before.motion[4].tolist()
+    asked, gave, would = target.tolist(), given.tolist(), wanted.tolist()
+    found: dict[Reason, list[int]] = {}
+    for j in range(len(asked)):
+        if abs(gave[j] - asked[j]) <= CHANGED:
+            continue
+        reason = whole or Reason.MOTION
+        if whole is None and abs(would[j] - asked[j]) > CHANGED:
+            reason = Reason.GRIP
+        elif whole is None and not lowest[j] <= asked[j] <= highest[j]:
+            reason = Reason.POSITION
+        found.setdefault(reason, []).append(j)
+    return tuple(
+        Change(
+            reason,
+            tuple(limits.joints[j].name for j in at),
+            tuple(asked[j] for j in at),
+            tuple(gave[j] for j in at),
+        )
+        for reason, at in found.items()
+    )
