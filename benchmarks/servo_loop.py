@@ -2,8 +2,8 @@
 
     python benchmarks/servo_loop.py [SECONDS]
 
-Writes ``results/servo_loop.json``: ``filter_us`` (median, 95th and 99th percentile of the
-processor's time for a call of ``safe_command``, with box and collisions, while an arm is driven
+Writes ``results/servo_loop.json``: ``filter_us`` (median, 95th and 99th percentile of the time that
+the processor spends on a call of ``safe_command``, with box and collisions, while an arm is driven
 about), and ``servo`` (100 Hz on the twin, with a policy in another process at 20 Hz that computes
 for 10 ms: ``ticks``, ``missed``, ``missed_share``; a tick is missed that begins a whole period
 late), with ``load``, the machine's load average before and after: deadlines mean little on a busy
