@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 import pydantic
 
@@ -31,6 +30,14 @@ from robots.base import LifeCycle, Robot, RobotError, Values, named, quantity
 from robots.cameras import CameraConfig, OpenCvCamera
 from robots.clocks import RealClock, SimulatedClock
 from robots.guard import Guard, GuardConfig, StopError
+from robots.observing import (
+    described,
+    image_specs,
+    reset_pose,
+    spaces,
+    state_parts,
+    wxyz,
+)
 from robots.registry import ROBOTS, SIMULATED, make_robot
 from robots.safety import SafetyConfig
 from robots.servo import ServoProcess
@@ -172,18 +179,18 @@ class RobotEnv(gymnasium.Env):
         self._before_episode = before_episode or (lambda: None)
         self.horizon = config.horizon or math.inf
         self._actions = make_actions(config.action, robot.joints, self.arm, self._tick_s)
-        self._parts = _state_parts(config, robot, self.arm)
-        self._reset_pose = _reset_pose(config, robot, self.arm)
+        self._parts = state_parts(config.state, robot, self.arm)
+        self._reset_pose = reset_pose(config.reset_pose, robot, self.arm)
         if self.arm is not None:
-            self._hand_at_home = _wxyz(self.arm.hand_pose(self.arm.home)[1])
+            self._hand_at_home = wxyz(self.arm.hand_pose(self.arm.home)[1])
         self.interface = Spec(
             environment=where or f"robot/{robot.name}",
-            observations={"state": self._state_spec(), **_image_specs(robot)},
+            observations={"state": self._state_spec(), **image_specs(robot)},
             action=self._actions.spec,
             period_s=1 / config.control_hz,
             robot=robot.name if self.arm is None else self.arm.name,
         )
-        self.observation_space, self.action_space = _spaces(self.interface)
+        self.observation_space, self.action_space = spaces(self.interface)
         self._ticks = self._missed = 0
         self._began_s, self._next_s, self._steps, self._begun = 0.0, 0.0, 0, False
         self._values: Values = {}
@@ -334,7 +341,7 @@ class RobotEnv(gymnasium.Env):
         entries: list[str] = []
         units: list[str] = []
         for part in self._parts:
-            names, of = _described(part, self.robot)
+            names, of = described(part, self.robot)
             entries += names
             units += of
         return ArraySpec((len(entries),), names=tuple(entries), units=tuple(units))
@@ -351,7 +358,7 @@ class RobotEnv(gymnasium.Env):
     def _part(self, part: str) -> np.ndarray:
         if part == "hand":
             position, rotation = self.arm.hand_pose(quantity(self.robot.joints, self._values))
-            quaternion = _wxyz(rotation)
+            quaternion = wxyz(rotation)
             turned = quaternion if quaternion @ self._hand_at_home >= 0 else -quaternion
             return np.concatenate([position, turned])
         if part in ("pos", "vel", "effort"):
@@ -372,68 +379,6 @@ def _own_success(robot: Robot) -> Callable[[Values], bool]:
     return (lambda values: False) if asks is None else (lambda values: bool(asks()))
 
 
-def _state_parts(config: RobotConfig, robot: Robot, arm: ArmModel | None) -> tuple[str, ...]:
-    """Say what "state" consists of: quantities, the hand, or an array that the robot gives."""
-    if config.state is None:
-        if np.ndarray in robot.observation_features.values():
-            return ("state",)
-        return ("pos",) if arm is None else ("pos", "hand")
-    first = robot.joints[0].name
-    known = [q for q in ("pos", "vel", "effort") if f"{first}.{q}" in robot.observation_features]
-    known += [] if arm is None else ["hand"]
-    for part in config.state:
-        if part not in known:
-            raise UserError(f"state: {robot.name} has no '{part}'{nearest(part, known)}")
-    return config.state
-
-
-def _described(part: str, robot: Robot) -> tuple[list[str], list[str]]:
-    """Give the names and units of a part of the state."""
-    if part == "hand":
-        names = [f"hand_pos_{axis}" for axis in "xyz"] + [f"hand_quat_{axis}" for axis in "wxyz"]
-        return names, ["m"] * 3 + ["1"] * 4
-    if part in ("pos", "vel", "effort"):
-        units = {"pos": "", "vel": "/s", "effort": " effort"}
-        return (
-            [f"{joint.name}_{part}" for joint in robot.joints],
-            [joint.unit + units[part] for joint in robot.joints],
-        )
-    names, units = robot.world.names()[part]
-    return list(names), list(units)
-
-
-def _image_specs(robot: Robot) -> dict[str, ArraySpec]:
-    return {
-        name: ArraySpec(feature, "uint8")
-        for name, feature in robot.observation_features.items()
-        if isinstance(feature, tuple)
-    }
-
-
-def _spaces(interface: Spec) -> tuple[gymnasium.spaces.Dict, gymnasium.spaces.Box]:
-    boxes = {
-        name: gymnasium.spaces.Box(0, 255, spec.shape, np.uint8)
-        if spec.dtype == "uint8"
-        else gymnasium.spaces.Box(-np.inf, np.inf, spec.shape, np.float32)
-        for name, spec in interface.observations.items()
-    }
-    action = gymnasium.spaces.Box(-1, 1, interface.action.shape, np.float32)
-    return gymnasium.spaces.Dict(boxes), action
-
-
-def _reset_pose(config: RobotConfig, robot: Robot, arm: ArmModel | None) -> np.ndarray | None:
-    if config.reset_pose is None:
-        return None if arm is None else arm.home
-    known = [joint.name for joint in robot.joints]
-    for name in config.reset_pose:
-        if name not in known:
-            raise UserError(f"reset_pose: no joint '{name}'{nearest(name, known)}")
-    for name in known:
-        if name not in config.reset_pose:
-            raise UserError(f"reset_pose: joint '{name}' is missing")
-    return np.array([config.reset_pose[name] for name in known], np.float64)
-
-
 def _checked(values: Any, size: int, what: str) -> np.ndarray:
     try:
         values = np.asarray(values, np.float64)
@@ -444,10 +389,3 @@ def _checked(values: Any, size: int, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise DataError(f"{what}: holds what is not a finite number")
     return values
-
-
-def _wxyz(rotation: np.ndarray) -> np.ndarray:
-    """Give a quaternion of a rotation [3, 3]; of its two signs one."""
-    quaternion = np.empty(4)
-    mujoco.mju_mat2Quat(quaternion, rotation.reshape(-1))
-    return quaternion

@@ -22,14 +22,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import annotated_types
 import numpy as np
-import pydantic
 
 from robolearn.errors import UserError
-from robolearn.settings import Settings
 from robots import safety
 from robots.arm_model import ArmModel
 from robots.base import (
@@ -38,7 +35,6 @@ from robots.base import (
     Clock,
     Features,
     Joint,
-    Kind,
     LifeCycle,
     LostError,
     Robot,
@@ -50,43 +46,12 @@ from robots.base import (
 )
 from robots.geometry import Geometry
 from robots.safety import Commanded, Limits, Safe, SafetyConfig, limits_of
+from robots.watch import EncoderWatch, GuardConfig, require_within
 
 EARLY = 0.5  # share of a period before which a second command is one too many
 AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
 LOOK_S = 0.1
 BUS_TRIES = 3  # of an exchange in which noise was heard
-
-
-@dataclass(frozen=True)
-class GuardConfig(Settings):
-    """When an arm is stopped, beside what its limits say."""
-
-    ramp_s: pydantic.NonNegativeFloat = 2.0
-    """For how long it is slow after it begins."""
-    ramp_from: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.25
-    """Share of the largest velocity at its very beginning."""
-    hold_s: pydantic.PositiveFloat = 0.2
-    """Without a command for so long, the arm comes to rest."""
-    stop_s: pydantic.PositiveFloat = 2.0
-    """Without a command for so long, it is stopped."""
-    stale_s: pydantic.PositiveFloat = 0.15
-    """Age of the joints' positions at which it is stopped."""
-    stale_camera_s: pydantic.PositiveFloat = 0.5
-    """Age of a camera's image at which it is stopped."""
-    follow: Annotated[float, annotated_types.Gt(0), annotated_types.Le(1)] = 0.06
-    """How far a joint may be from all its commands of the last ``follow_s``, as a share of its
-    range."""
-    follow_s: pydantic.PositiveFloat = 0.3
-    """How late a joint may be."""
-    prove_s: pydantic.PositiveFloat = 0.2
-    """Within how long a stopped arm must be seen at rest."""
-    dry_run: bool = False
-    """Whether all is done but sending: the driver is only read."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hold_s >= self.stop_s:
-            raise UserError(f"hold_s={self.hold_s} must be below stop_s={self.stop_s}")
 
 
 @dataclass(frozen=True)
@@ -217,7 +182,7 @@ class Guard:
         """
         self._require_open()
         positions = quantity(self.joints, self._read())
-        _require_within(self.limits, positions, self.name)
+        require_within(self.limits, positions, self.name)
         if not self.config.dry_run:
             self.robot.activate()
         self._begin(positions)
@@ -283,11 +248,13 @@ class Guard:
             self._send(now_s, self.record.asked, safe, tuple(map(str, safe.changes)))
 
     def rest(self, words: str) -> None:
-        """Take a period's step of the way to rest, and say why; StopError while it is stopped."""
+        """Come to rest from now on, and say why; StopError while it is stopped."""
         self._require_open()
         now_s = self.clock()
         if now_s - self._last_s >= EARLY * self.period_s:
             self._rest(now_s, words)
+        else:  # it begins with the next ``tick``
+            self.record = Record(now_s, None, self.record.sent, (words,))
 
     def stop(self) -> None:
         """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again."""
@@ -446,57 +413,6 @@ class Guard:
         safety.stopping_command(self.limits, start)
 
 
-class EncoderWatch:
-    """Notices encoders that jump, and joints that are where nobody has sent them."""
-
-    JUMP = 3.0  # times what the largest velocity allows, and this share of the range beside it
-    SLACK = 0.03
-
-    def __init__(self, limits: Limits, config: GuardConfig, period_s: float) -> None:
-        self._gripper = np.array([joint.kind is Kind.GRIPPER for joint in limits.joints])
-        self._names = [joint.name for joint in limits.joints]
-        self._span = np.array([joint.upper - joint.lower for joint in limits.joints])
-        self._fastest = np.array([joint.velocity for joint in limits.joints])
-        self._follow = config.follow
-        self._late = max(1, round(config.follow_s / period_s))
-
-    def begin(self, positions: np.ndarray, now_s: float) -> None:
-        """Begin where the arm is, [J]."""
-        self._before, self._before_s = positions, now_s
-        self._commands = np.tile(positions, (self._late, 1))  # the last ones, in no order
-        self._looks = 0
-
-    def look(self, positions: np.ndarray, command: np.ndarray, now_s: float) -> str:
-        """Say what is wrong with measured positions [J]; "" if nothing is."""
-        passed_s = max(now_s - self._before_s, 1e-3)
-        moved = positions - self._before
-        most = self.JUMP * self._fastest * passed_s + self.SLACK * self._span
-        self._before, self._before_s = positions, now_s
-        self._commands[self._looks % self._late] = command
-        self._looks += 1
-        jumped = np.abs(moved) > most
-        if jumped.any():
-            j = int(np.flatnonzero(jumped)[0])
-            return (
-                f"{self._names[j]}'s encoder jumped by {abs(moved[j]):.2f} in "
-                f"{1e3 * passed_s:.0f} ms: it wrapped round, or its calibration is wrong"
-            )
-        return self._strayed(positions)
-
-    def _strayed(self, positions: np.ndarray) -> str:
-        """Say which joint is away from all its last commands; a gripper may hold something."""
-        low, high = self._commands.min(axis=0), self._commands.max(axis=0)
-        above = np.where(self._gripper, 0.0, positions - high)
-        away = np.maximum(above, low - positions) / self._span
-        if (away <= self._follow).all():
-            return ""
-        j = int(away.argmax())
-        return (
-            f"{self._names[j]} is at {positions[j]:.2f}, and was sent to {low[j]:.2f} to "
-            f"{high[j]:.2f}: it is blocked, or its motor and encoder disagree"
-        )
-
-
 def _geometry(robot: Robot, arm: ArmModel | None, safe: SafetyConfig) -> Geometry | None:
     if arm is None:
         if safe.box_m is not None:
@@ -505,14 +421,3 @@ def _geometry(robot: Robot, arm: ArmModel | None, safe: SafetyConfig) -> Geometr
     if [joint.name for joint in arm.joints] != [joint.name for joint in robot.joints]:
         raise UserError(f"model {arm.name}: its joints are not those of {robot.name}")
     return Geometry(arm, safe.box_m, floor=safe.collisions, pairs=safe.collisions)
-
-
-def _require_within(limits: Limits, positions: np.ndarray, name: str) -> None:
-    """Raise UserError for a joint that is so far out that its calibration must be wrong."""
-    lower, upper = (np.array([getattr(j, e) for j in limits.joints]) for e in ("lower", "upper"))
-    slack = 0.1 * (upper - lower)
-    for j in np.flatnonzero((positions < lower - slack) | (positions > upper + slack)):
-        raise UserError(
-            f"{name}: {limits.joints[j].name} is at {positions[j]:.2f}, far outside "
-            f"{lower[j]:.2f} to {upper[j]:.2f}: its calibration is wrong, calibrate() again"
-        )

@@ -89,6 +89,21 @@ def test_silence_holds_and_then_stops(guarded):
     assert guard.is_stopped and guard.life_cycle is LifeCycle.INACTIVE
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_told_to_rest_it_begins_with_the_next_period(guarded, early):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    if not early:
+        guard.clock.sleep(PERIOD_S)
+    guard.rest("no more")
+    assert guard.record.words == ("no more",)
+    for _ in range(15):
+        guard.clock.sleep(PERIOD_S)
+        guard.get_observation()
+        guard.tick()
+    assert guard.at_rest
+
+
 def test_a_short_silence_goes_unnoticed(guarded):
     guard = guarded()
     goal = guard.robot.arm.home + [0.5, 0, 0, 0, 0, 0]
