@@ -1,9 +1,9 @@
 """Franka's Panda and FR3 with the Franka Hand, through ``franky-control`` (``import franky``).
 
-Written after the package's documentation and tried against a stand-in of its interface only
-(``robots.emulators.stand_ins``), never on an arm. Between two commands the arm is moved by the
-package's own trajectories. An arm cannot be let go from here: without commands its controller
-holds it, and its brakes are Desk's.
+Never tried on an arm. Its tests have a stand-in of the package (``robots.emulators.stand_ins``);
+the package itself was seen reading, moving and stopping the simulated arm of franky-sim. Between
+two commands the arm is moved by the package's own trajectories. It cannot be let go from here:
+without commands its controller holds it, and its brakes are Desk's.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ class Franka(Driver):
                 self._arm.move(self._franky.JointStopMotion(), asynchronous=True)
                 if not self._arm.join_motion(STOPPING_S):
                     self._arm.stop()
+                    with contextlib.suppress(self._franky.Exception):  # it says that it was stopped
+                        self._arm.join_motion(STOPPING_S)
             if self._hand is not None and self._width_m is not None:
                 self._hand.stop_async()
                 self._width_m = None

@@ -56,6 +56,7 @@ class Franky:
         self.arm = Joints(FRANKA_HOME, 2.0, clock)
         self.fingers = Joints([0.04], 0.1, clock)  # m, between them
         self.fault, self.there = "", True
+        self.slow = False  # it takes long to come to rest
 
     def JointState(self, position: Any) -> np.ndarray:
         """Give a target."""
@@ -85,7 +86,7 @@ class FrankyRobot:
     def __init__(self, package: Franky) -> None:
         self._package = package
         self.relative_dynamics_factor = 1.0
-        self.is_in_control = False
+        self.is_in_control = self._preempted = False
 
     @property
     def has_errors(self) -> bool:
@@ -99,6 +100,8 @@ class FrankyRobot:
 
     def poll_motion(self) -> bool:
         """Raise what has ended the motion; say whether it moves."""
+        if self._preempted:
+            self.join_motion(0.0)
         if self._package.fault:
             self._package.arm.stay()
             raise self._package.Exception(self._package.fault)
@@ -121,13 +124,17 @@ class FrankyRobot:
             self._package.arm.goal = motion
 
     def join_motion(self, timeout: float) -> bool:
-        """Wait for the end of the motion."""
-        self.is_in_control = False
-        return True
+        """Wait for the end of the motion, and raise what has ended it; False if it takes longer."""
+        if self._preempted:
+            self._preempted = False
+            raise self._package.Exception("libfranka: Move command preempted!")
+        self.is_in_control = self._package.slow
+        return not self._package.slow
 
     def stop(self) -> None:
-        """Break off whatever it does."""
+        """Break off whatever it does, which the next call about that motion raises."""
         self._package.arm.stay()
+        self.is_in_control, self._preempted = False, True
 
 
 class FrankyGripper:

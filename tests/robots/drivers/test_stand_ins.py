@@ -98,6 +98,18 @@ def test_a_reflex_of_franka_is_a_lost_arm_and_clears_when_it_is_activated(clock,
     assert package.fault == ""
 
 
+def test_a_franka_that_is_slow_to_stop_is_broken_off(clock, monkeypatch):
+    robot, package = active(make_franka(clock, monkeypatch))
+    here = quantity(robot.joints, robot.get_observation())
+    command(robot, [1.0, *here[1:]])
+    clock.sleep(0.1)
+    package.slow = True
+    robot.stop()
+    there = robot.get_observation()["joint1.pos"]
+    clock.sleep(1.0)
+    assert robot.get_observation()["joint1.pos"] == there == pytest.approx(0.2)
+
+
 def test_frankas_fingers_are_told_what_is_new_only(clock, monkeypatch):
     robot, package = active(make_franka(clock, monkeypatch))
     here = quantity(robot.joints, robot.get_observation())
