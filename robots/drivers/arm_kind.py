@@ -12,6 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from robolearn.settings import Settings
 from robots.base import Clock, RobotError
 from robots.calibration import ServoCalibration
+from robots.emulators.faults import Faults
 from robots.emulators.line import Station
 from robots.servos.bus import DirectPort, ServoBus, ports
 
@@ -31,6 +32,8 @@ class ServoArmConfig(Settings):
     """The file of its calibration; "" is calibration/NAME.json."""
     waved: bool = False
     """Whether an emulated arm is moved to and fro while it has no torque, as by a person's hand."""
+    faults: Faults = Faults()
+    """What goes wrong on an emulated arm's line: ``{corrupted: 0.05, seed: 1}``."""
     timeout_s: PositiveFloat = 0.02
     """How long one answer may take."""
     patience_s: PositiveFloat = 0.1

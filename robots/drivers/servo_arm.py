@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,8 @@ class ServoArm(Driver):
         self.name = config.name or kind.name
         self.ids = [servo.id for servo in kind.servos]
         self.resent = 0  # goals that had not come through
-        self.line: Line | None = None  # the emulated one, if it is
+        self.line: Line | None = None  # the emulated one, if it is,
+        self.station: Any = None  # and its servos
         self._file = Path(config.calibration) if config.calibration else files.path_of(self.name)
         self._bus: ServoBus | None = None
         self._servos = self._stored()
@@ -127,12 +129,12 @@ class ServoArm(Driver):
         if self.config.port != EMULATED:
             return only_port() if self.config.port == "auto" else self.config.port
         entries = self._servos or nominal(self.kind)
-        station = self.kind.emulate(entries, self.clock)
+        self.station = station = self.kind.emulate(entries, self.clock)
         if self.config.waved:
             wave(station.servos, entries)
         if isinstance(self.clock, SimulatedClock):
-            return Direct(station, self.clock)
-        self.line = Line(station)
+            return Direct(station, self.clock, self.config.faults)
+        self.line = Line(station, self.config.faults)
         return self.line.path
 
     def _who_is_missing(self, servo: ArmServo, found: Mapping[int, int]) -> str:
@@ -152,7 +154,7 @@ class ServoArm(Driver):
             self._bus.close()
         if self.line is not None:
             self.line.close()
-        self._bus = self.line = None
+        self._bus = self.line = self.station = None
 
     def _configure(self) -> None:
         """Write what is not so already: what is stored with power off, and what is not."""

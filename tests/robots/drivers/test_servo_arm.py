@@ -8,9 +8,11 @@ import pytest
 
 from robots import calibration
 from robots.base import BusError, LifeCycle, LostError, RobotError, quantity
+from robots.clocks import SimulatedClock
 from robots.drivers.arm_kind import ServoArmConfig, nominal
 from robots.drivers.servo_arm import ServoArm
 from robots.emulators.faults import Faults, Wire
+from robots.registry import make_robot
 
 STEP = 2 * np.pi / 4096
 
@@ -317,3 +319,30 @@ def test_when_the_program_is_killed_the_servos_stop_by_themselves(arm, line, clo
     pass_s(line, clock, 1.0)
     assert positions(arm) == pytest.approx(here, abs=2 * STEP)
     assert 0 < abs(line.station[1].motor.position - before) * STEP < 1.9 / 2
+
+
+@pytest.mark.parametrize("kind", ["so101"], indirect=True)
+def test_an_emulated_line_can_be_disturbed_from_a_launch_file(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clock = SimulatedClock()
+    faults = {"corrupted": 0.05, "lost": 0.01, "late": 0.01, "seed": 7}
+    options = {"port": "emulated", "patience_s": 1.0, "faults": faults}
+    arm = make_robot(kind.name, options, clock=clock)
+    arm.connect()
+    arm.activate()
+    for i in range(100):
+        if i % 10 == 0:
+            arm.send_action({name: 0.3 if i % 20 else 0.2 for name in arm.action_features})
+        clock.sleep(0.005)
+        before, given, after = truth(arm), positions(arm), truth(arm)
+        assert (given >= np.minimum(before, after) - 3 * STEP).all()
+        assert (given <= np.maximum(before, after) + 3 * STEP).all()
+    assert arm.bus._direct.wire.damaged > 10
+    arm.disconnect()
+
+
+def truth(arm):
+    """Give where emulated servos are now, in our units."""
+    for servo in arm.station.servos:
+        servo.update()
+    return arm._translate.from_raw(np.array([servo.present for servo in arm.station.servos]))
