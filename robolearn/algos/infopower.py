@@ -34,19 +34,11 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robolearn.algos.dreamer import (
-    Dream,
-    Dreamer,
-    DreamerConfig,
-    Losses,
-    Sizes,
-    World,
-    as_floats,
-    head,
-)
+from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, as_floats
 from robolearn.networks.functional import balanced_kl, gaussian_log_probability
 from robolearn.networks.images import ConvDecoder, drawn
 from robolearn.networks.rssm import Belief, Filtered
+from robolearn.networks.world import Sizes, World, head
 from robolearn.settings import Share
 from robolearn.types import Spec
 

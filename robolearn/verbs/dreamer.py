@@ -11,12 +11,13 @@ from typing import Any
 
 import pydantic
 
-from robolearn.algos.dreamer import SIZES, Dreamer, DreamerConfig
+from robolearn.algos.dreamer import Dreamer, DreamerConfig
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.moments import Moments
 from robolearn.loops.off_policy import OffPolicyConfig
+from robolearn.networks.world import SIZES
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.verbs.dreaming import show

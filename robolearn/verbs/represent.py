@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pydantic
 
-from robolearn.algos.dreamer import SIZES, Dreamer, DreamerConfig
+from robolearn.algos.dreamer import Dreamer, DreamerConfig
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
@@ -20,6 +20,7 @@ from robolearn.loops.on_policy import on_device
 from robolearn.loops.rollout import rollout
 from robolearn.networks.probing import Components, Probe, Scale, similarity
 from robolearn.networks.rssm import Belief
+from robolearn.networks.world import SIZES
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
 from robolearn.types import Environment, Episode, Observation, Policy, Spec

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-import robolearn.algos.dreamer as module
-from robolearn.algos.dreamer import Dreamer, DreamerConfig, Sizes, image_loss
+import robolearn.networks.world as module
+from robolearn.algos.dreamer import Dreamer, DreamerConfig
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops import checkpoint
 from robolearn.networks.functional import lambda_return
 from robolearn.networks.rssm import Belief
+from robolearn.networks.world import Sizes, image_loss
 from robolearn.types import ArraySpec, Learner, Spec
 
 TINY = Sizes(depth=1, deterministic=6, stochastic=4, units=8, batch=3, length=4)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-import robolearn.algos.dreamer as dreamer
-from robolearn.algos.dreamer import Sizes
+import robolearn.networks.world as world
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig, info_nce, log_cap, nwj
 from robolearn.loops import checkpoint
 from robolearn.networks.rssm import Belief
+from robolearn.networks.world import Sizes
 from robolearn.types import ArraySpec, Spec
 
 TINY = Sizes(depth=1, deterministic=6, stochastic=4, units=8, batch=3, length=4)
@@ -20,7 +20,7 @@ B, T, A = 3, 4, 2
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch, one_thread):
-    monkeypatch.setitem(dreamer.SIZES, "small", TINY)
+    monkeypatch.setitem(world.SIZES, "small", TINY)
 
 
 def batch(seed=0):

@@ -5,7 +5,7 @@ import json
 import cv2
 import pytest
 
-import robolearn.algos.dreamer as module
+import robolearn.networks.world as module
 from robolearn.__main__ import main
 from robolearn.verbs import dreaming
 from robolearn.viz import strips

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import robolearn.algos.dreamer as module
+import robolearn.networks.world as module
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.types import ArraySpec, Episode, Spec
 from robolearn.verbs import dreaming

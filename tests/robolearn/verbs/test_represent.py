@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-import robolearn.algos.dreamer as module
+import robolearn.networks.world as module
 from robolearn.__main__ import main
+from robolearn.algos.dreamer import Dreamer
 from robolearn.networks.rssm import Belief
 from robolearn.types import ArraySpec, Episode, Spec
 from robolearn.verbs import represent
@@ -119,13 +120,13 @@ def test_a_run_leaves_its_results(whole):
 
 @needs_gl
 def test_a_stopped_run_goes_on_to_the_same_end(whole, tmp_path, monkeypatch):
-    def stop(self, batch, update=module.Dreamer.learn_world):
+    def stop(self, batch, update=Dreamer.learn_world):
         if stops and stops.pop() == 0:
             raise KeyboardInterrupt
         return update(self, batch)
 
     stops = [0, 1, 1, 1, 1]  # in the fifth update
-    monkeypatch.setattr(module.Dreamer, "learn_world", stop)
+    monkeypatch.setattr(Dreamer, "learn_world", stop)
     directory = tmp_path / "stopped"
     assert main([*LINE, f"out={directory}"]) != 0
     assert not (directory / "summary.json").exists()
