@@ -46,8 +46,8 @@ class Reading(Settings):
     """Order of the entries of keys called "...quat", where the source does not name them; None:
     xyzw where the format is robosuite's or robomimic's, else they are no quaternions to us."""
     recompute: bool = False
-    """Whether a robosuite task's observations are computed from the states, in place of the file's
-    own; they are if it has none."""
+    """Whether a robosuite task's observations are computed from the states beside those that the
+    file has; they are if it has none."""
     cameras: Names | None = None
     """Where they are computed: cameras to draw, too."""
     image_size: tuple[pydantic.PositiveInt, pydantic.PositiveInt] = (84, 84)

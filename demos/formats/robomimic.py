@@ -29,7 +29,7 @@ from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line
 from demos.formats.hdf5 import array, arrays, attribute, described, opened
 from demos.formats.recorded import options_of
-from demos.formats.terms import About, settle
+from demos.formats.terms import OTHER_STATE, STATE, About, settle
 from robolearn.errors import DataError
 from robolearn.names import load
 from robolearn.types import Episode
@@ -116,7 +116,10 @@ class RobomimicSource:
         if operator := operator_of(name, self.masks):
             metadata["operator"] = operator
         if self._observer is not None and self._ours is None:
-            observations = self._observer.observe(demo, states, where)
+            computed = self._observer.observe(demo, states, where)
+            own = _observations(demo, where, images) if "obs" in demo else {}
+            own = {OTHER_STATE if key == STATE else key: a for key, a in own.items()}
+            observations = own | computed  # one's own observations stay beside them
         else:
             observations = _observations(demo, where, images)
         others = [k for k in hdf5.tree(demo) if k.partition("/")[0] not in TAKEN]

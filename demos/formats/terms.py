@@ -112,7 +112,7 @@ class Terms:
             if name == STATE and self.parts:
                 found[name] = self._state(given, where)
                 continue
-            name_there = STATE if name == OTHER_STATE and STATE in given else name
+            name_there = STATE if name == OTHER_STATE and name not in given else name
             if name_there not in given:
                 raise DataError(f"{where} has no observation '{name}', which others have")
             array = given[name_there]

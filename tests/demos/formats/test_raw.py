@@ -138,6 +138,20 @@ def test_what_cannot_be_computed_is_said(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_ones_own_observations_stay_beside_those_that_are_computed(source, tmp_path):
+    def observe(data):
+        for demo in data.values():
+            demo["obs/force"] = np.arange(12.0)[:, None]
+            demo["obs/state"] = np.ones((12, 2))
+
+    opened = open_source(changed(tmp_path, observe), Reading(recompute=True))
+    mine, plain = opened.load("demo_1"), source.load("demo_1")
+    opened.close()
+    np.testing.assert_array_equal(mine.observations["state"], plain.observations["state"])
+    assert mine.observations["force"][:, 0].tolist() == [*range(12), 11]
+    assert mine.observations["state_as_given"].shape == (13, 2)
+
+
 def test_cameras_are_drawn_if_asked_for(tmp_path):
     reading = Reading(cameras=("agentview",), image_size=(32, 40))
     opened = open_source(RAW, reading)
