@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-IMAGES = 32  # frames of an episode that are looked at
-PIXELS = 4  # every so many in either direction
+IMAGES = 16  # frames of an episode that are looked at
+PIXELS = 8  # every so many in either direction
 
 Stats = dict[str, Any]
 
