@@ -4,8 +4,8 @@
     python benchmarks/infopower.py --stage 2 --videos FOLDER [--tasks walker-walk ...]
                                    [--methods dreamer ...] [--seeds 0 1 2] [--updates 3000]
 
-Appends a JSON line to ``benchmarks/results/infopower.jsonl`` for each task, method and seed; what
-is in there is not measured again, and after ``--minutes`` nothing new begins. One run after the
+Appends a JSON line to ``benchmarks/results/infopower.jsonl`` for each task, method and seed, and
+gathers them in ``infopower.json``; what is in there is not measured again, and after ``--minutes`` nothing new begins. One run after the
 other, one core; runs are kept in ``runs/benchmarks/infopower``.
 
 Stage 1, clean images: ``launch/dreamer_TASK.yaml``. ``return`` is the mean over 10 whole episodes
@@ -22,6 +22,7 @@ import os
 import time
 from pathlib import Path
 
+from keep import gather
 from many_runs import commit, run_all, summary, training_s
 
 from robolearn.viz.curves import read_curve
@@ -53,6 +54,7 @@ def main() -> None:
             name = "-".join(str(value) for value in fixed.values())
             for _, directory in run_all({f"infopower/{name}": line()}):
                 append(fixed | read(directory) | {"commit": commit(directory)})
+    gather(ROWS)
 
 
 def clean(arguments: argparse.Namespace):

@@ -38,17 +38,14 @@ def about(command: list[str]) -> dict[str, str]:
     return {"command": " ".join(command), "commit": commit(), "machine": _machine()}
 
 
-def gather(name: str) -> None:
+def gather(rows: Path) -> None:
     """Put the rows of ``results/<name>.jsonl``, which come one by one, into ``<name>.json``.
 
     Each row says itself of which commit it is.
     """
-    lines = (RESULTS / f"{name}.jsonl").read_text().splitlines()
-    kept = {
-        "command": " ".join(["python", *sys.argv]),
-        "rows": [json.loads(line) for line in lines],
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    kept = {"command": " ".join(["python", *sys.argv]), "rows": found}
+    rows.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _summary(output: str) -> dict:

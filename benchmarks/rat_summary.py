@@ -20,7 +20,7 @@ RATES = ("control", "clean", "mirror_expert")
 
 def main() -> None:
     """Gather the rows, and print the table."""
-    gather(ROWS.stem)
+    gather(ROWS)
     found = defaultdict(list)
     for line in ROWS.read_text().splitlines():
         row = json.loads(line)
