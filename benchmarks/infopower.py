@@ -5,8 +5,9 @@
                                    [--methods dreamer ...] [--seeds 0 1 2] [--updates 3000]
 
 Appends a JSON line to ``benchmarks/results/infopower.jsonl`` for each task, method and seed, and
-gathers them in ``infopower.json``; what is in there is not measured again, and after ``--minutes`` nothing new begins. One run after the
-other, one core; runs are kept in ``runs/benchmarks/infopower``.
+gathers them in ``infopower.json``; what is in there is not measured again, and after ``--minutes``
+nothing new begins. One run after the other, one core; runs are kept in
+``runs/benchmarks/infopower``.
 
 Stage 1, clean images: ``launch/dreamer_TASK.yaml``. ``return`` is the mean over 10 whole episodes
 without exploring, ``from_states`` what SAC (cart-pole swing-up, ``sac.jsonl``) or PPO reach.
