@@ -13,8 +13,8 @@ sees such rests, those before a switch at the place of the switch:
 z are standardised states, p is the base's mean stride around a place, L its median length, and h
 the width of the mean in progress lost (``progress.py``). The quartile is a demonstration's own
 pace, however long it rests: who is slow everywhere does not rest. An entry of the action switches
-if the base's demonstrations give it two values; a switch is where a command comes nearer to the
-other one. With several such entries the largest w_t counts.
+if the base's demonstrations give it two values, neither of them 0, which is rest; a switch is where
+a command comes nearer to the other one. With several such entries the largest w_t counts.
 
 A rest elsewhere, where the hand does not switch, slows a policy down and does not stop it, as the
 mean command still leads on; so does who is slow. W is 0 for who moves while closing the hand, and
@@ -124,9 +124,13 @@ class Waits:
 
 
 def values_of(actions: np.ndarray) -> dict[int, tuple[float, float]]:
-    """Give, for each entry of actions [M, A] that takes two values and no others, these two."""
+    """Give, for each entry of actions [M, A] that takes two values and no others, these two.
+
+    None of them is 0: that is rest, so that the other one is a key's that moves the arm.
+    """
     values = [np.unique(np.round(column, DECIMALS)) for column in actions.T]
-    return {i: (float(v[0]), float(v[1])) for i, v in enumerate(values) if len(v) == 2}
+    switching = {i: v for i, v in enumerate(values) if len(v) == 2 and v.all()}
+    return {i: (float(v[0]), float(v[1])) for i, v in switching.items()}
 
 
 def waiting(waits: Sequence[Wait], steps: int) -> np.ndarray:

@@ -70,10 +70,10 @@ def test_available_lists_full_names():
     ("adapter", "said"),
     [
         ("robosute", "did you mean 'robosuite'?"),
-        ("my_lab.envs:make_bead", "known: dmc, gym, metaworld, mujoco, robosuite, tabletop"),
-        ("bead", "known: dmc, gym, metaworld, mujoco, robosuite, tabletop"),
+        ("my_lab.envs:make_bead", "known: dmc, gym, metaworld, mujoco, robosuite, robot, tabletop"),
+        ("bead", "known: dmc, gym, metaworld, mujoco, robosuite, robot, tabletop"),
         ("robosuite/Lift", "did you mean 'robosuite'?"),
-        (None, "known: dmc, gym, metaworld, mujoco, robosuite, tabletop"),
+        (None, "known: dmc, gym, metaworld, mujoco, robosuite, robot, tabletop"),
     ],
 )
 def test_only_adapters_list_what_there_is(installed_lab, adapter, said):

@@ -66,7 +66,7 @@ def test_practice_learn_a_rejection_and_one_that_is_kept(tmp_path):
     assert "lift the cube" in seen.texts["practice"] and "begin" in seen.texts["practice"]
     assert "base demonstration 1 of 1" in seen.texts["learn"]
     assert "recording" in seen.texts["teach"] and "compatibility" in seen.texts["teach"]
-    assert "does not fit" in seen.texts["rejected"] and "base" in seen.texts["rejected"]
+    assert "does not fit" in seen.texts["rejected"] and "in steps" in seen.texts["rejected"]
     assert "worst part 1 of" in seen.texts["why"]
     (yours, left, first), (theirs, right, second) = seen.pictures.pop("why")
     assert (yours, first, theirs, second) == ("Yours", "dark", "The base's", "bright")

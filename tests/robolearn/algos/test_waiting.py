@@ -43,9 +43,15 @@ def test_what_switches_is_found_and_the_base_does_not_wait(waits):
 
 
 def test_an_entry_switches_that_takes_two_values():
-    """One that never moves does not, nor a key's that goes either way, nor one of any value."""
-    two, one, three = [-1.0, 1.0, 1.0, -1.0], [0.5] * 4, [-1.0, 0.0, 1.0, 0.0]
-    assert values_of(np.column_stack([two, one, three, [0.1, 0.2, 0.3, 0.4]])) == {0: (-1.0, 1.0)}
+    """One that never moves does not, nor a key's, nor one of any value."""
+    two, one, key, keys = (
+        [-1.0, 1.0, 1.0, -1.0],
+        [0.5] * 4,
+        [0.0, 0.4, 0.4, 0.0],
+        [-1.0, 0.0, 1.0, 0.0],
+    )
+    every = np.column_stack([two, one, key, keys, [0.1, 0.2, 0.3, 0.4]])
+    assert values_of(every) == {0: (-1.0, 1.0)}
 
 
 def test_a_newcomers_commands_are_taken_to_the_nearer_value(waits):
