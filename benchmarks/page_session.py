@@ -34,7 +34,7 @@ from demos.session.teaching import SessionConfig
 
 LIFT, OPTIONS = "robosuite/Lift", {"robot": "Panda", "horizon": 1300}
 BASE = 5
-DETOUR = 30  # steps
+WAITS = 30  # steps
 TRIES = 4
 LAPTOP, PHONE = (1280, 800), (390, 844)
 SETTLE_MS = 300  # before a screenshot
@@ -63,9 +63,9 @@ class Seat:
         """Wait until the page says that the session is in one of these states."""
         self.browser.until(f"{list(wanted)}.includes(document.body.dataset.state)")
 
-    def demonstrate(self, detour: int = 0, halfway: Callable[[], None] | None = None) -> None:
+    def demonstrate(self, waits: int = 0, halfway: Callable[[], None] | None = None) -> None:
         """Lift the cube by keys; when the page has paused, go on."""
-        typist, held, seen = Typist(self._names, detour), frozenset(), 0
+        typist, held, seen = Typist(self._names, waits), frozenset(), 0
         self.state("waiting")
         self.browser.press("enter")
         self.state("running", "paused")
@@ -103,7 +103,7 @@ def take_part(seat: Seat, look: Look) -> None:
     if browser.ask("document.body.dataset.state") == "showing":
         browser.press("tab")  # elsewhere it goes to the next button
     seat.state("waiting")
-    seat.demonstrate(DETOUR, lambda: look("teach", browser))
+    seat.demonstrate(WAITS, lambda: look("teach", browser))
     seat.state("deciding")
     browser.until("document.body.dataset.decision === 'rejected'")
     look("rejected", browser)

@@ -12,22 +12,19 @@ CLOSING = 8  # steps
 
 
 class Typist:
-    """Holds keys down as the hand stands to the cube; ``detour`` steps are spent going up first."""
+    """Holds keys down as the hand stands to the cube; it waits so long before the hand closes."""
 
-    def __init__(self, names, detour=0):
+    def __init__(self, names, waits=0):
         self._columns = {
             what: [names.index(f"{what}_{axis}") for axis in "xyz"]
             for what in ("robot0_eef_pos", "cube_pos")
         }
-        self._detour, self._closing, self._steps, self.held = detour, 0, 0, frozenset()
+        self._waits, self._closing, self.held = waits, 0, frozenset()
 
     def keys(self, state):
         """Give the keys that are to be down now, and whether the gripper's is to be pressed."""
         hand, cube = (state[self._columns[what]] for what in ("robot0_eef_pos", "cube_pos"))
         away = cube - hand
-        self._steps += 1
-        if self._steps <= self._detour:
-            return {"r" if self._steps % 40 < 20 else "f", "d"}, False
         if self._closing:
             self._closing += 1
             return (set() if self._closing < CLOSING else {"r"}), False
@@ -41,9 +38,13 @@ class Typist:
             held.add("f")
         elif down > LOW_M and held:
             held.add("r")
-        if not held:
-            self._closing = 1
-        return held, not held
+        if held:
+            return held, False
+        self._waits -= 1
+        if self._waits >= 0:
+            return set(), False
+        self._closing = 1
+        return set(), True
 
 
 class Typing(Steered):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from browser import Browser, chromium
-from page_session import DETOUR, elicit
+from page_session import WAITS, elicit
 
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
@@ -80,7 +80,7 @@ def test_practice_learn_a_rejection_and_one_that_is_kept(tmp_path):
     assert outcome.kept == 1 and outcome.attempts == len(dataset.names())
     assert outcome.differing == [] and doctor(tmp_path / "ann").healthy
     rejected, kept = (dataset.load(masks[name][0]) for name in ("rejected", "kept"))
-    assert rejected.success and kept.success and len(rejected) > DETOUR
+    assert rejected.success and kept.success and len(rejected) > WAITS
     assert not rejected.metadata["verdict"]["accepted"] and kept.metadata["verdict"]["accepted"]
     assert kept.metadata["device"]["name"] == "page"
     assert kept.records["engaged"].any()
