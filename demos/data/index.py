@@ -164,7 +164,9 @@ def env_args(interface: Spec, env_options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _robosuite_arguments(interface: Spec) -> dict[str, Any]:
     """Give what ``robosuite.make`` understands, and nothing that it does not."""
-    arguments: dict[str, Any] = {"control_freq": round(1 / interface.period_s)}
+    arguments: dict[str, Any] = {}
+    if interface.period_s:
+        arguments["control_freq"] = round(1 / interface.period_s)
     if interface.robot:
         arguments["robots"] = interface.robot.split("+")
     if interface.controller:

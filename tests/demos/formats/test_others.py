@@ -217,6 +217,30 @@ def test_robomimics_files_are_trained_on_by_operator(vectors, tmp_path):
     )
 
 
+def others_own(dataset, path, **env_args):
+    """Write a dataset of ours as robomimic's own file would be: nothing of ours in it."""
+    convert(dataset.path, path, ConvertConfig())
+    with h5py.File(path, "r+") as file:
+        del file.attrs["robolearn"]
+        for demo in file["data"].values():
+            del demo["robolearn"]
+        if env_args:
+            file["data"].attrs["env_args"] = json.dumps(env_args)
+    return path
+
+
+@pytest.mark.parametrize("target", ["there", "there.hdf5"])
+def test_a_rate_that_a_robosuite_file_does_not_say_stays_unknown(vectors, tmp_path, target):
+    arguments = {"env_name": "Lift", "type": 1, "env_kwargs": {"robots": ["Panda"]}}
+    source = others_own(vectors, tmp_path / "x.hdf5", **arguments)
+    convert(source, tmp_path / target, ConvertConfig())
+    again = open_source(tmp_path / target)
+    assert again.interface.environment == "robosuite/Lift" and again.interface.period_s == 0
+    index = tmp_path / "there/index.hdf5" if target == "there" else tmp_path / target
+    with h5py.File(index) as file:
+        assert "control_freq" not in json.loads(file["data"].attrs["env_args"])["env_kwargs"]
+
+
 def test_a_folder_without_a_dataset_names_what_would_be_one(tmp_path):
     shutil.copytree(OTHERS / "minari", tmp_path / "x")
     (tmp_path / "x/data/metadata.json").unlink()
