@@ -93,7 +93,7 @@ class LerobotSource:
         return [
             feature
             for name, feature in self._info.features.items()
-            if _is_image(feature) or (name.startswith(OBSERVATION) and feature.is_numeric)
+            if is_image(feature) or (name.startswith(OBSERVATION) and feature.is_numeric)
         ]
 
     def _left_out(self) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class LerobotSource:
 
     def _told(self, name: str, images: bool) -> Told:
         where, row = f"{self.path}: {name}", self._rows[name]
-        left_out = () if images else {f.name for f in self._observed() if _is_image(f)}
+        left_out = () if images else {f.name for f in self._observed() if is_image(f)}
         table = self._tables.rows(row, self._starts.get(row.file, 0), left_out)
         require_in_order(table, row, where)
         for key, feature in self._info.features.items():
@@ -150,7 +150,7 @@ class LerobotSource:
         for feature in self._observed():
             if feature.name not in self._keys:
                 continue
-            if _is_image(feature):
+            if is_image(feature):
                 if images:
                     frames = self._frames(feature, row, table, times, where)
                     observations[self._keys[feature.name]] = frames
@@ -245,7 +245,8 @@ def _ours(feature: Feature) -> str:
     return name
 
 
-def _is_image(feature: Feature) -> bool:
+def is_image(feature: Feature) -> bool:
+    """Say whether a feature is a colour camera's."""
     return feature.is_camera and len(feature.shape) == 3 and feature.shape[2] == 3
 
 

@@ -3,8 +3,9 @@
 An episode is whole if the index says where it is, its rows are there, numbered and finite, their
 time stamps go on at the rate, and every frame of every camera is found where it should be, in a
 stretch of video that no other episode uses. ``repair`` keeps the longest run of whole episodes: it
-writes ``data/`` and ``meta/`` anew, with the videos as they are. What was there before lies under
-``lost/`` afterwards; nothing is deleted.
+writes ``data/``, ``meta/`` and what this project keeps beside them anew, with the videos as they
+are, and looks at it before it takes their place. What was there before lies under ``lost/``
+afterwards; nothing is deleted.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from demos.formats import lerobot_layout as layout
 from demos.formats import statistics, video
 from demos.formats.faults import first_line, one_line
 from demos.formats.guess import READY, REPAIR
-from demos.formats.lerobot import Tables, require_in_order, starts_of
+from demos.formats.lerobot import Tables, is_image, require_in_order, starts_of
 from demos.formats.lerobot_layout import INFO, Info, Row
+from demos.formats.lerobot_rest import Beside
 from demos.formats.lerobot_write import DATA, DataFiles, parent_of, write_tasks
 from robolearn.errors import DataError
 from robolearn.files import sync, write_atomically
 from robolearn.running.run import counter
 
 LOST = "lost"
-REWRITTEN = ("data", "meta")  # what a repair writes anew
+REWRITTEN = ("robolearn", "data", "meta")  # what a repair writes anew
 TASKS = "meta/tasks.parquet"
 EPISODES = "meta/episodes/chunk-000/file-{:03d}.parquet"
 ROWS_IN_A_FILE = 1000
@@ -93,7 +95,11 @@ def _mended(found: Found, repair: bool, lines: list[str]) -> tuple[bool, list[st
     span = f"{len(run)} episodes ({first} to {last})"
     if not repair:
         return False, [*lines, f"--repair keeps the longest whole run, {span}"]
-    _prepare(found)
+    try:
+        _prepare(found)
+    except DataError as error:
+        shutil.rmtree(path / REPAIR)
+        return False, [*lines, f"left alone: what a repair would write is not whole: {error}"]
     _swap(path)
     gone = max(len(found.rows), _count(found.info.raw.get("total_episodes"))) - len(run)
     lines.append(f"repaired: kept {span}, lost {gone}; what was there is under {path / LOST}")
@@ -111,21 +117,28 @@ def _examine(path: Path) -> Found:
     info = layout.read_info(path)
     rows, lines = _rows(info)
     faults: dict[int, str] = {}
-    tables, starts = Tables(info), starts_of(rows)
-    shared = _shared_clips(info, rows)
+    tables, starts = Tables(info), _starts(info, rows)
+    shared, beside, last = _shared_clips(info, rows), Beside(info), -1
     with counter(len(rows), "examining", "episodes") as bar:
         for i, row in enumerate(rows):
             try:
-                if row.number != i:
-                    raise DataError(f"stands where {i} should be in the index")
+                if row.number <= last:
+                    raise DataError(f"stands behind episode {last} in the index")
+                last = row.number
                 if i in shared:
                     raise DataError(shared[i])
                 with one_line(row.file):
-                    _require_whole(info, row, tables.rows(row, starts.get(row.file, 0)))
+                    table = tables.rows(row, starts.get(row.file, 0))
+                    _require_rows(info, row, table)
+                    _require_frames(info, row)
+                    beside.examine(row, table)
             except DataError as error:
                 faults[i] = str(error)
             bar.update()
     tables.close()
+    beside.close()
+    lines += [f"{beside.fault}; a repair leaves it out"] if beside.fault else []
+    lines += _wrong_numbers(rows)
     lines += _wrong_counts(info, rows, faults)
     return Found(info, rows, faults, lines + _wrong_tasks(info))
 
@@ -145,8 +158,25 @@ def _rows(info: Info) -> tuple[list[Row], list[str]]:
     return rows, lines
 
 
-def _require_whole(info: Info, row: Row, table: pyarrow.Table) -> None:
-    """Raise DataError unless an episode's rows and frames are all there."""
+def _starts(info: Info, rows: Sequence[Row]) -> dict[str, int]:
+    """Give the row of the whole dataset at which each data file begins, as it says itself.
+
+    By the index alone, a file whose first episode the index has lost would begin too late.
+    """
+    starts = starts_of(rows)
+    for name in starts:
+        try:
+            with layout.table_file(layout.inside_of(info, name)) as file:
+                if "index" in file.schema_arrow.names and file.metadata.num_rows:
+                    first = file.read_row_group(0, columns=["index"])["index"][0].as_py()
+                    starts[name] = first if isinstance(first, int) else starts[name]
+        except (DataError, OSError, pyarrow.ArrowException):
+            continue  # each episode in it says so
+    return starts
+
+
+def _require_rows(info: Info, row: Row, table: pyarrow.Table) -> None:
+    """Raise DataError unless an episode's rows are all there, and the images among them."""
     require_in_order(table, row, row.file)
     times = np.arange(row.length) / info.fps
     for name, feature in info.features.items():
@@ -160,6 +190,14 @@ def _require_whole(info: Info, row: Row, table: pyarrow.Table) -> None:
                 raise DataError(f"index begins at {values[0]} instead of {row.first}")
         elif feature.is_numeric:
             raise DataError(f"{row.file} has no column '{name}'")
+        elif feature.dtype == "image" and is_image(feature):
+            for value in table[name]:
+                video.image(value.as_py(), feature.shape[:2], f"{row.file}: {name}")
+
+
+def _require_frames(info: Info, row: Row) -> None:
+    """Raise DataError unless every frame of every camera is where it should be."""
+    times = np.arange(row.length) / info.fps
     for camera, clip in row.clips.items():
         file = layout.inside_of(info, clip.file)
         size = info.features[camera].shape[:2]
@@ -178,6 +216,12 @@ def _shared_clips(info: Info, rows: Sequence[Row]) -> dict[int, str]:
             else:
                 ends[clip.file] = (clip.start_s + row.length / info.fps, row.number)
     return found
+
+
+def _wrong_numbers(rows: Sequence[Row]) -> list[str]:
+    there = {row.number for row in rows}
+    gone = [str(i) for i in range(min(max(there, default=-1), 2 * len(rows))) if i not in there]
+    return [f"the index misses episodes: {', '.join(gone[:8])}"] if gone else []
 
 
 def _wrong_counts(info: Info, rows: Sequence[Row], faults: Mapping[int, str]) -> list[str]:
@@ -213,11 +257,10 @@ def _prepare(found: Found) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
-    places, tasks = _write_data(info, rows, starts_of(found.rows), folder)
-    records = _records(info)
+    places, tasks = _write_data(info, rows, _starts(info, found.rows), folder)
     kept, index = [], 0
-    for number, (row, place) in enumerate(zip(rows, places, strict=True)):
-        record = dict(records[row.number])
+    records = _records(rows)
+    for number, (row, place, record) in enumerate(zip(rows, places, records, strict=True)):
         record |= {
             "episode_index": number,
             "dataset_from_index": index,
@@ -239,6 +282,8 @@ def _prepare(found: Found) -> None:
         "data_path": DATA,
     }
     write_atomically(folder / INFO, json.dumps(about, indent=2).encode())
+    _take_beside(info, rows, folder)
+    _require_as_found(rows, folder)
     for file in folder.rglob("*"):
         sync(file)
     write_atomically(folder / READY, b"")
@@ -273,17 +318,39 @@ def _numbered(table: pyarrow.Table, number: int, index: int) -> pyarrow.Table:
     return table
 
 
-def _records(info: Info) -> dict[int, dict[str, Any]]:
-    """Read the index again, statistics and all."""
-    found = {}
-    for file in layout.index_files(info.path):
-        try:
-            with layout.table_file(file) as opened:
-                for record in opened.read().to_pylist():
-                    found[record["episode_index"]] = record
-        except DataError:  # said already: none of its episodes is among those that are kept
-            continue
-    return found
+def _records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Read what the index says of these rows, statistics and all: each from its own place."""
+    files: dict[Path, list[dict[str, Any]]] = {}
+    for path in {row.entry[0] for row in rows}:
+        with layout.table_file(path) as opened:
+            files[path] = opened.read().to_pylist()
+    return [dict(files[row.entry[0]][row.entry[1]]) for row in rows]
+
+
+def _take_beside(info: Info, rows: Sequence[Row], folder: Path) -> None:
+    """Take along what stands beside the episodes, if all of it belongs to them."""
+    beside, tables, starts = Beside(info), Tables(info), _starts(info, rows)
+    for row in rows:
+        beside.examine(row, tables.rows(row, starts.get(row.file, 0)))
+    beside.copy(rows, folder)
+    tables.close()
+    beside.close()
+
+
+def _require_as_found(rows: Sequence[Row], folder: Path) -> None:
+    """Raise DataError unless what was prepared is, episode by episode, what was found whole.
+
+    The videos are not decoded again: they stay where they are, and so must each clip.
+    """
+    info = layout.read_info(folder)
+    again = layout.read_rows(info)
+    tables, starts = Tables(info), starts_of(again)
+    for old, new in zip(rows, again, strict=True):
+        if (old.length, dict(old.clips), old.tasks) != (new.length, dict(new.clips), new.tasks):
+            raise DataError(f"episode {old.number} would become another")
+        with one_line(new.file):
+            _require_rows(info, new, tables.rows(new, starts.get(new.file, 0)))
+    tables.close()
 
 
 def _write_index(records: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -6,6 +6,7 @@ one, a table without its footer.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Row:
     first: int | None  # row of the whole dataset at which it begins; None: the file is its own
     clips: Mapping[str, Clip] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
+    entry: tuple[Path, int] | None = None  # file of a v3 index, and the row in it
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def rows_of_file(info: Info, file: Path) -> list[Row]:
             there = opened.schema_arrow.names
             wanted = [c for c in there if not c.startswith(("stats/", "meta/"))]
             records = opened.read(columns=wanted).to_pylist()
-        return [_row_v3(info, record, cameras, file) for record in records]
+        rows = [_row_v3(info, record, cameras, file) for record in records]
+        return [dataclasses.replace(row, entry=(file, i)) for i, row in enumerate(rows)]
 
 
 def _row_v3(info: Info, record: Mapping[str, Any], cameras: list[str], file: Path) -> Row:

@@ -1,11 +1,13 @@
 """What a format has no place for, kept beside it: a round trip then loses nothing.
 
 In HDF5 formats a group ``robolearn`` in each episode, and an attribute ``robolearn`` of the file;
-in LeRobot's the file ``robolearn/rest.hdf5``. Their own readers do not look there.
+in LeRobot's the file ``robolearn/rest.hdf5``. Their own readers do not look there. A mark over the
+actions says to which episode it belongs: what was changed since is refused, not mixed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +25,7 @@ from robolearn.types import Episode, Spec
 GROUP = "robolearn"
 VERSION = 1
 FLAGS = ("terminated", "truncated", "success")
+MARK = "belongs_to"
 ACTIONS, STATES, TERMS, RECORDS = "actions", "states", "reward_terms", "records"
 LAST, WHOLE = "last", "observations"
 
@@ -71,8 +74,10 @@ def write(
     that ``whole`` names.
     """
     group = owner.create_group(GROUP)
-    if as_given(episode, format) is not episode.actions:
+    written = as_given(episode, format)
+    if written is not episode.actions:
         group[ACTIONS] = episode.actions
+    group.attrs[MARK] = mark(written)
     group.attrs["flags"] = [bool(getattr(episode, flag)) for flag in FLAGS]
     # as an array: an attribute holds 64 kB, and a model is longer
     group["metadata"] = np.frombuffer(to_json(episode.metadata).encode(), np.uint8)
@@ -89,11 +94,35 @@ def write(
             group[f"{LAST}/{name}"] = array[-1:]
 
 
+def mark(actions: np.ndarray) -> str:
+    """Give a digest of actions [T, A] or [T], the same whichever type of float holds them."""
+    rows = np.ascontiguousarray(actions.reshape(len(actions), -1), "<f8")
+    return f"{len(rows)}-{hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()}"
+
+
+def require_belongs(group: h5py.Group, told: Told, where: str) -> None:
+    """Raise DataError if what stands beside an episode is of another one, or it was changed since.
+
+    Files of earlier versions have no mark; of those the outcome alone is compared.
+    """
+    said = hdf5.attribute(group, MARK)
+    flags = dict(zip(FLAGS, np.ravel(group.attrs["flags"]), strict=False))
+    outcome = told.success is None or told.success == bool(flags.get("success", told.success))
+    if (said is None or said == mark(told.actions)) and outcome:
+        return
+    what = "the actions" if outcome else "success"
+    raise DataError(
+        f"{where}: {what} changed since this project wrote {GROUP} beside it: remove {GROUP} to "
+        "read what the format itself holds"
+    )
+
+
 def whole(
     owner: h5py.Group, told: Told, interface: Spec, where: str, images: bool = True
 ) -> Episode:
     """Put an episode together from what the format told and what stands beside it."""
     group = hdf5.group(owner, GROUP, where)
+    require_belongs(group, told, where)
     observations = _observations(group, told, interface, where, images)
     actions = hdf5.array(group, ACTIONS, where) if ACTIONS in group else told.actions
     flags = [bool(flag) for flag in np.ravel(group.attrs["flags"])]

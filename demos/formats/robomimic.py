@@ -134,7 +134,7 @@ class RobomimicSource:
             actions,
             rewards,
             None if dones is None or not dones.size else bool(dones.ravel()[-1]),
-            success=self._success(name, rewards),
+            success=self._success(name, rewards) if self._ours is None else None,
             metadata=metadata,
             records=records,
         )

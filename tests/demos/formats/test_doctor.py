@@ -17,8 +17,9 @@ from demos.formats.convert import ConvertConfig, convert
 from demos.formats.doctor import diagnose
 from demos.formats.guess import open_source
 from robolearn.__main__ import main
+from robolearn.errors import DataError
 
-from ..conftest import CAMERA, with_camera
+from ..conftest import CAMERA, assert_same, with_camera
 from .conftest import OTHERS
 
 INDEX = "meta/episodes/chunk-000/file-000.parquet"
@@ -160,6 +161,117 @@ def test_a_crash_is_told_and_the_longest_whole_run_is_kept(six, healthy, crash):
     table = parquet.read_table(six / DATA)
     np.testing.assert_array_equal(table["index"].to_numpy(), np.arange(info["total_frames"]))
     assert (six / "lost/meta/info.json").exists()  # nothing is deleted
+
+
+@pytest.fixture(scope="module")
+def equally_long(tmp_path_factory):
+    """Give four episodes of 5 steps as this project writes LeRobot's, robolearn/ beside them."""
+    folder = tmp_path_factory.mktemp("four")
+    dataset = Dataset.create(folder / "ours", CAMERA)
+    for i in range(4):
+        episode = with_camera(i, steps=5)
+        episode.metadata["operator"] = f"person {i}"
+        dataset.append(episode)
+    dataset.flush()
+    config = ConvertConfig(format="lerobot", images="lossless")
+    convert(dataset.path, folder / "lerobot", config)
+    return folder
+
+
+@pytest.fixture
+def four(equally_long, tmp_path):
+    """Give a copy to spoil."""
+    return shutil.copytree(equally_long / "lerobot", tmp_path / "four")
+
+
+def test_a_repair_takes_along_what_stands_beside_each_episode(four, equally_long):
+    assert diagnose(four).healthy
+    video(four, 0).unlink()
+    assert diagnose(four, repair=True).healthy and diagnose(four).healthy
+    ours, again = Dataset.open(equally_long / "ours"), open_source(four)
+    assert len(again.names) == 3
+    for number in range(3):
+        episode = again.load(f"demo_{number}")
+        assert_same(ours.load(f"demo_{number + 1}"), episode)
+        assert episode.metadata["operator"] == f"person {number + 1}"
+
+
+def test_what_stands_beside_another_episode_is_refused_and_not_taken_along(four):
+    with h5py.File(four / "robolearn/rest.hdf5", "r+") as file:
+        file.move("demo_2", "x")
+        file.move("demo_1", "demo_2")
+        file.move("x", "demo_1")
+    with pytest.raises(DataError, match="demo_1: the actions changed since"):
+        open_source(four).load("demo_1")
+    assert any("a repair leaves it out" in line for line in diagnose(four).lines)
+    assert diagnose(four, repair=True).healthy
+    assert "operator" not in open_source(four).load("demo_1").metadata
+    assert (four / "lost/robolearn/rest.hdf5").exists()
+
+
+def test_an_outcome_that_was_changed_in_the_table_is_not_passed_over(four):
+    def change(rows):
+        outcome = any(row["next.success"] for row in rows[:5])
+        for row in rows:
+            row["next.success"] = not outcome
+
+    rewrite(four / DATA, change)
+    with pytest.raises(DataError, match="demo_0: success changed since"):
+        open_source(four).load("demo_0")
+
+
+def test_an_episode_that_the_index_has_twice(four, equally_long):
+    def change(rows):
+        return [*rows, rows[3] | {"episode_index": 1}]
+
+    rewrite(four / INDEX, change)
+    found = diagnose(four)
+    assert any("episode 1: stands behind episode 3 in the index" in line for line in found.lines)
+    assert diagnose(four, repair=True).healthy and diagnose(four).healthy
+    ours, again = Dataset.open(equally_long / "ours"), open_source(four)
+    for name in ours.names():
+        assert_same(ours.load(name), again.load(name))
+
+
+@pytest.mark.parametrize("gone", [0, 2])
+def test_an_episode_that_the_index_has_lost_costs_no_other(four, equally_long, gone):
+    rewrite(four / INDEX, lambda rows: [row for row in rows if row["episode_index"] != gone])
+    found = diagnose(four)
+    assert f"the index misses episodes: {gone}" in found.lines and not found.healthy
+    assert diagnose(four, repair=True).healthy
+    ours, again = Dataset.open(equally_long / "ours"), open_source(four)
+    left = [number for number in range(4) if number != gone]
+    for number, old in enumerate(left):
+        assert_same(ours.load(f"demo_{old}"), again.load(f"demo_{number}"))
+
+
+def test_a_repair_whose_outcome_is_not_what_was_found_touches_nothing(four, monkeypatch):
+    counts_too_many(four)
+    original = lerobot_doctor._records
+
+    def others(rows):
+        records = original(rows)
+        return [records[1], records[0], *records[2:]]
+
+    monkeypatch.setattr(lerobot_doctor, "_records", others)
+    before = {file: file.read_bytes() for file in four.rglob("*") if file.is_file()}
+    found = diagnose(four, repair=True)
+    assert not found.healthy and "episode 0 would become another" in found.lines[-1]
+    assert before == {file: file.read_bytes() for file in four.rglob("*") if file.is_file()}
+
+
+def test_a_cut_image_in_a_table_is_found(equally_long, tmp_path):
+    config = ConvertConfig(format="lerobot", images="png")
+    convert(equally_long / "ours", tmp_path / "png", config)
+    assert diagnose(tmp_path / "png").healthy
+
+    def change(rows):
+        image = rows[7]["observation.images.wrist.left"]
+        image["bytes"] = image["bytes"][: len(image["bytes"]) // 2]
+
+    rewrite(tmp_path / "png" / DATA, change)
+    found = diagnose(tmp_path / "png")
+    assert not found.healthy and any(line.startswith("episode 1: ") for line in found.lines)
 
 
 def test_a_table_without_its_footer_loses_the_episodes_in_it(six):
