@@ -25,6 +25,7 @@ from demos.formats import guess
 from demos.formats.check import Check, check_round_trip
 from demos.formats.contract import Reading, Source, Writer
 from demos.formats.faults import first_line
+from demos.formats.terms import CHANGED
 from robolearn.errors import DataError
 from robolearn.files import cannot_write, make_folder, sync, write_atomically
 from robolearn.running.run import counter
@@ -126,7 +127,7 @@ def _write_parts(
         for number, name in enumerate(source.names):
             if name not in skipped and not (done := work.done(number)):
                 try:
-                    episode = marked(source.load(name), source, name)
+                    episode = marked(source.load(name), source, name, config)
                 except DataError as error:
                     if not config.skip:
                         work.discard_if_empty()
@@ -142,11 +143,13 @@ def _write_parts(
     return skipped, steps
 
 
-def marked(episode: Episode, source: Source, name: str) -> Episode:
-    """Note where an episode of others comes from; ours stays as it is."""
+def marked(episode: Episode, source: Source, name: str, reading: Reading) -> Episode:
+    """Note where an episode of others comes from, and who changed it; ours stays as it is."""
     if source.format == guess.OURS:
         return episode
     about = {"format": source.format, "dataset": source.path.name, "name": name}
+    if reading.limits is not None or reading.clip:
+        about[CHANGED] = "changed as limits= or clip= asked"
     metadata = {"source": about} | episode.metadata
     return dataclasses.replace(episode, metadata=metadata)
 

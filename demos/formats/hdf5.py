@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def described(owner: h5py.Group, name: str) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def require_numbers_once(numbers: Mapping[str, int], where: str) -> None:
+    """Raise DataError where two names have one number, as demo_1 and demo_01 do."""
+    first: dict[int, str] = {}
+    for name, number in numbers.items():
+        if number in first:
+            raise DataError(f"{where}: {first[number]} and {name} are the same number: rename one")
+        first[number] = name
 
 
 def masks(file: h5py.File, names: tuple[str, ...]) -> dict[str, list[str]]:

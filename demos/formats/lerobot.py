@@ -57,7 +57,7 @@ class LerobotSource:
                     self._keys = {name: key for key, name in self._named(self.interface)}
                     return
             self.env_options = {}
-            self._keys = {f.name: _ours(f) for f in self._observed()}
+            self._keys = _keys(self._observed(), str(path))
             first = self._told(self.names[0], True)
             self._terms = settle(first, self._about(), reading)
             self.interface = self._terms.interface
@@ -103,11 +103,14 @@ class LerobotSource:
             for name, feature in self._info.features.items()
             if name not in known and name not in AUTOMATIC and not feature.is_numeric
         ]
-        return (f"left out: {', '.join(out)} (no numbers, no colour images)",) if out else ()
+        said = [f"left out: {', '.join(out)} (no numbers, no colour images)"] if out else []
+        if several := [name for name, row in self._rows.items() if len(row.tasks) > 1]:
+            said.append(f"{several[0]} has several tasks: the first is its task, all are its tasks")
+        return tuple(said)
 
     def _about(self) -> About:
         features, info = self._info.features, self._info
-        entries = {_ours(f): f.names for f in self._observed() if f.names}
+        entries = {self._keys[f.name]: f.names for f in self._observed() if f.names}
         limits = self._limits()
         return About(
             str(self.path),
@@ -167,8 +170,9 @@ class LerobotSource:
             columns[ACTION],
             columns.get(REWARD),
             ended,
+            None if cut is None else bool(cut[-1]),
             success=None if success is None else bool(success.any()),
-            metadata={"task": row.tasks[0]} if row.tasks else {},
+            metadata=_tasks(row),
             records=records,
         )
 
@@ -234,6 +238,28 @@ def feature_of(name: str, shape: Sequence[int]) -> str:
     if len(shape) == 3:
         return IMAGES + plain
     return OBSERVATION + plain
+
+
+def _tasks(row: Row) -> dict[str, Any]:
+    """Give an episode's task, and all of them where there are several."""
+    several = {"tasks": list(row.tasks)} if len(row.tasks) > 1 else {}
+    return ({"task": row.tasks[0]} if row.tasks else {}) | several
+
+
+def _keys(features: Sequence[Feature], where: str) -> dict[str, str]:
+    """Name the observation that each feature is here.
+
+    Where a camera has the name of a vector, it keeps the ``images.`` before it.
+    """
+    found: dict[str, str] = {}
+    for feature in sorted(features, key=is_image):
+        name = _ours(feature)
+        if name in found.values():
+            name = feature.name.removeprefix(OBSERVATION)
+        if name in found.values():
+            raise DataError(f"{where}: two features would both be the observation {name[:60]!r}")
+        found[feature.name] = name
+    return {feature.name: found[feature.name] for feature in features}
 
 
 def _ours(feature: Feature) -> str:

@@ -20,7 +20,7 @@ import pyarrow.parquet as parquet
 
 from demos.data.index import Masks
 from demos.formats import rest, statistics, video
-from demos.formats.lerobot import ACTION, DONE, REST, REWARD, SUCCESS, feature_of
+from demos.formats.lerobot import ACTION, DONE, REST, REWARD, SUCCESS, TRUNCATED, feature_of
 from demos.formats.parts import link
 from demos.formats.terms import as_given
 from robolearn.errors import DataError
@@ -99,6 +99,7 @@ class LerobotWriter:
         columns[REWARD] = pyarrow.array(episode.rewards)
         columns[DONE] = pyarrow.array(last)
         columns[SUCCESS] = pyarrow.array(last & episode.success)
+        columns[TRUNCATED] = pyarrow.array(last & (not episode.terminated))
         frames = np.arange(steps)
         columns["timestamp"] = pyarrow.array((frames / self._fps).astype(np.float32))
         columns["frame_index"] = pyarrow.array(frames)
@@ -126,6 +127,7 @@ class LerobotWriter:
             REWARD: episode.rewards,
             DONE: last,
             SUCCESS: last & episode.success,
+            TRUNCATED: last & (not episode.terminated),
             "timestamp": (np.arange(steps) / self._fps).astype(np.float32),
             "frame_index": np.arange(steps),
         }
@@ -231,7 +233,7 @@ class LerobotWriter:
         action = self._interface.action
         found[ACTION] = _feature("float32", action.shape, action.names)
         found[REWARD] = _feature("float32", (1,))
-        found[DONE], found[SUCCESS] = _feature("bool", (1,)), _feature("bool", (1,))
+        found |= {name: _feature("bool", (1,)) for name in (DONE, SUCCESS, TRUNCATED)}
         found["timestamp"] = _feature("float32", (1,))
         return found | {name: _feature("int64", (1,)) for name in COUNTS}
 

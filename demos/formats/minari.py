@@ -61,6 +61,7 @@ class MinariSource:
 
     def _open(self, about: Mapping[str, Any], reading: Reading) -> None:
         found = sorted((int(m[1]), m[0]) for m in map(EPISODE.fullmatch, self._file) if m)
+        hdf5.require_numbers_once({name: number for number, name in found}, str(self.path))
         self._groups = {f"demo_{number}": group for number, group in found}
         self.names, self.masks = tuple(self._groups), {}
         if not self.names:

@@ -15,13 +15,15 @@ from demos.data.index import Masks
 from demos.formats import rest
 from demos.formats.minari import MAIN, METADATA
 from demos.formats.robomimic_write import compression
-from demos.formats.terms import as_given
+from demos.formats.terms import as_given, is_as_given
+from robolearn.errors import DataError
 from robolearn.files import write_atomically
 from robolearn.types import ArraySpec, Episode, Spec
 
 VERSION = "0.5.3"  # of the layout: Minari reads that of the versions that it lists
 ID = re.compile(r"(?:.+/)?[\w-]+-v\d+")
 DEMO = "demo"
+GIVEN = "as_given"  # of a part: whether its actions are as another Minari dataset had them
 
 
 class MinariWriter:
@@ -51,21 +53,28 @@ class MinariWriter:
             for key, array in _arrays(episode).items():
                 group.create_dataset(key, data=array, **compression(array))
             rest.write(group, episode, "minari")
+            file.attrs[GIVEN] = is_as_given(episode, "minari")
 
     def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:
         """Copy the episodes into one file, and describe it."""
         data = folder / "data"
         data.mkdir()
-        steps = 0
+        steps, given = 0, set()
         with h5py.File(data / MAIN, "w", track_order=True) as file:
             for number, part in enumerate(parts):
                 with h5py.File(part, "r") as one:
                     one.copy(DEMO, file, name=f"episode_{number}")
                     file[f"episode_{number}"].attrs["id"] = number
                     steps += int(one[DEMO].attrs["total_steps"])
-                    action = one[DEMO]["actions"]
-                    self._action = _action_space(self._interface, action.dtype)
+                    given.add(bool(one.attrs[GIVEN]))
+                    dtype = one[DEMO]["actions"].dtype
             file.attrs[rest.GROUP] = rest.describe(self._interface, self._options)
+        if len(given) > 1:
+            raise DataError(
+                "some episodes have actions as another Minari dataset had them, others have ours, "
+                "in [-1, 1]: one action space cannot say both; convert them apart"
+            )
+        self._action = _action_space(self._interface, dtype, given == {True})
         about = self._metadata(len(parts), steps, (data / MAIN).stat().st_size)
         write_atomically(data / METADATA, json.dumps(about, indent=2).encode())
         return ["data"]
@@ -135,7 +144,8 @@ def _box(dtype: str, shape: tuple[int, ...], low: Any, high: Any) -> dict[str, A
     )
 
 
-def _action_space(interface: Spec, dtype: np.dtype) -> dict[str, Any]:
+def _action_space(interface: Spec, dtype: np.dtype, as_given: bool) -> dict[str, Any]:
     """Give the Box of the actions that are written: [-1, 1], or the limits they came with."""
-    low, high = interface.controller.get("action_limits", (-1.0, 1.0))
+    limits = interface.controller.get("action_limits", (-1.0, 1.0))
+    low, high = limits if as_given else (-1.0, 1.0)
     return _box(str(dtype), interface.action.shape, low, high)

@@ -7,9 +7,9 @@
         actions [T, A], obs/KEY and next_obs/KEY [T, ...], states [T, D], rewards [T], dones [T]
     /mask/NAME          names of demonstrations
 
-What an episode succeeded in is said by the masks "success" and "failure", else by a reward of 1 or
-more at some step. Of a raw file the observations are computed: each state is put into the task,
-with the model that the demonstration was recorded with.
+Whether an episode succeeded is said by the masks "success" and "failure", else by a reward of 1 or
+more at some step; a mask "success" alone says it of all. Of a raw file the observations are
+computed: each state is put into the task, with the model that the demonstration was recorded with.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class RobomimicSource:
         self._data = hdf5.group(self._file, "data", str(self.path))
         numbered = [m for m in map(DEMO.fullmatch, self._data) if m]
         self.names = tuple(m[0] for m in sorted(numbered, key=lambda m: (int(m[1]), m[0])))
+        hdf5.require_numbers_once({m[0]: int(m[1]) for m in numbered}, str(self.path))
         if not self.names:
             raise DataError(f"{self.path} holds no demonstrations (data/demo_0, ...)")
         self.masks = hdf5.masks(self._file, self.names)
@@ -140,8 +141,11 @@ class RobomimicSource:
         )
 
     def _success(self, name: str, rewards: np.ndarray | None) -> bool | None:
-        if {"success", "failure"} & set(self.masks):
-            return name in self.masks.get("success", ())
+        for mask, outcome in (("success", True), ("failure", False)):
+            if name in self.masks.get(mask, ()):
+                return outcome
+        if "success" in self.masks and "failure" not in self.masks:
+            return False  # who lists those that succeeded lists them all
         return None if rewards is None else bool((rewards >= REWARD_OF_SUCCESS).any())
 
     def _make_observer(self, name: str, arguments: Mapping[str, Any]) -> Any:

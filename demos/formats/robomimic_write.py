@@ -21,6 +21,7 @@ from demos.data.robomimic_keys import robomimic_keys
 from demos.formats import rest
 from demos.formats.robomimic import STATES
 from demos.formats.terms import as_given
+from robolearn.errors import DataError
 from robolearn.types import Episode, Spec
 
 WHOLE, DEMO = "whole.hdf5", "demo"
@@ -39,6 +40,8 @@ class RobomimicWriter:
         self._about = rest.describe(interface, env_options)
         self._env_args = to_json(index.env_args(interface, env_options))
         self._keys = robomimic_keys(interface)
+        if len({rest.plain(name) for name in interface.observations}) < len(interface.observations):
+            raise DataError("two observations have the same name once '/' is '_'")
 
     def part(self, path: Path, episode: Episode) -> None:
         """Write a demonstration as a file of its own."""

@@ -7,6 +7,7 @@
 - Actions are brought to [-1, 1] by the limits that the source or the user states. Where that, or
   float32, changes a bit, the record ``action_as_given`` [T, A] keeps what the file says.
 - What nobody says is listed under ``not_told`` in the metadata: without rewards these are zeros;
+  whether the task or the time was over ("terminated") is not told by an end alone;
   without an observation after the last action the last one stands twice; without an outcome a
   demonstration counts as one that succeeded, since it was given as one.
 """
@@ -28,6 +29,7 @@ from robolearn.types import ArraySpec, Episode, Spec
 STATE = "state"
 OTHER_STATE = "state_as_given"  # what the source calls "state", where ours is another
 AS_GIVEN = "action_as_given"
+CHANGED = "actions"  # of the metadata's source: who had the actions changed
 USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
 QUATERNION = re.compile(r"(?:.*_)?quat(?:_site)?")
 SAFE = re.compile(r"[\w.\- ]{1,128}(?:/[\w.\- ]{1,128}){0,8}")
@@ -225,20 +227,23 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
         high,
         reading.clip,
         reference,
-        tuple(filter(None, [note])),
+        tuple(filter(None, [note, _choice(chosen, vectors)])),
     )
 
 
 def as_given(episode: Episode, format: str) -> np.ndarray:
-    """Give the actions [T, A] for a file of a format: as they came, if they came from such one."""
+    """Give the actions [T, A] for a file of a format: as they came, if ``is_as_given``."""
     given = episode.records.get(AS_GIVEN)
-    return given if given is not None and came_from(episode) == format else episode.actions
+    return given if given is not None and is_as_given(episode, format) else episode.actions
 
 
-def came_from(episode: Episode) -> str:
-    """Say in which format an episode was before it was converted, "" if it never was."""
+def is_as_given(episode: Episode, format: str) -> bool:
+    """Say whether a file of a format has an episode's actions as they came.
+
+    It has if they came from such a file, and nobody asked for others by limits= or clip=.
+    """
     source = episode.metadata.get("source")
-    return str(source.get("format", "")) if isinstance(source, Mapping) else ""
+    return isinstance(source, Mapping) and source.get("format") == format and CHANGED not in source
 
 
 def require_safe(name: str, where: str) -> None:
@@ -258,6 +263,7 @@ def _not_told(told: Told) -> list[str]:
     said = {
         "rewards": told.rewards is not None,
         "success": told.success is not None,
+        "terminated": told.terminated is not None and told.truncated is not None,
         "the observation after the last action": all(
             len(a) > steps for a in told.observations.values()
         ),
@@ -311,6 +317,15 @@ def _chosen(reading: Reading, vectors: Sequence[str], where: str) -> list[str]:
         if key not in vectors:
             raise DataError(f"{where} has no vector '{key}'{nearest(key, vectors)}")
     return list(dict.fromkeys(reading.obs))
+
+
+def _choice(chosen: Sequence[str], vectors: Sequence[str]) -> str:
+    """Say what makes "state" up where that is a choice."""
+    beside = [key for key in vectors if key not in chosen]
+    if not chosen or not beside and len(chosen) == 1:
+        return ""
+    said = f"state: made of {', '.join(chosen)}"
+    return said + (f"; beside it stays {', '.join(beside)}" if beside else "")
 
 
 def _part(key: str, array: np.ndarray, about: About, order: str) -> Part:

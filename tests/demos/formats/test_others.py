@@ -1,10 +1,12 @@
 """What others' own tools wrote (benchmarks/others.py) is read, and comes back as it was."""
 
+import dataclasses
 import json
 import shutil
 
 import h5py
 import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
@@ -13,7 +15,10 @@ from demos.formats.contract import Reading
 from demos.formats.convert import ConvertConfig, convert
 from demos.formats.foreign import Foreign, open_dataset
 from demos.formats.guess import format_of, open_source
+from demos.formats.parts import link
+from demos.formats.robomimic_write import RobomimicWriter
 from robolearn.errors import DataError
+from robolearn.types import ArraySpec
 
 from .conftest import OTHERS
 
@@ -239,6 +244,130 @@ def test_a_rate_that_a_robosuite_file_does_not_say_stays_unknown(vectors, tmp_pa
     index = tmp_path / "there/index.hdf5" if target == "there" else tmp_path / target
     with h5py.File(index) as file:
         assert "control_freq" not in json.loads(file["data"].attrs["env_args"])["env_kwargs"]
+
+
+# what was asked of the actions
+
+
+def wide(vectors, tmp_path):
+    """Give a robomimic file whose first actions are 2 and -3."""
+    source = others_own(vectors, tmp_path / "wide.hdf5")
+    with h5py.File(source, "r+") as file:
+        file["data/demo_0/actions"][0] = [2.0, -3.0]
+    return source
+
+
+@pytest.mark.parametrize(
+    "asked, written", [({"clip": True}, [1.0, -1.0]), ({"limits": ((-4,), (4,))}, [0.5, -0.75])]
+)
+def test_what_was_asked_of_the_actions_is_what_is_written(vectors, tmp_path, asked, written):
+    there = tmp_path / "there.hdf5"
+    done = convert(wide(vectors, tmp_path), there, ConvertConfig(check=True, **asked))
+    assert done.check.is_exact
+    with h5py.File(there) as file:
+        assert file["data/demo_0/actions"][0].tolist() == written
+        assert np.abs(file["data/demo_1/actions"]).max() <= 1.0
+        kept = file["data/demo_0/robolearn/records/action_as_given"]
+        assert kept[0].tolist() == [2.0, -3.0]
+    assert done.skipped == {} and open_source(there).load("demo_0").actions[0].tolist() == written
+
+
+def test_a_minari_dataset_says_the_range_of_the_actions_that_it_holds(tmp_path):
+    config = ConvertConfig(format="minari")
+    convert(OTHERS / "lerobot", tmp_path / "x", config)
+    about = json.loads((tmp_path / "x/data/metadata.json").read_text())
+    space = json.loads(about["action_space"])
+    assert (space["low"], space["high"]) == ([-1.0, -1.0], [1.0, 1.0])
+    convert(OTHERS / "minari", tmp_path / "y", ConvertConfig(format="minari", clip=True))
+    about = json.loads((tmp_path / "y/data/metadata.json").read_text())
+    assert json.loads(about["action_space"])["high"] == [1.0]
+
+
+# outcomes and ends
+
+
+@pytest.mark.parametrize(
+    "masks, outcomes",
+    [
+        ({"failure": ["demo_2"]}, [False, True, False]),  # demo_1 by its rewards
+        ({"success": ["demo_0"]}, [True, False, False]),
+        ({"success": ["demo_0"], "failure": ["demo_2"]}, [True, True, False]),
+    ],
+)
+def test_masks_say_of_whom_they_name(vectors, tmp_path, masks, outcomes):
+    source = others_own(vectors, tmp_path / "x.hdf5")
+    with h5py.File(source, "r+") as file:
+        del file["mask"]
+        for name, keys in masks.items():
+            file[f"mask/{name}"] = np.array(keys, "S")
+        for name in file["data"]:
+            file[f"data/{name}/rewards"][:] = 0
+        file["data/demo_1/rewards"][-1] = 1
+    opened = open_source(source)
+    assert [opened.load(name).success for name in opened.names] == outcomes
+    assert "terminated" in opened.load("demo_0").metadata["not_told"]
+
+
+def test_lerobots_table_says_whether_the_time_or_the_task_was_over(vectors, tmp_path):
+    convert(vectors.path, tmp_path / "x", ConvertConfig(format="lerobot"))
+    shutil.rmtree(tmp_path / "x/robolearn")
+    for mine, again in zip(vectors.episodes(), map(open_source(tmp_path / "x").load,
+                           ("demo_0", "demo_1", "demo_2")), strict=True):  # fmt: skip
+        assert (mine.terminated, mine.truncated) == (again.terminated, again.truncated)
+        assert "terminated" not in again.metadata["not_told"]
+
+
+# names that would be one
+
+
+def test_demonstrations_of_the_same_number_are_refused(vectors, tmp_path):
+    source = others_own(vectors, tmp_path / "x.hdf5")
+    with h5py.File(source, "r+") as file:
+        file.move("data/demo_2", "data/demo_01")
+    with pytest.raises(DataError, match="demo_01 and demo_1 are the same number|demo_1 and demo_0"):
+        open_source(source)
+
+
+def test_a_part_is_never_written_over(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(FileExistsError):
+        link(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two").read_text() == "two"
+
+
+def test_observations_that_robomimic_would_call_the_same_are_refused(vectors):
+    vector = ArraySpec((2,))
+    spec = dataclasses.replace(vectors.interface, observations={"a/b": vector, "a_b": vector})
+    with pytest.raises(DataError, match="two observations have the same name once '/' is '_'"):
+        RobomimicWriter(spec, {})
+
+
+def test_a_camera_and_a_vector_of_one_name_stay_two(tmp_path):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    info = json.loads((path / "meta/info.json").read_text())
+    info["features"]["observation.front"] = {"dtype": "float32", "shape": [2], "names": None}
+    (path / "meta/info.json").write_text(json.dumps(info))
+    file = path / "data/chunk-000/file-000.parquet"
+    table = parquet.read_table(file)
+    table = table.append_column("observation.front", table["action"])
+    parquet.write_table(table, file)
+    episode = open_source(path).load("demo_0")
+    assert episode.observations["front"].shape == (9, 2)
+    assert episode.observations["images.front"].shape == (9, SIZE, SIZE, 3)
+
+
+def test_an_episode_of_several_tasks_keeps_them_all(tmp_path):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    file = path / "meta/episodes/chunk-000/file-000.parquet"
+    table = parquet.read_table(file)
+    at = table.column_names.index("tasks")
+    column = pyarrow.array([["reach 0", "lift"], ["reach 1"]])
+    parquet.write_table(table.set_column(at, "tasks", column), file)
+    source = open_source(path)
+    assert any("demo_0 has several tasks" in note for note in source.notes)
+    assert source.load("demo_0", images=False).metadata["tasks"] == ["reach 0", "lift"]
+    assert "tasks" not in source.load("demo_1", images=False).metadata
 
 
 def test_a_folder_without_a_dataset_names_what_would_be_one(tmp_path):

@@ -74,6 +74,8 @@ def test_the_usual_keys_make_the_state_and_the_others_stay():
         "agentview_image": np.zeros((3, 8, 8, 3), np.uint8),
     })  # fmt: skip
     terms, episode = episode_of(one)
+    said = "state: made of object, robot0_eef_pos; beside it stays robot0_joint_vel"
+    assert terms.notes == (said,)
     names = terms.interface.observations["state"].names
     assert names == ("object_0", "object_1", *(f"robot0_eef_pos_{axis}" for axis in "xyz"))
     assert episode.observations.keys() == {"state", *one.observations}
@@ -129,11 +131,12 @@ def test_what_nobody_says_is_listed():
     one = told({"x": np.arange(2.0)[:, None]}, np.zeros((2, 1), np.float32))
     _, episode = episode_of(one)
     assert episode.metadata["not_told"] == [
-        "rewards", "success", "the observation after the last action",
+        "rewards", "success", "terminated", "the observation after the last action",
     ]  # fmt: skip
     assert episode.observations["state"][:, 0].tolist() == [0.0, 1.0, 1.0]
     assert episode.success and not episode.rewards.any()
-    whole = told({"x": np.zeros((3, 1))}, rewards=np.zeros(2), success=False)
+    ends = {"terminated": False, "truncated": True}
+    whole = told({"x": np.zeros((3, 1))}, rewards=np.zeros(2), success=False, **ends)
     assert "not_told" not in episode_of(whole)[1].metadata
 
 
