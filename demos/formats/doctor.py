@@ -8,21 +8,26 @@ file counts is counted again.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
+
 from demos.data import doctor as ours
 from demos.formats import guess, lerobot_doctor
 from demos.formats.contract import Reading, Source
-from demos.formats.faults import read_json
+from demos.formats.faults import one_line, read_json
 from demos.formats.hdf5 import attribute, opened
 from demos.formats.minari import EPISODE, MAIN, METADATA, data_folder
+from demos.formats.parts import free_name
 from demos.formats.robomimic import DEMO
 from robolearn.errors import DataError
 from robolearn.files import write_atomically
 from robolearn.running.run import counter
 
+LOST = "lost"  # where what a repair replaces is kept
 MENDED = "repaired"
 MENDS_IT = "--repair mends it"
 SKIP = "robolearn convert SRC DST skip=true leaves it out"
@@ -45,20 +50,32 @@ def diagnose(path: str | Path, repair: bool = False) -> Diagnosis:
         return Diagnosis(report.healthy, ours.report_lines(report))
     if kind == guess.LEROBOT:
         return Diagnosis(*lerobot_doctor.examine(path, repair))
-    mended = list(_mend_counts(path, repair)) if kind == guess.MINARI else []
+    mended = _told(_mend_counts(path, repair), path) if kind == guess.MINARI else []
     faults = [line for line in mended if not line.endswith(MENDED)]
     try:
         source = guess.open_source(path, Reading(clip=True))
     except DataError as error:
         return Diagnosis(False, [*mended, str(error)])
     try:
-        faults_of_file = list(_faults_of_file(source))
+        faults_of_file = _told(_faults_of_file(source), source.path)
         found, lines = _read_all(source)
     finally:
         source.close()
     told = [*mended, *source.notes, *faults_of_file, *lines]
     told.append(f"{path}: {found} of {len(source.names)} episodes in order ({source.format})")
     return Diagnosis(not faults and not faults_of_file and not lines, told)
+
+
+def _told(faults: Iterator[str], path: Path) -> list[str]:
+    """List faults, and, where the search for them came upon something worse, that too."""
+    found: list[str] = []
+    try:
+        with one_line(path):
+            for fault in faults:
+                found.append(fault)
+    except DataError as error:
+        found.append(str(error))
+    return found
 
 
 def _read_all(source: Source) -> tuple[int, list[str]]:
@@ -82,19 +99,31 @@ def _faults_of_file(source: Source) -> Iterator[str]:
     with opened(source.path, "a robomimic file") as file:
         data, steps = file["data"], 0
         for name in filter(DEMO.fullmatch, data):
-            actions = data[name].get("actions")
+            demo = data.get(name)
+            if not isinstance(demo, h5py.Group):
+                continue  # reading it says so
+            actions = demo.get("actions")
             length = len(actions) if getattr(actions, "shape", None) else 0
             steps += length
-            said = attribute(data[name], "num_samples")
+            said = attribute(demo, "num_samples")
             if said is not None and said != length:
                 yield f"{name}: num_samples is {said}, of {length} actions"
         total = attribute(data, "total")
         if total is not None and total != steps:
             yield f"data: total is {total}, there are {steps} steps"
-        for mask in file.get("mask", ()):
-            keys = [key.decode(errors="replace") for key in file["mask"][mask][()]]
+        masks = file.get("mask")
+        for mask in masks if isinstance(masks, h5py.Group) else ():
+            listed = masks.get(mask)
+            if not isinstance(listed, h5py.Dataset) or listed.ndim != 1 or not _is_text(listed):
+                yield f"mask/{mask} is no list of names"
+                continue
+            keys = [key.decode(errors="replace") for key in listed[()]]
             if gone := [key for key in keys if key not in data]:
                 yield f"mask/{mask} names {', '.join(gone[:3])}, not in the file"
+
+
+def _is_text(listed: h5py.Dataset) -> bool:
+    return h5py.check_string_dtype(listed.dtype) is not None
 
 
 def _mend_counts(path: Path, repair: bool) -> Iterator[str]:
@@ -104,12 +133,16 @@ def _mend_counts(path: Path, repair: bool) -> Iterator[str]:
     if about.get("data_format", "hdf5") != "hdf5" or not (folder / MAIN).is_file():
         return
     with opened(folder / MAIN, "Minari's main_data.hdf5") as file:
-        groups = [file[name] for name in file if EPISODE.fullmatch(name)]
+        names = [name for name in file if EPISODE.fullmatch(name)]
+        groups = [g for g in map(file.get, names) if isinstance(g, h5py.Group)]
         steps = sum(len(g["rewards"]) for g in groups if "rewards" in g)
-        right = {"total_episodes": len(groups), "total_steps": steps}
+        right = {"total_episodes": len(names), "total_steps": steps}
     wrong = {name: about.get(name) for name, value in right.items() if about.get(name) != value}
     for name, value in wrong.items():
         verdict = MENDED if repair else MENDS_IT
         yield f"{METADATA}: {name} is {value} instead of {right[name]}; {verdict}"
     if wrong and repair:
+        kept = free_name(folder / LOST)
+        kept.mkdir()
+        shutil.copy2(folder / METADATA, kept / METADATA)
         write_atomically(folder / METADATA, json.dumps(about | right, indent=2).encode())

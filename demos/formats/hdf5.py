@@ -28,12 +28,20 @@ def opened(path: Path, what: str) -> h5py.File:
         return h5py.File(path, "r")
 
 
-def group(parent: h5py.Group, name: str, where: str) -> h5py.Group:
-    """Give a group that must be there."""
+def group(parent: h5py.Group, name: str, where: str, linked: bool = False) -> h5py.Group:
+    """Give a group that must be there, in another file only if it may be ``linked``."""
     found = parent.get(name)
     if not isinstance(found, h5py.Group):
         raise DataError(f"{where} has no group '{name}'")
+    if not linked:
+        require_same_file(found, parent, where)
     return found
+
+
+def require_same_file(found: Any, parent: h5py.Group, where: str) -> None:
+    """Raise DataError for what a link has found in another file."""
+    if found.file.filename != parent.file.filename:
+        raise DataError(f"{where}: {found.name} is kept in another file ({found.file.filename})")
 
 
 def dataset(parent: h5py.Group, name: str, where: str) -> h5py.Dataset:
@@ -41,6 +49,7 @@ def dataset(parent: h5py.Group, name: str, where: str) -> h5py.Dataset:
     found = parent.get(name)
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{where} has no array '{name}'")
+    require_same_file(found, parent, where)
     if found.shape is None or found.dtype.kind not in NUMBERS:
         raise DataError(f"{where}: {name} holds {found.dtype}, not numbers")
     size = found.size * found.dtype.itemsize

@@ -30,6 +30,7 @@ from demos.formats.lerobot import Tables, is_image, require_in_order, starts_of
 from demos.formats.lerobot_layout import INFO, Info, Row
 from demos.formats.lerobot_rest import Beside
 from demos.formats.lerobot_write import DATA, DataFiles, parent_of, write_tasks
+from demos.formats.parts import free_name
 from robolearn.errors import DataError
 from robolearn.files import sync, write_atomically
 from robolearn.running.run import counter
@@ -408,10 +409,7 @@ def _swap(path: Path) -> None:
     folder = path / REPAIR
     lost = path / LOST
     if not lost.exists() or not (folder / "lost").exists():
-        number = 1
-        while lost.exists():
-            number += 1
-            lost = path / f"{LOST}-{number}"
+        lost = free_name(lost)
         lost.mkdir()
         (folder / "lost").write_text(lost.name)
     lost = path / (folder / "lost").read_text()

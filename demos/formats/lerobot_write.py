@@ -59,6 +59,7 @@ class LerobotWriter:
         self._beside = tuple(n for n, s in interface.observations.items() if not _has_place(s))
         if len(self._places) + len(self._beside) != len(interface.observations):
             raise DataError("two observations have the same name once '/' is '.'")
+        self._require_even()
         self.held = {
             "the observation after the last action": REST,
             "simulator states, reward terms, records, metadata": REST,
@@ -66,6 +67,20 @@ class LerobotWriter:
         }
         if self._beside:
             self.held[f"{', '.join(self._beside)} (neither vectors nor colour images)"] = REST
+
+    def _require_even(self) -> None:
+        """Raise DataError for images of an odd size where colours are kept for two pixels each."""
+        for name, spec in self._places.values():
+            if (
+                len(spec.shape) == 3
+                and self._images == "video"
+                and any(n % 2 for n in spec.shape[:2])
+            ):
+                size = f"{spec.shape[0]} x {spec.shape[1]}"
+                raise DataError(
+                    f"{name}: images of {size} cannot be lossy h264, which needs even sizes: give "
+                    "images=lossless or images=png"
+                )
 
     # a part
 

@@ -145,6 +145,8 @@ class MinariSource:
     ) -> dict[str, np.ndarray]:
         """Read the arrays of numbers below a name; others are noted as left out."""
         item = group.get(name)
+        if item is not None:
+            hdf5.require_same_file(item, group, where)
         if isinstance(item, h5py.Dataset):
             if name in self._images:
                 return {WHOLE: _pictures(item, self._images[name], where)}

@@ -104,7 +104,7 @@ class RobomimicSource:
 
     def _told(self, name: str, images: bool) -> Told:
         where = f"{self.path}: {name}"
-        demo = hdf5.group(self._data, name, str(self.path))
+        demo = hdf5.group(self._data, name, str(self.path), linked=True)
         if "actions" not in demo:
             raise DataError(f"{where} has no actions")
         actions = array(demo, "actions", where)
@@ -125,6 +125,8 @@ class RobomimicSource:
             observations = _observations(demo, where, images)
         others = [k for k in hdf5.tree(demo) if k.partition("/")[0] not in TAKEN]
         records = {key.replace("/", "_"): array(demo, key, where) for key in others}
+        if len(records) < len(others):
+            raise DataError(f"{where}: two arrays have the same name once '/' is '_'")
         records = {k: a for k, a in records.items() if a.ndim and len(a) == len(actions)}
         if states is not None and self._ours is None:
             if len(states) != len(actions):
@@ -196,6 +198,7 @@ def _observations(demo: h5py.Group, where: str, images: bool) -> dict[str, np.nd
     after = demo.get("next_obs")
     if not isinstance(after, h5py.Group):
         return found
+    hdf5.require_same_file(after, demo, where)
     there = set(hdf5.tree(after))
     for name, before in found.items():
         if name in there:

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,7 @@ class Terms:
 
     def episode(self, told: Told, where: str, images: bool = True) -> Episode:
         """Give the episode; DataError if it is not what the first one promised."""
+        require_names(told.records, where)
         actions, given = self._actions(_rows_of(told.actions, where), where)
         steps, not_told = len(actions), list(_not_told(told))
         observations = {
@@ -179,8 +180,7 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
     not there.
     """
     actions = _rows_of(told.actions, about.where)
-    for name in told.observations:
-        require_safe(name, about.where)
+    require_names(told.observations, about.where)
     order = reading.quaternions or about.order
     vectors = [key for key, a in told.observations.items() if _is_vector(a)]
     chosen = _chosen(reading, vectors, about.where)
@@ -251,6 +251,16 @@ def require_safe(name: str, where: str) -> None:
     parts = name.split("/")
     if not SAFE.fullmatch(name) or any(set(part) <= {".", " "} for part in parts):
         raise DataError(f"{where}: {name[:60]!r} is no name for an observation")
+
+
+def require_names(names: Iterable[str], where: str) -> None:
+    """Raise DataError for a name that is unsafe, or that others lie below, as "a" and "a/b"."""
+    there = set(names)
+    for name in there:
+        require_safe(name, where)
+        parts = name.split("/")
+        if above := {"/".join(parts[:n]) for n in range(1, len(parts))} & there:
+            raise DataError(f"{where}: {min(above)[:60]!r} is an array; {name[:60]!r} cannot be")
 
 
 def _names_for(about: About, size: int) -> tuple[str, ...]:

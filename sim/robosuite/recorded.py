@@ -23,6 +23,11 @@ from sim.robosuite.env import COLLISION_GROUP, RobosuiteOptions, make
 from sim.robosuite.observation import StateReader
 from sim.robosuite.random import seeded
 
+FILES = (  # attributes that name a file or the folder of files
+    *(f"file{side}" for side in ("", "up", "down", "left", "right", "front", "back")),
+    *(f"{kind}dir" for kind in ("mesh", "texture", "asset")),
+)
+
 
 class Recorded:
     """The task in which states are looked at; make it with the options of its adapter."""
@@ -85,10 +90,14 @@ def _within_robosuite(xml: str) -> str:
     import robosuite
 
     own = Path(robosuite.__file__).resolve().parent
-    for element in ElementTree.fromstring(xml).iter():
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        raise DataError(f"its model_file is no whole XML: {error}") from None
+    for element in root.iter():
         if element.tag == "include":
             raise DataError("its model_file includes another file")
-        file = element.get("file")
-        if file is not None and not (own / file).resolve().is_relative_to(own):
-            raise DataError(f"its model_file names a file that is not robosuite's ({file})")
+        for name in (element.get(attribute) for attribute in FILES):
+            if name is not None and not (own / name).resolve().is_relative_to(own):
+                raise DataError(f"its model_file names a file that is not robosuite's ({name})")
     return xml

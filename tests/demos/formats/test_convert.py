@@ -12,8 +12,10 @@ from demos.data.dataset import Dataset
 from demos.formats import convert as converting
 from demos.formats.convert import ConvertConfig, convert
 from demos.formats.guess import open_source
+from demos.formats.lerobot_write import LerobotWriter
 from robolearn.__main__ import main
 from robolearn.errors import DataError, UserError
+from robolearn.types import ArraySpec, Spec
 
 from ..conftest import assert_same
 
@@ -53,7 +55,7 @@ def test_video_is_lossy_and_says_so(ours, tmp_path):
     assert any("not exact: wrist/left" in line for line in done.lines())
 
 
-def test_what_a_format_cannot_hold_is_said_and_kept_beside(ours, tmp_path, capsys):
+def test_what_a_format_cannot_hold_is_said_and_kept_beside(ours, tmp_path):
     done = convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", images="png"))
     told = "\n".join(done.lines())
     assert "the observation after the last action: robolearn/rest.hdf5" in told
@@ -269,6 +271,13 @@ def test_a_rate_that_lerobot_does_not_know(ours, tmp_path):
     with pytest.raises(DataError, match="LeRobot knows whole frames a second, not 12.5"):
         convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", fps=12.5))
     assert not (tmp_path / "there").exists()
+
+
+def test_images_of_an_odd_size_are_no_lossy_video(tmp_path):
+    spec = Spec("x/Y", {"front": ArraySpec((33, 35, 3), "uint8")}, ArraySpec((1,)), 0.05)
+    with pytest.raises(DataError, match="front: images of 33 x 35 cannot be lossy h264"):
+        LerobotWriter(spec, {}, "video", None)
+    LerobotWriter(spec, {}, "lossless", None)
 
 
 def test_settings_are_checked():

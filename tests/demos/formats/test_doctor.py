@@ -377,6 +377,46 @@ def test_minaris_counts_are_mended(tmp_path):
     assert "metadata.json: total_episodes is 5 instead of 2; --repair mends it" in found.lines
     assert diagnose(path, repair=True).healthy
     assert json.loads((path / "data/metadata.json").read_text()) == about
+    assert json.loads((path / "data/lost/metadata.json").read_text()) == wrong  # nothing is deleted
+
+
+def numbers_for_a_mask(file):
+    file["mask/x"] = np.arange(3)
+
+
+def group_for_a_mask(file):
+    file.create_group("mask/x")
+
+
+def dangling_demonstration(file):
+    file["data/demo_5"] = h5py.SoftLink("/nowhere")
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (numbers_for_a_mask, "mask/x is no list of names"),
+        (group_for_a_mask, "mask/x is no list of names"),
+        (dangling_demonstration, "has no group 'demo_5'"),
+    ],
+)
+def test_what_is_no_part_of_a_robomimic_file_is_told(vectors, tmp_path, change, said):
+    there = tmp_path / "x.hdf5"
+    convert(vectors.path, there, ConvertConfig())
+    with h5py.File(there, "r+") as file:
+        change(file)
+    found = diagnose(there)
+    assert not found.healthy and any(said in line for line in found.lines), found.lines
+
+
+def test_a_dangling_episode_of_minaris_is_told(tmp_path):
+    path = shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    with h5py.File(path / "data/main_data.hdf5", "r+") as file:
+        file["episode_7"] = h5py.SoftLink("/nowhere")
+    found = diagnose(path)
+    assert not found.healthy and "total_episodes is 2 instead of 3" in found.lines[0]
+    found = diagnose(path, repair=True)
+    assert any("has no group 'episode_7'" in line for line in found.lines)
 
 
 def test_the_command_line_looks_at_any_format(capsys):

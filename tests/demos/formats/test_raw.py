@@ -95,6 +95,23 @@ def include(data):
     )
 
 
+def foreign_texture(data):
+    xml = data["demo_1"].attrs["model_file"]
+    data["demo_1"].attrs["model_file"] = xml.replace(
+        "<asset>", '<asset><texture name="x" type="skybox" fileup="/etc/passwd"/>', 1
+    )
+
+
+def foreign_folder(data):
+    xml = data["demo_1"].attrs["model_file"]
+    data["demo_1"].attrs["model_file"] = xml.replace("<compiler", '<compiler assetdir="/etc"', 1)
+
+
+def cut_model(data):
+    xml = data["demo_1"].attrs["model_file"]
+    data["demo_1"].attrs["model_file"] = xml[: len(xml) // 2]
+
+
 def short_state(data):
     states = data["demo_1/states"][:, :-1]
     del data["demo_1/states"]
@@ -124,6 +141,9 @@ def unknown_robot(data):
     [
         (drop_model, "no model_file beside the states"),
         (foreign_file, "names a file that is not robosuite's"),
+        (foreign_texture, "names a file that is not robosuite's"),
+        (foreign_folder, "names a file that is not robosuite's"),
+        (cut_model, "its model_file is no whole XML"),
         (include, "includes another file"),
         (short_state, "states have 31 entries; this model's have 32"),
         (unknown_task, "unknown task 'Lfit'; did you mean 'Lift'"),

@@ -140,6 +140,18 @@ def test_what_nobody_says_is_listed():
     assert "not_told" not in episode_of(whole)[1].metadata
 
 
+@pytest.mark.parametrize("records", [{"": 1}, {".": 1}, {"next": 1, "next/foo": 1}])
+def test_records_that_cannot_lie_in_a_file_are_refused(records):
+    one = told({"x": np.zeros((3, 1))}, records={key: np.zeros(2) for key in records})
+    with pytest.raises(DataError, match="is no name for an observation|is an array; 'next/foo'"):
+        episode_of(one)
+
+
+def test_an_observation_below_another_is_refused():
+    with pytest.raises(DataError, match="'a' is an array; 'a/b' cannot be"):
+        episode_of(told({"a": np.zeros((3, 1)), "a/b": np.zeros((3, 1))}))
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../b", "/a", "a//b", ".", "a\0", "é" * 300, ""])
 def test_names_that_lead_elsewhere_are_refused(name):
     with pytest.raises(DataError, match="is no name for an observation"):
