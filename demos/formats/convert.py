@@ -48,7 +48,7 @@ class ConvertConfig(Reading):
     images: Literal["video", "lossless", "png"] = "video"
     """How LeRobot's datasets keep cameras: h264, h264 without loss, or PNG in the tables."""
     fps: pydantic.PositiveFloat | None = None
-    """Frames a second of a LeRobot dataset, where the source does not say."""
+    """Frames a second of a LeRobot dataset; None: what the source says."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _write_parts(
     work: _Work, source: Source, writer: Writer, config: ConvertConfig
 ) -> tuple[dict[str, str], int]:
     """Write a part for each episode that has none yet; give what was left out, and the steps."""
-    skipped, steps = work.skipped(), 0
+    skipped, steps = work.skipped() if config.skip else {}, 0
     with counter(len(source.names), "converting", "episodes") as bar:
         for number, name in enumerate(source.names):
             if name not in skipped and not (done := work.done(number)):
@@ -172,7 +172,7 @@ class _Work:
                     f"{target}: an unfinished conversion of something else, or with other "
                     f"settings, is there: remove {self.folder}, or choose another name"
                 )
-        elif target.exists() and (self.is_file or not target.is_dir() or any(target.iterdir())):
+        if target.exists() and self._is_in_the_way(found.is_file()):
             raise DataError(f"{target} is there already: choose another name")
         self._made = [] if target.parent.exists() else _missing(target.parent)
         make_folder(self.folder / PARTS)
@@ -180,10 +180,17 @@ class _Work:
         for left in (self.folder / PARTS).glob(".*"):
             _remove(left)
 
+    def _is_in_the_way(self, is_under_way: bool) -> bool:
+        """Say whether what is there would be written over; an unfinished folder is not."""
+        if self.is_file or not self.target.is_dir():
+            return True
+        return not is_under_way and any(self.target.iterdir())
+
     def done(self, number: int) -> int:
         """Give the steps of an episode whose part is there, or 0."""
         path = self._steps(number)
-        return int(path.read_text()) if path.is_file() else 0
+        said = path.read_text() if path.is_file() else ""
+        return int(said) if said.isdigit() else 0  # empty after a power cut: it is done again
 
     def skipped(self) -> dict[str, str]:
         """Give the episodes that were left out, and why."""
@@ -200,7 +207,9 @@ class _Work:
         temporary = path.with_name(f".{path.name}.tmp")
         try:
             writer.part(temporary, episode)
+            _remove(path)
             os.replace(temporary, path)
+            (self.folder / PARTS / f"{number:06d}{SKIPPED}").unlink(missing_ok=True)
             write_atomically(self._steps(number), str(len(episode)).encode(), False)
         except OSError as error:
             raise cannot_write(path, _explained(error)) from error

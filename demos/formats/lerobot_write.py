@@ -51,6 +51,7 @@ class LerobotWriter:
         """
         self._interface, self._options, self._images = interface, dict(env_options), images
         self._fps = _whole_rate(interface, fps)
+        self._kind = np.dtype(np.float32)  # of the actions; as they came, they may be doubles
         self._places = {
             feature_of(name, spec.shape): (name, spec)
             for name, spec in interface.observations.items()
@@ -98,6 +99,7 @@ class LerobotWriter:
             group = file.create_group("demo")
             rest.write(group, episode, "lerobot", last=True, whole=self._beside)
         about = {"length": len(episode), "task": self._task(episode), "stats": stats}
+        about["action"] = str(as_given(episode, "lerobot").dtype)
         (path / "about.json").write_text(json.dumps(about))
 
     def _columns(self, episode: Episode) -> dict[str, pyarrow.Array]:
@@ -160,6 +162,7 @@ class LerobotWriter:
         """Make tables, videos and ``meta/`` of the parts; ``meta`` makes it a dataset."""
         abouts = [json.loads((part / "about.json").read_text()) for part in parts]
         tasks = list(dict.fromkeys(about["task"] for about in abouts))
+        self._kind = np.result_type(*(about["action"] for about in abouts))
         rows = list(self._join_data(parts, abouts, tasks, folder))
         cameras = self._join_videos(parts, abouts, folder, rows)
         with h5py.File(parent_of(folder / REST), "w") as file:
@@ -182,7 +185,7 @@ class LerobotWriter:
         """Write the tables; give a row of the index for each episode, videos not in it yet."""
         files, index = DataFiles(folder), 0
         for number, (part, about) in enumerate(zip(parts, abouts, strict=True)):
-            table = parquet.read_table(part / "data.parquet")
+            table = _with_actions_of(parquet.read_table(part / "data.parquet"), self._kind)
             length, task = about["length"], tasks.index(about["task"])
             counts = {
                 "episode_index": np.full(length, number),
@@ -246,7 +249,7 @@ class LerobotWriter:
             else:
                 found[key] = _feature(spec.dtype, spec.shape, spec.names)
         action = self._interface.action
-        found[ACTION] = _feature("float32", action.shape, action.names)
+        found[ACTION] = _feature(str(self._kind), action.shape, action.names)
         found[REWARD] = _feature("float32", (1,))
         found |= {name: _feature("bool", (1,)) for name in (DONE, SUCCESS, TRUNCATED)}
         found["timestamp"] = _feature("float32", (1,))
@@ -318,6 +321,15 @@ def _vector(rows: np.ndarray) -> pyarrow.Array:
     if rows.ndim == 1 or rows.shape[1] == 1:
         return flat
     return pyarrow.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+
+
+def _with_actions_of(table: pyarrow.Table, kind: np.dtype) -> pyarrow.Table:
+    """Give all tables one type of actions: as they came, some may be wider."""
+    at = table.schema.get_field_index(ACTION)
+    there, number = table.schema.field(at).type, pyarrow.from_numpy_dtype(kind)
+    if pyarrow.types.is_fixed_size_list(there):
+        number = pyarrow.list_(number, there.list_size)
+    return table.set_column(at, ACTION, table.column(at).cast(number))
 
 
 def _pictures(rows: np.ndarray) -> pyarrow.Array:

@@ -215,6 +215,35 @@ def test_an_unfinished_conversion_of_something_else_is_not_taken_up(ours, tmp_pa
         convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot"))
 
 
+def test_a_file_that_appeared_meanwhile_is_not_written_over(ours, tmp_path, monkeypatch):
+    there = tmp_path / "there.hdf5"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(converting._Work, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(ours.path, there, ConvertConfig())
+    there.write_text("mine")
+    with pytest.raises(DataError, match="is there already"):
+        convert(ours.path, there, ConvertConfig())
+    assert there.read_text() == "mine"
+
+
+def test_a_power_cut_leaves_an_empty_count_and_costs_that_part_alone(ours, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    config = ConvertConfig(format="lerobot", images="png")
+    with monkeypatch.context() as patched:
+        patched.setattr(converting._Work, "publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(ours.path, tmp_path / "there", config)
+    (tmp_path / "there/.partial/parts/000002.steps").write_text("")
+    assert convert(ours.path, tmp_path / "there", config).steps == 26
+
+
 def test_what_is_there_is_left_alone(ours, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there/mine.txt").write_text("mine")
@@ -224,7 +253,11 @@ def test_what_is_there_is_left_alone(ours, tmp_path):
     assert [p.name for p in (tmp_path / "there").iterdir()] == ["mine.txt"]
 
 
-def test_an_episode_that_cannot_be_read_stops_it_or_is_left_out(vectors, tmp_path):
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_an_episode_that_cannot_be_read_stops_it_or_is_left_out(vectors, tmp_path, monkeypatch):
     there = tmp_path / "there.hdf5"
     convert(vectors.path, there, ConvertConfig())
     with h5py.File(there, "r+") as file:
@@ -237,6 +270,11 @@ def test_an_episode_that_cannot_be_read_stops_it_or_is_left_out(vectors, tmp_pat
     with pytest.raises(DataError, match=r"demo_1: state is not finite at step 2; skip=true"):
         convert(source, tmp_path / "back", ConvertConfig())
     assert {path.name for path in (tmp_path / "back").iterdir()} == {".partial"}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(converting._Work, "publish", _interrupt)
+        convert(source, tmp_path / "back", ConvertConfig(skip=True))
+    with pytest.raises(DataError, match=r"demo_1: state is not finite"):
+        convert(source, tmp_path / "back", ConvertConfig())  # what was left out then is not now
     done = convert(source, tmp_path / "back", ConvertConfig(skip=True))
     assert done.episodes == 2 and list(done.skipped) == ["demo_1"]
     assert Dataset.open(tmp_path / "back").names() == ["demo_0", "demo_2"]

@@ -283,6 +283,24 @@ def test_a_minari_dataset_says_the_range_of_the_actions_that_it_holds(tmp_path):
     assert json.loads(about["action_space"])["high"] == [1.0]
 
 
+def test_actions_that_came_as_doubles_stay_doubles_and_are_said_to_be(tmp_path):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    file = path / "data/chunk-000/file-000.parquet"
+    table = parquet.read_table(file)
+    rows = [[0.0, 1.0]] * 8 + [[0.1, 0.3]] * 9  # those of the first are floats' as well
+    column = pyarrow.array(rows, pyarrow.list_(pyarrow.float64(), 2))
+    parquet.write_table(
+        table.set_column(table.column_names.index("action"), "action", column), file
+    )
+    (path / "meta/stats.json").unlink()
+    config = ConvertConfig(format="lerobot", images="png", check=True)
+    assert convert(path, tmp_path / "y", config).check.is_exact
+    info = json.loads((tmp_path / "y/meta/info.json").read_text())
+    assert info["features"]["action"]["dtype"] == "float64"
+    again = parquet.read_table(tmp_path / "y/data/chunk-000/file-000.parquet")["action"]
+    assert again.to_pylist() == rows
+
+
 # outcomes and ends
 
 
