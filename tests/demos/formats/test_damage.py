@@ -1,4 +1,4 @@
-"""Damaged and hostile files, some two hundred: one line each, nothing outside, nothing half.
+"""Damaged and hostile files, more than a hundred: one line each, nothing outside, nothing half.
 
 Most damage is seeded: cuts, flipped bytes, missing keys, wrong shapes. A flipped byte may lie in a
 number that no format guards: such a file converts, and then what was written must be whole.
@@ -24,7 +24,7 @@ from robolearn.errors import DataError
 
 from .conftest import OTHERS, recorded
 
-SEEDS = 41  # damaged files of each of the four below
+SEEDS = 20  # damaged files of each of the three below
 
 
 @pytest.fixture(scope="module")
