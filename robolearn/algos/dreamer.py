@@ -204,7 +204,7 @@ class Dreamer:
         images = self.images(batch["observations"])  # [B, T, C, 64, 64]
         filtered = self.filter(self.world.encoder(images), batch)
         features = filtered.belief.features
-        some = self._some(images.shape[:2].numel(), self.config.decoded)
+        some = chosen(images.shape[:2].numel(), self.config.decoded, self.noise)
         return {
             "image": self.drawing_loss(features, images, some),
             **self.told_losses(features, batch),
@@ -239,17 +239,18 @@ class Dreamer:
     def told_losses(self, features: Tensor, batch: Mapping[str, Any]) -> Losses:
         """Give -log p(r_t | s_t), but for a constant, and -log p(c_t | s_t).
 
-        Nothing led to the first moment of an episode: it does not count.
+        Means over the moments that count: nothing led to the first one of an episode.
         """
         counts = (~batch["is_first"]).float()
+        counts = counts / counts.sum().clamp(min=1)
         reward = self.world.reward(features).squeeze(-1)
         going_on = self.world.going_on(features).squeeze(-1)
         wrong = F.binary_cross_entropy_with_logits(
             going_on, (~batch["terminated"]).float(), reduction="none"
         )
         return {
-            "reward": (counts * 0.5 * (reward - batch["rewards"]).square()).mean(),
-            "going_on": (counts * wrong).mean(),
+            "reward": (counts * 0.5 * (reward - batch["rewards"]).square()).sum(),
+            "going_on": (counts * wrong).sum(),
         }
 
     def kl_loss(self, filtered: Filtered) -> Tensor:
@@ -332,13 +333,9 @@ class Dreamer:
         return torch.cat(seen, dim=-1).movedim(-1, -3).float() / 255 - 0.5
 
     def _starts(self, believed: Belief, terminated: Tensor) -> tuple[Belief, Tensor]:
-        chosen = self._some(terminated.numel(), self.config.starts)
-        belief = Belief(*(part.flatten(0, 1)[chosen] for part in believed))
-        return belief, ~terminated.flatten()[chosen]
-
-    def _some(self, count: int, most: int) -> Tensor:
-        """Draw at most so many of the numbers below ``count``."""
-        return torch.randperm(count, generator=self.noise, device=self.device)[:most]
+        some = chosen(terminated.numel(), self.config.starts, self.noise)
+        belief = Belief(*(part.flatten(0, 1)[some] for part in believed))
+        return belief, ~terminated.flatten()[some]
 
     def _normal(self, shape: Sequence[int]) -> Tensor:
         return torch.randn(shape, generator=self.noise, device=self.device)
@@ -384,6 +381,11 @@ class Dreamer:
         if "memory/h" in state:
             h, z, actions = (state[f"memory/{k}"].to(self.device) for k in ("h", "z", "actions"))
             self._memory = Belief(h, z), actions
+
+
+def chosen(count: int, most: int, generator: torch.Generator) -> Tensor:
+    """Draw so many of the numbers below ``count``, none twice, or all if there are fewer."""
+    return torch.randperm(count, generator=generator, device=generator.device)[:most]
 
 
 def as_floats(info: Losses) -> dict[str, float]:

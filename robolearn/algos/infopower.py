@@ -29,12 +29,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, as_floats
+from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, as_floats, chosen
 from robolearn.networks.functional import balanced_kl, gaussian_log_probability
 from robolearn.networks.images import ConvDecoder, drawn
 from robolearn.networks.rssm import Belief, Filtered
@@ -99,6 +100,8 @@ class InfoPower(Dreamer):
     ):
         """Draw the initial weights; SpecError for images that the encoder cannot take."""
         super().__init__(interface, config, seed, device)
+        lots = int(np.random.SeedSequence(seed).generate_state(3)[2])  # the others are Dreamer's
+        self.lots = torch.Generator(self.device).manual_seed(lots)
 
     @property
     def blind(self) -> bool:
@@ -126,7 +129,8 @@ class InfoPower(Dreamer):
         info |= {"multiplier": self.multiplier.item(), "inverse_to_cap": far}
         if self.decoder is not None:
             images = self.images(batch["observations"])
-            info |= as_floats({"image_loss": self.learn_to_draw(believed.features, images)})
+            loss = self.learn_to_draw(believed.features, images, self.lots)
+            info |= as_floats({"image_loss": loss})
         return info, believed
 
     @property
@@ -134,14 +138,13 @@ class InfoPower(Dreamer):
         """Give what draws images of states, if anything does."""
         return self.network["decoder"] if self.config.draws else None
 
-    def learn_to_draw(self, features: Tensor, images: Tensor) -> Tensor:
+    def learn_to_draw(self, features: Tensor, images: Tensor, lots: torch.Generator) -> Tensor:
         """Improve the decoder alone by a step, from states that nobody changes; give its loss.
 
-        Nothing is drawn by lot, so that all else is learnt as without it.
+        The moments are drawn by lots of its own, so that all else is learnt as without it.
         """
-        count = images.shape[:2].numel()
-        every = max(1, count // self.config.decoded)
-        loss = self.drawing_loss(features, images, torch.arange(0, count, every))
+        some = chosen(images.shape[:2].numel(), self.config.decoded, lots)
+        loss = self.drawing_loss(features, images, some)
         self._descend("decoder", loss)
         return loss
 
@@ -214,6 +217,17 @@ class InfoPower(Dreamer):
         log_q = self.log_q(dream.z[:-1], dream.z[1:], dream.actions)
         most = self.actions * self.config.bonus_clip
         return reward + self.config.bonus_weight * (log_q - dream.log_pi).clamp(-most, most)
+
+    # persistence
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside ``state_dict``: Dreamer's, and the decoder's lots."""
+        return super().training_state() | {"lots": self.lots.get_state()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave; training then goes on as if never interrupted."""
+        super().load_training_state(state)
+        self.lots.set_state(state["lots"].cpu())
 
 
 def log_cap() -> float:

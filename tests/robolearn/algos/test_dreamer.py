@@ -59,11 +59,12 @@ def test_the_losses_of_the_model_are_equation_10():
     torch.testing.assert_close(losses["image"], 0.5 * ((drawn - images) ** 2).sum((2, 3, 4)).mean())
     counts = 1 - rows["is_first"].float()
     told = learner.world.reward(features)[..., 0]
-    expected = (counts * (told - rows["rewards"]) ** 2 / 2).mean()
+    counts = counts / (B * T - 1)  # one moment is a first one
+    expected = (counts * (told - rows["rewards"]) ** 2 / 2).sum()
     torch.testing.assert_close(losses["reward"], expected)
     goes_on = torch.sigmoid(learner.world.going_on(features)[..., 0])
     right = torch.where(rows["terminated"], 1 - goes_on, goes_on)
-    torch.testing.assert_close(losses["going_on"], -(counts * right.log()).mean())
+    torch.testing.assert_close(losses["going_on"], -(counts * right.log()).sum())
     normals = [torch.distributions.Normal(*n) for n in (filtered.posterior, filtered.prior)]
     kl = torch.distributions.kl_divergence(*normals).sum(-1).mean()
     torch.testing.assert_close(losses["kl"], kl.clamp(min=1.0))

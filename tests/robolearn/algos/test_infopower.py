@@ -216,12 +216,26 @@ def test_a_decoder_beside_changes_nothing_else():
     before = [p.detach().clone() for p in drawing.decoder.parameters()]
     believed = drawing.believe(batch()).features
     images = drawing.images(batch()["observations"])
-    loss = drawing.learn_to_draw(believed, images)
+    lots = torch.Generator().manual_seed(0)
+    loss = drawing.learn_to_draw(believed, images, lots)
     drawn = drawing.network["decoder"]
     assert all((p != b).any() for p, b in zip(drawn.parameters(), before, strict=True))
-    assert drawing.learn_to_draw(believed, images) < loss
+    lots.manual_seed(0)
+    assert drawing.learn_to_draw(believed, images, lots) < loss
     pictures = drawing.draw(believed)
     assert pictures.shape == (B, T, 64, 64, 3) and pictures.dtype == np.uint8
+
+
+def test_the_moments_to_draw_are_exactly_as_many_as_said_and_drawn_by_lot():
+    learner = InfoPower(SPEC, replace(CONFIG, draws=True, decoded=5))
+    drawn = []
+    learner.drawing_loss = lambda features, images, some: (
+        drawn.append(some.tolist()) or sum(p.sum() for p in learner.decoder.parameters())
+    )
+    for i in range(20):
+        learner.learn_world(batch(i))
+    assert all(len(set(some)) == 5 for some in drawn)  # every second of 12 would be 6
+    assert {place for some in drawn for place in some} == set(range(B * T))
 
 
 @pytest.mark.parametrize("draws", [False, True])
