@@ -19,6 +19,7 @@ What goes in must not contain the answer. The action a_(t-1) is in h_t, and by q
 z_t: the posterior is therefore ``blind`` to it (``networks.rssm``), and the inverse model sees the
 stochastic parts alone. The terms of C have different sizes: each is in units of its own, the
 distance from knowing nothing to knowing all that can be known, so that c0 is their sum of shares.
+Who knows nothing of an action or a reward takes it for a Gaussian with the mean and spread of late.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, as_floats, chosen
-from robolearn.networks.functional import balanced_kl, gaussian_log_probability
+from robolearn.networks.functional import balanced_kl, gaussian_entropy, gaussian_log_probability
 from robolearn.networks.images import ConvDecoder, drawn
+from robolearn.networks.nets import RunningNormaliser
 from robolearn.networks.rssm import Belief, Filtered
 from robolearn.networks.world import Sizes, World, head
 from robolearn.settings import Share
@@ -45,6 +47,8 @@ from robolearn.types import Spec
 
 LARGEST_LOGIT = 20.0  # of a critic: NWJ takes its exponential
 SMALLEST_STD = 0.1  # of what is told of an action: caps log q
+SMALLEST_REWARD_STD = 0.1  # as of one reward of 1 in a hundred; rarer ones are in units of this
+LATE_SHARE = 0.01  # least weight of a batch in the spread of actions and rewards
 LARGEST_LOG_MULTIPLIER = 3.0
 
 
@@ -80,13 +84,35 @@ class InfoPowerConfig(DreamerConfig):
 
 
 class Critics(nn.Module):
-    """What InfoPower learns of the world beside states: critic, inverse model, multiplier."""
+    """What InfoPower learns of the world beside states: critic, inverse model, multiplier.
+
+    And how actions and rewards are spread, as buffers.
+    """
 
     def __init__(self, codes: int, actions: int, sizes: Sizes):
         super().__init__()
         self.critic = nn.Linear(codes, sizes.stochastic)  # W of f = z^T W e
         self.inverse = head(2 * sizes.stochastic, 2 * actions, sizes.units)
         self.log_multiplier = nn.Parameter(torch.zeros(1))
+        self.acted = RunningNormaliser(actions, LATE_SHARE)
+        self.rewarded = RunningNormaliser(1, LATE_SHARE)
+
+    def follow(self, batch: Mapping[str, Any]) -> None:
+        """Take actions and rewards within episodes into account."""
+        within = ~batch["is_first"]
+        if within.any():
+            self.acted.update(batch["actions"][within])
+            self.rewarded.update(batch["rewards"][within][:, None])
+
+    @property
+    def guess(self) -> Tensor:
+        """Give -log q of the best Gaussian that sees nothing, [], nats."""
+        return gaussian_entropy(self.acted.variance.clamp(min=SMALLEST_STD**2).sqrt().log())
+
+    @property
+    def reward_variance(self) -> Tensor:
+        """Give the variance [] that counts as 1, of which the smallest is that of rare rewards."""
+        return self.rewarded.variance[0].clamp(min=SMALLEST_REWARD_STD**2)
 
 
 class InfoPower(Dreamer):
@@ -123,10 +149,16 @@ class InfoPower(Dreamer):
     # what is learnt
 
     def learn_world(self, batch: Mapping[str, Any]) -> tuple[dict[str, float], Belief]:
-        """Improve the world model; tell also lambda, and how far log q is from its cap."""
+        """Improve the world model; tell also lambda, and how far log q is from its cap.
+
+        ``inverse_share`` is what is told of the action, of all that could be.
+        """
+        self.world.critics.follow(batch)
         info, believed = super().learn_world(batch)
         far = info["inverse_loss"] + self.actions * log_cap()
+        share = self.inverse_share(torch.tensor(info["inverse_loss"])).item()
         info |= {"multiplier": self.multiplier.item(), "inverse_to_cap": far}
+        info["inverse_share"] = share
         if self.decoder is not None:
             images = self.images(batch["observations"])
             loss = self.learn_to_draw(believed.features, images, self.lots)
@@ -150,12 +182,11 @@ class InfoPower(Dreamer):
 
     def scales(self) -> dict[str, float]:
         """Give the weight of each of the world's losses: lambda, and units, where they are in C."""
-        config, known = self.config, self.actions * (log_cap() + math.log(2))
-        multiplier = self.multiplier.item()
+        config, multiplier = self.config, self.multiplier.item()
         return {
             "information": 1.0,
             "kl": multiplier / config.nats,
-            "inverse": multiplier * config.inverse_weight / known,
+            "inverse": multiplier * config.inverse_weight / self.knowable.item(),
             "reward": multiplier * config.reward_weight,
             "going_on": 1.0,
             "multiplier": 1.0 if config.constrained else 0.0,
@@ -168,7 +199,7 @@ class InfoPower(Dreamer):
         kl = balanced_kl(filtered.posterior, filtered.prior, self.config.kl_balance).mean()
         inverse = -self.told_of_action(filtered.belief.z, batch)
         told = self.told_losses(filtered.belief.features, batch)
-        told["reward"] = told["reward"] / (0.5 * batch["rewards"].var().clamp(min=1e-4))
+        told["reward"] = told["reward"] / (0.5 * self.world.critics.reward_variance)
         slack = self.slack(kl.detach(), inverse.detach(), told["reward"].detach())
         return {
             "information": -self.information(filtered.belief.z, codes),
@@ -196,10 +227,18 @@ class InfoPower(Dreamer):
 
     def slack(self, kl: Tensor, inverse: Tensor, reward: Tensor) -> Tensor:
         """Give C - c0 in units of the terms; positive where the constraint is met."""
-        config, known = self.config, self.actions * (log_cap() + math.log(2))
-        of_action = (-inverse + self.actions * math.log(2)) / known  # 0: as a uniform guess
+        config, of_action = self.config, self.inverse_share(inverse)
         terms = (1 - kl / config.nats) + config.reward_weight * (1 - reward - config.reward_aim)
         return terms + config.inverse_weight * (of_action - config.inverse_aim)
+
+    @property
+    def knowable(self) -> Tensor:
+        """Give the distance [] from the best Gaussian that sees nothing to the cap, nats."""
+        return self.world.critics.guess + self.actions * log_cap()
+
+    def inverse_share(self, inverse: Tensor) -> Tensor:
+        """Give the share [] of ``knowable`` that is told of actions at this loss; 0: nothing."""
+        return (self.world.critics.guess - inverse) / self.knowable
 
     @property
     def multiplier(self) -> Tensor:
