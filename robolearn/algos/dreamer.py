@@ -47,18 +47,13 @@ GRADIENT_NORM = 100.0  # largest one, of each of the three objectives
 
 
 @dataclass(frozen=True)
-class DreamerConfig(Settings):
-    """Networks and objectives of ``Dreamer``. Raises UserError for a value out of range."""
+class DreamingConfig(Settings):
+    """What all have that dream. Raises UserError for a value out of range."""
 
     size: Literal["small", "paper"] = "small"
     """Of networks, batches and sequences; "paper" is for a GPU."""
-    kl_weight: NonNegativeFloat = 0.1
-    """Weight beta of the divergence. With 1 a small robot's few pixels are learnt later: on
-    cart-pole the loss of the reward was half as much again after 500 updates."""
     kl_balance: Share = 0.8
     """Share of its gradient that goes to the prior."""
-    free_nats: NonNegativeFloat = 1.0
-    """The divergence counts as much where it is less."""
     decoded: PositiveInt = 64
     """Moments whose images are drawn and compared, at most, in an update."""
     horizon: PositiveInt = 15
@@ -79,6 +74,17 @@ class DreamerConfig(Settings):
     """Step size of Adam for policy and value."""
     tau: Share = 0.02
     """Share of the way that the slow value goes towards the value in an update."""
+
+
+@dataclass(frozen=True)
+class DreamerConfig(DreamingConfig):
+    """Networks and objectives of ``Dreamer``. Raises UserError for a value out of range."""
+
+    kl_weight: NonNegativeFloat = 0.1
+    """Weight beta of the divergence. With 1 a small robot's few pixels are learnt later: on
+    cart-pole the loss of the reward was half as much again after 500 updates."""
+    free_nats: NonNegativeFloat = 1.0
+    """The divergence counts as much where it is less."""
 
 
 class Dream(NamedTuple):
@@ -102,7 +108,7 @@ class Dreamer:
     blind: ClassVar[bool] = False
     decodes: ClassVar[bool] = True
 
-    def __init__(self, interface: Spec, config: DreamerConfig, seed: int = 0, device: str = "cpu"):
+    def __init__(self, interface: Spec, config: DreamingConfig, seed: int = 0, device: str = "cpu"):
         """Draw the initial weights; SpecError for images that the encoder cannot take."""
         self.cameras = _cameras(interface)
         self.interface, self.config, self.device = interface, config, torch.device(device)

@@ -36,7 +36,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robolearn.algos.dreamer import Dream, Dreamer, DreamerConfig, Losses, as_floats, chosen
+from robolearn.algos.dreamer import Dream, Dreamer, DreamingConfig, Losses, as_floats, chosen
 from robolearn.networks.functional import balanced_kl, gaussian_entropy, gaussian_log_probability
 from robolearn.networks.images import ConvDecoder, drawn
 from robolearn.networks.nets import RunningNormaliser
@@ -53,7 +53,7 @@ LARGEST_LOG_MULTIPLIER = 3.0
 
 
 @dataclass(frozen=True)
-class InfoPowerConfig(DreamerConfig):
+class InfoPowerConfig(DreamingConfig):
     """What ``InfoPower`` adds to Dreamer. Raises UserError for a value out of range.
 
     C-Dreamer, the contrastive variant without empowerment: inverse_weight 0 and bonus_weight 0.

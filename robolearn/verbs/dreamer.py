@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic
 
-from robolearn.algos.dreamer import Dreamer, DreamerConfig
+from robolearn.algos.dreamer import Dreamer, DreamerConfig, DreamingConfig
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
@@ -87,7 +87,7 @@ def empower(config: EmpowerConfig, run: Run) -> dict[str, Any]:
 
 
 def imagine(
-    kind: type[Dreamer], settings: DreamerConfig, config: ImaginedConfig, run: Run
+    kind: type[Dreamer], settings: DreamingConfig, config: ImaginedConfig, run: Run
 ) -> dict[str, Any]:
     """Train a learner of a kind with its settings.
 

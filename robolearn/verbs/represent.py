@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pydantic
 
-from robolearn.algos.dreamer import Dreamer, DreamerConfig
+from robolearn.algos.dreamer import Dreamer, DreamerConfig, DreamingConfig
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
@@ -211,7 +211,7 @@ def _codes(beliefs: Iterable[Belief], first: int = 0) -> np.ndarray:
     return np.concatenate([belief.features[0, first:].cpu().numpy() for belief in beliefs])
 
 
-def _learner(config: RepresentConfig) -> tuple[type[Dreamer], DreamerConfig]:
+def _learner(config: RepresentConfig) -> tuple[type[Dreamer], DreamingConfig]:
     if config.learner == "dreamer":
         return Dreamer, config.dreamer
     return InfoPower, config.infopower

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -7,9 +7,11 @@ import torch
 
 import robolearn.networks.world as world
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig, info_nce, log_cap, nwj
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.networks.rssm import Belief
 from robolearn.networks.world import Sizes
+from robolearn.running import launch
 from robolearn.types import ArraySpec, Spec
 
 TINY = Sizes(depth=1, deterministic=6, stochastic=4, units=8, batch=3, length=4)
@@ -237,6 +239,13 @@ def test_empowerment_is_part_of_the_imagined_reward_and_clipped():
     assert (learner.imagined_rewards(dream) - plain).abs().max() <= 0.1 * A * 1e-3 + 1e-6
     learner.config = replace(CONFIG, bonus_weight=0.0)
     assert torch.equal(learner.imagined_rewards(dream), plain)
+
+
+def test_settings_of_dreamer_that_would_do_nothing_are_refused():
+    names = {field.name for field in fields(CONFIG)}
+    assert "kl_balance" in names and not names & {"kl_weight", "free_nats"}
+    with pytest.raises(UserError, match="unknown key 'infopower.kl_weight'"):
+        launch.read(launch.find("infopower_offline"), ("infopower.kl_weight=1",)).settings()
 
 
 @pytest.mark.parametrize("bound", ["nce", "nwj"])
