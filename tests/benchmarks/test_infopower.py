@@ -1,4 +1,4 @@
-"""The benchmark of world models: its runs can be read, and its rows are of one kind."""
+"""The benchmark of world models: its runs can be read, what is in its rows is not run again."""
 
 import json
 from types import SimpleNamespace
