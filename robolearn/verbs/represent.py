@@ -95,6 +95,15 @@ class Recorded:
         return np.concatenate([episode.observations[STATE] for episode in self.episodes])
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far the updates have come; kept with a checkpoint."""
+
+    updates: int = 0
+    infos: tuple[dict[str, float], ...] = ()  # of the updates since the last line of the log
+    latest: dict[str, float] = dataclasses.field(default_factory=dict)  # that line
+
+
 def represent(config: RepresentConfig, run: Run) -> dict[str, Any]:
     """Record, learn, judge; keep ``checkpoint/`` and draw ``believed.png``.
 
@@ -112,7 +121,6 @@ def represent(config: RepresentConfig, run: Run) -> dict[str, Any]:
             for part, (where, count) in enumerate(zip((env, env, other), counts, strict=True))
         )
     losses = _learn(learner, train, config, SIZES[settings.size], run)
-    checkpoint.save(run.path("checkpoint"), learner, {"updates": config.updates})
     draw_believed(learner, unseen.episodes[-1], run)
     return {"losses": losses, **judge(learner, train, seen, unseen)}
 
@@ -228,15 +236,18 @@ def _of_images(interface: Spec) -> Spec:
 def _learn(
     learner: Dreamer, recorded: Recorded, config: RepresentConfig, sizes: Any, run: Run
 ) -> dict[str, float]:
-    """Update the world model, from where a stopped run left it; give the losses logged last."""
+    """Update the world model, from where a stopped run left it; give the losses logged last.
+
+    A checkpoint is left on the way and at the end.
+    """
     replay = replayed(learner.interface, recorded.episodes, sizes.length)
-    folder, done, latest = run.path("checkpoint"), 0, {}
+    folder, begun = run.path("checkpoint"), Progress()
     if checkpoint.exists(folder):
-        done = checkpoint.go_on(folder, learner)["updates"]
-    run.go_on(done)
-    infos: list[dict[str, float]] = []
-    with run.counter(config.updates, "learning", "updates", done) as counter:
-        for update in range(done + 1, config.updates + 1):
+        begun = checkpoint.checked(Progress, checkpoint.go_on(folder, learner), folder)
+    run.go_on(begun.updates)
+    infos, latest = [*begun.infos], begun.latest
+    with run.counter(config.updates, "learning", "updates", begun.updates) as counter:
+        for update in range(begun.updates + 1, config.updates + 1):
             batch = replay.sample(sizes.batch, np.random.default_rng([run.seed, update]))
             infos.append(learner.learn_world(on_device(batch, learner.device))[0])
             counter.update()
@@ -244,8 +255,9 @@ def _learn(
                 latest = {k: float(np.mean([info[k] for info in infos])) for k in infos[0]}
                 run.log(update, **latest)
                 infos.clear()
-            if update % config.checkpoint_updates == 0:
-                checkpoint.save(folder, learner, {"updates": update})
+            if update % config.checkpoint_updates == 0 or update == config.updates:
+                progress = Progress(update, tuple(infos), latest)
+                checkpoint.save(folder, learner, dataclasses.asdict(progress))
     return latest
 
 

@@ -1,6 +1,7 @@
 """World models of recorded episodes: what is said of what their states hold."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -133,6 +134,18 @@ def test_a_stopped_run_goes_on_to_the_same_end(whole, tmp_path, monkeypatch):
     assert main([str(directory / "config.yaml"), f"resume={directory}"]) == 0
     ends = [json.loads((d / "summary.json").read_text()) for d in (whole, directory)]
     assert ends[0] == ends[1]
+    logged = [read_curve(d / "metrics.jsonl", "kl_loss")[1].tolist() for d in (whole, directory)]
+    assert logged[0] == logged[1]  # the third update, before the checkpoint, is in the second line
+
+
+@needs_gl
+def test_a_run_that_was_stopped_while_it_was_judged_still_tells_its_losses(whole, tmp_path):
+    directory = tmp_path / "judged"
+    shutil.copytree(whole, directory)
+    (directory / "summary.json").unlink()
+    assert main([str(directory / "config.yaml"), f"resume={directory}"]) == 0
+    ends = [json.loads((d / "summary.json").read_text()) for d in (whole, directory)]
+    assert ends[0] == ends[1] and ends[1]["losses"]
 
 
 def test_what_cannot_be_judged_is_one_line():
