@@ -225,9 +225,7 @@ class Guard:
             self._rest(now_s, f"refused: {error}")
             raise
         self._asked_s = now_s
-        seen = quantity(self.joints, self._seen) if self._seen else None
-        safe = safety.safe_command(self._slowed(now_s), self._memory(), target, seen)
-        self._send(now_s, target, safe, tuple(map(str, safe.changes)))
+        self._step(now_s, target)
         sent = self.commanded if self.record.sent is None else self.record.sent
         return named(self.joints, {"pos": sent})
 
@@ -244,8 +242,7 @@ class Guard:
         if silent_s > self.config.hold_s or self.record.asked is None:
             self._rest(now_s, f"no command for {1e3 * silent_s:.0f} ms")
         else:
-            safe = safety.safe_command(self._slowed(now_s), self._memory(), self.record.asked)
-            self._send(now_s, self.record.asked, safe, tuple(map(str, safe.changes)))
+            self._step(now_s, self.record.asked)
 
     def rest(self, words: str) -> None:
         """Come to rest from now on, and say why; StopError while it is stopped."""
@@ -355,6 +352,12 @@ class Guard:
         share = config.ramp_from + (1 - config.ramp_from) * since_s / config.ramp_s
         return self.limits.slower(share)
 
+    def _step(self, now_s: float, target: np.ndarray) -> None:
+        """Send what is safe of a target [J]."""
+        seen = quantity(self.joints, self._seen) if self._seen else None
+        safe = safety.safe_command(self._slowed(now_s), self._memory(), target, seen)
+        self._send(now_s, target, safe, tuple(map(str, safe.changes)))
+
     def _rest(self, now_s: float, words: str) -> None:
         safe = safety.stopping_command(self.limits, self._memory())
         self._send(now_s, None, safe, (words,))
@@ -401,6 +404,8 @@ class Guard:
             if now_s - at_s > most_s:
                 self._stop(f"{name}: nothing new for {now_s - at_s:.2f} s")
         positions = quantity(self.joints, values)
+        for j in np.flatnonzero(~np.isfinite(positions)):
+            self._stop(f"{self.joints[j].name} is measured at {positions[j]}")
         fault = self._watch.look(positions, self._memory().position, now_s)
         if fault and not self.config.dry_run:
             self._stop(fault)

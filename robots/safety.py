@@ -174,12 +174,13 @@ def safe_command(
 ) -> Safe:
     """Give the command closest to ``target`` [J] that is safe, one period after ``before``.
 
-    ``measured`` [J] is where the arm is, for the grip. Raises SpecError for another shape and
-    DataError for what is not finite; then nothing is commanded.
+    ``measured`` [J] is where the arm is, for the grip. Raises SpecError for another shape of either
+    and DataError for what is not finite; then nothing is commanded.
     """
     target = checked(limits, target, "command")
     wanted = target
     if measured is not None:
+        measured = checked(limits, measured, "measured")
         wanted = np.maximum(target, np.minimum(measured - limits.squeeze, before.position))
     after = np.empty_like(before.motion)
     motion.advance(before.motion, wanted, limits.motion, limits.period_s, after)

@@ -258,3 +258,23 @@ def test_a_box_needs_a_model(clock):
 def test_settings_that_make_no_sense():
     with pytest.raises(UserError, match="hold_s=3.0 must be below stop_s=2.0"):
         GuardConfig(hold_s=3)
+
+
+def test_a_blocked_gripper_is_not_squeezed_by_ticks_between_commands(guarded):
+    guard = guarded((FaultKind.STALLED, 0.0, "gripper"), config=GuardConfig(ramp_s=0.0))
+    goal = guard.robot.arm.home.copy()
+    goal[5] = 0.0
+    at = truth(guard)[5]
+    for step in range(300):
+        guard.clock.sleep(PERIOD_S)
+        guard.get_observation()
+        guard.send_action(action(guard, goal)) if step % 2 else guard.tick()
+    assert guard.commanded[5] > at - SafetyConfig().squeeze - STILL
+
+
+def test_a_measurement_that_is_no_number_stops_it(guarded, monkeypatch):
+    guard = guarded()
+    values = guard.get_observation() | {"elbow_flex.pos": math.nan}
+    monkeypatch.setattr(guard.robot, "get_observation", lambda: values)
+    with pytest.raises(StopError, match="elbow_flex is measured at nan"):
+        guard.get_observation()

@@ -176,3 +176,9 @@ def test_limits_are_shares_of_the_models(arm):
 def test_wrong_settings(options, words):
     with pytest.raises(UserError, match=words):
         SafetyConfig(**options)
+
+
+def test_a_measurement_that_is_no_number_commands_nothing(arm, limits):
+    measured = arm.home + [0, math.nan, 0, 0, 0, 0]
+    with pytest.raises(DataError, match="measured: .* is nan"):
+        safe_command(limits, begin(limits, arm.home), arm.home, measured)
