@@ -187,7 +187,7 @@ def _judged(
     )
     return Case(
         kind=kind,
-        outside=_outside(env, [start] * 3 + [sent for _, sent in arm.sent]),
+        outside=_outside(env, start, arm.sent),
         late=late,
         unsaid=(stopped or called_s is not None) and not words,
         lost=not whole,
@@ -195,13 +195,14 @@ def _judged(
     )
 
 
-def _outside(env: RobotEnv, commands: list[np.ndarray]) -> bool:
-    """Say whether commands, one each servo period, left a limit."""
+def _outside(env: RobotEnv, start: np.ndarray, sent: list[tuple[float, np.ndarray]]) -> bool:
+    """Say whether commands left a limit, by the times at which they were sent."""
     h, limits = env.guard.period_s, env.guard.limits.motion
-    found = np.array(commands)
-    speeds = np.diff(found, axis=0) / h
-    accelerations = np.diff(speeds, axis=0) / h
-    jerks = np.diff(accelerations, axis=0) / h
+    found = np.array([start] * 3 + [positions for _, positions in sent])
+    passed_s = np.array([h] * 3 + list(np.diff([at_s for at_s, _ in sent])))[: len(found) - 1, None]
+    speeds = np.diff(found, axis=0) / passed_s
+    accelerations = np.diff(speeds, axis=0) / passed_s[1:]
+    jerks = np.diff(accelerations, axis=0) / passed_s[2:]
     return bool(
         (found < limits[0] - ROUNDING).any()
         or (found > limits[1] + ROUNDING).any()

@@ -296,7 +296,7 @@ class RobotEnv(gymnasium.Env):
     def _wait(self) -> None:
         """Wait for the next servo period; periods that were missed are not made up for."""
         now_s = self.clock()
-        self._next_s += self._tick_s
+        self._next_s = max(self._next_s + self._tick_s, getattr(self.guard, "due_s", 0.0))
         self._ticks += 1
         if now_s > self._next_s + self._tick_s:
             self._missed += 1

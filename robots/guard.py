@@ -48,7 +48,9 @@ from robots.geometry import Geometry
 from robots.safety import Commanded, Limits, Safe, SafetyConfig, limits_of
 from robots.watch import EncoderWatch, GuardConfig, require_within
 
-EARLY = 0.5  # share of a period before which a second command is one too many
+ROUNDING_S = 1e-9  # of sums of periods
+EARLY = "it came before its period; nothing was sent yet"
+JITTER = 0.05  # share of a period by which two commands may be closer, after one that was late
 AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
 LOOK_S = 0.1
 BUS_TRIES = 3  # of an exchange in which noise was heard
@@ -97,6 +99,7 @@ class Guard:
         self.reason = ""  # why it is stopped; "" while it is not
         self.record = Record(0.0, None, None)
         self._began_s = self._last_s = self._asked_s = 0.0
+        self._due_s = 0.0  # before this nothing is sent
         self._seen: Values = {}
         self._warm_up()
 
@@ -146,6 +149,11 @@ class Guard:
     def commanded(self) -> np.ndarray:
         """The last command [J]; RobotError before it is activated."""
         return self._memory().position
+
+    @property
+    def due_s(self) -> float:
+        """From when on, by its clock, the next command is sent."""
+        return self._due_s
 
     @property
     def is_active(self) -> bool:
@@ -212,19 +220,21 @@ class Guard:
     def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
         """Send what is safe of an action; give what was sent.
 
-        Raises StopError while it is stopped; SpecError and DataError for an action that is refused,
+        One that comes before its period is not sent: it is the target of the next ``tick``, and the
+        last command is given. Raises StopError while it is stopped; SpecError and DataError for an action that is refused,
         and then the arm has taken a step of its way to rest.
         """
         self._require_open()
         now_s = self.clock()
-        if self._commanded is not None and now_s - self._last_s < EARLY * self.period_s:
-            return named(self.joints, {"pos": self._commanded.position})
         try:
             target = vector(self.joints, action, f"{self.name}: action")
         except UserError as error:
-            self._rest(now_s, f"refused: {error}")
+            self.rest(f"refused: {error}")
             raise
         self._asked_s = now_s
+        if self._commanded is not None and now_s < self._due_s:
+            self.record = Record(now_s, target, None, (EARLY,))
+            return named(self.joints, {"pos": self._commanded.position})
         self._step(now_s, target)
         sent = self.commanded if self.record.sent is None else self.record.sent
         return named(self.joints, {"pos": sent})
@@ -232,13 +242,15 @@ class Guard:
     def tick(self) -> None:
         """Take a period's step without a command: what is under way goes on, or comes to rest.
 
-        Raises StopError once no command has come for ``stop_s``.
+        Before the period is over nothing is done. Raises StopError once no command has come for ``stop_s``.
         """
         self._require_open()
         now_s = self.clock()
         silent_s = now_s - self._asked_s
         if silent_s > self.config.stop_s:
             self._stop(f"no command for {silent_s:.1f} s")
+        if now_s < self._due_s:
+            return
         if silent_s > self.config.hold_s or self.record.asked is None:
             self._rest(now_s, f"no command for {1e3 * silent_s:.0f} ms")
         else:
@@ -248,7 +260,7 @@ class Guard:
         """Come to rest from now on, and say why; StopError while it is stopped."""
         self._require_open()
         now_s = self.clock()
-        if now_s - self._last_s >= EARLY * self.period_s:
+        if self._commanded is None or now_s >= self._due_s:
             self._rest(now_s, words)
         else:  # it begins with the next ``tick``
             self.record = Record(now_s, None, self.record.sent, (words,))
@@ -335,7 +347,7 @@ class Guard:
     def _begin(self, positions: np.ndarray) -> None:
         self._commanded = safety.begin(self.limits, positions)
         self._began_s = self._asked_s = self.clock()
-        self._last_s = self._began_s - self.period_s
+        self._last_s = self._due_s = self._began_s
         self._watch.begin(positions, self._began_s)
         self.record = Record(self._began_s, None, None)
 
@@ -366,13 +378,13 @@ class Guard:
         self, now_s: float, asked: np.ndarray | None, safe: Safe, words: tuple[str, ...]
     ) -> None:
         sent = safe.position
+        self._due_s = max(self._due_s, now_s - JITTER * self.period_s) + self.period_s - ROUNDING_S
         if not self.config.dry_run:
             action = named(self.joints, {"pos": safe.position})
             try:
                 given = self._exchange(lambda: self.robot.send_action(action))
                 sent = quantity(self.joints, given)
             except BusError as error:  # the same comes next: two steps at once would be too fast
-                self._last_s = now_s
                 self.record = Record(now_s, asked, None, (f"not sent: {error}",))
                 return
             except LostError as error:

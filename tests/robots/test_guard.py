@@ -6,7 +6,7 @@ import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
 from robots.base import LifeCycle, RobotError, named, quantity
-from robots.guard import Guard, GuardConfig, StopError
+from robots.guard import JITTER, Guard, GuardConfig, StopError
 from robots.safety import SafetyConfig
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
 
@@ -278,3 +278,37 @@ def test_a_measurement_that_is_no_number_stops_it(guarded, monkeypatch):
     monkeypatch.setattr(guard.robot, "get_observation", lambda: values)
     with pytest.raises(StopError, match="elbow_flex is measured at nan"):
         guard.get_observation()
+
+
+@pytest.mark.parametrize("share", [0.51, 0.96, 1.7])
+def test_commands_at_any_rate_keep_to_the_limits(guarded, share, monkeypatch):
+    guard = guarded(config=GuardConfig(ramp_s=0.0), failing=0.0)
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    sent, send = [], guard.robot.send_action
+
+    def noted(asked):
+        sent.append((guard.clock(), quantity(guard.joints, asked)))
+        return send(asked)
+
+    monkeypatch.setattr(guard.robot, "send_action", noted)
+    for _ in range(round(1.5 / share / PERIOD_S)):
+        guard.clock.sleep(share * PERIOD_S)
+        guard.get_observation()
+        guard.send_action(action(guard, goal))
+    at_s, been = np.array([a for a, _ in sent]), np.array([b for _, b in sent])
+    speeds = np.diff(been, axis=0) / np.diff(at_s)[:, None]
+    most = guard.limits.motion[2]
+    assert (np.abs(speeds) <= most / (1 - JITTER) + 1e-6).all()
+    assert np.abs(speeds[:, 0]).max() > 0.5 * most[0]
+
+
+def test_a_command_before_its_period_is_the_next_ones_target(guarded):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    home = guard.robot.arm.home
+    run(guard, home, 0.1)
+    before = guard.commanded
+    guard.send_action(action(guard, home + [0.5, 0, 0, 0, 0, 0]))
+    np.testing.assert_array_equal(guard.commanded, before)
+    guard.clock.sleep(PERIOD_S)
+    guard.tick()
+    assert guard.commanded[0] > before[0]
