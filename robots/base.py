@@ -164,7 +164,8 @@ class Robot(Protocol):
     def get_observation(self) -> Values:
         """Measure; joints are from this very call, images as new as their cameras'.
 
-        Raises BusError where nothing trustworthy came back, and LostError where the device is gone.
+        In ERROR too, as long as it answers. Raises BusError where nothing trustworthy came back,
+        and LostError where the device is gone.
         Nothing old or damaged is ever given for new.
         """
 
@@ -182,7 +183,7 @@ class Robot(Protocol):
         """
 
     def deactivate(self) -> None:
-        """Let go: motors carry no torque, and an arm without brakes sinks."""
+        """Let go: motors carry no torque, and an arm without brakes sinks; also in ERROR."""
 
     def disconnect(self) -> None:
         """Stop, and close the device, from any state; it may be gone. Twice does nothing."""
@@ -274,7 +275,9 @@ class Driver:
 
     def get_observation(self) -> Values:
         """See ``Robot``."""
-        self._require("get_observation", LifeCycle.INACTIVE, LifeCycle.ACTIVE)
+        self._require(
+            "get_observation", LifeCycle.INACTIVE, LifeCycle.ACTIVE, LifeCycle.ERROR
+        )  # lost, it is looked at as long as it answers
         with self._noticing_loss():
             before_s = self.clock()
             measured = self._read()
@@ -303,22 +306,26 @@ class Driver:
 
     def deactivate(self) -> None:
         """See ``Robot``."""
-        self._require("deactivate", LifeCycle.INACTIVE, LifeCycle.ACTIVE)
+        self._require("deactivate", LifeCycle.INACTIVE, LifeCycle.ACTIVE, LifeCycle.ERROR)
         with self._noticing_loss():
             self._disable()
-        self.life_cycle = LifeCycle.INACTIVE
+        if self.life_cycle is LifeCycle.ACTIVE:
+            self.life_cycle = LifeCycle.INACTIVE
 
     def disconnect(self) -> None:
         """See ``Robot``."""
         if self.life_cycle is LifeCycle.UNCONFIGURED:
             return
-        try:
-            with contextlib.suppress(BusError, LostError):  # it is closed all the same
-                self._halt()
-                if self.lets_go:
-                    self._disable()
-        finally:
-            self._shut()
+        with contextlib.ExitStack() as stack:  # in turn from the last, each whatever the others do
+            stack.callback(self._shut)
+            if self.lets_go:
+                stack.callback(self._attempt, self._disable)
+            stack.callback(self._attempt, self._halt)
+
+    def _attempt(self, call: Callable[[], None]) -> None:
+        """Call; a device that does not answer is closed all the same."""
+        with contextlib.suppress(BusError, LostError):
+            call()
 
     def _shut(self) -> None:
         """Close everything, whatever fails."""

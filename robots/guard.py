@@ -13,14 +13,14 @@ knowing. What passes through:
 - ``emergency_stop`` does the same at anybody's request, from any thread.
 
 A stop is proven: it holds once the arm has been seen at rest, and if it is not seen so within
-``GuardConfig.prove_s`` the torque is taken away.
+``GuardConfig.prove_s``, or cannot be looked at, the torque is taken away.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,8 @@ EARLY = "it came before its period; nothing was sent yet"
 JITTER = 0.05  # share of a period by which two commands may be closer, after one that was late
 AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
 LOOK_S = 0.1
-BUS_TRIES = 3  # of an exchange in which noise was heard
+TRIES = 3  # of an exchange in which noise was heard, and of a stop
+CUT = "cut its power"
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,8 @@ class Guard:
         """Send what is safe of an action; give what was sent.
 
         One that comes before its period is not sent: it is the target of the next ``tick``, and the
-        last command is given. Raises StopError while it is stopped; SpecError and DataError for an action that is refused,
-        and then the arm has taken a step of its way to rest.
+        last command is given. Raises StopError while it is stopped; SpecError and DataError for an
+        action that is refused, and then the arm has begun its way to rest.
         """
         self._require_open()
         now_s = self.clock()
@@ -242,7 +243,8 @@ class Guard:
     def tick(self) -> None:
         """Take a period's step without a command: what is under way goes on, or comes to rest.
 
-        Before the period is over nothing is done. Raises StopError once no command has come for ``stop_s``.
+        Before the period is over nothing is done. Raises StopError once no command has come for
+        ``stop_s``.
         """
         self._require_open()
         now_s = self.clock()
@@ -266,9 +268,14 @@ class Guard:
             self.record = Record(now_s, None, self.record.sent, (words,))
 
     def stop(self) -> None:
-        """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again."""
-        self._bring_to_rest()
+        """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again.
+
+        Raises StopError, and closes the latch, where it is not proven.
+        """
+        fault = self._bring_to_rest()
         self._commanded = None
+        if fault:
+            self._stop(f"told to stop{fault}")
 
     def deactivate(self) -> None:
         """Let go."""
@@ -309,20 +316,46 @@ class Guard:
         raise StopError(f"{self.name}: stopped: {self.reason}; reset_stop() when that is put right")
 
     def _bring_to_rest(self) -> str:
-        """Stop the robot; take the torque away if it is not seen at rest. Say what failed."""
+        """Stop the robot; take the torque away if it is not seen at rest. Say what failed.
+
+        Whatever the driver raises, every one of these is tried, and nothing is raised.
+        """
         if self.config.dry_run or self.robot.life_cycle is LifeCycle.UNCONFIGURED:
             return ""
-        try:
-            self.robot.stop()
-            if self._seen_at_rest():
+        fault = self._tried(self.robot.stop)
+        rests, unseen = (False, "") if fault else self._proven()
+        if rests:
+            return ""
+        untaken = self._tried(self.robot.deactivate)
+        rests, still_unseen = self._proven()
+        why = "it was not seen at rest"
+        if fault or unseen:
+            why = f"it could not be {'told to stop' if fault else 'looked at'}: {fault or unseen}"
+        if rests and not untaken:
+            return f"; {why}, so its torque was taken away"
+        if not untaken and still_unseen:
+            return f"; {why}; its torque was taken away, and nothing shows that it rests: {CUT}"
+        if rests or still_unseen:
+            return f"; {why}; its torque could not be taken away: {CUT}"
+        return f"; {why}; IT STILL MOVES, whatever it is told: {CUT}"
+
+    def _tried(self, call: Callable[[], None]) -> str:
+        """Call until it succeeds, a few times, whatever is raised; give what was raised last."""
+        fault = ""
+        for _ in range(TRIES):
+            try:
+                call()
                 return ""
-            self.robot.deactivate()
-            still = self._seen_at_rest()
-        except (BusError, LostError) as error:
-            return f"; it could not be told to stop: {error}"
-        if still:
-            return "; it was not seen at rest, so its torque was taken away"
-        return "; IT STILL MOVES, whatever it is told: cut its power"
+            except Exception as error:  # nothing may keep an arm from being stopped
+                fault = str(error) or type(error).__name__
+        return fault
+
+    def _proven(self) -> tuple[bool, str]:
+        """Give whether the arm is seen at rest, and what kept it from being looked at."""
+        try:
+            return self._seen_at_rest(), ""
+        except Exception as error:
+            return False, str(error) or type(error).__name__
 
     def _seen_at_rest(self) -> bool:
         """Look until the arm has been still for a while, or ``prove_s`` is over."""
@@ -400,7 +433,7 @@ class Guard:
 
     def _exchange(self, call: Any) -> Any:
         """Repeat what noise disturbed, a few times."""
-        for left in reversed(range(BUS_TRIES)):
+        for left in reversed(range(TRIES)):
             try:
                 return call()
             except LostError:

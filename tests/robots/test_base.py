@@ -223,3 +223,23 @@ def test_a_joint_is_possible(change):
     values = dict(lower=-1.0, upper=1.0, velocity=1.0, acceleration=1.0, jerk=1.0) | change
     with pytest.raises(SpecError, match="joint pan"):
         Joint("pan", Kind.REVOLUTE, **values)
+
+
+def test_a_lost_device_is_looked_at_and_let_go_as_long_as_it_answers():
+    arm = Arm(fails={"write": LostError("gone")})
+    arm.connect()
+    arm.activate()
+    with pytest.raises(LostError):
+        arm.send_action({"pan.pos": 0, "gripper.pos": 0})
+    assert arm.get_observation()["pan.pos"] == 0.5
+    arm.deactivate()
+    assert arm.told[-1] == "disable" and arm.life_cycle is LifeCycle.ERROR
+
+
+@pytest.mark.parametrize("error", [BusError("checksum"), LostError("gone")])
+def test_disconnecting_takes_the_torque_of_an_arm_that_does_not_stop(error):
+    arm = Arm(fails={"halt": error})
+    arm.connect()
+    arm.activate()
+    arm.disconnect()
+    assert arm.told[-2:] == ["disable", "close"]

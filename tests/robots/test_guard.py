@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
-from robots.base import LifeCycle, RobotError, named, quantity
+from robots.base import BusError, LifeCycle, LostError, RobotError, named, quantity
 from robots.guard import JITTER, Guard, GuardConfig, StopError
 from robots.safety import SafetyConfig
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
@@ -312,3 +312,49 @@ def test_a_command_before_its_period_is_the_next_ones_target(guarded):
     guard.clock.sleep(PERIOD_S)
     guard.tick()
     assert guard.commanded[0] > before[0]
+
+
+def failing(monkeypatch, robot, name, error, times=10**6):
+    """Have a method raise so many times before it works; give the calls."""
+    calls, works = [], getattr(robot, name)
+
+    def call(*arguments):
+        calls.append(name)
+        if len(calls) <= times:
+            raise error
+        return works(*arguments)
+
+    monkeypatch.setattr(robot, name, call)
+    return calls
+
+
+def test_a_stop_that_noise_disturbed_is_repeated(guarded, monkeypatch):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    failing(monkeypatch, guard.robot, "stop", BusError("checksum"), times=2)
+    guard.emergency_stop()
+    with pytest.raises(StopError, match="stopped: emergency stop; reset_stop"):
+        guard.tick()
+    assert guard.life_cycle is LifeCycle.INACTIVE
+
+
+@pytest.mark.parametrize("method", ["stop", "get_observation"])
+@pytest.mark.parametrize("error", [BusError("checksum"), LostError("gone"), RuntimeError("odd")])
+def test_a_stop_that_is_not_proven_takes_the_torque(guarded, monkeypatch, method, error):
+    guard = guarded()
+    run(guard, guard.robot.arm.home, 0.1)
+    failing(monkeypatch, guard.robot, method, error)
+    let_go = failing(monkeypatch, guard.robot, "deactivate", error, times=0)
+    guard.emergency_stop()
+    with pytest.raises(StopError, match=f"{error}.*torque was taken away"):
+        guard.tick()
+    assert let_go and guard.is_stopped
+
+
+def test_a_plain_stop_that_is_not_proven_closes_the_latch(guarded, monkeypatch):
+    guard = guarded()
+    failing(monkeypatch, guard.robot, "stop", LostError("gone"))
+    failing(monkeypatch, guard.robot, "deactivate", LostError("gone"))
+    with pytest.raises(StopError, match="gone; its torque could not be .* cut its power"):
+        guard.stop()
+    assert guard.is_stopped

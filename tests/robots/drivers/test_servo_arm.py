@@ -12,6 +12,7 @@ from robots.clocks import SimulatedClock
 from robots.drivers.arm_kind import ServoArmConfig, nominal
 from robots.drivers.servo_arm import ServoArm
 from robots.emulators.faults import Faults, Wire
+from robots.guard import Guard, StopError
 from robots.registry import make_robot
 
 STEP = 2 * np.pi / 4096
@@ -346,3 +347,15 @@ def truth(arm):
     for servo in arm.station.servos:
         servo.update()
     return arm._translate.from_raw(np.array([servo.present for servo in arm.station.servos]))
+
+
+def test_an_alarm_stops_a_guarded_arm_and_takes_its_torque(make_arm, line, clock):
+    guard = Guard(make_arm(), 0.02, clock=clock)
+    guard.connect()
+    guard.activate()
+    guard.get_observation()
+    line.station[3].celsius = 95
+    with pytest.raises(StopError, match="hot.*torque was taken away.*cut its power"):
+        guard.get_observation()
+    assert guard.is_stopped
+    assert not any(servo.memory["torque_enable"] for servo in line.station.servos)
