@@ -18,6 +18,7 @@ A stop is proven: it holds once the arm has been seen at rest, and if it is not 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -97,6 +98,8 @@ class Guard:
         self._watch = EncoderWatch(self.limits, self.config, period_s)
         self._commanded: Commanded | None = None
         self._latch = threading.Event()
+        self._lock = threading.Lock()  # of the latch, its reason, and their number
+        self.stops = 0  # how often a stop was called for, from any thread
         self.reason = ""  # why it is stopped; "" while it is not
         self.record = Record(0.0, None, None)
         self._began_s = self._last_s = self._asked_s = 0.0
@@ -186,15 +189,33 @@ class Guard:
     def activate(self) -> None:
         """Look where the arm is, and begin there; in a dry run the robot is not activated.
 
-        Raises StopError while it is stopped, and UserError where the arm is so far outside its
-        limits that its calibration is wrong.
+        It is looked at before and after it is activated, which may take its time. Raises StopError
+        while it is stopped, and where the arm moved in between; UserError where it is so far
+        outside its limits that its calibration is wrong.
         """
         self._require_open()
         positions = quantity(self.joints, self._read())
         require_within(self.limits, positions, self.name)
         if not self.config.dry_run:
             self.robot.activate()
+            positions = self._looked_again(positions)
         self._begin(positions)
+
+    def _looked_again(self, before: np.ndarray) -> np.ndarray:
+        """Give where the activated arm is, [J]; stop it if that is not where it was."""
+        try:
+            now = quantity(self.joints, self._read())
+            require_within(self.limits, now, self.name)
+        except UserError as error:
+            self._stop(str(error))
+        moved = np.abs(now - before) / np.array([j.upper - j.lower for j in self.joints])
+        j = int(moved.argmax())
+        if moved[j] > self.config.follow:
+            self._stop(
+                f"{self.joints[j].name} went from {before[j]:.2f} to {now[j]:.2f} while it was "
+                "activated"
+            )
+        return now
 
     def get_observation(self) -> Values:
         """Measure; a reading that cannot be trusted stops the arm.
@@ -206,6 +227,7 @@ class Guard:
         if self._commanded is None or self.is_stopped:
             return self._read()
         now_s = self.clock()
+        self._require_spoken_to(now_s)
         try:
             values = self._read()
         except LostError as error:
@@ -232,6 +254,9 @@ class Guard:
         except UserError as error:
             self.rest(f"refused: {error}")
             raise
+        if self._commanded is not None:
+            self._require_spoken_to(now_s)
+            self._require_seen(now_s)
         self._asked_s = now_s
         if self._commanded is not None and now_s < self._due_s:
             self.record = Record(now_s, target, None, (EARLY,))
@@ -248,9 +273,8 @@ class Guard:
         """
         self._require_open()
         now_s = self.clock()
+        self._require_spoken_to(now_s)
         silent_s = now_s - self._asked_s
-        if silent_s > self.config.stop_s:
-            self._stop(f"no command for {silent_s:.1f} s")
         if now_s < self._due_s:
             return
         if silent_s > self.config.hold_s or self.record.asked is None:
@@ -291,14 +315,26 @@ class Guard:
 
     def emergency_stop(self, reason: str = "emergency stop") -> None:
         """Close the latch; from any thread. The driving thread stops the arm at its next call."""
-        self.reason = self.reason or reason
-        self._latch.set()
+        self._close_latch(reason)
 
-    def reset_stop(self) -> None:
-        """Open the latch; the arm stays inactive until it is activated."""
-        self._commanded = None
-        self.reason = ""
-        self._latch.clear()
+    def reset_stop(self, stops: int | None = None) -> None:
+        """Open the latch; the arm stays inactive until it is activated.
+
+        ``stops`` is what ``Guard.stops`` was when somebody looked at the reason: the latch stays
+        closed if a stop was called for since.
+        """
+        with self._lock:
+            if stops is not None and stops != self.stops:
+                return
+            self._commanded = None
+            self.reason = ""
+            self._latch.clear()
+
+    def _close_latch(self, reason: str) -> None:
+        with self._lock:
+            self.stops += 1
+            self.reason = self.reason or reason
+            self._latch.set()
 
     def _require_open(self) -> None:
         if self._latch.is_set():
@@ -306,8 +342,7 @@ class Guard:
 
     def _stop(self, reason: str) -> None:
         """Stop, close the latch, and raise StopError."""
-        self.reason = self.reason or reason
-        self._latch.set()
+        self._close_latch(reason)
         if self._commanded is not None or self.robot.life_cycle is LifeCycle.ACTIVE:
             self._commanded = None
             self.record = Record(self.clock(), None, None, (f"stopped: {self.reason}",))
@@ -397,8 +432,20 @@ class Guard:
         share = config.ramp_from + (1 - config.ramp_from) * since_s / config.ramp_s
         return self.limits.slower(share)
 
+    def _require_spoken_to(self, now_s: float) -> None:
+        silent_s = now_s - self._asked_s
+        if silent_s > self.config.stop_s:
+            self._stop(f"no command for {silent_s:.1f} s")
+
+    def _require_seen(self, now_s: float) -> None:
+        age_s = now_s - self.measured_s.get(JOINTS, -math.inf)
+        if age_s > self.config.stale_s:
+            self._stop(f"a command that rests on nothing: {JOINTS} were measured {age_s:.2f} s ago")
+
     def _step(self, now_s: float, target: np.ndarray) -> None:
         """Send what is safe of a target [J]."""
+        if now_s - self._last_s > self.config.hold_s:  # by now the arm rests at its last command
+            self._commanded = safety.at_rest(self._memory())
         seen = quantity(self.joints, self._seen) if self._seen else None
         safe = safety.safe_command(self._slowed(now_s), self._memory(), target, seen)
         self._send(now_s, target, safe, tuple(map(str, safe.changes)))

@@ -203,6 +203,14 @@ def stopping_command(limits: Limits, before: Commanded) -> Safe:
     return Safe(after[0].copy(), replace(before, motion=after), ())
 
 
+def at_rest(before: Commanded) -> Commanded:
+    """Give a memory at rest where the last command is."""
+    rest = before.motion.copy()
+    rest[1:3] = 0.0
+    rest[5] = rest[0]
+    return replace(before, motion=rest)
+
+
 def checked(limits: Limits, values: np.ndarray, what: str) -> np.ndarray:
     """Give values as float64 [J]; SpecError for another shape, DataError for one not finite."""
     names = [joint.name for joint in limits.joints]

@@ -102,7 +102,8 @@ def require_within(limits: Limits, positions: np.ndarray, name: str) -> None:
     """Raise UserError for a joint that is so far out that its calibration must be wrong."""
     lower, upper = (np.array([getattr(j, e) for j in limits.joints]) for e in ("lower", "upper"))
     slack = 0.1 * (upper - lower)
-    for j in np.flatnonzero((positions < lower - slack) | (positions > upper + slack)):
+    inside = (positions >= lower - slack) & (positions <= upper + slack)
+    for j in np.flatnonzero(~inside):  # what is no number is not inside
         raise UserError(
             f"{name}: {limits.joints[j].name} is at {positions[j]:.2f}, far outside "
             f"{lower[j]:.2f} to {upper[j]:.2f}: its calibration is wrong, calibrate() again"

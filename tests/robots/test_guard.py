@@ -358,3 +358,84 @@ def test_a_plain_stop_that_is_not_proven_closes_the_latch(guarded, monkeypatch):
     with pytest.raises(StopError, match="gone; its torque could not be .* cut its power"):
         guard.stop()
     assert guard.is_stopped
+
+
+def test_a_command_without_a_fresh_look_stops_it(guarded):
+    guard = guarded()
+    run(guard, guard.robot.arm.home, 0.1)
+    with pytest.raises(StopError, match="joints were measured 0.1. s ago"):
+        for _ in range(30):
+            guard.clock.sleep(PERIOD_S)
+            guard.send_action(action(guard, guard.robot.arm.home))
+    assert guard.is_stopped
+
+
+@pytest.mark.parametrize("method", ["send_action", "get_observation"])
+def test_after_a_long_silence_it_stops_without_ticks_too(guarded, method):
+    guard = guarded()
+    goal = action(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0])
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    guard.clock.sleep(30.0)
+    with pytest.raises(StopError, match="no command for 30.0 s"):
+        guard.get_observation() if method == "get_observation" else guard.send_action(goal)
+
+
+def test_after_a_silence_it_begins_at_rest(guarded):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.5)
+    before = guard.commanded
+    guard.clock.sleep(1.0)
+    guard.get_observation()
+    guard.send_action(action(guard, goal))
+    most = guard.limits.motion[3, 0] * PERIOD_S**2
+    assert 0 < guard.commanded[0] - before[0] <= most
+
+
+def test_it_begins_where_it_is_once_it_is_active(guarded, monkeypatch):
+    guard = guarded(active=False)
+    at = iter([guard.robot.arm.home, guard.robot.arm.home + 0.01])
+    monkeypatch.setattr(guard.robot, "get_observation", lambda: action(guard, next(at)))
+    guard.activate()
+    np.testing.assert_allclose(guard.commanded, guard.robot.arm.home + 0.01)
+
+
+def test_an_arm_that_moved_while_it_was_activated_is_stopped(guarded, monkeypatch):
+    guard = guarded(active=False)
+    at = iter([guard.robot.arm.home, guard.robot.arm.home + [0.9, 0, 0, 0, 0, 0]])
+    look = guard.robot.get_observation
+    monkeypatch.setattr(
+        guard.robot,
+        "get_observation",
+        lambda: look() | action(guard, next(at, guard.robot.arm.home)),
+    )
+    with pytest.raises(StopError, match="shoulder_pan went from .* while it was activated"):
+        guard.activate()
+    assert guard.is_stopped and guard.life_cycle is LifeCycle.INACTIVE
+
+
+@pytest.mark.parametrize("sick", [0, 1])
+def test_an_arm_at_no_number_is_not_active(guarded, monkeypatch, sick):
+    guard = guarded(active=False)
+    look, calls = guard.robot.get_observation, []
+
+    def sickly():
+        calls.append(look())
+        nan = {"elbow_flex.pos": math.nan} if len(calls) == sick + 1 else {}
+        return calls[-1] | nan
+
+    monkeypatch.setattr(guard.robot, "get_observation", sickly)
+    with pytest.raises(UserError, match="elbow_flex is at nan"):
+        guard.activate()
+    assert guard.life_cycle is LifeCycle.INACTIVE
+
+
+def test_a_stop_that_was_not_seen_is_not_reset(guarded):
+    guard = guarded()
+    guard.emergency_stop("the first")
+    seen = guard.stops
+    guard.emergency_stop("the second")
+    guard.reset_stop(seen)
+    assert guard.is_stopped
+    guard.reset_stop(guard.stops)
+    assert not guard.is_stopped and guard.reason == ""
