@@ -154,13 +154,19 @@ class RemoteRobot:
         self._leave()
 
     def _call(self, name: str, *arguments: Any, slow: bool = False) -> Any:
+        if self.life_cycle is LifeCycle.ERROR and self._socket is None:
+            raise LostError(f"remote: the line to {self.config.address} was closed; connect again")
         if self._socket is None:
             hint = "connect() it first"
             raise RobotError(f"{self.name}: {name}() while it is {self.life_cycle}; {hint}")
         asked_s = self.clock()
         message = {"call": name, "arguments": list(arguments)}
         timeout_s = (10 if slow else 1) * self.config.timeout_s
-        answer = self._wait(self._exchange(message), timeout_s)
+        try:
+            answer = self._wait(self._exchange(message), timeout_s)
+        except BaseException:  # a late answer must never pass for that of a later call
+            self._hang_up()
+            raise
         self.life_cycle = LifeCycle(answer["life_cycle"])
         if "error" in answer:
             if answer["error"] not in ERRORS:
@@ -223,10 +229,15 @@ class RemoteRobot:
         if self._session is not None:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
 
-    async def _close(self) -> None:
+    def _hang_up(self) -> None:
+        """Close the line without a word, so that the other machine stops the robot."""
+        self.life_cycle = LifeCycle.ERROR
+        asyncio.run_coroutine_threadsafe(self._close(politely=False), self._loop).result()
+
+    async def _close(self, politely: bool = True) -> None:
         if self._beating is not None:
             self._beating.cancel()
-        if self._socket is not None:
+        if politely and self._socket is not None:
             await self._socket.close()
         await self._session.close()
         self._session = self._socket = self._beating = None

@@ -153,8 +153,12 @@ class Server:
             if message.type is not WSMsgType.BINARY:
                 return
             answer = await self._answer(message.data)
-            if answer is not None:
+            if answer is None:
+                continue
+            try:
                 await socket.send_bytes(pack(answer))
+            except ConnectionError:
+                return
 
     async def _answer(self, data: bytes) -> dict[str, Any] | None:
         """Do what a message asks for; None for a heartbeat."""
@@ -165,7 +169,7 @@ class Server:
                 return None
             if call not in CALLS or not isinstance(arguments, list):
                 raise RobotError(f"remote: a robot has no call '{call}' that others may make")
-            value = await self._in_turn(lambda: getattr(self.robot, call)(*arguments))
+            value = await self._in_turn(lambda: self._do(call, arguments))
             return self._said(value=value, ages=self._ages())
         except UserError as error:
             kinds = [name for name, kind in ERRORS.items() if isinstance(error, kind)]
@@ -176,6 +180,12 @@ class Server:
         except Exception as error:
             log.exception("the robot's driver failed")
             return self._said(error="Bug", text=f"{type(error).__name__}: {error}")
+
+    def _do(self, call: str, arguments: list[Any]) -> Any:
+        """Make a call; whose line broke left the robot connected, and finds it so."""
+        if call == "connect" and self.robot.life_cycle is LifeCycle.INACTIVE:
+            return None
+        return getattr(self.robot, call)(*arguments)
 
     def _said(self, **parts: Any) -> dict[str, Any]:
         return {"life_cycle": str(self.robot.life_cycle), **parts}

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 
 import aiohttp
@@ -183,6 +184,24 @@ def test_a_server_that_is_gone_is_a_lost_robot(arm, tmp_path):
     assert arm.life_cycle is LifeCycle.UNCONFIGURED
     with pytest.raises(LostError, match="does not answer"):
         RemoteRobot(RemoteConfig(address=server.address), token=TOKEN)
+
+
+def test_a_late_answer_is_no_answer_and_the_robot_is_stopped(arm, server, monkeypatch):
+    client = RemoteRobot(RemoteConfig(address=server.address, timeout_s=0.5), token=TOKEN)
+    client.connect()
+    client.activate()
+    go_on, observe = threading.Event(), arm.get_observation
+    monkeypatch.setattr(arm, "get_observation", lambda: go_on.wait(PATIENT_S) and observe())
+    with pytest.raises(LostError, match="nothing within 0.5 s"):
+        client.get_observation()
+    with pytest.raises(LostError, match="the line to .* was closed"):
+        client.stop()
+    go_on.set()
+    wait_until(lambda: arm.life_cycle is LifeCycle.INACTIVE)
+    assert server.stopped_for == "whoever drove it is gone"
+    client.disconnect()
+    wait_until(lambda: _connects(client))
+    client.disconnect()
 
 
 def test_without_the_token_nobody_learns_anything(make_client):
