@@ -2,6 +2,7 @@
 
 What it is, its joints and features, is asked for when it is made, and nothing is connected by that.
 A thread of its own says all the time that this program still runs, for else the robot is stopped.
+It is stopped as well, by its guard, where this program runs and commands nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from robots.base import (
     Values,
     vector,
 )
+from robots.guard import StopError
 from robots.remote import tokens
 from robots.remote.messages import ERRORS, MOST_BYTES, pack, unpack
 
@@ -70,6 +72,7 @@ class RemoteRobot:
         self._beating: asyncio.Task[None] | None = None
         self.life_cycle = LifeCycle.UNCONFIGURED
         self._measured_s: dict[str, float] = {}
+        self._stopped_for = ""  # what the last StopError said
         about = self._wait(self._about(), 10 * config.timeout_s)
         self.name: str = about["name"]
         self.joints = tuple(Joint(**j | {"kind": Kind(j["kind"])}) for j in about["joints"])
@@ -142,6 +145,10 @@ class RemoteRobot:
         """See ``Robot``."""
         self._call("stop")
 
+    def reset_stop(self) -> None:
+        """Open the latch of the guard there, unless it was closed anew since this end was told."""
+        self._call("reset_stop", self._stopped_for)
+
     def deactivate(self) -> None:
         """See ``Robot``."""
         self._call("deactivate")
@@ -171,7 +178,10 @@ class RemoteRobot:
         if "error" in answer:
             if answer["error"] not in ERRORS:
                 raise RuntimeError(f"{self.name}, at {self.config.address}: {answer['text']}")
-            raise ERRORS[answer["error"]](answer["text"])
+            error = ERRORS[answer["error"]](answer["text"])
+            if isinstance(error, StopError):
+                self._stopped_for = str(error)
+            raise error
         for part, age_s in answer["ages"].items():
             self._measured_s[part] = asked_s if part == JOINTS else asked_s - age_s
         return answer["value"]

@@ -12,11 +12,13 @@ import numpy as np
 
 from robolearn.errors import DataError, SpecError, UserError
 from robots.base import BusError, LostError, RobotError
+from robots.guard import StopError
 
 MOST_BYTES = 64 * 2**20  # of a message: some cameras' images
 ARRAYS = ("|u1", "<f4", "<f8", "<i4", "<i8", "|b1")
 ERRORS: dict[str, type[UserError]] = {
-    kind.__name__: kind for kind in (BusError, LostError, RobotError, SpecError, DataError)
+    kind.__name__: kind
+    for kind in (StopError, BusError, LostError, RobotError, SpecError, DataError)
 }
 ARRAY = "array"
 

@@ -2,8 +2,11 @@
 
 Whoever connects shows the token; a second one is turned away. When nothing has been heard for
 ``silence_s``, or the line breaks, the robot is stopped, whatever it was told before. All calls, and
-that stop, are made in one thread, one after the other. What protects the arm from its commands, a
-guard, belongs here: ``robot`` may be one.
+that stop, are made in one thread, one after the other.
+
+What protects the arm from its commands, a guard, belongs here: ``robot`` may be one. Then it takes
+a step in every period in which no command came, and stops the arm as its ``stop_s`` says: that
+somebody is heard is no command.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ from pydantic import PositiveFloat
 
 from robolearn.errors import UserError
 from robolearn.settings import Settings
-from robots.base import LifeCycle, Robot, RobotError
+from robots.base import JOINTS, LifeCycle, Robot, RobotError
+from robots.guard import Guard, StopError
 from robots.remote.messages import ERRORS, MOST_BYTES, pack, unpack
 
 CALLS = ("connect", "configure", "activate", "get_observation", "send_action", "stop",
-         "deactivate", "disconnect")  # fmt: skip
+         "reset_stop", "deactivate", "disconnect")  # fmt: skip
 STARTING_S = 10.0
 CLOSING_S = 0.5
 log = logging.getLogger(__name__)
@@ -95,7 +99,9 @@ class Server:
             self._failure = error
         self._started.set()
         if self._failure is None:
+            ticking = self._loop.create_task(self._tick())
             self._loop.run_forever()
+            ticking.cancel()
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
 
@@ -183,9 +189,20 @@ class Server:
 
     def _do(self, call: str, arguments: list[Any]) -> Any:
         """Make a call; whose line broke left the robot connected, and finds it so."""
+        if call == "reset_stop":
+            return self._reset_stop(*arguments)
         if call == "connect" and self.robot.life_cycle is LifeCycle.INACTIVE:
             return None
         return getattr(self.robot, call)(*arguments)
+
+    def _reset_stop(self, seen: str) -> None:
+        """Open the guard's latch for whoever has seen why it is closed."""
+        guard = self.robot
+        if not isinstance(guard, Guard):
+            raise RobotError(f"remote: {guard.name} is served without a guard to reset")
+        if guard.is_stopped and guard.reason not in seen:
+            raise StopError(f"{guard.name}: stopped: {guard.reason}; reset_stop() again to go on")
+        guard.reset_stop()
 
     def _said(self, **parts: Any) -> dict[str, Any]:
         return {"life_cycle": str(self.robot.life_cycle), **parts}
@@ -199,6 +216,22 @@ class Server:
     async def _in_turn(self, call: Callable[[], Any]) -> Any:
         return await self._loop.run_in_executor(self._worker, call)
 
+    async def _tick(self) -> None:
+        """Have a guard take its steps; what else fails in one stops the robot."""
+        guard = self.robot
+        if not isinstance(guard, Guard):
+            return
+        while True:
+            await asyncio.sleep(guard.period_s)
+            try:
+                await self._in_turn(lambda: _step(guard))
+            except StopError as error:
+                self.stopped_for = guard.reason
+                log.warning("%s", error)
+            except Exception as error:
+                log.exception("the guard failed")
+                await self._stop(f"{type(error).__name__}: {error}")
+
     async def _stop(self, reason: str) -> None:
         """Stop the robot if it moves, and say why."""
         if self.robot.life_cycle is not LifeCycle.ACTIVE:
@@ -209,3 +242,13 @@ class Server:
             await self._in_turn(self.robot.stop)
         except RobotError as error:
             log.error("%s: %s", self.robot.name, error)
+
+
+def _step(guard: Guard) -> None:
+    """Take a step for the period that goes by without a command; measure if nobody does."""
+    now_s = guard.clock()
+    if guard.life_cycle is not LifeCycle.ACTIVE or now_s - guard.record.time_s < guard.period_s:
+        return
+    if now_s - guard.measured_s[JOINTS] >= guard.period_s:
+        guard.get_observation()
+    guard.tick()

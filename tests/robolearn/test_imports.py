@@ -18,7 +18,8 @@ CONTRACTS = {
     "attack",
     "perturbed",
 }  # modules of robolearn/ itself
-OF_ROBOTS = {"robots.base", "robots.calibration", "robots.clocks"}  # single modules, known to rooms
+# Single modules, known to rooms:
+OF_ROBOTS = {"robots.base", "robots.calibration", "robots.clocks", "robots.guard"}
 MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contracts that it knows
     "robolearn": {"running"} | CONTRACTS,
     "robolearn.networks": CONTRACTS,
@@ -53,10 +54,10 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "sim.tabletop": {"base", "rendering", "engine", "vector"},
     "sim.robosuite": {"base", "rendering", "engine"},
     "sim.robosuite.batch": {"base", "engine", "vector", "robosuite"},
-    "robots": {"base", "clocks", "remote"},
+    "robots": {"base", "clocks", "guard", "remote"},
     "robots.servos": {"base"},
     "robots.emulators": {"base", "clocks", "servos"},
-    "robots.remote": {"base"},
+    "robots.remote": {"base", "guard"},
     "robots.drivers": {"base", "calibration", "clocks", "servos", "emulators"},
     "demos": set(),
     "demos.data": set(),

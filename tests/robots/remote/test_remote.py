@@ -11,13 +11,15 @@ import pytest
 
 from robolearn.errors import DataError, SpecError
 from robots.base import BusError, LifeCycle, LostError, RobotError
-from robots.clocks import SimulatedClock
+from robots.clocks import RealClock, SimulatedClock
 from robots.conformance import check
 from robots.drivers.arm_kind import ServoArmConfig
 from robots.drivers.so101 import so101
+from robots.guard import Guard, GuardConfig, StopError
 from robots.remote import messages, tokens
 from robots.remote.client import RemoteConfig, RemoteRobot, remote
 from robots.remote.server import Server, ServerConfig
+from robots.twin import Twin, TwinConfig
 
 TOKEN = "a token that is long enough"
 PATIENT_S = 30.0
@@ -202,6 +204,51 @@ def test_a_late_answer_is_no_answer_and_the_robot_is_stopped(arm, server, monkey
     client.disconnect()
     wait_until(lambda: _connects(client))
     client.disconnect()
+
+
+@pytest.fixture
+def guard():
+    """A guarded twin in the machine's time."""
+    clock = RealClock()
+    robot = Twin(TwinConfig(failing=0.0), clock)
+    config = GuardConfig(hold_s=0.3, stop_s=0.6, stale_s=PATIENT_S, ramp_s=0.0)
+    return Guard(robot, 0.02, config=config, arm=robot.arm, clock=clock)
+
+
+@pytest.fixture
+def guarded(guard):
+    """A client of the guarded twin, which it says all the time that it lives."""
+    with Server(guard, ServerConfig(port=0, silence_s=PATIENT_S), TOKEN) as server:
+        config = RemoteConfig(address=server.address, timeout_s=PATIENT_S, heartbeat_s=0.01)
+        client = RemoteRobot(config, token=TOKEN)
+        client.connect()
+        yield client
+        client.disconnect()
+
+
+def test_heartbeats_are_no_commands(guard, guarded):
+    guarded.activate()
+    wait_until(lambda: guard.life_cycle is LifeCycle.INACTIVE)
+    assert guard.is_stopped and guard.reason.startswith("no command for")
+
+
+def test_a_stop_there_is_a_stop_here_and_is_reset_by_who_has_seen_it(guard, guarded):
+    guarded.activate()
+    guard.emergency_stop("somebody pressed the button")
+    wait_until(lambda: guard.life_cycle is LifeCycle.INACTIVE)
+    with pytest.raises(StopError, match="pressed the button"):
+        guarded.reset_stop()
+    assert guard.is_stopped
+    with pytest.raises(StopError, match="pressed the button"):
+        guarded.activate()
+    guarded.reset_stop()
+    guarded.activate()
+    assert guarded.life_cycle is LifeCycle.ACTIVE
+
+
+def test_without_a_guard_there_is_nothing_to_reset(client):
+    with pytest.raises(RobotError, match="so101 is served without a guard"):
+        client.reset_stop()
 
 
 def test_without_the_token_nobody_learns_anything(make_client):
