@@ -9,7 +9,7 @@ import h5py
 
 from demos.data import arrays
 from demos.data.arrays import Demonstrations
-from demos.formats import guess
+from demos.formats import guess, rest
 from demos.formats.contract import Reading
 from demos.formats.foreign import demonstrations
 
@@ -23,15 +23,17 @@ def read(
     """
     path = Path(path)
     kind = guess.format_of(path)
-    if kind == guess.OURS or (kind == guess.ROBOMIMIC and not _is_raw(path)):
+    if kind == guess.OURS or (kind == guess.ROBOMIMIC and not _says_more(path)):
         return arrays.read(path, obs, success)
     return demonstrations(path, Reading(obs=tuple(obs) if obs else None), success)
 
 
-def _is_raw(path: Path) -> bool:
-    """Say whether an HDF5 file has demonstrations without observations, with states."""
+def _says_more(path: Path) -> bool:
+    """Say whether an HDF5 file is robosuite's raw one, without observations, or written by us."""
     try:
         with h5py.File(path, "r") as file:
+            if rest.GROUP in file.attrs:
+                return True
             demos = [name for name in file.get("data", ()) if arrays.DEMO.fullmatch(name)]
             first = file["data"][demos[0]] if demos else {}
             return "obs" not in first and "states" in first

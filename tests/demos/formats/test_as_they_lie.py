@@ -40,6 +40,14 @@ def test_plain_arrays_are_the_same_in_either(both):
     assert base.interface.observations["state"].names == ("position", "goal")
 
 
+def test_robomimics_that_we_wrote_keep_the_names_of_their_entries(both, tmp_path):
+    convert(both[0], tmp_path / "out.hdf5", ConvertConfig())
+    ours, theirs = read(both[0]), read(tmp_path / "out.hdf5")
+    assert theirs.interface.observations["state"].names == ("position", "goal")
+    for mine, others in zip(ours.states, theirs.states, strict=True):
+        np.testing.assert_array_equal(mine, others)
+
+
 def test_raw_files_are_read_by_their_task_and_robomimics_as_before():
     raw = read(OTHERS / "raw_lift.hdf5")
     assert raw.names == ("demo_1", "demo_2")
