@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,6 +98,8 @@ def _calibrate(rest: Sequence[str]) -> int:
     robot.connect(calibrate=False)
     try:
         robot.calibrate()
+    except EOFError:
+        raise UserError("robots calibrate: nobody is at a terminal to move the arm") from None
     finally:
         robot.disconnect()
     return 0
@@ -115,9 +118,10 @@ def _serve(rest: Sequence[str]) -> int:
     for key in settings:
         if key not in (*known, "rate"):
             raise UserError(f"robots serve: unknown option '--{key}'{nearest(key, known)}")
-    values = {key: yaml.safe_load(value) for key, value in settings.items()}
+    values = {key: _value(value, f"robots serve: --{key}") for key, value in settings.items()}
     rate_hz = values.pop("rate")
-    if not isinstance(rate_hz, int | float) or not rate_hz > 0:
+    is_number = isinstance(rate_hz, int | float) and not isinstance(rate_hz, bool)
+    if not is_number or not 0 < rate_hz < math.inf:
         raise UserError(f"robots serve: --rate must be a number above 0, not {rate_hz}")
     config = ServerConfig(**values)
     token = tokens.make_or_read(Path(config.token_file))
@@ -167,11 +171,15 @@ def _robot(words: Sequence[str], command: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"robots {command}: '{word}' must be KEY=VALUE")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"robots {command}: '{word}': the value is no YAML") from None
+        options[key] = _value(value, f"robots {command}: '{word}'")
     return words[0], options
+
+
+def _value(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{where}: the value is no YAML") from None
 
 
 def _expect(rest: Sequence[str], count: int, usage: str) -> None:

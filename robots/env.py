@@ -315,6 +315,7 @@ class RobotEnv(gymnasium.Env):
     def _go_to(self, pose: np.ndarray) -> None:
         """Go to positions [J] at the guard's speed, and wait until the arm is there."""
         span = np.array([joint.upper - joint.lower for joint in self.robot.joints])
+        off = np.abs(quantity(self.robot.joints, self._values) - pose) / span
         ends_s = self.clock() + self.config.reset_s
         while self.clock() < ends_s:
             self._tick(pose)

@@ -148,11 +148,12 @@ class Several:
         for side, robot in self.robots.items():
             try:
                 do(robot)
-            except RobotError as error:
+            except Exception as error:  # the others are reached whatever it is
                 faults.append((side, error))
         if faults:
             side, error = faults[0]
-            raise type(error)(f"{side}: {error}")
+            kind = type(error) if isinstance(error, RobotError) else RobotError
+            raise kind(f"{side}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,6 @@ class Lerobot(Driver):
         half = np.pi * (entry.range_max - entry.range_min) / TURN
         return Joint(name, Kind.REVOLUTE, -half, half, velocity, 10 * velocity, 500 * velocity)
 
-    def _unit_of(self, joint: Joint) -> float:
-        degrees = self.config.units == "degrees" and joint.kind is not Kind.GRIPPER
-        return float(np.radians(1.0)) if degrees else joint.upper / 100
-
     @property
     def is_calibrated(self) -> bool:
         """Whether the calibration is in the motors too."""

@@ -38,6 +38,9 @@ from robots.servos.bus import DirectPort, Reading, ServoBus
 
 NEAR_STEPS = 60  # beyond its calibrated range, an arm that is let go may lie so far: 5 degrees
 HOLDING_TRIES = 4
+MOST_LEAP = 2048  # steps between two readings of a joint that a hand moves
+MOST_RANGE = 3900  # steps; a joint with more went over its encoder's seam,
+NEARLY_A_TURN = 6.0  # unless its model turns so far, rad
 
 
 class ServoArm(Driver):
@@ -297,7 +300,10 @@ class ServoArm(Driver):
         offsets = [self._centre(identity) for identity in self.ids]
         lowest = highest = self._positions()
         print(f"{self.name}: move every joint from end to end; press Enter when done", flush=True)
+        before = lowest
         for here in self._until_enter():
+            self._require_no_seam(before, here)
+            before = here
             lowest, highest = np.minimum(lowest, here), np.maximum(highest, here)
         self._ask(f"{self.name}: close the gripper, then press Enter ")
         turned = np.abs(self._positions() - highest) < np.abs(self._positions() - lowest)  # [J]
@@ -307,12 +313,28 @@ class ServoArm(Driver):
         self.joints = self._make_joints()
         self._configure()
 
+    def _require_no_seam(self, before: np.ndarray, here: np.ndarray) -> None:
+        """Raise RobotError for a joint that went over the place where its encoder begins anew."""
+        leapt = np.abs(here - before) > (np.inf if self.kind.folds else MOST_LEAP)
+        if leapt.any():
+            i = int(leapt.argmax())
+            raise RobotError(
+                f"{self.name}: {self.joints[i].name} went from {before[i]} to {here[i]} steps at "
+                "once, over its encoder's seam; calibrate again, from nearer to its middle"
+            )
+
     def _found(
         self, servo: ArmServo, offset: int, low: int, high: int, turned: bool
     ) -> ServoCalibration:
         """Give what was found out about one servo."""
         if high - low < NEAR_STEPS:
             raise RobotError(f"{self.name}: {servo.joint} was not moved; calibrate again")
+        far = high - low > MOST_RANGE and servo.upper - servo.lower < NEARLY_A_TURN
+        if far and not self.kind.folds:
+            raise RobotError(
+                f"{self.name}: {servo.joint} went through {high - low} of 4096 steps, more than it "
+                "can turn: it went over its encoder's seam; calibrate again"
+            )
         if not (servo.gripper and turned):
             return ServoCalibration(servo.id, 0, offset, int(low), int(high))
         if not self.kind.turns_in_servo:

@@ -8,7 +8,8 @@ looked at: users have reported stops that do nothing while another program strea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -90,7 +91,8 @@ class Ur(Driver):
     def _close(self) -> None:
         for part in (self._control, self._receive):
             if part is not None:
-                part.disconnect()
+                with contextlib.suppress(RuntimeError):  # it is gone
+                    part.disconnect()
         self._control = self._receive = None
 
     def _enable(self) -> None:
@@ -103,23 +105,28 @@ class Ur(Driver):
     def _disable(self) -> None:
         """End the controller's program; its brakes or its own holding take over."""
         if self._control is not None:
-            self._control.stopScript()
-            self._control.disconnect()
+            with self._losing():
+                self._control.stopScript()
+                self._control.disconnect()
             self._control = None
 
     def _read(self) -> dict[str, np.ndarray]:
-        self._require_healthy()
-        if self._control is not None:
-            self._control.kickWatchdog()
-        return {"pos": np.array(self._receive.getActualQ()), "vel": self._velocities()}
+        with self._losing():
+            self._require_healthy()
+            if self._control is not None:
+                self._control.kickWatchdog()
+            return {"pos": np.array(self._receive.getActualQ()), "vel": self._velocities()}
 
     def _write(self, positions: np.ndarray) -> np.ndarray:
         low, high = (np.array([getattr(j, e) for j in self.joints]) for e in ("lower", "upper"))
         sent, config = np.clip(positions, low, high), self.config
-        self._control.kickWatchdog()
-        if not self._control.servoJ(
-            sent.tolist(), 0.0, 0.0, config.period_s, config.lookahead_s, config.gain
-        ):
+        with self._losing():
+            self._control.kickWatchdog()
+        with self._losing():
+            taken = self._control.servoJ(
+                sent.tolist(), 0.0, 0.0, config.period_s, config.lookahead_s, config.gain
+            )
+        if not taken:
             self._require_healthy()
             raise LostError(f"{self.name}: the controller's program takes no positions any more")
         return sent
@@ -128,16 +135,25 @@ class Ur(Driver):
         """Slow down, and see that it comes to rest; LostError if something else moves it."""
         if self._control is None:
             return
-        self._control.servoStop(DECELERATION)
-        ends_s = self.clock() + STOPPING_S
-        while np.abs(self._velocities()).max() > STILL:
-            if self.clock() > ends_s:
-                self._control.stopScript()
-                raise LostError(
-                    f"{self.name}: it still moves after a stop; does another program drive it?"
-                )
-            self._control.kickWatchdog()
-            self.clock.sleep(LOOK_S)
+        with self._losing():
+            self._control.servoStop(DECELERATION)
+            ends_s = self.clock() + STOPPING_S
+            while np.abs(self._velocities()).max() > STILL:
+                if self.clock() > ends_s:
+                    self._control.stopScript()
+                    raise LostError(
+                        f"{self.name}: it still moves after a stop; does another program drive it?"
+                    )
+                self._control.kickWatchdog()
+                self.clock.sleep(LOOK_S)
+
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Make of what the package raises a LostError."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise LostError(f"{self.name}: the controller does not answer: {error}") from error
 
     def _velocities(self) -> np.ndarray:
         return np.array(self._receive.getActualQd())

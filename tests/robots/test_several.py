@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from robolearn.errors import SpecError, UserError
-from robots.base import LifeCycle, LostError, named
+from robots.base import LifeCycle, LostError, RobotError, named
 from robots.several import Several, TwoTwinsConfig, two_twins
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
 
@@ -72,3 +72,16 @@ def test_a_stop_reaches_those_that_can_hear_it(pair, clock):
 def test_one_is_not_several(clock):
     with pytest.raises(UserError, match="two robots or more"):
         Several({"left": Twin(TwinConfig(), clock)})
+
+
+def test_a_stop_reaches_the_others_whatever_is_raised(pair, monkeypatch):
+    pair.connect()
+    pair.activate()
+
+    def fails():
+        raise RuntimeError("the library's own")
+
+    monkeypatch.setattr(pair.robots["left"], "stop", fails)
+    with pytest.raises(RobotError, match="left: the library's own"):
+        pair.stop()
+    assert pair.robots["right"].life_cycle is LifeCycle.INACTIVE

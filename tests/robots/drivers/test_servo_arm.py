@@ -11,7 +11,9 @@ from robots.base import BusError, LifeCycle, LostError, RobotError, quantity
 from robots.clocks import SimulatedClock
 from robots.drivers.arm_kind import ServoArmConfig, nominal
 from robots.drivers.servo_arm import ServoArm
+from robots.drivers.so101 import SO101
 from robots.emulators.faults import Faults, Wire
+from robots.emulators.line import Line
 from robots.guard import Guard, StopError
 from robots.registry import make_robot
 
@@ -237,7 +239,7 @@ def test_a_person_calibrates_it(make_arm, line, kind, tmp_path):
     low, high = [700.0] * 6, [2900.0] * 6
     low[5], high[5] = 3000.0, 4000.0
     answers = iter(["middle", "gripper"])
-    shown, swings = [], iter([low, high, None])
+    shown, swings = [], iter([low, [1800.0] * 5 + [3500.0], high, None])
 
     def move(where):
         with line.lock:
@@ -359,3 +361,34 @@ def test_an_alarm_stops_a_guarded_arm_and_takes_its_torque(make_arm, line, clock
         guard.get_observation()
     assert guard.is_stopped
     assert not any(servo.memory["torque_enable"] for servo in line.station.servos)
+
+
+@pytest.mark.parametrize(
+    ("swing", "words"),
+    [
+        ([3900.0, 4090.0, 4.0], "elbow_flex went from 4090 to 4 steps at once, over its encoder's"),
+        ([2100.0, 4090.0, 2100.0, 100.0], "elbow_flex went through 3990 of 4096 steps"),
+    ],
+)
+def test_a_joint_that_goes_over_its_encoders_seam_is_not_calibrated(clock, tmp_path, swing, words):
+    with Line(SO101.emulate(nominal(SO101), clock)) as line:
+        steps, asked = iter(swing), []
+
+        def pressed():
+            where = next(steps, None)
+            if where is None:
+                return True
+            with line.lock:
+                for servo in line.station.servos:
+                    other = 2048.0 + 400 * (where < 2048) - 100
+                    offset = servo.memory["homing_offset"]
+                    servo.motor.position = (where if servo.identity == 3 else other) + offset
+            return False
+
+        config = ServoArmConfig(
+            port=line.path, calibration=str(tmp_path / "arm.json"), timeout_s=0.5
+        )
+        arm = ServoArm(SO101, config, clock=clock, ask=asked.append, pressed=pressed)
+        with pytest.raises(RobotError, match=words):
+            arm.connect()
+        assert not (tmp_path / "arm.json").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robots.base import BusError, LostError, RobotError, quantity
+from robots.base import BusError, LifeCycle, LostError, RobotError, quantity
 from robots.clocks import SimulatedClock
 from robots.conformance import check
 from robots.drivers.franka import Franka, FrankaConfig
@@ -185,3 +185,28 @@ def test_lerobots_errors_are_ours(clock, monkeypatch):
     theirs.fault = OSError(5, "Input/output error")
     with pytest.raises(LostError, match="unplugged"):
         robot.get_observation()
+
+
+@pytest.mark.parametrize("method", ["servoJ", "servoStop"])
+def test_what_a_urs_package_raises_is_a_lost_device(clock, monkeypatch, method):
+    robot, _ = active(make_ur(clock, monkeypatch))
+
+    def fails(*arguments):
+        raise RuntimeError("RTDE control script is not running")
+
+    monkeypatch.setattr(robot._control, method, fails)
+    with pytest.raises(LostError, match="the controller does not answer: RTDE control script"):
+        command(robot, [0.0] * 6) if method == "servoJ" else robot.stop()
+    assert robot.life_cycle is LifeCycle.ERROR
+
+
+def test_a_ur_whose_connection_breaks_is_closed_all_the_same(clock, monkeypatch):
+    robot, _ = active(make_ur(clock, monkeypatch))
+
+    def fails():
+        raise RuntimeError("broken pipe")
+
+    monkeypatch.setattr(robot._control, "disconnect", fails)
+    monkeypatch.setattr(robot._receive, "disconnect", fails)
+    robot.disconnect()
+    assert robot.life_cycle is LifeCycle.UNCONFIGURED

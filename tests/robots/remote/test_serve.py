@@ -18,6 +18,9 @@ from robots.registry import make_robot
     [
         (["so101", "--prot=1"], "unknown option '--prot'; did you mean 'port'"),
         (["so101", "--rate=fast"], "--rate must be a number above 0, not fast"),
+        (["so101", "--rate=.inf"], "--rate must be a number above 0, not inf"),
+        (["so101", "--rate=true"], "--rate must be a number above 0, not True"),
+        (["so101", "--host=["], "--host: the value is no YAML"),
         (["so101", "--port=123456"], "port .*65535"),
         (["--port=1"], "expected: robolearn robots serve ROBOT"),
     ],
