@@ -3,7 +3,8 @@
     python benchmarks/faults.py [COUNT] [FIRST]
 
 Each case is decided by its number: who drives, what goes wrong, and when. The arm is driven through
-``RobotEnv``, as by ``deploy``. Writes ``results/faults.json``:
+``RobotEnv``, as by ``deploy``; where the policy is silent the guard is ticked here, as only a servo
+loop of its own does (``own_process``). Writes ``results/faults.json``:
 
 - ``injected``: cases; ``by_kind``: how many of each fault;
 - ``outside_limits``: cases in which a command left the limits of position, velocity, acceleration
