@@ -108,7 +108,7 @@ class Dreamer:
     blind: ClassVar[bool] = False
     decodes: ClassVar[bool] = True
 
-    def __init__(self, interface: Spec, config: DreamingConfig, seed: int = 0, device: str = "cpu"):
+    def __init__(self, interface: Spec, config: DreamerConfig, seed: int = 0, device: str = "cpu"):
         """Draw the initial weights; SpecError for images that the encoder cannot take."""
         self.cameras = _cameras(interface)
         self.interface, self.config, self.device = interface, config, torch.device(device)
