@@ -8,7 +8,7 @@ loop of its own does (``own_process``). Writes ``results/faults.json``:
 
 - ``injected``: cases; ``by_kind``: how many of each fault;
 - ``outside_limits``: cases in which a command left the limits of position, velocity, acceleration
-  or jerk, by differences of what the driver was sent;
+  or jerk, by differences of what the driver was sent, over a period or what passed if that is less;
 - ``late_stops``: cases in which the arm, by the simulator's own positions, was not still 200 ms
   after the stop was called for: by a fault that the guard noticed, by somebody, or by silence of
   ``hold_s``;
@@ -197,10 +197,26 @@ def _judged(
 
 
 def _outside(env: RobotEnv, start: np.ndarray, sent: list[tuple[float, np.ndarray]]) -> bool:
-    """Say whether commands left a limit, by the times at which they were sent."""
+    """Say whether commands left a limit; those closer than a period are judged by their times.
+
+    A command that noise kept back is a hold of the arm, and not judged; after ``hold_s`` it rests.
+    """
+    before_s = -np.inf
+    pieces, passed_s = [[start] * 3], [[env.guard.period_s] * 2]
+    for at_s, positions in sent:
+        if np.isfinite(before_s) and at_s - before_s > env.guard.config.hold_s:
+            pieces.append([pieces[-1][-1]] * 3)
+            passed_s.append([env.guard.period_s] * 2)
+        pieces[-1].append(positions)
+        passed_s[-1].append(min(at_s - before_s, env.guard.period_s))
+        before_s = at_s
+    both = zip(pieces, passed_s, strict=True)
+    return any(_is_outside(env, np.array(one), np.array(of)[:, None]) for one, of in both)
+
+
+def _is_outside(env: RobotEnv, found: np.ndarray, passed_s: np.ndarray) -> bool:
+    """Say whether commands [T, J], so long after each other [T - 1, 1], left a limit."""
     h, limits = env.guard.period_s, env.guard.limits.motion
-    found = np.array([start] * 3 + [positions for _, positions in sent])
-    passed_s = np.array([h] * 3 + list(np.diff([at_s for at_s, _ in sent])))[: len(found) - 1, None]
     speeds = np.diff(found, axis=0) / passed_s
     accelerations = np.diff(speeds, axis=0) / passed_s[1:]
     jerks = np.diff(accelerations, axis=0) / passed_s[2:]
