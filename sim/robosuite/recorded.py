@@ -56,8 +56,12 @@ class Recorded:
         if not isinstance(xml, str):
             raise DataError("no model_file beside the states")
         world = self._env._env
+        try:
+            here = world.edit_model_xml(xml)
+        except ElementTree.ParseError as error:
+            raise DataError(f"its model_file is no whole XML: {error}") from None
         with seeded(0):
-            world.reset_from_xml_string(_within_robosuite(world.edit_model_xml(xml)))
+            world.reset_from_xml_string(_within_robosuite(here))
         self._xml = xml
         self._reader = StateReader(world, self._reader._keys, self._where)
         if self._options.cameras:
@@ -90,11 +94,7 @@ def _within_robosuite(xml: str) -> str:
     import robosuite
 
     own = Path(robosuite.__file__).resolve().parent
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise DataError(f"its model_file is no whole XML: {error}") from None
-    for element in root.iter():
+    for element in ElementTree.fromstring(xml).iter():
         if element.tag == "include":
             raise DataError("its model_file includes another file")
         for name in (element.get(attribute) for attribute in FILES):
