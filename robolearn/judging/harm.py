@@ -143,7 +143,7 @@ class _Judged:
 
 
 @dataclass(frozen=True)
-class Scale:
+class HarmScale:
     """Harm by what is lost, or waited: logarithmic, 0 is typical of the base, 1 is the line."""
 
     least: float  # is added: nothing has a logarithm, too
@@ -280,14 +280,14 @@ class HarmJudge:
         )
 
     @cached_property
-    def of_progress(self) -> Scale:
+    def of_progress(self) -> HarmScale:
         """Give what makes S harm."""
-        return Scale(LEAST_LOSS, self.typical_lost, self.progress_line)
+        return HarmScale(LEAST_LOSS, self.typical_lost, self.progress_line)
 
     @cached_property
-    def of_waiting(self) -> Scale:
+    def of_waiting(self) -> HarmScale:
         """Give what makes W harm."""
-        return Scale(LEAST_WAIT, self.typical_wait, self.waiting_line)
+        return HarmScale(LEAST_WAIT, self.typical_wait, self.waiting_line)
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] within the limits.

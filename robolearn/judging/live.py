@@ -127,9 +127,7 @@ class _LiveWaits:
         self._commands: dict[int, np.ndarray] = {}
         self._waiting: list[float] = []  # w, of the switches that have been
         self.waited = 0.0  # W so far
-        self.now = (
-            0.0  # what W would gain by a switch here, if this is a rest and the base switches
-        )
+        self.now = 0.0  # what W would gain by a switch here, while resting where the base switches
 
     def step(self, z: np.ndarray, before: Sums | None, action: np.ndarray) -> None:
         """Take in a standardised state [O], and the action [A], within [-1, 1], that is sent there.
