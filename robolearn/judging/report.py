@@ -170,7 +170,7 @@ def _draw_dots(axes: Axes, bands: Sequence[_Band]) -> None:
     axes.axvline(1.0, color=REJECTED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
     axes.set_yticks([(b.top + b.bottom) / 2 for b in bands], [b.label for b in bands], fontsize=9)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("harm (logarithmic; beyond 1: rejected)")
+    axes.set_xlabel("harm (0: typical of the base; beyond 1: rejected)")
     title = "Grey: the base's own; blue: accepted; red: rejected"
     axes.set_title(title, loc="left", fontsize=10.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
