@@ -22,6 +22,7 @@ usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
        robolearn view RUN                      open a run's recording, or a dataset, in Rerun
        robolearn doctor DATASET [--repair]     check a dataset of any format, and mend it
        robolearn convert SRC DST [KEY=VALUE ...]   bring a dataset into another format
+       robolearn report DATASET [KEY=VALUE ...]    how good a dataset of any format is
        robolearn robots COMMAND ...            real robots: find, check, calibrate, list
        robolearn --help | --version
 
@@ -222,6 +223,18 @@ def _convert(rest: Sequence[str]) -> int:
     return 0
 
 
+def _report(rest: Sequence[str]) -> int:
+    paths = [argument for argument in rest if "=" not in argument]
+    _expect(paths, 1, "report DATASET [base=OPERATOR] [out=DIRECTORY] [KEY=VALUE ...]")
+    from robolearn.running import config
+
+    given = [argument for argument in rest if argument not in paths]
+    settings = config.given(names.load("demos.report.run:ReportConfig"), "report", given)
+    reported = names.load("demos.report.run:report")(paths[0], settings)
+    print(*reported.lines, "", *reported.paths, sep="\n")
+    return 0
+
+
 def _expect(rest: Sequence[str], count: int, usage: str) -> None:
     if len(rest) != count or any(argument.startswith("-") for argument in rest):
         raise UserError(f"expected: robolearn {usage}")
@@ -237,6 +250,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "doctor": _doctor,
     "robots": _robots,
     "convert": _convert,
+    "report": _report,
 }
 
 if __name__ == "__main__":

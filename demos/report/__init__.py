@@ -1,0 +1,1 @@
+"""How good is a dataset? Measures of every episode, of whatever format, and what stands out."""
