@@ -58,6 +58,8 @@ BAD = [
     ("view nowhere", "nowhere"),
     ("view launch", "launch/recording.rrd: no such recording"),
     ("view launch/toy.yaml", "launch/toy.yaml: not a recording of Rerun's"),
+    ("report", "expected: robolearn report DATASET"),
+    ("report nowhere", "nowhere: no such file or folder"),
     ("doctor", "expected: robolearn doctor DATASET"),
     ("doctor nowhere", "nowhere: no such file or folder"),
     ("doctor nowhere --repare", "expected: robolearn doctor DATASET"),

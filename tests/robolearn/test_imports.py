@@ -62,6 +62,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos": set(),
     "demos.data": set(),
     "demos.formats": {"data"},
+    "demos.report": {"data", "formats"},
     "demos.devices": set(),
     "demos.session": {"data", "devices"},
     "demos.page": {"devices", "session"},
