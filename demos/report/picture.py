@@ -23,6 +23,7 @@ LEAST_ENTRIES, MOST_ENTRIES = 6, 16  # of an action
 MOST_FINDINGS = 14
 TEXT_WIDTH = 56  # characters
 GAP = 0.35  # between two operators, of a row's height
+WIDE = 5.0  # the greatest to the least value, from where on an axis may be logarithmic
 LEAST_HARM, MOST_HARM = -0.5, 4.0  # what lies beyond is drawn there
 
 
@@ -63,7 +64,7 @@ def draw_report(quality: Quality, findings: Sequence[Finding], lines: Lines, pat
     left_out = len(quality.operators) - len(shown)
     more = f"; {left_out} operators with fewer episodes are not shown" if left_out else ""
     figure.suptitle(
-        f"{_plain(headline(quality))}{more}: {quiet} stand out by nothing\n"
+        f"{_plain(headline(quality))}{more}: {quiet} episodes stand out by nothing\n"
         "A dot is an episode, in the order recorded from top to bottom; red stands out, "
         "the grey bar is the operator's median",
         fontsize=12, x=0.01, ha="left",
@@ -98,7 +99,13 @@ def _columns(quality: Quality, findings: Sequence[Finding], lines: Lines) -> lis
     return found
 
 
-def _frames(keys, told, names, findings, lines) -> _Column:
+def _frames(
+    keys: Sequence[str],
+    told: Mapping[str, tuple[str, list[float]]],
+    names: Sequence[str],
+    findings: Sequence[Finding],
+    lines: Lines,
+) -> _Column:
     """Put the cameras into one column: the worst of each episode's."""
     worst = np.nanmax([told[key][1] for key in keys], axis=0)
     label = "same image, worst (%)" if len(keys) > 1 else "same image (%)"
@@ -142,7 +149,7 @@ def _draw_column(axes: Axes, column: _Column, quality: Quality, shown: Sequence[
     every = [v for v in column.values.values() if np.isfinite(v)]
     if column.line is not None:
         axes.axvline(column.line, color=STANDS_OUT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    if column.logarithmic and every and min(every) > 0:
+    if column.logarithmic and every and 0 < WIDE * min(every) < max(every):
         axes.set_xscale("log")
         _mark_decades(axes, min(every), max(every))
     elif every and column.line != 1.0:

@@ -10,7 +10,7 @@ from demos.formats.contract import Source
 from demos.report.likeness import Nearest, Starts, nearest_of, starts_of
 from demos.report.measures import Measured, measure
 from demos.report.operators import NOBODY, Collected, Compatibility, compare
-from demos.report.scales import Scales, settle
+from demos.report.scales import Scales, loaded, settle
 from robolearn.errors import DataError
 from robolearn.running.run import counter
 
@@ -59,8 +59,7 @@ def look_at(source: Source, base: str | None = None, images: bool = True) -> Qua
     with counter(len(source.names), "measuring", "episodes") as bar:
         for name in source.names:
             try:
-                episode = source.load(name, images=images)
-                episode.require_finite(f"{source.path}: {name}")
+                episode = loaded(source, name, images)
             except DataError as error:
                 unreadable[name] = str(error)
             else:

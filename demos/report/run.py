@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from demos.report.findings import Finding, Lines, findings_of
 from demos.report.measures import series_of
 from demos.report.picture import draw_report
 from demos.report.quality import Quality, look_at
+from demos.report.scales import loaded
 from demos.report.table import as_json, lines_of
 from robolearn.errors import UserError
 from robolearn.files import cannot_write
@@ -96,7 +97,7 @@ def _record(
     with Viewer(path=path, live=False) as viewer:
         with counter(len(chosen), "recording", "episodes") as bar:
             for name, why in chosen.items():
-                episode = source.load(name, images=config.images)
+                episode = loaded(source, name, config.images)
                 measured = series_of(episode, quality.scales)
                 values = {
                     f"speed_of_{quality.scales.motion.what}": measured.speed,
@@ -111,7 +112,8 @@ def _record(
                 bar.update()
 
 
-def _of_seen(interface: Spec, seen) -> Spec:
+def _of_seen(interface: Spec, seen: Mapping[str, np.ndarray]) -> Spec:
+    """Give an interface of what was seen alone."""
     observations = {name: a for name, a in interface.observations.items() if name in seen}
     return Spec(
         interface.environment, observations, interface.action, interface.period_s, interface.robot

@@ -6,17 +6,17 @@ position; else its joints'; else all entries count, each in units of its own spr
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from demos.formats.contract import Source
 from robolearn.algos.waiting import values_of
 from robolearn.errors import DataError
-from robolearn.types import Episode, Spec
+from robolearn.types import ArraySpec, Episode, Spec
 
 STATE = "state"
 SAMPLED = 64  # episodes
@@ -63,12 +63,12 @@ class Scales:
     @property
     def entries(self) -> tuple[str, ...]:
         """Name the entries of the state, by number where they have no names."""
-        return _named(self.interface.observations.get(STATE), len(self.spread))
+        return _named(self.interface.observations.get(STATE), STATE, len(self.spread))
 
     @property
     def actions(self) -> tuple[str, ...]:
         """Name the entries of the action."""
-        return _named(self.interface.action, len(self.spread_of_actions))
+        return _named(self.interface.action, "action", len(self.spread_of_actions))
 
     @property
     def cameras(self) -> list[str]:
@@ -85,8 +85,7 @@ def settle(source: Source) -> Scales:
     states, actions, error = [], [], None
     for i in np.unique(np.linspace(0, len(source.names) - 1, SAMPLED).astype(int)):
         try:
-            episode = source.load(source.names[i], images=False)
-            episode.require_finite(source.names[i])
+            episode = loaded(source, source.names[i], images=False)
         except DataError as found:
             error = found
             continue
@@ -108,9 +107,22 @@ def settle(source: Source) -> Scales:
     )
 
 
-def _named(spec: Any, size: int) -> tuple[str, ...]:
+def loaded(source: Source, name: str, images: bool) -> Episode:
+    """Read an episode whose values are finite; DataError for what is not.
+
+    Without ``images`` it has none, also where a source reads them all the same.
+    """
+    episode = source.load(name, images=images)
+    episode.require_finite(f"{source.path}: {name}")
+    if images:
+        return episode
+    vectors = {key: a for key, a in episode.observations.items() if a.ndim < 3}
+    return dataclasses.replace(episode, observations=vectors)
+
+
+def _named(spec: ArraySpec | None, what: str, size: int) -> tuple[str, ...]:
     names = spec.names if spec is not None else ()
-    return names or tuple(map(str, range(size)))
+    return names or tuple(f"{what}_{i}" for i in range(size))
 
 
 def _motion(interface: Spec, spread: np.ndarray) -> Motion:

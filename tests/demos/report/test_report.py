@@ -78,6 +78,11 @@ def test_the_base_is_who_succeeded_most_unless_one_is_called_so(people, tmp_path
         look_at(OurSource(people, Reading()), base="an", images=False)
 
 
+def test_images_can_be_left_out(people):
+    quality = look_at(OurSource(people, Reading()), images=False)
+    assert all(not one.repeated for one in quality.found)
+
+
 def test_no_more_is_held_than_may_be(people, monkeypatch):
     monkeypatch.setattr(operators, "OF_EACH", 6)
     compatibility = look_at(OurSource(people, Reading()), images=False).compatibility
