@@ -39,7 +39,7 @@ KEPT = "what is converted is kept: run it again to go on"
 class ConvertConfig(Reading):
     """How a dataset is converted."""
 
-    format: Literal["robolearn", "robomimic", "lerobot", "minari"] | None = None
+    format: Literal["robolearn", "robomimic", "lerobot", "minari", "mcap"] | None = None
     """What is written; None: robomimic's to NAME.hdf5, ours to a folder."""
     check: bool = False
     """Whether what was written is read back, and held against the source."""
@@ -48,7 +48,7 @@ class ConvertConfig(Reading):
     images: Literal["video", "lossless", "png"] = "video"
     """How LeRobot's datasets keep cameras: h264, h264 without loss, or PNG in the tables."""
     fps: pydantic.PositiveFloat | None = None
-    """Frames a second of a LeRobot dataset; None: what the source says."""
+    """Frames a second of a LeRobot dataset or MCAP files; None: what the source says."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
     opened = guess.open_source(source, config)
     try:
         kind = guess.format_for(target, config.format)
+        if kind == guess.MCAP and config.check:
+            raise DataError("check=true: MCAP files are written, not read back: leave it out")
         writer = _writer(kind, opened, target, config)
         work = _Work(target, opened, kind, config)
         skipped, steps = _write_parts(work, opened, writer, config)
@@ -111,7 +113,7 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
 
 def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:
     options: dict[str, Any] = {}
-    if kind == guess.LEROBOT:
+    if kind in (guess.LEROBOT, guess.MCAP):
         options = {"images": config.images, "fps": config.fps}
     elif kind == guess.MINARI:
         options = {"name": target.name}

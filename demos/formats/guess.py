@@ -14,6 +14,7 @@ from robolearn.names import load
 from robolearn.types import Spec
 
 OURS, ROBOMIMIC, LEROBOT, MINARI = FORMATS = ("robolearn", "robomimic", "lerobot", "minari")
+MCAP = "mcap"  # is written only
 SOURCES = {
     OURS: "demos.formats.ours:OurSource",
     ROBOMIMIC: "demos.formats.robomimic:RobomimicSource",
@@ -25,6 +26,7 @@ WRITERS = {
     ROBOMIMIC: "demos.formats.robomimic_write:RobomimicWriter",
     LEROBOT: "demos.formats.lerobot_write:LerobotWriter",
     MINARI: "demos.formats.minari_write:MinariWriter",
+    MCAP: "demos.formats.mcap_write:McapWriter",
 }
 REPAIR, READY = ".repair", "ready"  # of LeRobot's: what a repair that was stopped has left
 HDF5 = (".hdf5", ".h5")
