@@ -73,16 +73,26 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read a file of JSON objects, one a line."""
-    found = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            try:
-                found.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}:{number}: no JSON: {first_line(error)}") from None
-            if not isinstance(found[-1], dict):
-                raise DataError(f"{path}:{number}: not a JSON object")
+    found, fault = lines_until(path)
+    if fault:
+        raise DataError(fault)
     return found
+
+
+def lines_until(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """Read a file of JSON objects up to the first line that is none; say what is wrong with it."""
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return found, f"{path}:{number}: no JSON: {first_line(error)}"
+        if not isinstance(value, dict):
+            return found, f"{path}:{number}: not a JSON object"
+        found.append(value)
+    return found, ""
 
 
 def inside(folder: Path, name: Any, where: object) -> Path:

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 
-from demos.formats.faults import filled, inside, one_line, read_json, read_lines
+from demos.formats.faults import filled, inside, lines_until, one_line, read_json, read_lines
 from robolearn.errors import DataError
 
-INFO, EPISODES = "meta/info.json", "meta/episodes"
+INFO, EPISODES, EPISODES_V2 = "meta/info.json", "meta/episodes", "meta/episodes.jsonl"
+CHUNK = 1000  # episodes in a folder of the v2 layout, unless it says otherwise
 V3 = "v3."
 AUTOMATIC = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 NUMERIC = ("f", "i", "u", "b")
@@ -69,7 +70,7 @@ class Row:
     first: int | None  # row of the whole dataset at which it begins; None: the file is its own
     clips: Mapping[str, Clip] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
-    entry: tuple[Path, int] | None = None  # file of a v3 index, and the row in it
+    entry: tuple[Path, int] | None = None  # file of the index, and the row or record in it
 
 
 @dataclass(frozen=True)
@@ -190,27 +191,41 @@ def whole(record: Mapping[str, Any], key: str, where: object) -> int:
 
 
 def rows_v2(info: Info) -> list[Row]:
-    file = info.path / "meta/episodes.jsonl"
-    size = info.raw.get("chunks_size", 1000)
+    """Read the index of episodes of a v2 dataset."""
+    file = info.path / EPISODES_V2
+    return [_row_v2(info, record, (file, i)) for i, record in enumerate(read_lines(file))]
+
+
+def rows_v2_until(info: Info) -> tuple[list[Row], list[str]]:
+    """Read the same up to what is damaged, and say what is."""
+    file, rows = info.path / EPISODES_V2, []
+    records, fault = lines_until(file)
+    try:
+        for i, record in enumerate(records):
+            rows.append(_row_v2(info, record, (file, i)))
+    except DataError as error:
+        return rows, [str(error)]
+    return rows, [fault] if fault else []
+
+
+def _row_v2(info: Info, record: Mapping[str, Any], entry: tuple[Path, int]) -> Row:
+    file, size = entry[0], info.raw.get("chunks_size", CHUNK)
     if not isinstance(size, int) or size < 1:
         raise DataError(f"{info.path / INFO}: chunks_size {size!r}")
-    cameras = [f.name for f in info.features.values() if f.dtype == "video"]
-    rows = []
-    for record in read_lines(file):
-        number, length = whole(record, "episode_index", file), whole(record, "length", file)
-        if not 0 < length < MOST_ROWS:
-            raise DataError(f"{file}: episode {number} has {length} rows")
-        place = {"episode_chunk": number // size, "episode_index": number}
-        data = filled(info.raw.get("data_path"), place, info.path / INFO)
-        template = info.raw.get("video_path")
-        clips = {
-            camera: Clip(filled(template, place | {"video_key": camera}, info.path / INFO), 0.0)
-            for camera in cameras
-        }
-        tasks = record.get("tasks")
-        tasks = tuple(map(str, tasks)) if isinstance(tasks, list) else ()
-        rows.append(Row(number, length, data, None, clips, tasks))
-    return rows
+    number, length = whole(record, "episode_index", file), whole(record, "length", file)
+    if not 0 < length < MOST_ROWS:
+        raise DataError(f"{file}: episode {number} has {length} rows")
+    place = {"episode_chunk": number // size, "episode_index": number}
+    data = filled(info.raw.get("data_path"), place, info.path / INFO)
+    template = info.raw.get("video_path")
+    clips = {
+        f.name: Clip(filled(template, place | {"video_key": f.name}, info.path / INFO), 0.0)
+        for f in info.features.values()
+        if f.dtype == "video"
+    }
+    tasks = record.get("tasks")
+    tasks = tuple(map(str, tasks)) if isinstance(tasks, list) else ()
+    return Row(number, length, data, None, clips, tasks, entry)
 
 
 def table_file(path: Path) -> parquet.ParquetFile:

@@ -12,7 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from demos.data.dataset import Dataset
-from demos.formats import lerobot_doctor
+from demos.formats import lerobot_doctor, lerobot_repair
 from demos.formats.convert import ConvertConfig, convert
 from demos.formats.doctor import diagnose
 from demos.formats.guess import open_source
@@ -247,13 +247,13 @@ def test_an_episode_that_the_index_has_lost_costs_no_other(four, equally_long, g
 
 def test_a_repair_whose_outcome_is_not_what_was_found_touches_nothing(four, monkeypatch):
     counts_too_many(four)
-    original = lerobot_doctor._records
+    original = lerobot_repair._records
 
     def others(rows):
         records = original(rows)
         return [records[1], records[0], *records[2:]]
 
-    monkeypatch.setattr(lerobot_doctor, "_records", others)
+    monkeypatch.setattr(lerobot_repair, "_records", others)
     before = {file: file.read_bytes() for file in four.rglob("*") if file.is_file()}
     found = diagnose(four, repair=True)
     assert not found.healthy and "episode 0 would become another" in found.lines[-1]
