@@ -220,7 +220,7 @@ def _convert(rest: Sequence[str]) -> int:
     settings = config.given(names.load("demos.formats.convert:ConvertConfig"), "convert", given)
     converted = names.load("demos.formats.convert:convert")(*paths, settings)
     print(*converted.lines(), sep="\n")
-    return 0
+    return 0 if converted.check is None or converted.check.is_kept else 1
 
 
 def _report(rest: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ class Check:
     exact: list[str]
     different: dict[str, Difference] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
+    lossy: frozenset[str] = frozenset()  # fields of which no more was promised
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all is there, and the same unless it is kept with loss."""
+        return not self.absent and self.different.keys() <= self.lossy
 
     @property
     def is_exact(self) -> bool:
@@ -45,15 +51,21 @@ class Check:
         """Put it in lines to print."""
         said = [f"read back: {self.episodes} episodes; exact: {', '.join(self.exact) or 'nothing'}"]
         for name, one in self.different.items():
+            why = " (lossy video)" if name in self.lossy else ""
             said.append(
-                f"  not exact: {name}, by {one.largest:.3g} at most, {one.mean:.3g} in the mean, "
-                f"in {one.episodes} episodes"
+                f"  not exact{why}: {name}, by {one.largest:.3g} at most, {one.mean:.3g} in the "
+                f"mean, in {one.episodes} episodes"
             )
         return said + [f"  absent: {name}" for name in self.absent]
 
 
-def check_round_trip(source: Source, names: list[str], target: Path) -> Check:
-    """Read ``target`` back, and hold every episode against that of ``source``."""
+def check_round_trip(
+    source: Source, names: list[str], target: Path, lossy: Collection[str] = ()
+) -> Check:
+    """Read ``target`` back, and hold every episode against that of ``source``.
+
+    Cameras that are ``lossy`` need not be the same.
+    """
     again = guess.open_source(target)
     fields: set[str] = set()
     different: dict[str, Difference] = {}
@@ -75,7 +87,8 @@ def check_round_trip(source: Source, names: list[str], target: Path) -> Check:
     finally:
         again.close()
     exact = sorted(fields - different.keys() - absent)
-    return Check(len(names), exact, dict(sorted(different.items())), sorted(absent))
+    kept = frozenset(lossy)
+    return Check(len(names), exact, dict(sorted(different.items())), sorted(absent), kept)
 
 
 def _fields(episode: Episode) -> dict[str, Any]:

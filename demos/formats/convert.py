@@ -103,12 +103,21 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
         if kind == guess.OURS:
             Dataset.open(target)  # its files have other times by now: the index is made anew
         notes, held = opened.notes, dict(writer.held)
-        check = check_round_trip(opened, names, target) if config.check else None
+        lossy = _lossy(kind, opened, config)
+        check = check_round_trip(opened, names, target, lossy) if config.check else None
         return Converted(
             target, kind, opened.format, len(names), steps, skipped, notes, held, check
         )
     finally:
         opened.close()
+
+
+def _lossy(kind: str, source: Source, config: ConvertConfig) -> list[str]:
+    """Name the cameras that are kept as lossy video."""
+    if kind != guess.LEROBOT or config.images != "video":
+        return []
+    seen = source.interface.observations.items()
+    return [name for name, array in seen if len(array.shape) == 3]
 
 
 def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:

@@ -126,12 +126,16 @@ def require_numbers_once(numbers: Mapping[str, int], where: str) -> None:
 
 
 def masks(file: h5py.File, names: tuple[str, ...]) -> dict[str, list[str]]:
-    """Read robomimic's masks, as far as they are lists of demonstrations that are there."""
+    """Read robomimic's masks, as far as they are lists of demonstrations that are there.
+
+    One that names nobody is kept: where nobody is a success, that is said.
+    """
     found, there = {}, set(names)
     above = file.get("mask")
     for name in above if isinstance(above, h5py.Group) else ():
         keys = above.get(name)
         if isinstance(keys, h5py.Dataset) and keys.ndim == 1 and keys.size < MOST_TEXT // 8:
             said = [key.decode(errors="replace") for key in keys[()] if isinstance(key, bytes)]
-            found[name] = [key for key in said if key in there]
-    return {name: keys for name, keys in found.items() if keys}
+            if len(said) == keys.size:
+                found[name] = [key for key in said if key in there]
+    return found

@@ -22,6 +22,7 @@ from demos.data.index import Masks
 from demos.formats import rest, statistics, video
 from demos.formats.lerobot import ACTION, DONE, REST, REWARD, SUCCESS, TRUNCATED, feature_of
 from demos.formats.parts import link
+from demos.formats.rate import overruled, rate_hz
 from demos.formats.terms import as_given
 from robolearn.errors import DataError
 from robolearn.files import write_atomically
@@ -66,6 +67,7 @@ class LerobotWriter:
             "simulator states, reward terms, records, metadata": REST,
             "names and masks of demonstrations": "nowhere: episodes are numbered from 0",
         }
+        self.held |= overruled(interface, fps, REST)
         if self._beside:
             self.held[f"{', '.join(self._beside)} (neither vectors nor colour images)"] = REST
 
@@ -295,9 +297,7 @@ class DataFiles:
 
 
 def _whole_rate(interface: Spec, fps: float | None) -> int:
-    rate = fps or (1.0 / interface.period_s if interface.period_s else 0.0)
-    if not rate:
-        raise DataError("nobody knows at which rate these were recorded: fps=20, say, states it")
+    rate = rate_hz(interface, fps)
     if round(rate) < 1 or abs(rate - round(rate)) > 1e-6 * rate:
         raise DataError(f"LeRobot knows whole frames a second, not {rate:g}: fps=... states one")
     return round(rate)

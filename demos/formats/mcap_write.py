@@ -27,6 +27,7 @@ from demos.data.episode_file import to_json
 from demos.data.index import Masks
 from demos.formats import video
 from demos.formats.parts import link
+from demos.formats.rate import overruled, rate_hz
 from robolearn.errors import DataError
 from robolearn.files import write_atomically
 from robolearn.types import ArraySpec, Episode, Spec
@@ -65,12 +66,11 @@ class McapWriter:
         """
         if find_spec("mcap") is None:
             raise DataError(EXTRA)
-        self._period_s = interface.period_s or (1.0 / fps if fps else 0.0)
-        if not self._period_s:
-            raise DataError("nobody knows at which rate these were recorded: fps=20 states it")
+        self._period_s = 1.0 / rate_hz(interface, fps)
         self._interface, self._options = interface, dict(env_options)
         self._exact = images in ("png", "lossless")
         self.held = {"masks of demonstrations, options of the environment": INDEX}
+        self.held |= overruled(interface, fps, "the attachment interface.json")
 
     def part(self, path: Path, episode: Episode) -> None:
         """Write an episode's file."""

@@ -16,13 +16,13 @@ from demos.formats import rest
 from demos.formats.minari import MAIN, METADATA
 from demos.formats.robomimic_write import compression
 from demos.formats.terms import as_given, is_as_given
-from robolearn.errors import DataError
 from robolearn.files import write_atomically
 from robolearn.types import ArraySpec, Episode, Spec
 
 VERSION = "0.5.3"  # of the layout: Minari reads that of the versions that it lists
 ID = re.compile(r"(?:.+/)?[\w-]+-v\d+")
 DEMO = "demo"
+MIXED = "actions as another Minari dataset had them: not of all episodes; here all are in [-1, 1]"
 GIVEN = "as_given"  # of a part: whether its actions are as another Minari dataset had them
 
 
@@ -59,22 +59,23 @@ class MinariWriter:
         """Copy the episodes into one file, and describe it."""
         data = folder / "data"
         data.mkdir()
-        steps, given = 0, set()
+        steps, given = 0, []
         with h5py.File(data / MAIN, "w", track_order=True) as file:
             for number, part in enumerate(parts):
                 with h5py.File(part, "r") as one:
                     one.copy(DEMO, file, name=f"episode_{number}")
                     file[f"episode_{number}"].attrs["id"] = number
                     steps += int(one[DEMO].attrs["total_steps"])
-                    given.add(bool(one.attrs[GIVEN]))
-                    dtype = one[DEMO]["actions"].dtype
-            file.attrs[rest.GROUP] = rest.describe(self._interface, self._options)
-        if len(given) > 1:
-            raise DataError(
-                "some episodes have actions as another Minari dataset had them, others have ours, "
-                "in [-1, 1]: one action space cannot say both; convert them apart"
+                    given.append(bool(one.attrs[GIVEN]))
+            if any(given) and not all(given):  # one action space cannot say both
+                for number in np.flatnonzero(given):
+                    _give_ours(file[f"episode_{number}"])
+                self.held = self.held | {MIXED: f"{MAIN}: episode_N/robolearn/records"}
+            dtype = np.result_type(
+                *(file[f"episode_{i}"]["actions"].dtype for i in range(len(parts)))
             )
-        self._action = _action_space(self._interface, dtype, given == {True})
+            file.attrs[rest.GROUP] = rest.describe(self._interface, self._options)
+        self._action = _action_space(self._interface, dtype, all(given))
         about = self._metadata(len(parts), steps, (data / MAIN).stat().st_size)
         write_atomically(data / METADATA, json.dumps(about, indent=2).encode())
         return ["data"]
@@ -93,6 +94,16 @@ class MinariWriter:
             "requirements": [],
             "description": f"Converted by robolearn; environment {self._interface.environment}.",
         }
+
+
+def _give_ours(demo: h5py.Group) -> None:
+    """Put our actions, in [-1, 1], in the place of those as they came, which are a record."""
+    beside = demo[rest.GROUP]
+    if rest.ACTIONS in beside:
+        ours = beside[rest.ACTIONS][()]
+        del demo["actions"], beside[rest.ACTIONS]
+        demo.create_dataset("actions", data=ours)
+        beside.attrs[rest.MARK] = rest.mark(ours)
 
 
 def _arrays(episode: Episode) -> dict[str, np.ndarray]:

@@ -361,8 +361,11 @@ def _under(key: str, name: str) -> str:
 
 
 def _is_itself(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) -> bool:
-    """Say whether "state" is the source's own "state", as it is."""
-    if [part.key for part in parts] != [STATE]:
+    """Say whether "state" is the source's own "state", as it is.
+
+    One with quaternions is not: they are turned to one side.
+    """
+    if [part.key for part in parts] != [STATE] or parts[0].quaternions:
         return False
     columns, own = parts[0].columns, observations[STATE]
     return columns == tuple(range(len(columns))) and own.dtype == np.float32 and own.ndim == 2

@@ -1,6 +1,8 @@
 """Conversions: round trips, what stops them, and what is left behind."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -52,7 +54,8 @@ def test_records_names_and_outcomes_survive(vectors, tmp_path, kind):
 def test_video_is_lossy_and_says_so(ours, tmp_path):
     done = convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", check=True))
     assert list(done.check.different) == ["wrist/left"]
-    assert any("not exact: wrist/left" in line for line in done.lines())
+    assert any("not exact (lossy video): wrist/left" in line for line in done.lines())
+    assert done.check.is_kept and not done.check.is_exact
 
 
 def test_what_a_format_cannot_hold_is_said_and_kept_beside(ours, tmp_path):
@@ -303,6 +306,36 @@ def test_the_command_line_converts(ours, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "ours", "there", "format=minari", "check=true"]) == 0
     assert "read back: 4 episodes; exact: actions" in capsys.readouterr().out
+
+
+def test_a_check_that_finds_a_difference_is_told_by_the_exit_code(
+    ours, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    original = converting.guess.open_source
+
+    def spoilt(path, reading=None):
+        source = original(path, reading)
+        if Path(path).name == "there":
+            load = source.load
+            source.load = lambda name: dataclasses.replace(
+                load(name), rewards=load(name).rewards + 1
+            )
+        return source
+
+    monkeypatch.setattr(converting.guess, "open_source", spoilt)
+    assert main(["convert", "ours", "there", "format=lerobot", "check=true"]) == 1
+    told = capsys.readouterr().out
+    assert "not exact: rewards, by 1 at most" in told and "not exact (lossy video)" in told
+
+
+def test_a_rate_that_goes_before_the_sources_is_said(ours, tmp_path):
+    done = convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", fps=10))
+    assert "the rate of 20 Hz that the source states: robolearn/rest.hdf5; fps=10 goes before" in [
+        line.strip() for line in done.lines()
+    ]
+    same = convert(ours.path, tmp_path / "same", ConvertConfig(format="lerobot", fps=20))
+    assert not any("goes before" in line for line in same.lines())
 
 
 def test_a_rate_that_lerobot_does_not_know(ours, tmp_path):

@@ -283,6 +283,24 @@ def test_a_minari_dataset_says_the_range_of_the_actions_that_it_holds(tmp_path):
     assert json.loads(about["action_space"])["high"] == [1.0]
 
 
+def test_a_dataset_of_which_a_part_came_from_minari_has_one_range(tmp_path):
+    convert(OTHERS / "minari", tmp_path / "mixed", ConvertConfig())
+    mixed = Dataset.open(tmp_path / "mixed")
+    mine = dataclasses.replace(mixed.load("demo_0"), metadata={}, records={})
+    mixed.append(mine)
+    mixed.flush()
+    config = ConvertConfig(format="minari", check=True)
+    done = convert(mixed.path, tmp_path / "there", config)
+    assert done.check.is_exact and any("not of all episodes" in line for line in done.lines())
+    about = json.loads((tmp_path / "there/data/metadata.json").read_text())
+    assert json.loads(about["action_space"])["high"] == [1.0]
+    with h5py.File(tmp_path / "there/data/main_data.hdf5") as file:
+        for number in range(3):
+            assert np.abs(file[f"episode_{number}/actions"]).max() <= 1.0
+        given = file["episode_0/robolearn/records/action_as_given"][()]
+    np.testing.assert_array_equal(given, mixed.load("demo_0").records["action_as_given"])
+
+
 def test_actions_that_came_as_doubles_stay_doubles_and_are_said_to_be(tmp_path):
     path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
     file = path / "data/chunk-000/file-000.parquet"
@@ -309,6 +327,7 @@ def test_actions_that_came_as_doubles_stay_doubles_and_are_said_to_be(tmp_path):
     [
         ({"failure": ["demo_2"]}, [False, True, False]),  # demo_1 by its rewards
         ({"success": ["demo_0"]}, [True, False, False]),
+        ({"success": []}, [False, False, False]),
         ({"success": ["demo_0"], "failure": ["demo_2"]}, [True, True, False]),
     ],
 )

@@ -41,13 +41,24 @@ def test_named_entries_say_their_order():
     np.testing.assert_array_equal(episode.observations["state_as_given"], one.observations["state"])
 
 
-def test_names_in_our_order_already_leave_the_state_alone():
-    names = ("qw", "qx", "qy", "qz")
-    terms, episode = episode_of(
-        told({"state": np.float32([[W, X, Y, Z]] * 3)}), About("there", entries={"state": names})
-    )
+def test_a_state_without_quaternions_is_left_alone():
+    one = told({"state": np.float32([[1, 2]] * 3)})
+    terms, episode = episode_of(one, About("there", entries={"state": ("a", "b")}))
     assert list(terms.interface.observations) == ["state"]
+    assert terms.interface.observations["state"].names == ("a", "b")
+    np.testing.assert_array_equal(episode.observations["state"], one.observations["state"])
+
+
+def test_named_quaternions_in_our_order_keep_to_one_side_and_stay_as_they_came_beside():
+    names = ("x", "qw", "qx", "qy", "qz")
+    given = np.float32([[1, W, X, Y, Z], [2, -W, -X, -Y, -Z], [3, W, X, Y, Z]])
+    terms, episode = episode_of(told({"state": given}), About("there", entries={"state": names}))
     assert terms.interface.observations["state"].names == names
+    np.testing.assert_array_equal(
+        episode.observations["state"][:, 1:], np.float32([[W, X, Y, Z]] * 3)
+    )
+    np.testing.assert_array_equal(episode.observations["state"][:, 0], [1, 2, 3])
+    np.testing.assert_array_equal(episode.observations["state_as_given"], given)
 
 
 def test_a_quaternion_that_nobody_orders_is_four_numbers():
