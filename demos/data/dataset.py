@@ -17,7 +17,7 @@ import dataclasses
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,12 +197,14 @@ class Dataset:
         success: bool | None = None,
         operator: str | None = None,
         next_observations: bool = False,
+        observations: Collection[str] | None = None,
     ) -> dict[str, Any]:
         """Give the filtered episodes' M transitions as memory-mapped arrays; read-only.
 
-        ``observations`` name -> [M, ...], ``actions`` [M, A], ``rewards`` [M], ``terminated`` [M],
-        ``episode`` [M] (N of demo_N, to split by episode), ``step`` [M]; ``next_observations`` if
-        asked for. Raises DataError when there is nothing, or something is not finite.
+        ``observations`` name -> [M, ...], of these names if some are given; ``actions`` [M, A],
+        ``rewards`` [M], ``terminated`` [M], ``episode`` [M] (N of demo_N, to split by episode),
+        ``step`` [M]; ``next_observations`` if asked for. Raises DataError when there is nothing, or
+        something is not finite.
         """
         names = self.names(mask, success, operator)
         if not names:
@@ -210,7 +212,11 @@ class Dataset:
             given = ", ".join(f"{k}={v}" for k, v in filters.items() if v is not None)
             raise DataError(f"{self.path} has no episodes" + (f" with {given}" if given else ""))
         entries = [entry for entry in self._entries if entry.name in set(names)]
-        return transitions.load(self.path, self.interface, entries, self.load, next_observations)
+        interface = self.interface
+        if observations is not None:
+            chosen = {name: interface.observations[name] for name in observations}
+            interface = dataclasses.replace(interface, observations=chosen)
+        return transitions.load(self.path, interface, entries, self.load, next_observations)
 
     def require(self, spec: Spec, needed_by: str = "the policy") -> None:
         """Raise SpecError, naming every difference, unless the data fit ``spec``."""

@@ -1,12 +1,14 @@
 """Others' datasets as they lie, to train on: what a Dataset of ours gives, from any Source.
 
-All of it is held in memory, without images, where the size allows; what is larger is converted
-first.
+All of it is held in memory, images only when they are asked for, where the size allows; what is
+larger is converted first.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from demos.formats import guess
 from demos.formats.contract import Reading, Source
 from robolearn.errors import DataError, nearest
 from robolearn.running.run import counter
-from robolearn.types import Episode, Spec
+from robolearn.types import Episode
 
 MOST_BYTES = 2 << 30
 STATE = "state"
@@ -33,14 +35,15 @@ def open_dataset(path: str | Path) -> Dataset | Foreign:
 
 
 class Foreign:
-    """Others' dataset, read whole, without images; the names are those of ``Dataset``."""
+    """Others' dataset, read whole but for its images; the names are those of ``Dataset``."""
 
     def __init__(self, path: str | Path, reading: Reading | None = None) -> None:
         """Read it; DataError for what is damaged, or too large to be held in memory."""
+        self._reading = reading
         source = guess.open_source(path, reading)
         try:
             self.path, self.env_options = source.path, source.env_options
-            self.interface = without_images(source.interface)
+            self.interface = source.interface
             self._episodes = _all(source)
             self._masks = source.masks
             self.notes, self.format = source.notes, source.format
@@ -73,26 +76,57 @@ class Foreign:
         return self._episodes[name]
 
     def transitions(
-        self, mask: str | None = None, success: bool | None = None, operator: str | None = None
+        self,
+        mask: str | None = None,
+        success: bool | None = None,
+        operator: str | None = None,
+        observations: Collection[str] | None = None,
     ) -> dict[str, Any]:
-        """Give the filtered episodes' M transitions; see ``Dataset.transitions``."""
+        """Give the filtered episodes' M transitions; see ``Dataset.transitions``.
+
+        Images are read now, those of ``observations`` only; DataError where they are too large.
+        """
         names = self.names(mask, success, operator)
         if not names:
             raise DataError(f"{self.path} has no such episodes")
         some = [self._episodes[name] for name in names]
         lengths = [len(episode) for episode in some]
         ends = [_last(len(e)) & e.terminated for e in some]
+        wanted = self.interface.observations if observations is None else observations
+        held = some[0].observations
+        vectors = {n: np.concatenate([e.observations[n][:-1] for e in some]) for n in held}
         return {
-            "observations": {
-                name: np.concatenate([e.observations[name][:-1] for e in some])
-                for name in self.interface.observations
-            },
+            "observations": {name: vectors[name] for name in wanted if name in held}
+            | self._images(names, [name for name in wanted if name not in held]),
             "actions": np.concatenate([e.actions for e in some]),
             "rewards": np.concatenate([e.rewards for e in some]),
             "terminated": np.concatenate(ends),
             "episode": np.repeat([int(name[5:]) for name in names], lengths),
             "step": np.concatenate([np.arange(n) for n in lengths]),
         }
+
+    def _images(self, names: Sequence[str], cameras: Sequence[str]) -> dict[str, np.ndarray]:
+        """Read the images [M, H, W, C] of some episodes, one episode at a time."""
+        if not cameras:
+            return {}
+        rows = sum(len(self._episodes[name]) for name in names)
+        kinds = {camera: self.interface.observations[camera] for camera in cameras}
+        size = sum(rows * math.prod(k.shape) * np.dtype(k.dtype).itemsize for k in kinds.values())
+        if size > MOST_BYTES:
+            raise _too_large(self.path, "; obs=[state] leaves images out")
+        found = {c: np.empty((rows, *kind.shape), kind.dtype) for c, kind in kinds.items()}
+        source, at = guess.open_source(self.path, self._reading), 0
+        try:
+            with counter(len(names), "reading images", "episodes") as bar:
+                for name in names:
+                    episode = source.load(name)
+                    for camera, array in found.items():
+                        array[at : at + len(episode)] = episode.observations[camera][:-1]
+                    at += len(episode)
+                    bar.update()
+        finally:
+            source.close()
+        return found
 
     def _require(self, what: str, name: str, known: Any) -> None:
         if name not in known:
@@ -120,12 +154,6 @@ def demonstrations(path: Path, reading: Reading, success: bool | None) -> Demons
     )
 
 
-def without_images(interface: Spec) -> Spec:
-    """Give an interface without what has more axes than a vector."""
-    vectors = {name: a for name, a in interface.observations.items() if len(a.shape) < 2}
-    return dataclasses.replace(interface, observations=vectors)
-
-
 def operator_of(episode: Episode) -> str:
     """Say who demonstrated, "" if nobody knows."""
     return str(episode.metadata.get("operator", ""))
@@ -148,10 +176,13 @@ def _all(source: Source) -> dict[str, Episode]:
             episode = dataclasses.replace(episode, records={}, states=None)
             size += sum(a.nbytes for a in (*episode.observations.values(), episode.actions))
             if size > MOST_BYTES:
-                raise DataError(
-                    f"{source.path} is too large to be used as it lies: "
-                    f"robolearn convert {source.path} DATASET"
-                )
+                raise _too_large(source.path)
             found[name] = episode
             bar.update()
     return found
+
+
+def _too_large(path: Path, instead: str = "") -> DataError:
+    return DataError(
+        f"{path} is too large to be used as it lies: robolearn convert {path} DATASET{instead}"
+    )

@@ -67,7 +67,7 @@ class BehaviorCloning:
 
     def __init__(self, interface: Spec, config: BCConfig, seed: int = 0, device: str = "cpu"):
         """Draw the initial weights; SpecError if the interface has more than a "state"."""
-        inputs, outputs = _sizes(interface)
+        inputs, outputs = self.sizes(interface)
         self.interface, self.config, self.device = interface, config, torch.device(device)
         seeds = np.random.SeedSequence(seed).generate_state(config.members + 1)
         *weight_seeds, noise_seed = (int(s) for s in seeds[::-1])
@@ -78,6 +78,18 @@ class BehaviorCloning:
         self.optimiser = torch.optim.Adam(mlp.parameters(), lr=config.learning_rate, fused=True)
         self.best_loss = torch.full((config.members,), torch.inf, device=self.device)  # [K]
         self.best = {name: p.detach().clone() for name, p in mlp.named_parameters()}
+
+    def sizes(self, interface: Spec) -> tuple[int, int]:
+        """Give the entries of state and action; SpecError for anything but a "state"."""
+        cameras = sorted(set(interface.observations) - {"state"})
+        if cameras:
+            raise SpecError(
+                f"behaviour cloning sees the 'state' only, not {', '.join(cameras)}:"
+                " make the environment or dataset without cameras"
+            )
+        if "state" not in interface.observations:
+            raise SpecError("behaviour cloning needs a 'state' observation, and there is none")
+        return interface.observations["state"].shape[0], interface.action.shape[0]
 
     def build(self, inputs: int, outputs: int, generators: Sequence[torch.Generator]) -> nn.Module:
         """Make K networks [K, B, I] -> [K, B, J], whose parameters all have a leading axis K."""
@@ -106,6 +118,10 @@ class BehaviorCloning:
         """Give f_k(s) [K, B, A] for s [B, O] or [K, B, O]."""
         return self.network["mlp"](self.network["normaliser"](state))
 
+    def actions(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Give f_k(s) [K, B, A] for what a batch has of "observations"."""
+        return self(observations["state"])
+
     # learning
 
     def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
@@ -119,8 +135,7 @@ class BehaviorCloning:
 
     def squared_error(self, batch: Batch) -> Tensor:
         """Give weight * mean_j (f_k(s)_j - a_j)^2 as [K, B]."""
-        predicted = self(batch["observations"]["state"])
-        error = (predicted - batch["actions"]).square().mean(dim=-1)
+        error = (self.actions(batch["observations"]) - batch["actions"]).square().mean(dim=-1)
         return error * batch["weight"] if "weight" in batch else error
 
     def update(self, batch: Batch) -> Info:
@@ -175,15 +190,3 @@ class BehaviorCloning:
         for name, value in self.best.items():
             value.copy_(state[f"best/{name}"])
         load_optimiser_tensors(self.optimiser, state)
-
-
-def _sizes(interface: Spec) -> tuple[int, int]:
-    cameras = sorted(set(interface.observations) - {"state"})
-    if cameras:
-        raise SpecError(
-            f"behaviour cloning sees the 'state' only, not {', '.join(cameras)}:"
-            " make the environment or dataset without cameras"
-        )
-    if "state" not in interface.observations:
-        raise SpecError("behaviour cloning needs a 'state' observation, and there is none")
-    return interface.observations["state"].shape[0], interface.action.shape[0]

@@ -43,6 +43,7 @@ LEARNERS = {
     "dreamer": "robolearn.algos.dreamer:Dreamer",
     "infopower": "robolearn.algos.infopower:InfoPower",
     "bc": "robolearn.algos.bc:BehaviorCloning",
+    "image_bc": "robolearn.algos.image_bc:ImageCloning",
     "guarded": "robolearn.algos.detection:Guarded",
     "ppo": "robolearn.algos.ppo:PPO",
     "hard_bc": "robolearn.algos.hard_bc:HardCloning",

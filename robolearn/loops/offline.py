@@ -28,7 +28,7 @@ class OfflineLearner(Learner, Protocol):
     best_loss: Tensor  # [K]
 
     def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
-        """Take the scale of the inputs from observations name -> [B, ...]."""
+        """Take the scale of the inputs from observations name -> [B, ...], without images."""
 
     def validate(self, batch: Batch) -> Tensor:
         """Give every member's loss [K] on data that it is not trained on."""
@@ -94,12 +94,14 @@ def offline(
     transitions, episode = _transitions(data, learner.interface, learner.device)
     held_out = validation_episodes(episode, config.validation_share, seed)
     validating = torch.as_tensor(np.isin(episode, held_out), device=learner.device)
-    training, validation = _rows(transitions, ~validating), _rows(transitions, validating)
+    training, validation = ~validating, _rows(transitions, validating)
     if first_epoch == 0:
-        learner.fit_normaliser(training["observations"])
+        vectors = {k: a for k, a in transitions["observations"].items() if a.is_floating_point()}
+        learner.fit_normaliser(_rows(vectors, training))
+    rows = training.nonzero()[:, 0]
     losses, validation_losses = [], []
     for epoch in range(first_epoch, config.epochs):
-        info = _train_epoch(learner, training, config.batch_size, (seed, epoch))
+        info = _train_epoch(learner, transitions, rows, config.batch_size, (seed, epoch))
         losses.append(info["loss"])
         if len(held_out):
             member_losses = learner.validate(validation)
@@ -129,15 +131,22 @@ def validation_episodes(episode: np.ndarray, share: float, seed: int) -> np.ndar
 
 
 def _train_epoch(
-    learner: OfflineLearner, training: Batch, batch_size: int, key: tuple[int, int]
+    learner: OfflineLearner,
+    transitions: Batch,
+    training: Tensor,
+    batch_size: int,
+    key: tuple[int, int],
 ) -> dict[str, float]:
-    """Show each member all transitions once, in its own order; give the means of the scalars."""
-    size, members = len(training["actions"]), len(learner.best_loss)
+    """Show each member the rows [M] for ``training`` once, in its own order.
+
+    Gives the means of the scalars.
+    """
+    size, members = len(training), len(learner.best_loss)
     batch_size = min(batch_size, size)
-    orders = torch.as_tensor(_orders(size, members, key), device=learner.device)  # [K, M]
+    orders = training[torch.as_tensor(_orders(size, members, key), device=learner.device)]  # [K, M]
     infos = []
     for start in range(0, size - batch_size + 1, batch_size):  # an odd rest waits for other epochs
-        infos.append(learner.update(_rows(training, orders[:, start : start + batch_size])))
+        infos.append(learner.update(_rows(transitions, orders[:, start : start + batch_size])))
     return {name: float(np.mean([info[name] for info in infos])) for name in infos[0]}
 
 
@@ -163,22 +172,24 @@ def _transitions(data: Data, interface: Spec, device: torch.device) -> tuple[Bat
     if len(used) == 0:
         raise DataError("every transition has weight 0: there is nothing to train on")
     observations = {
-        name: _used(name, data["observations"][name], used, spec.shape)
+        name: _used(name, np.asarray(data["observations"][name]), used, spec.shape)
         for name, spec in interface.observations.items()
     }
     arrays = {
         "observations": observations,
-        "actions": _used("actions", data["actions"], used, interface.action.shape),
+        "actions": _used("actions", np.asarray(data["actions"]), used, interface.action.shape),
         "weight": (weight[used] / weight[used].mean()).astype(np.float32),
     }
     return _on_device(arrays, device), np.asarray(data["episode"])[used]
 
 
 def _used(name: str, array: np.ndarray, used: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Take the used rows, float32, once their shape and values are found sound."""
-    rows = np.asarray(array)[used]
-    if rows.shape[1:] != shape:
-        raise SpecError(f"{name} has shape {rows.shape[1:]} in the data, not {shape}")
+    """Take the used rows once their shape and values are found sound: float32, images as bytes."""
+    if array.shape[1:] != shape:
+        raise SpecError(f"{name} has shape {array.shape[1:]} in the data, not {shape}")
+    rows = array if len(used) == len(array) else array[used]
+    if rows.dtype == np.uint8:
+        return np.require(rows, requirements="W")  # what lies on the disk comes into memory
     finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
     if not finite.all():
         raise DataError(f"{name} is not finite in transition {used[finite.argmin()]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import pydantic
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningConfig
-from robolearn.errors import UserError, nearest
-from robolearn.loops import checkpoint
+from robolearn.algos.image_bc import EncoderConfig, ImageCloning, ImageCloningConfig
+from robolearn.errors import SpecError, UserError
+from robolearn.loops import checkpoint, parts
 from robolearn.loops.offline import OfflineConfig, offline
 from robolearn.names import load
 from robolearn.running.config import EnvConfig
@@ -33,7 +33,8 @@ class CloneConfig:
     """A dataset, ours or others' as it lies (robomimic, robosuite, LeRobot, Minari); the clone is
     evaluated in the environment that it was recorded in."""
     obs: Names | None = None
-    """What the clone sees: "state", cameras; None: all of these that there are."""
+    """What the clone sees: cameras, "state" or entries of it ("robot0_eef_pos"); None: "state" and
+    all cameras that there are."""
     operator: str | None = None
     """Only this operator's demonstrations; None for everybody's."""
     success: bool | None = True
@@ -42,6 +43,8 @@ class CloneConfig:
     """Only the demonstrations of this mask, such as what a person's session has "kept"."""
     bc: BCConfig = BCConfig()
     """Network and optimiser."""
+    encoder: EncoderConfig = EncoderConfig()
+    """How a clone that sees cameras does so."""
     harden: HardeningConfig | None = None
     """What makes the clone hard to attack: smoothness, a Lipschitz constant; None: nothing."""
     training: OfflineConfig = OfflineConfig()
@@ -62,6 +65,7 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
         raise UserError(f"dataset: {config.dataset} is not there{hint}")
     dataset = load("demos.formats.foreign:open_dataset")(config.dataset)
     interface = _seen(dataset.interface, config)
+    learner = _learner(config, interface, run.seed)
     env = EnvConfig(dataset.interface.environment, dataset.env_options)
     envs = None
     if config.evaluation is not None:  # before the training: what does not fit is said now
@@ -71,10 +75,13 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
                 "evaluation=null leaves the evaluation out"
             )
         envs = run.make_envs(env, config.evaluation.episodes)
-        interface.require(envs.interface, "the policy", "the environment")
+        shown = parts.shown(envs.interface, interface)
+        interface.require(shown, "the policy", "the environment")
     filters = {"operator": config.operator, "success": config.success, "mask": config.mask}
-    data = dataset.transitions(**filters)
-    learner, losses = _train(config, run, interface, data)
+    data = dataset.transitions(**filters, observations=interface.observations)
+    take = parts.taker(dataset.interface, interface)
+    data = data | {"observations": take(data["observations"])}
+    learner, losses = _train(config, run, learner, data)
     summary = {
         "demonstrations": len(dataset.names(**filters)),
         "transitions": len(data["actions"]),
@@ -82,7 +89,8 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
         "validation_loss": min(losses),
     }
     if config.evaluation is not None:
-        summary["evaluation"] = measure(learner, envs, env, config.evaluation, run)
+        policy = parts.sighted(learner, envs.interface, shown)
+        summary["evaluation"] = measure(policy, envs, env, config.evaluation, run)
     checkpoint.save(run.path("checkpoint"), learner)  # good for acting, a quarter of the size
     return summary
 
@@ -92,26 +100,30 @@ def _seen(interface: Spec, config: CloneConfig) -> Spec:
 
     Vectors beside "state" are parts of it, or were left out of it when it was put together.
     """
-    known = {
-        name: array
+    all_of_it = [
+        name
         for name, array in interface.observations.items()
         if name == "state" or len(array.shape) > 1
-    }
-    for name in config.obs or ():
-        if name not in known:
-            raise UserError(f"obs: {config.dataset} has no '{name}'{nearest(name, known)}")
-    chosen = known if config.obs is None else {name: known[name] for name in config.obs}
-    return dataclasses.replace(interface, observations=chosen)
+    ]
+    try:
+        return parts.part_of(interface, all_of_it if config.obs is None else config.obs)
+    except SpecError as error:
+        raise UserError(f"obs: {config.dataset} has {error}") from None
 
 
 def _learner(config: CloneConfig, interface: Spec, seed: int) -> BehaviorCloning:
-    if config.harden is None:
+    cameras = [name for name in interface.observations if name != "state"]
+    if config.harden is None and not cameras:
         return BehaviorCloning(interface, config.bc, seed)
+    if config.harden is None:
+        return ImageCloning(interface, ImageCloningConfig.of(config.bc, config.encoder), seed)
+    if cameras:
+        raise UserError(f"harden: a hardened clone sees no cameras, as {cameras[0]}: obs=[state]")
     return HardCloning(interface, HardCloningConfig.of(config.bc, config.harden), seed)
 
 
 def _train(
-    config: CloneConfig, run: Run, interface: Spec, data: Mapping[str, Any]
+    config: CloneConfig, run: Run, learner: BehaviorCloning, data: Mapping[str, Any]
 ) -> tuple[BehaviorCloning, list[float]]:
     """Train, or go on training; give the learner and the validation loss after each epoch.
 
@@ -119,11 +131,11 @@ def _train(
     """
     folder = run.path("checkpoint")
     if checkpoint.exists(folder):  # a resumed run
-        restored = checkpoint.load_learner(folder, interface)
+        restored = checkpoint.load_learner(folder, learner.interface)
         learner, stored = restored.learner, restored.counters.get("validation_losses")
         losses = checkpoint.checked(list[float], stored, folder)
     else:
-        learner, losses = _learner(config, interface, run.seed), []
+        losses = []
 
     kept, first = len(losses), min(config.checkpoint_epochs, config.training.epochs)
     run.go_on(kept, "epoch", logged=kept - 1)

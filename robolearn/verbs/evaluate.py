@@ -12,7 +12,7 @@ import pydantic
 
 from robolearn.algos.detection import Guarded
 from robolearn.errors import UserError
-from robolearn.loops import checkpoint
+from robolearn.loops import checkpoint, parts
 from robolearn.loops.evaluate import evaluate, evaluation_seeds, wilson_interval
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.names import load, load_own
@@ -50,7 +50,7 @@ class EvaluateConfig:
     checkpoint: str
     """A checkpoint, a run that left one, or a folder of runs, whose newest one counts."""
     env: EnvConfig
-    """The environment; it must fit what the policy was trained on."""
+    """The environment; it must fit what the policy was trained on, but may show more."""
     learner: str | None = None
     """``module:Class`` of the policy, if it is one's own and no installed package publishes it."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -65,12 +65,14 @@ def evaluate_policy(config: EvaluateConfig, run: Run) -> dict[str, Any]:
         hint = maker_of_run(config.checkpoint)
         raise UserError(f"checkpoint: none in {config.checkpoint}{hint}")
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    policy = checkpoint.load_policy(folder, envs.interface, own)
+    seen = parts.shown(envs.interface, checkpoint.read_spec(folder))
+    policy = checkpoint.load_policy(folder, seen, own)
     if own and type(policy) is not own[0]:
         raise UserError(
             f"learner: {config.learner} is called '{own[0].name}', the one in {folder} "
             f"'{policy.name}'"
         )
+    policy = parts.sighted(policy, envs.interface, seen)
     return measure(policy, envs, config.env, config.evaluation, run)
 
 
@@ -92,6 +94,7 @@ def measure(
     with an alarm, with its Wilson interval.
     """
     shown, alarmed = 0, []
+    acting = policy.policy if isinstance(policy, parts.Sighted) else policy
     stage = run.make_env(env) if run.viewer is not None and config.recorded else None
     seeds = evaluation_seeds(run.seed, config.episodes)
     with run.counter(config.episodes, "evaluation") as counter:
@@ -99,8 +102,8 @@ def measure(
         def on_episode(episode: Episode) -> None:
             nonlocal shown
             counter.update()
-            if isinstance(policy, Guarded):  # one episode at a time
-                alarmed.append(bool(policy.alarms.any()))
+            if isinstance(acting, Guarded):  # one episode at a time
+                alarmed.append(bool(acting.alarms.any()))
             result = {
                 "success": float(episode.success),
                 "return": float(episode.rewards.sum()),
