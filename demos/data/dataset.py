@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from demos.data import index, transitions
-from demos.data.episode_file import encode, read_episode, read_header, to_json
+from demos.data.episode_file import encode, read_episode, read_header, read_stored, to_json
 from demos.data.index import EPISODES, Entry, Masks
 from demos.data.locks import locked, uninterrupted
+from demos.data.mp4 import Clip, Images, clips_of, require_even
 from demos.data.robomimic_keys import robomimic_keys
 from robolearn.errors import DataError, SpecError, nearest
 from robolearn.files import TEMPORARY, cannot_write, write_atomically
@@ -42,23 +43,40 @@ class Dataset:
 
     Episodes are called "demo_0", "demo_1", ...; a mask is a named set of them: "success",
     "failure", "operator_NAME", what was decided about them ("kept", "rejected"), and
-    whatever robomimic's tools wrote into the index.
+    whatever robomimic's tools wrote into the index. ``images`` says how cameras are kept in
+    episodes that are appended from now on.
     """
 
-    def __init__(self, path: Path, interface: Spec, env_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        interface: Spec,
+        env_options: dict[str, Any],
+        images: Images = "frames",
+    ) -> None:
+        require_even(interface.observations, images, "frames")
         self.path = path
         self.interface = interface
         self.env_options = env_options
+        self.images = images
         self._entries: list[Entry] = []
         self._other_masks: Masks = {}
         self._indexed = 0  # episodes when the index was written or read
 
     @classmethod
     def create(
-        cls, path: str | Path, interface: Spec, env_options: Mapping[str, Any] | None = None
+        cls,
+        path: str | Path,
+        interface: Spec,
+        env_options: Mapping[str, Any] | None = None,
+        images: Images = "frames",
     ) -> "Dataset":
-        """Begin an empty dataset in a new or empty folder; raises DataError if it is not empty."""
+        """Begin an empty dataset in a new or empty folder.
+
+        Raises DataError if it is not empty, or cameras cannot be kept as ``images`` says.
+        """
         path = Path(path)
+        require_even(interface.observations, images, "frames")
         about = {"format": FORMAT, "interface": json.loads(interface.to_json())}
         about["env_options"] = json.loads(to_json(dict(env_options or {})))
         try:
@@ -70,15 +88,15 @@ class Dataset:
         except OSError as error:
             raise cannot_write(path, error) from error
         write_atomically(path / ABOUT, json.dumps(about, indent=2).encode())
-        return cls.open(path)
+        return cls.open(path, images)
 
     @classmethod
-    def open(cls, path: str | Path) -> "Dataset":
+    def open(cls, path: str | Path, images: Images = "frames") -> "Dataset":
         """Open a dataset; a stale index is rebuilt, a file that cannot be read is warned about.
 
         Raises DataError if there is no dataset.
         """
-        dataset = cls(Path(path), *read_about(Path(path)))
+        dataset = cls(Path(path), *read_about(Path(path)), images)
         dataset._refresh()
         faulty = [f"{entry.file} ({entry.fault})" for entry in dataset._entries if entry.fault]
         if faulty:
@@ -88,7 +106,11 @@ class Dataset:
 
     @classmethod
     def ensure(
-        cls, path: str | Path, interface: Spec, env_options: Mapping[str, Any] | None = None
+        cls,
+        path: str | Path,
+        interface: Spec,
+        env_options: Mapping[str, Any] | None = None,
+        images: Images = "frames",
     ) -> "Dataset":
         """Open the dataset, to add to it, if there is one, else create it.
 
@@ -96,8 +118,8 @@ class Dataset:
         if what is there comes from another environment, robot or controller, or from other options.
         """
         if not (Path(path) / ABOUT).exists():
-            return cls.create(path, interface, env_options)
-        dataset = cls.open(path)
+            return cls.create(path, interface, env_options, images)
+        dataset = cls.open(path, images)
         dataset.require_environment(interface)
         dataset._remove_unfinished()
         theirs, ours = dataset.env_options, json.loads(to_json(dict(env_options or {})))
@@ -114,7 +136,14 @@ class Dataset:
         does not fit, or the disk is full.
         """
         require_fit(self.interface, episode, f"{self.path}: the episode to append")
-        content = encode(episode, self._env_args(), self._keys())
+        return self._write(episode, clips_of(episode.observations, self.interface, self.images))
+
+    def take_over(self, other: "Dataset", name: str) -> str:
+        """Append an episode of a dataset with the same interface, its cameras as they lie there."""
+        return self._write(*read_stored(other._file(name)))
+
+    def _write(self, episode: Episode, clips: Mapping[str, Clip]) -> str:
+        content = encode(episode, self._env_args(), self._keys(), clips)
         with locked(self.path / ABOUT), uninterrupted():
             path = self._free_file()
             write_atomically(path, content)
@@ -131,9 +160,9 @@ class Dataset:
         """
         path = self._file(name)
         with locked(self.path / ABOUT), uninterrupted():
-            episode = read_episode(path)
+            episode, clips = read_stored(path)
             amended = dataclasses.replace(episode, metadata=episode.metadata | changes)
-            write_atomically(path, encode(amended, self._env_args(), self._keys()))
+            write_atomically(path, encode(amended, self._env_args(), self._keys(), clips))
             self._entries = [
                 index.read_entry(path) if entry.file == path.name else entry
                 for entry in self._entries

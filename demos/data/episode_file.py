@@ -20,26 +20,32 @@ content is verified on every load; records have one of their own, so that versio
 them read such files, too.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import h5py
 import numpy as np
 
+from demos.data.mp4 import Clip
 from demos.data.robomimic_keys import STATE
 from robolearn.errors import DataError
 from robolearn.types import Episode
 
 FORMAT = "robolearn-episode-1"
+WITH_VIDEO = "robolearn-episode-2"  # which earlier versions refuse
 DEMO = "/data/demo_0"
-RECORDS = "episode/records"
+OBSERVATIONS, RECORDS, VIDEOS = "episode/observations", "episode/records", "episode/videos"
 ROBOMIMIC_ATTRIBUTES = ("model_file", "ep_meta")  # metadata that robomimic keeps as attributes
 FLAGS = ("terminated", "truncated", "success")
+DAMAGE = (OSError, KeyError, ValueError, RuntimeError, DataError, av.FFmpegError)
 HINT = "move it away, and the others can be used, or bring back a copy that is whole"
 
 
@@ -61,22 +67,30 @@ class EpisodeFileError(DataError):
 
 
 def encode(
-    episode: Episode, env_args: Mapping[str, Any], keys: Mapping[str, Sequence[int]]
+    episode: Episode,
+    env_args: Mapping[str, Any],
+    keys: Mapping[str, Sequence[int]],
+    clips: Mapping[str, Clip] | None = None,
 ) -> bytes:
     """Give the content of the file; ``env_args`` is robomimic's description of the environment.
 
-    ``keys`` are those that it asks for, and the columns [n] of ``"state"`` that each shows. The
-    content is made in memory, since HDF5 cannot recover from a disk that fills up while it writes.
-    Raises DataError when the metadata are not JSON-able.
+    ``keys`` are those that it asks for, and the columns [n] of ``"state"`` that each shows;
+    ``clips`` are the cameras that are kept as video, whatever the episode has of them. The content
+    is made in memory, since HDF5 cannot recover from a disk that fills up while it writes. Raises
+    DataError when the metadata are not JSON-able.
     """
+    clips = dict(clips or {})
+    vectors = {name: a for name, a in episode.observations.items() if name not in clips}
+    episode = dataclasses.replace(episode, observations=vectors)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs["format"] = FORMAT
+        file.attrs["format"] = WITH_VIDEO if clips else FORMAT
         demo = file.create_group(DEMO)
         demo.parent.attrs.update(total=len(episode), env_args=to_json(env_args))
-        _write_attributes(demo, episode)
+        _write_attributes(demo, episode, clips)
         for name, array in (_arrays(episode) | _records(episode)).items():
             demo.create_dataset(name, data=array, **_compression(array))
+        _write_clips(demo, clips)
         demo["dones"] = _last_only(episode.terminated, len(episode)).astype(np.int64)
         _write_windows(demo, episode, keys)
     return buffer.getvalue()
@@ -84,9 +98,27 @@ def encode(
 
 def read_episode(path: Path) -> Episode:
     """Read the whole episode; raises EpisodeFileError that names the file and what is wrong."""
+    episode, clips = read_stored(path)
+    frames = {}
+    for name, clip in clips.items():
+        try:
+            frames[name] = clip.frames(f"its video of {name}")
+        except DAMAGE as error:
+            detail = str(error).splitlines()[0]
+            raise EpisodeFileError(path, "damaged", detail) from error
+    observations = dict(sorted((episode.observations | frames).items()))
+    return dataclasses.replace(episode, observations=observations)
+
+
+def read_stored(path: Path) -> tuple[Episode, dict[str, Clip]]:
+    """Read an episode without the cameras that are kept as video, and these as they lie.
+
+    Raises EpisodeFileError as ``read_episode`` does.
+    """
     with _demo(path) as demo:
+        clips = _read_clips(demo)
         episode = Episode(
-            observations=_read_tree(demo, "episode/observations"),
+            observations=_read_tree(demo, OBSERVATIONS),
             actions=demo["actions"][()],
             rewards=demo["rewards"][()],
             states=demo["episode/states"][()] if "episode/states" in demo else None,
@@ -96,9 +128,9 @@ def read_episode(path: Path) -> Episode:
             **{flag: bool(demo.attrs[flag]) for flag in FLAGS},
         )
         written = demo.attrs["checksum"], demo.attrs.get("records_checksum")
-    if _checksums(episode) != written:
+    if _checksums(episode, clips) != written:
         raise EpisodeFileError(path, "damaged", "its content changed after it was written")
-    return episode
+    return episode, clips
 
 
 def read_header(path: Path) -> tuple[int, bool, dict[str, Any]]:
@@ -118,10 +150,10 @@ def observation_names(path: Path) -> set[str]:
 
 def written_anew(path: Path, keys: Mapping[str, Sequence[int]]) -> bytes:
     """Give the content that the file would have with these ``keys`` (see ``encode``)."""
-    episode = read_episode(path)
+    episode, clips = read_stored(path)
     with _demo(path) as demo:
         env_args = json.loads(demo.parent.attrs["env_args"])
-    return encode(episode, env_args, keys)
+    return encode(episode, env_args, keys, clips)
 
 
 def to_json(value: Any) -> str:
@@ -143,12 +175,12 @@ def _demo(path: Path) -> Iterator[h5py.Group]:
     """Open the episode's group; every way in which reading can fail becomes one error."""
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
+            if file.attrs.get("format") not in (FORMAT, WITH_VIDEO):
                 raise EpisodeFileError(path, "foreign", "this project did not write it")
             yield file[DEMO]
     except EpisodeFileError:
         raise
-    except (OSError, KeyError, ValueError, RuntimeError, DataError) as error:
+    except DAMAGE as error:
         detail = str(error).splitlines()[0]
         raise EpisodeFileError(path, _why_unreadable(path, detail), detail) from error
 
@@ -164,7 +196,7 @@ def _why_unreadable(path: Path, detail: str) -> str:
 def _arrays(episode: Episode) -> dict[str, np.ndarray]:
     """Name every array that is stored, by its path below the episode's group."""
     arrays = {"actions": episode.actions, "rewards": episode.rewards}
-    arrays |= {f"episode/observations/{k}": a for k, a in episode.observations.items()}
+    arrays |= {f"{OBSERVATIONS}/{k}": a for k, a in episode.observations.items()}
     arrays |= {f"episode/reward_terms/{k}": a for k, a in episode.reward_terms.items()}
     if episode.states is not None:
         arrays["episode/states"] = episode.states
@@ -175,17 +207,20 @@ def _records(episode: Episode) -> dict[str, np.ndarray]:
     return {f"{RECORDS}/{name}": array for name, array in episode.records.items()}
 
 
-def _checksums(episode: Episode) -> tuple[str, str | None]:
+def _checksums(episode: Episode, clips: Mapping[str, Clip]) -> tuple[str, str | None]:
     """Digest all but the records, and the records if there are any."""
     digest = hashlib.blake2b(digest_size=16)
     _digest(digest, _records(episode))
-    return _checksum(episode), digest.hexdigest() if episode.records else None
+    return _checksum(episode, clips), digest.hexdigest() if episode.records else None
 
 
-def _checksum(episode: Episode) -> str:
-    """Digest arrays, flags and metadata: 128 bits as hexadecimal text."""
+def _checksum(episode: Episode, clips: Mapping[str, Clip]) -> str:
+    """Digest arrays, videos as they lie, flags and metadata: 128 bits as hexadecimal text."""
     digest = hashlib.blake2b(digest_size=16)
     _digest(digest, _arrays(episode))
+    for name, clip in sorted(clips.items()):
+        digest.update(f"{VIDEOS}/{name} {clip.fps} {clip.shape}".encode())
+        digest.update(clip.content)
     flags = [bool(getattr(episode, flag)) for flag in FLAGS]
     metadata = json.loads(to_json(episode.metadata))  # as they will be read
     digest.update(json.dumps([flags, metadata], sort_keys=True).encode())
@@ -198,9 +233,26 @@ def _digest(digest: Any, arrays: Mapping[str, np.ndarray]) -> None:
         digest.update(np.ascontiguousarray(array).data)
 
 
-def _write_attributes(demo: h5py.Group, episode: Episode) -> None:
+def _write_clips(demo: h5py.Group, clips: Mapping[str, Clip]) -> None:
+    for name, clip in clips.items():
+        stored = demo.create_dataset(f"{VIDEOS}/{name}", data=np.frombuffer(clip.content, np.uint8))
+        stored.attrs.update(fps=clip.fps.as_integer_ratio(), shape=clip.shape)
+
+
+def _read_clips(demo: h5py.Group) -> dict[str, Clip]:
+    return {
+        name: Clip(
+            stored[()].tobytes(),
+            Fraction(*stored.attrs["fps"].tolist()),
+            tuple(stored.attrs["shape"].tolist()),
+        )
+        for name, stored in _tree(demo, VIDEOS).items()
+    }
+
+
+def _write_attributes(demo: h5py.Group, episode: Episode, clips: Mapping[str, Clip]) -> None:
     demo.attrs["num_samples"] = len(episode)
-    demo.attrs["checksum"], of_records = _checksums(episode)
+    demo.attrs["checksum"], of_records = _checksums(episode, clips)
     if of_records is not None:
         demo.attrs["records_checksum"] = of_records
     for flag in FLAGS:
@@ -228,7 +280,7 @@ def _write_windows(demo: h5py.Group, episode: Episode, keys: Mapping[str, Sequen
     steps = len(episode)
     rows = {"obs": range(steps), "next_obs": range(1, steps + 1)}
     for name in episode.observations:
-        full = demo[f"episode/observations/{name}"]
+        full = demo[f"{OBSERVATIONS}/{name}"]
         for group, shown in rows.items():
             _window(demo, f"{group}/{name}", full, shown)
             for key, columns in keys.items() if name == STATE else ():
@@ -276,12 +328,17 @@ def _runs(columns: Sequence[int]) -> Iterator[tuple[tuple[int], tuple[int], tupl
 
 
 def _read_tree(demo: h5py.Group, root: str) -> dict[str, np.ndarray]:
-    """Read all arrays below ``root``; a name with slashes has become nested groups."""
-    found: dict[str, np.ndarray] = {}
+    """Read all arrays below ``root``."""
+    return {name: stored[()] for name, stored in _tree(demo, root).items()}
+
+
+def _tree(demo: h5py.Group, root: str) -> dict[str, h5py.Dataset]:
+    """Name all that is stored below ``root``; a name with slashes has become nested groups."""
+    found: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = item[()]
+            found[name] = item
 
     if root in demo:
         demo[root].visititems(visit)

@@ -95,10 +95,11 @@ def _copy(source: Path, names: Sequence[str], path: Path, repaired: Mapping[str,
     dataset = Dataset.open(source)
     copy = Dataset.create(path, dataset.interface, dataset.env_options)
     for name in names:
-        episode = dataset.load(name)
-        if name in repaired:
-            episode = shortened(episode, *repaired[name])
-            episode.metadata["repaired"] |= {"of": str(source), "name": name}
+        if name not in repaired:
+            copy.take_over(dataset, name)
+            continue
+        episode = shortened(dataset.load(name), *repaired[name])
+        episode.metadata["repaired"] |= {"of": str(source), "name": name}
         copy.append(episode)
     copy.flush()
 

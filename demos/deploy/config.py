@@ -8,6 +8,7 @@ from typing import Annotated
 import pydantic
 from annotated_types import MinLen
 
+from demos.data.mp4 import Images
 from demos.devices.make import DeviceConfig
 from robolearn.running.config import EnvConfig
 from robolearn.settings import Settings
@@ -25,6 +26,8 @@ class DeployConfig(Settings):
     """``module:Class`` of the policy, if it is one's own and no installed package publishes it."""
     dataset: str | None = None
     """Folder to which the episodes go, whatever becomes of them; None: ``episodes`` of the run."""
+    images: Images = "frames"
+    """How cameras are kept: each frame by itself, exactly; as h264, with loss; or h264 without."""
     operator: Annotated[str, MinLen(1)] = "policy"
     """Whose episodes they are, in the dataset."""
     task: str = ""

@@ -41,7 +41,7 @@ def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
     env = run.make_env(config.env)
     policy = _policy(config, env)
     where = config.dataset or str(run.path("episodes"))
-    dataset = Dataset.ensure(where, env.interface, config.env.options)
+    dataset = Dataset.ensure(where, env.interface, config.env.options, config.images)
     watched, device = Watched(env), _device(config, policy, env)
     session = Session(
         watched, device, dataset, _session(config, dataset), seed=run.seed, clock=_clock(config)

@@ -32,6 +32,10 @@ from robolearn.running.run import counter
 from robolearn.types import Episode
 
 PARTIAL, PLAN, PARTS, WHOLE, SKIPPED = ".partial", "plan.json", "parts", "whole", ".skipped"
+IMAGES = {
+    guess.OURS: ("frames", "video", "lossless"),
+    guess.LEROBOT: ("video", "lossless", "png"),
+}
 KEPT = "what is converted is kept: run it again to go on"
 
 
@@ -45,8 +49,9 @@ class ConvertConfig(Reading):
     """Whether what was written is read back, and held against the source."""
     skip: bool = False
     """Whether episodes that cannot be read are left out, rather than an error."""
-    images: Literal["video", "lossless", "png"] = "video"
-    """How LeRobot's datasets keep cameras: h264, h264 without loss, or PNG in the tables."""
+    images: Literal["video", "lossless", "frames", "png"] | None = None
+    """How cameras are kept: h264 ("video"), h264 without loss, or each frame by itself, in ours as
+    "frames", in LeRobot's as "png". None: "frames" in ours, "video" in LeRobot's."""
     fps: pydantic.PositiveFloat | None = None
     """Frames a second of a LeRobot dataset or MCAP files; None: what the source says."""
 
@@ -114,7 +119,7 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
 
 def _lossy(kind: str, source: Source, config: ConvertConfig) -> list[str]:
     """Name the cameras that are kept as lossy video."""
-    if kind != guess.LEROBOT or config.images != "video":
+    if kind not in IMAGES or _images(kind, config.images) != "video":
         return []
     seen = source.interface.observations.items()
     return [name for name, array in seen if len(array.shape) == 3]
@@ -122,11 +127,23 @@ def _lossy(kind: str, source: Source, config: ConvertConfig) -> list[str]:
 
 def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:
     options: dict[str, Any] = {}
-    if kind in (guess.LEROBOT, guess.MCAP):
+    if kind == guess.MCAP:
         options = {"images": config.images, "fps": config.fps}
+    elif kind in IMAGES:
+        options = {"images": _images(kind, config.images)}
+    if kind == guess.LEROBOT:
+        options["fps"] = config.fps
     elif kind == guess.MINARI:
         options = {"name": target.name}
     return guess.writer_for(kind, source.interface, source.env_options, **options)
+
+
+def _images(kind: str, asked: str | None) -> str:
+    """Say how a format keeps cameras, of which the first is the usual; DataError if it cannot."""
+    if asked is not None and asked not in IMAGES[kind]:
+        known = ", ".join(IMAGES[kind])
+        raise DataError(f"images={asked}: datasets of {kind} keep them as one of {known}")
+    return asked or IMAGES[kind][0]
 
 
 def _write_parts(

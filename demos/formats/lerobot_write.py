@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 
+from demos.data import mp4
 from demos.data.index import Masks
 from demos.formats import rest, statistics, video
 from demos.formats.lerobot import ACTION, DONE, REST, REWARD, SUCCESS, TRUNCATED, feature_of
@@ -61,7 +62,7 @@ class LerobotWriter:
         self._beside = tuple(n for n, s in interface.observations.items() if not _has_place(s))
         if len(self._places) + len(self._beside) != len(interface.observations):
             raise DataError("two observations have the same name once '/' is '.'")
-        self._require_even()
+        mp4.require_even(dict(self._places.values()), images, "png")
         self.held = {
             "the observation after the last action": REST,
             "simulator states, reward terms, records, metadata": REST,
@@ -70,20 +71,6 @@ class LerobotWriter:
         self.held |= overruled(interface, fps, REST)
         if self._beside:
             self.held[f"{', '.join(self._beside)} (neither vectors nor colour images)"] = REST
-
-    def _require_even(self) -> None:
-        """Raise DataError for images of an odd size where colours are kept for two pixels each."""
-        for name, spec in self._places.values():
-            if (
-                len(spec.shape) == 3
-                and self._images == "video"
-                and any(n % 2 for n in spec.shape[:2])
-            ):
-                size = f"{spec.shape[0]} x {spec.shape[1]}"
-                raise DataError(
-                    f"{name}: images of {size} cannot be lossy h264, which needs even sizes: give "
-                    "images=lossless or images=png"
-                )
 
     # a part
 
@@ -94,7 +81,7 @@ class LerobotWriter:
         parquet.write_table(pyarrow.table(columns), path / "data.parquet", compression="snappy")
         stats = self._statistics(episode)
         for i, (key, frames) in enumerate(self._videos(episode)):
-            content = video.encode(frames, Fraction(self._fps), self._images)
+            content = mp4.encode(frames, Fraction(self._fps), self._images)
             (path / f"video_{i}.mp4").write_bytes(content)
             stats[key] = statistics.of_images(frames)
         with h5py.File(path / "rest.hdf5", "w") as file:

@@ -11,6 +11,7 @@ from demos.data import index
 from demos.data.dataset import ABOUT, FORMAT, Dataset
 from demos.data.episode_file import encode, to_json
 from demos.data.index import EPISODES, Masks
+from demos.data.mp4 import Images, clips_of, require_even
 from demos.data.robomimic_keys import robomimic_keys
 from demos.formats.contract import Reading
 from demos.formats.parts import link
@@ -46,7 +47,12 @@ class OurWriter:
 
     suffix = ".hdf5"
 
-    def __init__(self, interface: Spec, env_options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, interface: Spec, env_options: Mapping[str, Any], images: Images = "frames"
+    ) -> None:
+        """Keep cameras as ``images`` says; DataError where that cannot be."""
+        require_even(interface.observations, images, "frames")
+        self._images = images
         self.held: dict[str, str] = {}
         self._interface, self._options = interface, dict(env_options)
         self._env_args = index.env_args(interface, env_options)
@@ -54,7 +60,8 @@ class OurWriter:
 
     def part(self, path: Path, episode: Episode) -> None:
         """Write the episode's file."""
-        write_atomically(path, encode(episode, self._env_args, self._keys))
+        clips = clips_of(episode.observations, self._interface, self._images)
+        write_atomically(path, encode(episode, self._env_args, self._keys, clips))
 
     def join(self, parts: list[Path], folder: Path, names: list[str], masks: Masks) -> list[str]:
         """Name the files as a dataset has them; ``dataset.json`` makes it one."""

@@ -1,52 +1,27 @@
-"""Frames in mp4 files, by PyAV: written at a constant rate, read by their time stamps exactly."""
+"""Others' images: LeRobot's mp4 files, and PNG or JPEG in tables."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from PIL import Image
 
+from demos.data import mp4
 from demos.formats.faults import one_line
 from robolearn.errors import DataError
 
-TOLERANCE_S = 1e-4  # LeRobot's
-MOST_BYTES = 8 << 30  # of an episode's frames
-LOSSY = ("libx264", "yuv420p", {"crf": "23", "preset": "veryfast", "bf": "0"})
-LOSSLESS = ("libx264rgb", "rgb24", {"crf": "0", "preset": "veryfast", "bf": "0"})
-CODECS = {"video": LOSSY, "lossless": LOSSLESS}
-KEYFRAMES = 2  # every other frame is one, as LeRobot has it: any frame is quickly found
+TOLERANCE_S = mp4.TOLERANCE_S
 FRAMES_AT_A_TIME = 64  # where they are only looked at
 IMAGE_KINDS = ("PNG", "JPEG")
 
 
-def encode(frames: np.ndarray, fps: Fraction, kind: str) -> bytes:
-    """Give an mp4 file of frames uint8 [T, H, W, 3], the first at 0 s; ``kind`` of ``CODECS``."""
-    codec, pixels, options = CODECS[kind]
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=fps, options=dict(options))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pixels
-        stream.gop_size = KEYFRAMES
-        stream.thread_count = 1
-        stream.time_base = 1 / fps
-        for k, pixels_of in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels_of), format="rgb24")
-            frame.pts, frame.time_base = k, 1 / fps
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return buffer.getvalue()
-
-
 def about(size: Sequence[int], fps: int, kind: str) -> dict[str, Any]:
     """Give what LeRobot's ``info.json`` says of such a video."""
-    codec, pixels, options = CODECS[kind]
+    _, pixels, options = mp4.CODECS[kind]
     return {
         "video.height": int(size[0]),
         "video.width": int(size[1]),
@@ -57,7 +32,7 @@ def about(size: Sequence[int], fps: int, kind: str) -> dict[str, Any]:
         "is_depth_map": False,
         "video.is_depth_map": False,
         "has_audio": False,
-        "video.g": KEYFRAMES,
+        "video.g": mp4.KEYFRAMES,
         "video.crf": int(options["crf"]),
     }
 
@@ -68,43 +43,10 @@ def decode(path: Path, times_s: np.ndarray, size: Sequence[int], where: str) -> 
     Raises DataError if there is none at one of them, the file is damaged, or the images have
     another ``size`` (H, W).
     """
-    height, width = int(size[0]), int(size[1])
-    if len(times_s) * height * width * 3 > MOST_BYTES:
-        raise DataError(f"{where}: {len(times_s)} frames of {height} x {width} are too many")
     if not path.is_file():
         raise DataError(f"{path}: no such file ({where})")
-    frames = np.empty((len(times_s), height, width, 3), np.uint8)
     with one_line(path):
-        container = av.open(str(path), format="mp4")
-        with container:
-            if not container.streams.video:
-                raise DataError(f"{path} holds no video")
-            stream = container.streams.video[0]
-            if (stream.height, stream.width) != (height, width):
-                raise DataError(
-                    f"{path}: its images are {stream.height} x {stream.width}, not {height} x "
-                    f"{width}"
-                )
-            stream.thread_type = "NONE"
-            _fill(container, stream, times_s, frames, path)
-    return frames
-
-
-def _fill(container: Any, stream: Any, times_s: np.ndarray, frames: np.ndarray, path: Path) -> None:
-    base = stream.time_base
-    start = int((Fraction(float(times_s[0])) - Fraction(1, 1000)) / base)
-    container.seek(max(start, 0), stream=stream, backward=True)
-    at = 0
-    for frame in container.decode(stream):
-        time_s = float(frame.pts * base)
-        if time_s > times_s[at] + TOLERANCE_S:
-            raise DataError(f"{path}: no frame at {times_s[at]:.4f} s; the next is at {time_s:.4f}")
-        if time_s >= times_s[at] - TOLERANCE_S:
-            frames[at] = frame.to_ndarray(format="rgb24")
-            at += 1
-            if at == len(times_s):
-                return
-    raise DataError(f"{path}: no frame at {times_s[at]:.4f} s: it is cut off, or not the right one")
+        return mp4.decode(path, times_s, size, str(path))
 
 
 def verify(path: Path, times_s: np.ndarray, size: Sequence[int], where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from demos.data.mp4 import Images
 from demos.devices.make import DeviceConfig
 from demos.page.config import PageConfig
 from demos.session.gain import GainConfig
@@ -32,6 +33,8 @@ class TeleopConfig(SessionConfig):
     """The environment; None for that of ``replay.dataset``."""
     dataset: str | None = None
     """Folder; a session that was begun in it goes on. None: nothing is stored."""
+    images: Images = "frames"
+    """How cameras are kept: each frame by itself, exactly; as h264, with loss; or h264 without."""
     device: DeviceConfig = DeviceConfig()
     """What the person has in hand."""
     policy: str | None = None

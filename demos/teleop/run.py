@@ -69,7 +69,9 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
         device.open()
         dataset = None
         if config.dataset is not None:
-            dataset = Dataset.ensure(config.dataset, env.interface, env_config.options)
+            dataset = Dataset.ensure(
+                config.dataset, env.interface, env_config.options, config.images
+            )
             closing.callback(dataset.flush)
         checks = dataset is not None and config.replay_check
         session = Session(

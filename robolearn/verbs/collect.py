@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -36,6 +36,8 @@ class CollectConfig:
     """Longest demonstration, in control steps."""
     settle_steps: pydantic.NonNegativeInt = 10
     """Steps that are recorded after the first success."""
+    images: Literal["frames", "video", "lossless"] = "frames"
+    """How cameras are kept: each frame by itself, exactly; as h264, with loss; or h264 without."""
 
 
 def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def _demonstrate(
     env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
     make(env.interface, np.random.default_rng(run.seed))  # what cannot be made leaves no dataset
     dataset = load("demos.data.dataset:Dataset").ensure(
-        config.dataset, env.interface, config.env.options
+        config.dataset, env.interface, config.env.options, config.images
     )
     if not held and len(dataset):
         print(f"goes on with {config.dataset} ({len(dataset)} episodes)", file=sys.stderr)
