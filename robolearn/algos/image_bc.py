@@ -22,13 +22,18 @@ from torch import Tensor, nn
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import SpecError
-from robolearn.networks.keypoints import KeypointEncoder, centre_crop, cropped_size, random_crop
+from robolearn.networks.keypoints import (
+    KeypointEncoder,
+    centre_crop,
+    cropped_size,
+    least_size,
+    random_crop,
+)
 from robolearn.networks.nets import EnsembleMLP
 from robolearn.settings import Settings, Widths
 from robolearn.types import ArraySpec, Observation, Spec
 
 STATE = "state"
-LEAST_SIZE = 16  # pixels of a crop: less, and the convolutions leave nothing
 IMAGES_AT_A_TIME = 128  # where nothing is learnt from them
 
 
@@ -89,10 +94,11 @@ class ImageCloning(BehaviorCloning):
         }
         if not self.cameras:
             raise SpecError("there is no camera to clone from")
+        least = least_size(len(config.encoder.channels))
         for name, (height, width) in self.cameras.items():
-            if min(height, width) < LEAST_SIZE:
+            if min(height, width) < least:
                 seen = f"of {name}, {height} x {width} pixels would be seen"
-                raise SpecError(f"{seen}: {LEAST_SIZE} x {LEAST_SIZE} are needed at least")
+                raise SpecError(f"{seen}: {least} x {least} are needed at least")
         super().__init__(interface, config, seed, device)
 
     def sizes(self, interface: Spec) -> tuple[int, int]:

@@ -54,14 +54,26 @@ class KeypointEncoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for i, (below, above) in enumerate(zip([3, *channels], channels, strict=False)):
-            kernel, stride = (5, 2) if i == 0 else (3, 2 if i == 1 else 1)
-            layers += [EnsembleConv(below, above, kernel, stride, generators), nn.ReLU()]
+            layers += [EnsembleConv(below, above, *_kernel_and_stride(i), generators), nn.ReLU()]
         self.layers = nn.Sequential(*layers, EnsembleConv(channels[-1], points, 1, 1, generators))
 
     def forward(self, images: Tensor) -> Tensor:
         """Give the points of images, whose pixels are normalised here."""
         x = images.movedim(-1, -3).float() / HALF_RANGE - 1.0  # [K, B, 3, H, W]
         return spatial_softmax(self.layers(x))
+
+
+def least_size(layers: int) -> int:
+    """Give the pixels that a ``KeypointEncoder`` of so many convolutions needs each way."""
+    size = 1
+    for i in reversed(range(layers)):
+        kernel, stride = _kernel_and_stride(i)
+        size = (size - 1) * stride + kernel
+    return size
+
+
+def _kernel_and_stride(i: int) -> tuple[int, int]:
+    return (5, 2) if i == 0 else (3, 2) if i == 1 else (3, 1)
 
 
 def spatial_softmax(maps: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from robolearn.running.launch import maker_of_dataset
 from robolearn.running.run import Run, kept_until
 from robolearn.settings import Names
 from robolearn.types import Spec
+from robolearn.verbs.collect import RecordingConfig, record_first
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 
 
@@ -32,6 +33,8 @@ class CloneConfig:
     dataset: str
     """A dataset, ours or others' as it lies (robomimic, robosuite, LeRobot, Minari); the clone is
     evaluated in the environment that it was recorded in."""
+    recording: RecordingConfig | None = None
+    """How scripted operators record it first, where it lacks demonstrations; None: it is there."""
     obs: Names | None = None
     """What the clone sees: cameras, "state" or entries of it ("robot0_eef_pos"); None: "state" and
     all cameras that there are."""
@@ -61,6 +64,8 @@ def clone(config: CloneConfig, run: Run) -> dict[str, Any]:
     Summary: ``demonstrations``, ``transitions``, ``best_epoch``, ``validation_loss``, and under
     ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives.
     """
+    if config.recording is not None:
+        record_first(config.recording, config.dataset, run)
     if not Path(config.dataset).exists() and (hint := maker_of_dataset(config.dataset)):
         raise UserError(f"dataset: {config.dataset} is not there{hint}")
     dataset = load("demos.formats.foreign:open_dataset")(config.dataset)

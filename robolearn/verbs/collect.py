@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,14 +19,12 @@ from robolearn.running.run import Run
 from robolearn.types import Policy, Spec
 
 
-@dataclass(frozen=True)
-class CollectConfig:
-    """Who demonstrates what, and where the demonstrations go."""
+@dataclass(frozen=True, kw_only=True)
+class RecordingConfig:
+    """Who demonstrates what."""
 
     env: EnvConfig
     """The environment, one of the tasks that the operators know."""
-    dataset: str
-    """Folder; a collection that was begun in it goes on."""
     operators: Annotated[tuple[str, ...], MinLen(1)] = ("base",)
     """Styles of ``demos.operators`` ("expert" for Meta-World's tasks), or ``module:function`` of
     one's own, which makes a policy of ``(interface, rng)``; all of them meet the same start
@@ -40,6 +39,14 @@ class CollectConfig:
     """How cameras are kept: each frame by itself, exactly; as h264, with loss; or h264 without."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CollectConfig(RecordingConfig):
+    """Who demonstrates what, and where the demonstrations go."""
+
+    dataset: str
+    """Folder; a collection that was begun in it goes on."""
+
+
 def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
     """Record until every operator has its successes.
 
@@ -49,10 +56,36 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
     """
     makers = {name: _maker(config.env.name, name) for name in config.operators}
     held: list[int] = []
-    operators = {name: _demonstrate(config, run, name, make, held) for name, make in makers.items()}
+
+    def log(operator: str, done: Any) -> None:
+        run.log(done.attempts, **{f"{operator}/successes": done.successes})
+
+    operators = {
+        name: _demonstrate(config, config.dataset, run, name, make, held, log)
+        for name, make in makers.items()
+    }
     new = sum(operator["new"] for operator in operators.values())
     episodes = {"before": held[0], "new": new, "in_all": held[-1]}
     return {"dataset": config.dataset, "episodes": episodes, "operators": operators}
+
+
+def record_first(config: RecordingConfig, dataset: str, run: Run) -> None:
+    """Record demonstrations for another verb, which logs; those of whom there are enough rest."""
+    makers = {name: _maker(config.env.name, name) for name in config.operators}
+    held: list[int] = []
+    for name, make in makers.items():
+        if _successes(dataset, name) < config.episodes:
+            _demonstrate(config, dataset, run, name, make, held, lambda operator, done: None)
+
+
+def _successes(path: str, operator: str) -> int:
+    """Count an operator's successful demonstrations."""
+    about = load("demos.data.dataset:ABOUT")
+    if not (Path(path) / about).exists():
+        return 0
+    dataset = load("demos.data.dataset:Dataset").open(path)
+    mine = dataset.masks().get(load("demos.data.index:operator_mask")(operator), [])
+    return len(set(mine) & set(dataset.names(success=True)))
 
 
 def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Policy]:
@@ -72,28 +105,30 @@ def _maker(env: str, operator: str) -> Callable[[Spec, np.random.Generator], Pol
 
 
 def _demonstrate(
-    config: CollectConfig,
+    config: RecordingConfig,
+    path: str,
     run: Run,
     operator: str,
     make: Callable[[Spec, np.random.Generator], Policy],
     held: list[int],
+    log: Callable[[str, Any], None],
 ) -> dict[str, int]:
     """Record one operator; append to ``held`` how many episodes there are, before and after."""
     watched = run.viewer is not None  # the viewer follows a single environment
     env = run.make_env(config.env) if watched else run.make_envs(config.env, config.episodes)
     make(env.interface, np.random.default_rng(run.seed))  # what cannot be made leaves no dataset
     dataset = load("demos.data.dataset:Dataset").ensure(
-        config.dataset, env.interface, config.env.options, config.images
+        path, env.interface, config.env.options, config.images
     )
     if not held and len(dataset):
-        print(f"goes on with {config.dataset} ({len(dataset)} episodes)", file=sys.stderr)
+        print(f"goes on with {path} ({len(dataset)} episodes)", file=sys.stderr)
     held.append(len(dataset))
 
     with run.counter(config.episodes, operator) as counter:
 
         def progress(done: Any) -> None:
             counter.update(done.successes - counter.n)
-            run.log(done.attempts, **{f"{operator}/successes": done.successes})
+            log(operator, done)
 
         done = load("demos.session.record:collect")(
             lambda: env,

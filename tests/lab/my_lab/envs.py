@@ -1,10 +1,13 @@
 """An environment in plain Python: a bead on a wire is pushed to its goal."""
 
+import dataclasses
+
 import numpy as np
 
 from robolearn.types import ArraySpec, Spec
 
 PERIOD_S = 0.1
+SIZE = 24  # pixels of an image, height and width
 
 
 class Bead:
@@ -41,6 +44,23 @@ class Bead:
         pass
 
 
+class SeenBead(Bead):
+    """The same, filmed: white where the bead is, between -1.2 and 1.2."""
+
+    def __init__(self, start):
+        super().__init__(start)
+        camera = {"camera": ArraySpec((SIZE, SIZE, 3), "uint8")}
+        observations = self.interface.observations | camera
+        self.interface = dataclasses.replace(self.interface, observations=observations)
+
+    def set_state(self, state):
+        seen = super().set_state(state)
+        image = np.zeros((SIZE, SIZE, 3), np.uint8)
+        column = int((np.clip(seen["state"][0] / 2.4, -0.5, 0.5) + 0.5) * (SIZE - 3))
+        image[10:13, column : column + 3] = 255
+        return seen | {"camera": image}
+
+
 class Faceless(Bead):
     """Says nothing of what goes in and out of it."""
 
@@ -59,6 +79,11 @@ class Stubborn:
 def make_bead(start=1.0):
     """Make the environment: the bead begins at ``start`` or half as far."""
     return Bead(start)
+
+
+def make_seen_bead(start=1.0):
+    """Make the same with a camera."""
+    return SeenBead(start)
 
 
 def make_pinned(*, start):
