@@ -33,7 +33,11 @@ NEVER_VARIES = 1e-6  # a spread of this share of an entry's size is float32's ro
 
 @runtime_checkable
 class Victim(Policy, Protocol):
-    """A policy whose actions are drawn from a distribution that its state decides smoothly."""
+    """A policy whose actions are drawn from a distribution that its state decides smoothly.
+
+    One whose distribution is that of a state in the episode that it is in, and another one in
+    another episode, says so with ``contextual = True``.
+    """
 
     def distribution(self, state: Tensor) -> Any:
         """Give pi(. | s), a ``networks.functional.Gaussian``, of s [..., O], with gradients."""
@@ -75,6 +79,12 @@ def require_victim(policy: Any, spec: ArraySpec) -> None:
             f"victim '{_name(policy)}': no gradient of its distribution reaches the state; "
             "distribution(state) must stay in torch"
         )
+
+
+def require_without_context(policy: Any, role: str, why: str) -> None:
+    """Raise UserError, with the reason, for a policy that is ``contextual``."""
+    if getattr(policy, "contextual", False):
+        raise UserError(f"{role} '{_name(policy)}': what it does depends on its episode; {why}")
 
 
 def _name(policy: Any) -> str:

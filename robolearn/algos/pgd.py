@@ -19,7 +19,13 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from robolearn.attack import Budget, Victim, require_distribution, require_victim
+from robolearn.attack import (
+    Budget,
+    Victim,
+    require_distribution,
+    require_victim,
+    require_without_context,
+)
 from robolearn.networks.functional import Gaussian
 from robolearn.settings import Settings
 
@@ -37,16 +43,24 @@ class PGDConfig(Settings):
 class PGD:
     """The perturbation that brings the victim closest to the intention, state by state."""
 
-    memoryless = True
-
     def __init__(
         self, victim: Victim, intention: Victim, budget: Budget, config: PGDConfig | None = None
     ) -> None:
         """Take a victim that gradients go through, UserError if not; the intention needs none."""
         require_victim(victim, budget.spec)
         require_distribution(intention, budget.spec, "intention")
+        require_without_context(intention, "intention", "an intention answers to single states")
         self.victim, self.intention, self.budget = victim, intention, budget
         self.config = config or PGDConfig()
+
+    @property
+    def memoryless(self) -> bool:
+        """Say whether the victim is."""
+        return getattr(self.victim, "memoryless", False)
+
+    def reset(self, n: int) -> None:
+        """Begin n episodes, before the victim may have."""
+        self.victim.reset(n)
 
     def __call__(self, state: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Give delta [B, O] for s [B, O]; there is nothing random in it."""

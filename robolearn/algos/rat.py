@@ -32,7 +32,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robolearn.algos.pgd import PGDConfig, divergence, movable_entries
-from robolearn.attack import Attacked, Budget, Victim, require_distribution, require_victim
+from robolearn.attack import (
+    Attacked,
+    Budget,
+    Victim,
+    require_distribution,
+    require_victim,
+    require_without_context,
+)
 from robolearn.networks.functional import Gaussian
 from robolearn.networks.nets import (
     Normaliser,
@@ -122,6 +129,8 @@ class RAT:
         """
         require_victim(victim, budget.spec)
         require_distribution(intention, budget.spec, "intention")
+        require_without_context(victim, "victim", "RAT learns from single states: try pgd")
+        require_without_context(intention, "intention", "an intention answers to single states")
         self.victim, self.intention, self.budget = victim, intention, budget
         self.config, self.q = config, q
         seeds = np.random.SeedSequence(seed).generate_state(3).tolist()

@@ -44,6 +44,7 @@ LEARNERS = {
     "infopower": "robolearn.algos.infopower:InfoPower",
     "bc": "robolearn.algos.bc:BehaviorCloning",
     "image_bc": "robolearn.algos.image_bc:ImageCloning",
+    "decision_transformer": "robolearn.algos.decision_transformer:DecisionTransformer",
     "guarded": "robolearn.algos.detection:Guarded",
     "ppo": "robolearn.algos.ppo:PPO",
     "hard_bc": "robolearn.algos.hard_bc:HardCloning",

@@ -38,6 +38,11 @@ class Verb:
 VERBS = {
     "collect": Verb("robolearn.verbs.collect:CollectConfig", "robolearn.verbs.collect:collect"),
     "bc": Verb("robolearn.verbs.bc:CloneConfig", "robolearn.verbs.bc:clone", resumable=True),
+    "decision_transformer": Verb(
+        "robolearn.verbs.decision_transformer:SequenceConfig",
+        "robolearn.verbs.decision_transformer:learn",
+        resumable=True,
+    ),
     "ppo": Verb("robolearn.verbs.ppo:ImproveConfig", "robolearn.verbs.ppo:improve", resumable=True),
     "sac": Verb(
         "robolearn.verbs.sac:ReplayedConfig", "robolearn.verbs.sac:improve", resumable=True

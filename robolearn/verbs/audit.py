@@ -142,12 +142,14 @@ def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[
     """Leave out what learns from many episodes at a time, if the victim remembers its own one."""
     if getattr(parts.victim, "memoryless", False):
         return methods
-    impossible = [method for method in methods if method not in ONE_BY_ONE]
+    contextual = getattr(parts.victim, "contextual", False)
+    can = [m for m in ONE_BY_ONE if not (contextual and m == "rat")]
+    impossible = [method for method in methods if method not in can]
     if config.methods is not None and impossible:
         raise UserError(f"methods: {impossible[0]} needs a victim without a memory")
     if impossible:
         print(f"robolearn: no {', '.join(impossible)}: the victim has a memory", file=sys.stderr)
-    return [method for method in methods if method in ONE_BY_ONE]
+    return [method for method in methods if method in can]
 
 
 def _rows(file: Path) -> list[Row]:
