@@ -22,6 +22,7 @@ import numpy as np
 import pydantic
 
 from robolearn.errors import DataError, OptionError, SpecError, UserError, nearest
+from robolearn.names import load
 from robolearn.settings import Settings
 from robolearn.types import ArraySpec, Observation, Spec
 from robots.actions import ActionConfig, make_actions
@@ -136,14 +137,16 @@ def _robot(name: str, config: RobotConfig, clock: Any) -> Robot:
 
 
 def _guard(robot: Robot, config: RobotConfig, arm: ArmModel | None, clock: Any) -> Guard:
-    return Guard(
-        robot,
-        1 / config.servo_hz,
-        safe=config.safety,
-        config=config.guard,
-        arm=_arm(robot, config, arm),
-        clock=clock,
-    )
+    """Make a robot's guard; what it compiles, the first time, is announced."""
+    with load("sim.engine.compiling:announcing")("the safety filter"):
+        return Guard(
+            robot,
+            1 / config.servo_hz,
+            safe=config.safety,
+            config=config.guard,
+            arm=_arm(robot, config, arm),
+            clock=clock,
+        )
 
 
 class RobotEnv(gymnasium.Env):
@@ -174,7 +177,6 @@ class RobotEnv(gymnasium.Env):
         self.robot, self.clock = robot, clock or RealClock()
         self.arm = _arm(robot, config, arm)
         self._tick_s = 1 / config.servo_hz
-        self.guard = guard or _guard(robot, config, arm, self.clock)
         self._success = success or _own_success(robot)
         self._before_episode = before_episode or (lambda: None)
         self.horizon = config.horizon or math.inf
@@ -191,6 +193,7 @@ class RobotEnv(gymnasium.Env):
             robot=robot.name if self.arm is None else self.arm.name,
         )
         self.observation_space, self.action_space = spaces(self.interface)
+        self.guard = guard or _guard(robot, config, arm, self.clock)  # last: it may compile
         self._ticks = self._missed = 0
         self._began_s, self._next_s, self._steps, self._begun = 0.0, 0.0, 0, False
         self._values: Values = {}

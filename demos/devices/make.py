@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from demos.devices.keys import KeyMap
 from demos.devices.leader import Leader, LeaderConfig
 from demos.devices.spacemouse import SpaceMouse
 from demos.devices.steering import Steered, Steering, SteeringConfig
-from demos.devices.terminal import TerminalKeyboard
+from demos.devices.terminal import TerminalKeyboard, require_terminal
 from robolearn.errors import UserError, nearest
 from robolearn.names import load_own
 from robolearn.types import Spec
@@ -49,6 +50,19 @@ class DeviceConfig(SteeringConfig):
         known = (*SOURCES, LEADER, *MADE_BY_OTHERS)
         if self.kind not in known and ":" not in self.kind:
             raise UserError(f"kind: unknown '{self.kind}'{nearest(self.kind, known)}")
+
+
+def require_source(config: DeviceConfig) -> None:
+    """Raise UserError where the person's hardware is not there; what is made of it comes later.
+
+    So who lacks it need not wait for an environment first. Leaders and one's own say it later.
+    """
+    if config.kind == "terminal":
+        require_terminal(sys.stdin.fileno())
+    elif config.kind in SOURCES:
+        source = SOURCES[config.kind](KeyMap.of(config.keys))
+        source.open()
+        source.close()
 
 
 def make_device(

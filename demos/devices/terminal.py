@@ -127,6 +127,15 @@ class HeldKeys:
         return min(LONGEST_S, max(SHORTEST_S, SLACK * max(self._gaps)))
 
 
+def require_terminal(descriptor: int) -> None:
+    """Raise UserError unless a file descriptor is that of a terminal."""
+    if not os.isatty(descriptor):
+        raise UserError(
+            "device: terminal keyboard: standard input is no terminal; start it in one (over "
+            "SSH with ssh -t), or choose another device.kind"
+        )
+
+
 class TerminalKeyboard:
     """A Source that reads the terminal that the program was started in."""
 
@@ -146,11 +155,7 @@ class TerminalKeyboard:
     def open(self) -> None:
         """Have the terminal send every key at once, unseen; UserError if there is no terminal."""
         fd = self._fd()
-        if not os.isatty(fd):
-            raise UserError(
-                "device: terminal keyboard: standard input is no terminal; start it in one (over "
-                "SSH with ssh -t), or choose another device.kind"
-            )
+        require_terminal(fd)
         self._before = termios.tcgetattr(fd)
         tty.setcbreak(fd, termios.TCSANOW)
         mode = termios.tcgetattr(fd)

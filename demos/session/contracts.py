@@ -47,6 +47,18 @@ class Decision(StrEnum):
     UNDONE = "undone"  # it was kept
 
 
+class Ending(StrEnum):
+    """What ended a demonstration."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"  # said by who watches
+    TASK = "task"  # the environment, without success
+    TIME = "time"
+    STOPPED = "stopped"  # a robot that was stopped, whose reason is in the metadata
+    PERSON = "person"  # who demonstrates
+    DEVICE = "device"  # which has nothing more to give
+
+
 @dataclass(frozen=True)
 class Live:
     """What a judge says while a demonstration runs."""

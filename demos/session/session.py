@@ -24,7 +24,17 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.devices.contracts import Button, Command, Device
 from demos.session.clock import Clock, RealClock, Ticker
-from demos.session.contracts import Decision, Frame, Live, Phase, Sight, State, Status, Verdict
+from demos.session.contracts import (
+    Decision,
+    Ending,
+    Frame,
+    Live,
+    Phase,
+    Sight,
+    State,
+    Status,
+    Verdict,
+)
 from demos.session.judging import OnStep, Scorer
 from demos.session.record import circumstances
 from demos.session.saving import Saved, Saver
@@ -37,23 +47,13 @@ from demos.session.teaching import (
     to_watch,
 )
 from demos.session.views import Views
+from demos.session.words import Words
 from robolearn.errors import DataError
 from robolearn.types import Environment, Episode, Step
 
 SWITCH_S = 5e-4
 STRIP = 200  # numbers that stand for a whole demonstration
-BEFORE = "demonstrate: it begins when you move"
-GIVEN_UP = "it ends after {} demonstrations, as attempts says"
 DIFFERS = "the stored actions do not give the same states again, from step {} on"
-MESSAGES = {
-    State.WAITING: "ready: begin when you like",
-    State.RUNNING: "demonstrate",
-    State.PAUSED: "paused: nothing moves; go on when you like",
-    State.SAVING: "saving",
-    State.DECIDING: "{}: go on, or decide otherwise",
-    State.SHOWING: "watch: {}",
-    State.DONE: "done",
-}
 UNWRITTEN = "{}; it is kept in memory: begin tries again, to leave gives it up"
 
 
@@ -64,6 +64,7 @@ class Outcome:
     kept: int = 0  # of the operator, in the dataset
     attempts: int = 0
     decisions: dict[str, int] = field(default_factory=dict)
+    endings: dict[str, int] = field(default_factory=dict)  # what ended how many
     names: list[str] = field(default_factory=list)  # of this session's demonstrations
     ticks: int = 0  # of all demonstrations
     missed: int = 0
@@ -89,6 +90,7 @@ class Session:
         load_base: Callable[[str], Episode] | None = None,
         check_env: Environment | None = None,
         details: Mapping[str, Any] | None = None,
+        words: Words | None = None,
     ) -> None:
         """Put it together; nothing moves before ``run``.
 
@@ -97,7 +99,8 @@ class Session:
         the device is reset; without it they follow from ``seed``. ``load_base`` gives the base's
         episodes by name, to be watched; the ``scorer`` is then a Guide. ``check_env``, which must
         be nobody else's, is for the replay check. ``details`` (JSON-able) go into every episode's
-        metadata. Raises SpecError if the environment does not fit the dataset.
+        metadata; ``words`` are what it says. Raises SpecError if the environment does not fit the
+        dataset.
         """
         if dataset is not None:
             dataset.require_environment(env.interface)
@@ -106,6 +109,7 @@ class Session:
         self._config, self._scorer = config, scorer
         self._start_seed = start_seed or functools.partial(_start_seed, seed)
         self._load_base, self._details = load_base, dict(details or {})
+        self._words = words or Words()
         self._clock = clock or RealClock()
         explain = self._about_rejection if self._shows_rejected else None
         self._saver = Saver(dataset, scorer and scorer.verdict, check_env, explain)
@@ -120,6 +124,7 @@ class Session:
         self._levels: list[float] = []
         self._said: Live | None = None
         self._saved: Saved | None = None
+        self._ending: Ending | None = None  # of the last demonstration
         self._take_seed: int | None = None
         self._started, self._paused_s, self._counted = "", 0.0, True
         self._asks, self._retry, self._leave = config.ask, False, False
@@ -207,7 +212,7 @@ class Session:
             self._note_lost(command.lost)
             self._pause(now_s)
         elif command.ended:
-            self._finish(None)
+            self._finish(None, Ending.DEVICE)
         elif self._config.from_motion and not len(take) and not command.engaged:
             self._ticker.restart()
             take.began_s = self._clock.now()
@@ -217,7 +222,7 @@ class Session:
             if self._live is not None:
                 self._score(step)
             if take.over:
-                self._finish(None)
+                self._finish(None, take.ending)
 
     def _score(self, step: Step) -> None:
         """Have the judge look at a step; what it cannot score does not end the demonstration."""
@@ -273,10 +278,10 @@ class Session:
         self._take.pause(now_s - self._paused_s)
         self._problem, self._state = "", State.RUNNING
 
-    def _finish(self, chosen: Decision | None) -> None:
+    def _finish(self, chosen: Decision | None, ending: Ending = Ending.PERSON) -> None:
         """End the demonstration, and have it saved."""
         take, config = self._take, self._config
-        self._state = State.WAITING
+        self._state, self._ending = State.WAITING, ending
         if not len(take):
             self._decided(None)
             return
@@ -289,9 +294,12 @@ class Session:
             "naive": config.naive,
             "attempt": self._earlier + self._progress.attempts,
             "started": self._started,
+            "ended": str(ending),
             "device": {"name": self._device.name, "frame": setting.frame, "speed": setting.speed},
             "timing": timing,
         }  # fmt: skip
+        if take.stopped:
+            about["stopped"] = take.stopped
         episode = take.episode(about)
         episode.metadata["outcome"] = "success" if episode.success else "failure"
         self._measure(timing)
@@ -365,8 +373,10 @@ class Session:
             self._saved = replace(saved, decision=decision)
             self._progress = self._progress.after(decision, saved.episode.success)
             self.outcome.attempts += 1
-            counts = self.outcome.decisions
-            counts[str(decision)] = counts.get(str(decision), 0) + 1
+            for counts, what in (
+                (self.outcome.decisions, decision), (self.outcome.endings, self._ending)
+            ):  # fmt: skip
+                counts[str(what)] = counts.get(str(what), 0) + 1
             if decision is Decision.KEPT:
                 self._kept.append(saved.name)
             self.outcome.kept = self._progress.kept
@@ -409,7 +419,7 @@ class Session:
         if self._progress.reached or self._progress.given_up:
             self._state = State.DONE
             if self._progress.given_up:
-                self._problem = GIVEN_UP.format(self._config.attempts)
+                self._problem = self._words.given_up.format(self._config.attempts)
         elif self._progress.phase is Phase.LEARN:
             closest, count = self._scorer.closest(), self._config.learn
             self._show_clips(to_watch(closest, count, self._load_base, self._rng))
@@ -468,10 +478,10 @@ class Session:
         if progress.phase is Phase.LEARN:
             saved = None  # what is watched is the base's
         verdict = None if saved is None or config.naive else saved.verdict
-        decision = "" if saved is None else str(saved.decision)
-        said = MESSAGES[self._state].format(self._shown or decision)
+        decision = None if saved is None else saved.decision
+        said = self._words.message(self._state, self._shown, decision, self._ending)
         if self._state is State.RUNNING and not len(self._take):
-            said = BEFORE
+            said = self._words.before
         return Status(
             phase=progress.phase,
             state=self._state,
@@ -494,7 +504,7 @@ class Session:
             live=self._said if progress.phase is not Phase.LEARN else None,
             strip=_strip(self._levels) if progress.phase is not Phase.LEARN else (),
             verdict=verdict,
-            decision=decision,
+            decision=str(decision or ""),
             message=said,
             problem=self._problem,
             missed=self._ticker.missed,

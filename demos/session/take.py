@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from demos.devices.contracts import Command
+from demos.session.contracts import Ending
 from robolearn.loops.rollout import Recording
 from robolearn.types import Environment, Episode, Observation, Step
 
@@ -41,6 +42,23 @@ class Take:
     def over(self) -> bool:
         """Whether the environment, the task or the horizon has ended it."""
         return self.recording.over
+
+    @property
+    def ending(self) -> Ending:
+        """What has ended it, once it is over."""
+        last = self.recording.steps[-1]
+        if self.stopped:
+            return Ending.STOPPED
+        if self.recording.succeeded_at is not None:
+            return Ending.SUCCESS
+        if last.info.get("failed"):
+            return Ending.FAILURE
+        return Ending.TASK if last.terminated else Ending.TIME
+
+    @property
+    def stopped(self) -> str:
+        """Why the robot was stopped; "" if it was not."""
+        return self.recording.steps[-1].info.get("error", "") if len(self) else ""
 
     @property
     def observation(self) -> Observation:

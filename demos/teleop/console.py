@@ -15,6 +15,7 @@ import numpy as np
 from demos.session.contracts import Frame, State, Status
 from demos.session.pictures import Pictured
 from demos.session.session import Session
+from demos.session.words import Words
 from demos.teleop import blocks
 from robolearn.types import ArraySpec, Spec
 
@@ -26,6 +27,7 @@ UP, CLEAR_LINE, CLEAR_BELOW = "\x1b[{}F", "\x1b[K", "\x1b[J"
 PLACES = 3
 LEAST_ROWS = 6  # for a picture
 LEAST_COLUMNS = 30  # for each of two side by side; in less room the second one is left out
+WORDS = Words()
 GAP = 2  # columns between them
 
 
@@ -43,12 +45,14 @@ class Console:
         pictured: Pictured | None = None,
         camera: str = "",
         address: str = "",
+        words: Words | None = None,
     ) -> None:
         """Draw on ``out``, by default standard error; with the picture of a camera if given.
 
         And the page's ``address``, since a picture leaves no room for what stands above.
         """
         self._pictured, self._camera, self._address = pictured, camera, address
+        self._words = words or WORDS
         self._out = sys.stderr if out is None else out
         self._draws = self._out.isatty()
         self._session, self._state = session, interface.observations.get("state")
@@ -66,7 +70,7 @@ class Console:
         self._box.close()
         self._thread.join()
         if self._draws and not any(error):
-            self._draw(block(self._session.status, None, None, self._width))
+            self._draw(self._block(self._session.status, None))
 
     @property
     def _width(self) -> int:
@@ -79,11 +83,14 @@ class Console:
                 return
             frame = self._box.newest() or frame
             if self._draws:
-                text = block(frame.status, frame, self._state, self._width, self._address)
+                text = self._block(frame.status, frame, self._address)
                 self._draw([*self._picture(frame, len(text)), *text])
                 self._ending.wait(PERIOD_S)
             else:
                 self._say(frame.status)
+
+    def _block(self, status: Status, frame: Frame | None, address: str = "") -> list[str]:
+        return block(status, frame, self._state, self._width, address, self._words)
 
     def _picture(self, frame: Frame, taken: int) -> list[str]:
         """Give the lines of the latest picture, in what is left of the screen; have one drawn."""
@@ -113,7 +120,7 @@ class Console:
         if now != self._said:
             self._said = now
             problem = f" ({status.problem})" if status.problem else ""
-            self._out.write(f"{headline(status)}: {status.message}{problem}\n")
+            self._out.write(f"{self._words.headline(status)}: {status.message}{problem}\n")
             self._out.flush()
 
 
@@ -130,22 +137,20 @@ def pair(
     return [f"{'yours':{wide + GAP}}the base's", *lines]
 
 
-def headline(status: Status) -> str:
-    """Say in a line how far a session is."""
-    of = f"kept {status.kept} of {status.goal}"
-    rejected = f", rejected {status.rejected}" if status.rejected else ""
-    return f"{status.phase}, {status.operator}: {of}{rejected}"
-
-
 def block(
-    status: Status, frame: Frame | None, state: ArraySpec | None, width: int, address: str = ""
+    status: Status,
+    frame: Frame | None,
+    state: ArraySpec | None,
+    width: int,
+    address: str = "",
+    words: Words = WORDS,
 ) -> list[str]:
     """Give the lines to draw, none wider than ``width``."""
     task = f"  {status.task}" if status.task else ""
     moving = " (you)" if status.intervention else ""
-    steps = f"demonstration {status.attempt}, {status.time_s:.1f} s" if status.attempt else ""
+    steps = f"{words.one} {status.attempt}, {status.time_s:.1f} s" if status.attempt else ""
     lines = [
-        (BOLD, headline(status) + task),
+        (BOLD, words.headline(status) + task),
         ("", f"{status.message}    {steps}{moving}"),
         ("", _device_line(status)),
     ]

@@ -17,7 +17,7 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.devices.contracts import Device
 from demos.devices.keys import KeyMap
-from demos.devices.make import make_device
+from demos.devices.make import make_device, require_source
 from demos.devices.others import Beside, Replay, TakeOver
 from demos.devices.steering import Steered
 from demos.devices.terminal import TerminalKeyboard
@@ -55,6 +55,7 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     """
     stored = None if config.replay is None else _stored(config)
     env_config = config.env or stored[1]
+    _require_inputs(config)
     env = run.make_env(env_config)
     _require_cameras(config, env)
     source = _page_source(config, env)
@@ -131,6 +132,17 @@ def _stored(config: TeleopConfig) -> tuple[Episode, EnvConfig]:
         raise DataError(f"replay.dataset: {chosen.dataset} has no episodes")
     episode = dataset.load(chosen.episode or dataset.names()[-1])
     return episode, EnvConfig(dataset.interface.environment, dict(dataset.env_options))
+
+
+def _require_inputs(config: TeleopConfig) -> None:
+    """Raise UserError for what is not there, before an environment is made, which may take long."""
+    if config.policy is not None:
+        _checkpoint(config.policy)
+    base = config.judge and config.judge.base
+    if base is not None and not Path(base).exists() and (hint := maker_of_dataset(base)):
+        raise UserError(f"judge.base: {base} is not there{hint}")
+    if config.replay is None:
+        require_source(config.device)
 
 
 def _for_replay(config: TeleopConfig, episode: Episode) -> TeleopConfig:
@@ -221,10 +233,15 @@ def _with_keyboard(device: Device, config: TeleopConfig) -> Device:
 def _with_policy(path: str, person: Device, env: Environment) -> Device:
     if not isinstance(person, Steered):
         raise UserError("policy: this device does not let a policy act; choose another device.kind")
+    return TakeOver(checkpoint.load_policy(_checkpoint(path), env.interface, []), person)
+
+
+def _checkpoint(path: str) -> Path:
+    """Find the policy's newest checkpoint; UserError if there is none."""
     folder = checkpoint.newest(Path(path))
     if not checkpoint.exists(folder):
         raise UserError(f"policy: no checkpoint in {path}{maker_of_run(path)}")
-    return TakeOver(checkpoint.load_policy(folder, env.interface, []), person)
+    return folder
 
 
 def _camera_axes(config: TeleopConfig, env: Environment) -> np.ndarray | None:
@@ -264,8 +281,6 @@ def _judge(
     if config.judge is None:
         return None, None
     base = config.judge.base
-    if not Path(base).exists() and (hint := maker_of_dataset(base)):
-        raise UserError(f"judge.base: {base} is not there{hint}")
     scorer = make_scorer(config.judge, env.interface, run.seed)
     return scorer, Dataset.open(base).load if Path(base).is_dir() else None
 

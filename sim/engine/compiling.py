@@ -1,14 +1,17 @@
-"""What numba lacks: a word to whoever waits some 15 s, and a cache that follows all sources."""
+"""What numba lacks: a word to whoever waits, and a cache that follows all sources."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numba.core.event import Event, Listener, register
+from numba.core.event import Event, Listener, install_listener, register
+
+ONCE = "once; it may take minutes"
 
 
 def source_digest(*folders: Path) -> str:
@@ -21,18 +24,26 @@ def source_digest(*folders: Path) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
-def announce(function: Callable[..., Any], text: str) -> None:
-    """Print a line on stderr when numba begins to compile a function; not if its cache has it."""
-    register("numba:compile", _Announcer(function, text))
+def announce(function: Callable[..., Any], what: str) -> None:
+    """Say ``what`` is compiled on stderr when numba begins with it; not if its cache has it."""
+    register("numba:compile", _Announcer(what, function))
+
+
+@contextlib.contextmanager
+def announcing(what: str) -> Iterator[None]:
+    """Say ``what`` is compiled on stderr when numba first begins to compile anything meanwhile."""
+    with install_listener("numba:compile", _Announcer(what)):
+        yield
 
 
 class _Announcer(Listener):
-    def __init__(self, function: Callable[..., Any], text: str) -> None:
-        self._function, self._text = function, text
+    def __init__(self, what: str, function: Callable[..., Any] | None = None) -> None:
+        self._what, self._function, self._said = what, function, False
 
     def on_start(self, event: Event) -> None:
-        if event.data["dispatcher"] is self._function:
-            print(self._text, file=sys.stderr, flush=True)
+        if not self._said and self._function in (None, event.data["dispatcher"]):
+            self._said = True
+            print(f"compiling {self._what} ({ONCE})", file=sys.stderr, flush=True)
 
     def on_end(self, event: Event) -> None:
         """Say nothing: what follows shows that it is done."""

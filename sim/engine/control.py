@@ -77,7 +77,7 @@ def _compile_control_step(digest: str) -> Callable[..., None]:
                 _run_arm(sim, arms[p], memories[p], goals[p], lapack)
             mj_step2(sim.model, sim.data)
 
-    announce(step, "compiling robosuite's control step (once, about 15 s)")
+    announce(step, "robosuite's control step")
     return step
 
 

@@ -158,6 +158,25 @@ def test_what_a_device_has_ended_is_over(dataset):
     assert len(dataset.load("demo_0")) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "ended", "said"),
+    [
+        ({"during": {(1, 3): (Button.END,)}}, "person", "you ended it, and no success was seen"),
+        ({}, "time", "time was over, and no success was seen"),
+        ({"ends": {(1, 4)}}, "device", "there was nothing more to do, and no success was seen"),
+    ],
+)
+def test_a_failed_one_says_how_it_ended(dataset, options, ended, said):
+    outcome, frames = watched(session(Person(attempts=1, away={1}, **options), dataset, horizon=20))
+    assert outcome.endings == {ended: 1} and dataset.metadata("demo_0")["ended"] == ended
+    assert frames[-1].status.message == f"done; the last demonstration: failed ({said})"
+
+
+def test_one_that_succeeds_says_so_in_its_metadata(dataset):
+    assert session(Person(), dataset, goal=1).run().endings == {"success": 1}
+    assert dataset.metadata("demo_0")["ended"] == "success"
+
+
 def test_an_end_before_the_first_step_is_no_demonstration(dataset):
     session(Person(attempts=2, during={(1, 0): (Button.END,)}), dataset).run()
     assert decisions(dataset) == ["kept"]

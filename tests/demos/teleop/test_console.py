@@ -7,7 +7,8 @@ import pytest
 
 from demos.session.contracts import Frame, Live, Phase, State, Status, Verdict
 from demos.session.views import Views
-from demos.teleop.console import BAR, Console, block, headline, pair, sight
+from demos.session.words import headline
+from demos.teleop.console import BAR, Console, block, pair, sight
 from robolearn.types import ArraySpec
 
 HAND = ("eef_pos_x", "eef_pos_y", "eef_pos_z")

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from sim.engine.compiling import announce
+from sim.engine.compiling import ONCE, announce, announcing
 
 SOURCE = """
 from numba import njit
@@ -25,11 +25,24 @@ def test_compiling_is_announced_once_and_loading_from_the_cache_is_not(tmp_path,
     path = tmp_path / "doubling.py"
     path.write_text(SOURCE)
     double = _fresh(path)
-    announce(double, "compiling, once")
+    announce(double, "a double")
     assert double(3) == double(4) - 2 == 6
-    assert capsys.readouterr().err == "compiling, once\n"
+    assert capsys.readouterr().err == f"compiling a double ({ONCE})\n"
 
     double = _fresh(path)
-    announce(double, "compiling, once")
+    announce(double, "a double")
     assert double(3) == 6
+    assert capsys.readouterr().err == ""
+
+
+def test_whatever_is_compiled_meanwhile_is_announced_once(tmp_path, capsys):
+    path = tmp_path / "doubling.py"
+    path.write_text(SOURCE)
+    with announcing("all that is needed"):
+        double = _fresh(path)
+        assert double(3) == double(1.5) * 2 == 6
+    assert double(1j) == 2j
+    assert capsys.readouterr().err == f"compiling all that is needed ({ONCE})\n"
+    with announcing("all that is needed"):
+        assert _fresh(path)(3) == 6
     assert capsys.readouterr().err == ""
