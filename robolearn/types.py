@@ -287,6 +287,17 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Chunking(Policy, Protocol):
+    """A policy that can also be asked for the actions of several control steps at once.
+
+    ``act`` goes on giving single ones. The verb ``deploy`` carries chunks out where it is told to.
+    """
+
+    def act_chunk(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Choose actions float32 [N, H, A] for the next H steps, of which the first is now."""
+
+
+@runtime_checkable
 class Learner(Policy, Protocol):
     """A policy that improves itself from batches; ``eats`` says of which kind."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 from annotated_types import MinLen
@@ -12,6 +12,17 @@ from demos.data.mp4 import Images
 from demos.devices.make import DeviceConfig
 from robolearn.running.config import EnvConfig
 from robolearn.settings import Settings
+
+
+@dataclass(frozen=True)
+class ChunkConfig(Settings):
+    """How the chunks of a policy that gives several actions at a time are carried out."""
+
+    steps: pydantic.PositiveInt | None = None
+    """Actions of each chunk that are carried out; None: all that are not past by then."""
+    ahead: pydantic.NonNegativeInt = 0
+    """Steps before they are over at which the policy is asked for the next chunk, while the arm
+    goes on; 0: it waits."""
 
 
 @dataclass(frozen=True)
@@ -38,5 +49,10 @@ class DeployConfig(Settings):
     """Longest episode, in control steps."""
     settle_steps: pydantic.NonNegativeInt = 0
     """Steps that are recorded after the first success."""
+    success: Literal["environment", "person"] = "environment"
+    """Who says that an episode succeeded: "environment", a simulator's task or a detector, or the
+    "person" at the terminal, who also begins each episode."""
+    chunk: ChunkConfig | None = None
+    """For policies with ``act_chunk``; None: single steps, by ``act``."""
     takeover: DeviceConfig | None = None
     """What the person has in hand who takes over; None: nobody."""

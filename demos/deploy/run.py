@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,22 +12,27 @@ from typing import Any
 import numpy as np
 
 from demos.data.dataset import Dataset
+from demos.deploy.answers import Answers, Chunks
 from demos.deploy.config import DeployConfig
-from demos.devices.contracts import Device
-from demos.devices.make import make_device
+from demos.deploy.operator import Operated, Watched
+from demos.deploy.words import words_of
+from demos.devices.contracts import Device, Source
+from demos.devices.keys import KeyMap
+from demos.devices.make import WITH_KEYS, DeviceConfig, make_device, require_source
 from demos.devices.others import Scripted, TakeOver
 from demos.devices.steering import Steered
+from demos.devices.terminal import TerminalKeyboard
 from demos.session.clock import Clock, RealClock, SimulatedClock
 from demos.session.session import Outcome, Session
 from demos.session.teaching import SessionConfig
 from demos.teleop.console import Console
-from robolearn.errors import DataError, UserError
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import wilson_interval
 from robolearn.names import load_own
 from robolearn.running.launch import maker_of_run
 from robolearn.running.run import Run
-from robolearn.types import Environment, Observation, Policy
+from robolearn.types import Environment, Policy
 
 ROBOTS = "robot/"  # what their environments' names begin with
 
@@ -33,61 +40,115 @@ ROBOTS = "robot/"  # what their environments' names begin with
 def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
     """Run the episodes, and keep every one.
 
-    Summary: ``success`` and its Wilson interval, ``episodes``; ``stopped``, the reason if the arm
-    was stopped for good, and ``interventions``, the share of steps in which a person acted;
-    ``dataset`` with the ``names`` of the episodes; ``servo``, how many servo periods there were and
-    how many were ``missed``; ``changed``, the share of steps in which the guard changed a command.
+    Summary: ``success`` and its Wilson interval, ``episodes``; ``ended``, what ended how many;
+    ``stopped``, the reason if the arm was stopped for good; ``interventions``, the share of steps
+    in which a person acted; ``dataset`` with the ``names`` of the episodes; ``servo``, how many
+    servo periods there were and how many were ``missed``; ``changed``, the share of steps in which
+    the guard changed a command; of a policy that gives ``chunks``, how often it was ``asked`` for
+    one, and in how many steps the arm ``waited`` for it.
     """
+    folder, own = _checkpoint(config), _own(config)
+    _require_person(config)
     env = run.make_env(config.env)
-    policy = _policy(config, env)
+    policy = checkpoint.load_policy(folder, env.interface, own)
     where = config.dataset or str(run.path("episodes"))
     dataset = Dataset.ensure(where, env.interface, config.env.options, config.images)
-    watched, device = Watched(env), _device(config, policy, env)
-    session = Session(
-        watched, device, dataset, _session(config, dataset), seed=run.seed, clock=_clock(config)
-    )
+    watched = Watched(env, config.success == "person")
+    words = words_of(config, len(_earlier(config, dataset)))
     with contextlib.ExitStack() as closing:
+        answers = _answers(config, policy, env, closing)
+        device = Operated(_device(config, answers, env), watched, _keyboard(config), config)
+        session = Session(
+            watched,
+            device,
+            dataset,
+            _session(config, dataset),
+            seed=run.seed,
+            clock=_clock(config),
+            details=_details(config),
+            words=words,
+        )
         closing.callback(dataset.flush)
         closing.callback(device.close)
         device.open()
-        closing.enter_context(Console(session, env.interface))
+        closing.enter_context(Console(session, env.interface, words=words))
         try:
             session.run()
         except UserError:
             if not watched.error or not session.outcome.attempts:
                 raise
+        if watched.halted:
             warnings.warn(watched.error, stacklevel=2)
-    return _summary(where, dataset, session.outcome, watched)
+    return _summary(where, dataset, session.outcome, watched, answers)
 
 
-def _policy(config: DeployConfig, env: Environment) -> Policy:
-    own = [] if config.learner is None else [load_own(config.learner, "learner")]
+def _checkpoint(config: DeployConfig) -> Path:
     folder = checkpoint.newest(Path(config.checkpoint))
     if not checkpoint.exists(folder):
         hint = maker_of_run(config.checkpoint)
         raise UserError(f"checkpoint: none in {config.checkpoint}{hint}")
-    return checkpoint.load_policy(folder, env.interface, own)
+    return folder
 
 
-def _device(config: DeployConfig, policy: Policy, env: Environment) -> Device:
+def _own(config: DeployConfig) -> list[type]:
+    return [] if config.learner is None else [load_own(config.learner, "learner")]
+
+
+def _require_person(config: DeployConfig) -> None:
+    """Raise UserError where a person is needed who has nothing in hand."""
+    if config.takeover is not None:
+        require_source(config.takeover)
+    elif config.success == "person":
+        require_source(DeviceConfig())
+
+
+def _keyboard(config: DeployConfig) -> Source | None:
+    """Give the terminal's keys, if there is a terminal and they are not what steers."""
+    steers = config.takeover is not None and config.takeover.kind in WITH_KEYS
+    if steers or not sys.stdin.isatty():
+        return None
+    return TerminalKeyboard(KeyMap.of({} if config.takeover is None else config.takeover.keys))
+
+
+def _answers(
+    config: DeployConfig, policy: Policy, env: Environment, closing: contextlib.ExitStack
+) -> Answers | Chunks:
+    """Give the policy as one of single actions, which are actions."""
+    size = env.interface.action.shape[0]
+    if config.chunk is None:
+        return Answers(policy, size)
+    chunks = Chunks(policy, size, config.chunk)
+    closing.callback(chunks.close)
+    return chunks
+
+
+def _device(config: DeployConfig, answers: Answers | Chunks, env: Environment) -> Device:
     """Have the policy act alone, or beside a person who takes over."""
-    answers = Answers(policy, env.interface.action.shape[0])
     if config.takeover is None:
         return Scripted(lambda: answers)
     person = make_device(config.takeover, env.interface)
     if not isinstance(person, Steered):
         raise UserError("takeover: this device does not let a policy act; choose another kind")
-    return TakeOver(answers, person)
+    return TakeOver(answers, person, on_return=getattr(answers, "drop", lambda: None))
+
+
+def _details(config: DeployConfig) -> dict[str, Any]:
+    """Say in every episode who judged it, and how chunks were carried out."""
+    chunk = None if config.chunk is None else dataclasses.asdict(config.chunk)
+    return {"success_by": config.success, "chunk": chunk}
+
+
+def _earlier(config: DeployConfig, dataset: Dataset) -> list[str]:
+    kept = dataset.masks().get("kept", [])
+    return [n for n in kept if dataset.metadata(n).get("operator") == config.operator]
 
 
 def _session(config: DeployConfig, dataset: Dataset) -> SessionConfig:
     """Have every episode count, and nobody asked."""
-    kept = dataset.masks().get("kept", [])
-    earlier = [n for n in kept if dataset.metadata(n).get("operator") == config.operator]
     return SessionConfig(
         operator=config.operator,
         task=config.task,
-        goal=len(earlier) + config.episodes,
+        goal=len(_earlier(config, dataset)) + config.episodes,
         attempts=config.episodes,
         horizon=config.horizon,
         settle_steps=config.settle_steps,
@@ -100,76 +161,27 @@ def _session(config: DeployConfig, dataset: Dataset) -> SessionConfig:
 def _clock(config: DeployConfig) -> Clock:
     """Give the time that the environment lives in; a simulator alone need not wait for anybody."""
     real = config.env.name.startswith(ROBOTS) and not config.env.options.get("simulated_time")
-    return RealClock() if real or config.takeover is not None else SimulatedClock()
+    person = config.takeover is not None or config.success == "person"
+    return RealClock() if real or person else SimulatedClock()
 
 
-def _summary(where: str, dataset: Dataset, outcome: Outcome, watched: Watched) -> dict[str, Any]:
+def _summary(
+    where: str, dataset: Dataset, outcome: Outcome, watched: Watched, answers: Answers | Chunks
+) -> dict[str, Any]:
     successes = [dataset.metadata(name)["outcome"] == "success" for name in outcome.names]
     acted = [dataset.load(name).records["intervention"] for name in outcome.names]
     env = watched.env
+    chunks = isinstance(answers, Chunks)
     return {
         "success": sum(successes) / len(successes) if successes else None,
         "interval": list(wilson_interval(sum(successes), len(successes))) if successes else None,
         "episodes": len(successes),
-        "stopped": watched.error,
+        "ended": outcome.endings,
+        "stopped": watched.error if watched.halted else "",
         "interventions": float(np.concatenate(acted).mean()) if acted else 0.0,
         "changed": watched.changed / max(watched.steps, 1),
         "servo": {"ticks": getattr(env, "ticks", 0), "missed": getattr(env, "missed", 0)},
         "dataset": where,
         "names": outcome.names,
+        "chunks": {"asked": answers.asked, "waited": answers.waited} if chunks else None,
     }
-
-
-class Watched:
-    """An environment, and what it said: errors, and commands that a robot's guard changed."""
-
-    def __init__(self, env: Environment) -> None:
-        self.env, self.interface = env, env.interface
-        self.steps = self.changed = 0
-        self.error = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.env, name)
-
-    def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; what is in the way of it is what has stopped the arm."""
-        try:
-            return self.env.reset(**options)
-        except UserError as error:
-            self.error = self.error or str(error)
-            raise
-
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take a step, and listen."""
-        result = self.env.step(action)
-        info = result[4]
-        self.steps += 1
-        self.changed += bool(info.get("changes"))
-        self.error = info.get("error", "")
-        return result
-
-
-class Answers:
-    """A policy whose answers are actions: one that gives nothing, or nonsense, ends the episode."""
-
-    def __init__(self, policy: Policy, size: int) -> None:
-        self._policy, self._size = policy, size
-
-    def reset(self, n: int) -> None:
-        """Begin episodes."""
-        self._policy.reset(n)
-
-    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
-        """Give the policy's actions [N, A]; DataError for what is none."""
-        actions = self._policy.act(observation, explore)
-        rows = len(next(iter(observation.values())))
-        try:
-            actions = np.asarray(actions, np.float32)
-        except (TypeError, ValueError):
-            raise DataError(f"the policy gave {type(actions).__name__}, not actions") from None
-        if actions.shape != (rows, self._size):
-            wanted = (rows, self._size)
-            raise DataError(f"the policy gave actions of shape {actions.shape}, not {wanted}")
-        if not np.isfinite(actions).all():
-            raise DataError("the policy gave an action that is not a finite number")
-        return actions

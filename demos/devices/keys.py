@@ -90,6 +90,16 @@ class KeyMap:
         """Say which of them count beside another device: those that move nothing."""
         return self._help((*AXES, *OF_STEERING))
 
+    @property
+    def help_steering(self) -> Help:
+        """Say which of them steer: those that move something."""
+        return self._help([name for name in BY_DEFAULT if name not in (*AXES, *OF_STEERING)])
+
+    def named(self, texts: Mapping[str, str]) -> Help:
+        """Say which keys do what in other words, action -> text."""
+        keys = {action: key for key, action in self.actions.items()}
+        return tuple((keys[action], text) for action, text in texts.items())
+
     def moves(self, key: str) -> bool:
         """Say whether a key asks for motion while it is down."""
         return self.actions.get(key) in AXES

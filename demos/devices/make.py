@@ -16,7 +16,7 @@ from demos.devices.keys import KeyMap
 from demos.devices.leader import Leader, LeaderConfig
 from demos.devices.spacemouse import SpaceMouse
 from demos.devices.steering import Steered, Steering, SteeringConfig
-from demos.devices.terminal import TerminalKeyboard, require_terminal
+from demos.devices.terminal import NO_TERMINAL, TerminalKeyboard
 from robolearn.errors import UserError, nearest
 from robolearn.names import load_own
 from robolearn.types import Spec
@@ -27,6 +27,7 @@ SOURCES: dict[str, Callable[[KeyMap], Source]] = {
     "gamepad": lambda keys: Gamepad(),
     "spacemouse": lambda keys: SpaceMouse(),
 }
+WITH_KEYS = ("terminal", "desktop")  # devices that have keys for everything
 LEADER = "leader"
 MADE_BY_OTHERS = ("page",)  # sources that are given to ``make_device``
 
@@ -57,9 +58,9 @@ def require_source(config: DeviceConfig) -> None:
 
     So who lacks it need not wait for an environment first. Leaders and one's own say it later.
     """
-    if config.kind == "terminal":
-        require_terminal(sys.stdin.fileno())
-    elif config.kind in SOURCES:
+    if config.kind == "terminal" and not sys.stdin.isatty():
+        raise UserError(NO_TERMINAL)
+    if config.kind in SOURCES and config.kind != "terminal":
         source = SOURCES[config.kind](KeyMap.of(config.keys))
         source.open()
         source.close()

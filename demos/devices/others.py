@@ -62,13 +62,21 @@ class TakeOver:
     """A Device in which a policy acts until a person does; each such step is an intervention.
 
     A person moves, or opens or closes the gripper, and begins with it as it is. The policy acts
-    again a moment after that; until then nothing moves but the gripper.
+    again a moment after that, and ``on_return`` is called before; until then nothing moves but the
+    gripper.
     """
 
     start_state = None
 
-    def __init__(self, policy: Policy, person: Steered, back_s: float = BACK_S) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        person: Steered,
+        back_s: float = BACK_S,
+        on_return: Callable[[], None] = lambda: None,
+    ) -> None:
         self.policy, self.person, self._back_s = policy, person, back_s
+        self._on_return, self._persons = on_return, False
         self.name = f"policy, {person.name} takes over"
         self.help = person.help
         self._last: np.ndarray | None = None
@@ -91,7 +99,7 @@ class TakeOver:
         """Begin an episode with the policy."""
         self.policy.reset(n)
         self.person.reset(n)
-        self._last, self._until_s = None, -np.inf
+        self._last, self._until_s, self._persons = None, -np.inf, False
 
     def command(self, observation: Observation, now_s: float) -> Command:
         """Give the person's action while engaged and a moment longer, else the policy's."""
@@ -101,9 +109,12 @@ class TakeOver:
         asked = self.person.command(observation, now_s)
         if asked.engaged or self.person.steering.closed != closed:
             self._until_s = now_s + self._back_s
+        before, self._persons = self._persons, now_s <= self._until_s or bool(asked.lost)
+        if before and not self._persons:
+            self._on_return()
         rows = {name: array[None] for name, array in observation.items()}
         theirs = np.clip(self.policy.act(rows)[0], -1.0, 1.0)  # it sees every step, to remember
-        if now_s <= self._until_s or asked.lost:
+        if self._persons:
             command = dataclasses.replace(asked, intervention=not asked.lost)
         else:
             command = dataclasses.replace(asked, action=theirs, engaged=True)

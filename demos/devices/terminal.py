@@ -57,6 +57,10 @@ TOKEN = re.compile(
 )
 BEGUN = re.compile(rb"\x1b(?:O|\[[0-9;:<=>?]*)?\Z")  # a key whose rest has not come yet
 SHIFT, CTRL, CTRL_C = 1, 4, 99
+NO_TERMINAL = (
+    "device: terminal keyboard: standard input is no terminal; start it in one (over SSH with "
+    "ssh -t), or choose another device.kind"
+)
 
 
 def keys_in(data: bytes) -> Iterator[tuple[str, int]]:
@@ -127,15 +131,6 @@ class HeldKeys:
         return min(LONGEST_S, max(SHORTEST_S, SLACK * max(self._gaps)))
 
 
-def require_terminal(descriptor: int) -> None:
-    """Raise UserError unless a file descriptor is that of a terminal."""
-    if not os.isatty(descriptor):
-        raise UserError(
-            "device: terminal keyboard: standard input is no terminal; start it in one (over "
-            "SSH with ssh -t), or choose another device.kind"
-        )
-
-
 class TerminalKeyboard:
     """A Source that reads the terminal that the program was started in."""
 
@@ -155,7 +150,8 @@ class TerminalKeyboard:
     def open(self) -> None:
         """Have the terminal send every key at once, unseen; UserError if there is no terminal."""
         fd = self._fd()
-        require_terminal(fd)
+        if not os.isatty(fd):
+            raise UserError(NO_TERMINAL)
         self._before = termios.tcgetattr(fd)
         tty.setcbreak(fd, termios.TCSANOW)
         mode = termios.tcgetattr(fd)

@@ -17,7 +17,7 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.devices.contracts import Device
 from demos.devices.keys import KeyMap
-from demos.devices.make import make_device, require_source
+from demos.devices.make import WITH_KEYS, make_device, require_source
 from demos.devices.others import Beside, Replay, TakeOver
 from demos.devices.steering import Steered
 from demos.devices.terminal import TerminalKeyboard
@@ -39,7 +39,6 @@ from robolearn.running.launch import maker_of_dataset, maker_of_run
 from robolearn.running.run import Run
 from robolearn.types import Environment, Episode
 
-WITH_KEYS = ("terminal", "desktop")  # devices that have keys for everything
 FREE = "free"  # the camera that every model has
 PICTURE = (120, 160)  # pixels; a terminal shows fewer
 

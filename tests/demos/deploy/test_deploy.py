@@ -7,10 +7,14 @@ import pytest
 
 import sim
 from demos.data.dataset import Dataset
-from demos.deploy.run import Answers
+from demos.deploy import run as verb
+from demos.deploy.answers import Answers, Chunks
+from demos.deploy.config import ChunkConfig
+from demos.devices.contracts import Button, Signal
+from demos.session.clock import SimulatedClock
 from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.errors import DataError
+from robolearn.errors import DataError, UserError
 from robolearn.loops import checkpoint
 
 LAUNCH = """
@@ -48,9 +52,14 @@ def summary():
 
 
 def test_every_episode_is_kept_whatever_became_of_it(run):
-    assert run()[0] == 0
+    code, _, said = run()
+    assert code == 0
+    assert "policy: episode 1 of 2: the policy" in said
+    assert "policy: 0 of 2 episodes succeeded: done; the last episode: failed (time was" in said
+    assert "demonstrat" not in said and "kept" not in said
     found = summary()
     assert found["episodes"] == 2 and found["success"] == 0.0 and found["stopped"] == ""
+    assert found["ended"] == {"time": 2} and found["chunks"] is None
     assert found["interventions"] == 0.0 and found["servo"]["missed"] == 0
     dataset = Dataset.open(found["dataset"])
     assert dataset.names() == found["names"] == ["demo_0", "demo_1"]
@@ -65,6 +74,7 @@ def test_an_arm_that_is_stopped_ends_it_with_the_reason_and_nothing_is_lost(run)
     assert "nothing answers" in found["stopped"] and found["episodes"] == 1
     episode = Dataset.open(found["dataset"]).load("demo_0")
     assert episode.truncated and len(episode) < 8
+    assert episode.metadata["ended"] == "stopped" and "answers" in episode.metadata["stopped"]
 
 
 def test_a_policy_that_gives_nonsense_ends_it_in_one_line_and_nothing_is_lost(run, monkeypatch):
@@ -91,6 +101,182 @@ def test_what_is_no_action_is_refused(given, words):
 
     with pytest.raises(DataError, match=words):
         Answers(Policy(), 6).act({"state": np.zeros((1, 3))})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (("checkpoint=nowhere",), "checkpoint: none in nowhere"),
+        (("success=person",), "standard input is no terminal"),
+        (("takeover={kind: terminal}",), "standard input is no terminal"),
+        (("learner=nowhere:Policy",), "learner: no module 'nowhere'"),
+    ],
+)
+def test_what_is_not_there_is_said_before_the_robot_is_made(run, monkeypatch, changes, words):
+    monkeypatch.setattr(verb.Run, "make_env", None)
+    code, _, err = run(*changes)
+    assert code == 2 and words in err and err.count("\n") == 1
+
+
+class Keys:
+    """A keyboard whose keys are pressed at the times that it is asked, one after the other."""
+
+    name, help = "keys", ()
+
+    def __init__(self, *pressed):
+        self.pressed, self.asked = iter(pressed), 0
+
+    def open(self):
+        pass
+
+    def close(self):
+        pass
+
+    def poll(self, now_s):
+        self.asked += 1
+        assert self.asked < 100, "nobody presses what is waited for"
+        button = next(self.pressed, None)
+        return Signal(buttons=() if button is None else (button,))
+
+
+@pytest.fixture
+def operator(run, monkeypatch):
+    """Deploy beside somebody who presses keys; give what ``run`` gives."""
+
+    def deploy(pressed, *changes):
+        monkeypatch.setattr(verb, "_require_person", lambda config: None)
+        monkeypatch.setattr(verb, "_keyboard", lambda config: Keys(*pressed))
+        monkeypatch.setattr(verb, "_clock", lambda config: SimulatedClock())
+        return run(*changes)
+
+    return deploy
+
+
+def test_an_operator_says_what_succeeded_and_what_failed(operator):
+    begin, soon = Button.START, (None, None)
+    pressed = (None, begin, *soon, Button.KEEP, None, begin, *soon, Button.DISCARD, None, begin)
+    code, _, err = operator(pressed, "success=person", "episodes=3")
+    assert code == 0 and "policy: episode 1 of 3: ready: begin when all is in place" in err
+    assert "policy: episode 2 of 3, 1 succeeded so far: the policy" in err
+    found = summary()
+    assert found["ended"] == {"success": 1, "failure": 1, "time": 1}
+    assert found["success"] == pytest.approx(1 / 3)
+    good, bad, late = map(Dataset.open("out/episodes").load, found["names"])
+    assert (len(good), len(bad), len(late)) == (3, 3, 8)
+    assert good.success and good.rewards.tolist() == [0, 0, 1]
+    assert good.reward_terms["task"].tolist() == [0, 0, 1]
+    assert not bad.success and bad.truncated and not bad.rewards.any()
+    assert good.metadata["outcome"] == "success" and good.metadata["success_by"] == "person"
+    assert bad.metadata["outcome"] == "failure" and bad.metadata["ended"] == "failure"
+
+
+def test_an_operator_stops_the_arm(operator):
+    code, _, err = operator((None, None, Button.QUIT), "episodes=5")
+    assert code == 0 and "the operator stopped it" in err
+    found = summary()
+    assert found["ended"] == {"stopped": 1} and "the operator stopped it" in found["stopped"]
+    episode = Dataset.open("out/episodes").load("demo_0")
+    assert len(episode) == 2 and "the operator stopped it" in episode.metadata["stopped"]
+    assert not episode.success
+
+
+def test_who_does_not_judge_can_only_stop(operator):
+    assert operator((None, Button.KEEP, Button.DISCARD, Button.END))[0] == 0
+    assert summary()["ended"] == {"time": 2}
+    assert Dataset.open("out/episodes").metadata("demo_0")["success_by"] == "environment"
+
+
+class Counter:
+    """Foretells the time: at t its chunk is t, t + 1 ...; it is asked at the times ``asked``."""
+
+    def __init__(self, length):
+        self.length, self.asked, self.resets = length, [], 0
+
+    def reset(self, n):
+        self.resets += 1
+
+    def act_chunk(self, observation, explore=False):
+        (now,) = observation["state"][0]
+        self.asked.append(int(now))
+        return now + np.arange(self.length, dtype=np.float32)[None, :, None]
+
+
+def at(time):
+    return {"state": np.full((1, 1), time, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "ahead", "asked"),
+    [
+        (None, 0, [0, 6, 12]),
+        (2, 0, [0, 2, 4, 6, 8, 10, 12]),
+        (None, 2, [0, 4, 8, 12]),
+        (3, 1, [0, 2, 5, 8, 11]),
+        (None, 9, [0, 1, 7, 8]),
+    ],
+)
+def test_every_action_of_a_chunk_is_carried_out_when_it_is_for(steps, ahead, asked):
+    policy = Counter(6)
+    chunks = Chunks(policy, 1, ChunkConfig(steps, ahead))
+    chunks.reset(1)
+    given = [chunks.act(at(t)) for t in range(14)]
+    chunks.drop()
+    assert [float(action.item()) for action in given] == list(range(14))
+    assert given[0].shape == (1, 1) and policy.asked == asked == sorted(policy.asked)
+    assert chunks.asked == len(asked)
+    chunks.close()
+
+
+def test_what_was_planned_before_a_person_took_over_is_dropped():
+    chunks = Chunks(Counter(6), 1, ChunkConfig(None, 2))
+    chunks.reset(1)
+    assert [chunks.act(at(t)).item() for t in range(3)] == [0, 1, 2]
+    chunks.drop()
+    assert chunks.act(at(50)).item() == 50
+    chunks.reset(1)
+    assert chunks.act(at(0)).item() == 0
+    chunks.close()
+
+
+@pytest.mark.parametrize(
+    ("chunk", "words"),
+    [
+        (np.zeros((1, 1)), r"a chunk of shape \(1, 1\), not \(1, H, 1\)"),
+        (np.zeros((1, 4, 2)), r"a chunk of shape \(1, 4, 2\)"),
+        (np.full((1, 4, 1), np.nan), "not a finite number"),
+        (np.zeros((1, 2, 1)), "a chunk of 2 actions; chunk.steps and chunk.ahead need 3"),
+        (np.zeros((1, 0, 1)), "a chunk of 0 actions"),
+        (None, "the policy gave"),
+    ],
+)
+def test_what_is_no_chunk_is_refused(chunk, words):
+    policy = Counter(4)
+    policy.act_chunk = lambda *_: chunk
+    chunks = Chunks(policy, 1, ChunkConfig(3))
+    with pytest.raises(DataError, match=words):
+        chunks.act(at(0))
+    chunks.close()
+
+
+def test_chunks_are_recorded_as_single_steps(run, monkeypatch):
+    ramp = np.linspace(-1, 1, 5, dtype=np.float32)
+
+    def act_chunk(self, observation, explore=False):
+        return np.broadcast_to(ramp[:, None], (1, 5, 6))
+
+    monkeypatch.setattr(BehaviorCloning, "act_chunk", act_chunk, raising=False)
+    assert run("chunk={steps: 4, ahead: 1}")[0] == 0
+    episode = Dataset.open("out/episodes").load("demo_0")
+    np.testing.assert_array_equal(episode.actions[:, 0], [*ramp[:4], *ramp[1:5]])
+    assert episode.metadata["chunk"] == {"steps": 4, "ahead": 1}
+    assert summary()["chunks"]["asked"] == 6
+
+
+def test_chunks_of_a_policy_without_are_refused(run):
+    code, _, err = run("chunk={}")
+    assert code == 2 and "chunk: this policy gives single actions" in err
+    with pytest.raises(UserError, match="single actions"):
+        Chunks(Answers(None, 1), 1, ChunkConfig())
 
 
 def test_a_policy_of_another_robot_is_refused_before_anything_moves(run):

@@ -59,7 +59,8 @@ def test_a_replay_gives_the_stored_actions_from_the_stored_start(episode):
 
 
 def test_the_policy_acts_until_the_person_moves_and_again_a_moment_later():
-    device = TakeOver(Closing(), person(), back_s=0.3)
+    returns = []
+    device = TakeOver(Closing(), person(), 0.3, lambda: returns.append(device.policy.seen))
     device.reset(1)
     first = device.command(UPRIGHT, 0.0)
     assert first.action.tolist() == [0, 0, 0, 0, 0, 1, 1] and not first.intervention
@@ -72,6 +73,7 @@ def test_the_policy_acts_until_the_person_moves_and_again_a_moment_later():
     back = device.command(UPRIGHT, 0.5)
     assert back.action[5] == 1 and not back.intervention
     assert device.policy.seen == 4  # also what happens while the person acts
+    assert returns == [3]
 
 
 def test_the_person_begins_with_the_gripper_as_it_is_and_changes_it():
