@@ -233,6 +233,11 @@ class Driver:
         return True
 
     @property
+    def calibrates(self) -> bool:
+        """Whether there is anything to calibrate."""
+        return type(self)._calibrate is not Driver._calibrate
+
+    @property
     def measured_s(self) -> Mapping[str, float]:
         """See ``Robot``."""
         return self._measured_s

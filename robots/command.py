@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from robolearn.errors import UserError, nearest
+from robolearn.names import load
 from robots.clocks import RealClock, SimulatedClock
 from robots.conformance import Result, check
 from robots.registry import ROBOTS, SIMULATED, make_robot
 
 USAGE = """\
-usage: robolearn robots list                               name the robots that there are
+usage: robolearn robots list                               say which robots there are
        robolearn robots find                               list serial ports and cameras
        robolearn robots check ROBOT [KEY=VALUE ...]        hold a driver against the contract
        robolearn robots calibrate ROBOT [KEY=VALUE ...]    find out what raw positions mean
@@ -69,7 +70,9 @@ def _find(rest: Sequence[str]) -> int:
 
 def _list(rest: Sequence[str]) -> int:
     _expect(rest, 0, "list")
-    print("\n".join(sorted(ROBOTS)))
+    wide, wider = max(map(len, ROBOTS)), max(len(entry.about) for entry in ROBOTS.values())
+    for name, entry in sorted(ROBOTS.items()):
+        print(f"{name:{wide}}  {entry.about:{wider}}  needs {entry.needs}")
     print("\nA robot of your own goes by module:Class (see docs/robots.md).")
     return 0
 
@@ -89,12 +92,16 @@ def _check(rest: Sequence[str]) -> int:
     if "--read-only" in flags or not ("--motion" in flags or _agreed(robot.name)):
         return 0
     print("with motion")
-    return 0 if _passed(check(robot, clock, motion=True)) else 1
+    with load("sim.engine.compiling:announcing")("the safety filter"):
+        return 0 if _passed(check(robot, clock, motion=True)) else 1
 
 
 def _calibrate(rest: Sequence[str]) -> int:
     name, options = _robot(rest, "calibrate")
     robot = make_robot(name, options, clock=RealClock())
+    if not getattr(robot, "calibrates", True):
+        print(f"{robot.name}: there is nothing to calibrate")
+        return 0
     robot.connect(calibrate=False)
     try:
         robot.calibrate()
@@ -126,7 +133,8 @@ def _serve(rest: Sequence[str]) -> int:
     config = ServerConfig(**values)
     token = tokens.make_or_read(Path(config.token_file))
     robot = make_robot(name, options, clock=RealClock())
-    guard = Guard(robot, 1 / rate_hz, arm=getattr(robot, "arm", None), clock=RealClock())
+    with load("sim.engine.compiling:announcing")("the safety filter"):
+        guard = Guard(robot, 1 / rate_hz, arm=getattr(robot, "arm", None), clock=RealClock())
     with Server(guard, config, token) as server:
         print(f"{robot.name} is served: address={server.address} token_file={config.token_file}")
         print("Ctrl-C stops it", flush=True)

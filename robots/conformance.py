@@ -32,6 +32,10 @@ class Fault(Exception):
     """A driver does not keep the contract; the text says how."""
 
 
+class NotThereError(RobotError):
+    """The robot cannot be reached: nothing is known of its driver."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What came of one check."""
@@ -75,7 +79,8 @@ Check = Callable[[Bench], None]
 def check(robot: Robot, clock: Clock, motion: bool) -> Iterator[Result]:
     """Run the suite; the robot is unconfigured before and after. Nothing follows a failure.
 
-    The clock must have ``sleep``. Without ``motion`` nothing is activated, so nothing moves.
+    The clock must have ``sleep``. Without ``motion`` nothing is activated, so nothing moves. Raises
+    NotThereError, with the driver's own words, where it says that the robot cannot be reached.
     """
     bench = Bench(robot, clock)
     try:
@@ -84,6 +89,8 @@ def check(robot: Robot, clock: Clock, motion: bool) -> Iterator[Result]:
             name = (one.__doc__ or "").rstrip(".")
             try:
                 one(bench)
+            except NotThereError:
+                raise
             except (Fault, UserError) as error:
                 yield Result(name, False, str(error))
                 return
@@ -126,7 +133,10 @@ def refuses_when_unconfigured(bench: Bench) -> None:
 def connects(bench: Bench) -> None:
     """It connects, is inactive then, and connects once only."""
     robot = bench.robot
-    robot.connect(calibrate=False)
+    try:
+        robot.connect(calibrate=False)
+    except RobotError as error:
+        raise NotThereError(str(error)) from None
     _require(robot.is_connected, "is_connected is False after connect()")
     _require(robot.life_cycle is LifeCycle.INACTIVE, f"connected, it is {robot.life_cycle}")
     _refuses(lambda: robot.connect(calibrate=False), RobotError, "a second connect()")

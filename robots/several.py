@@ -76,6 +76,11 @@ class Several:
         return all(robot.is_calibrated for robot in self.robots.values())
 
     @property
+    def calibrates(self) -> bool:
+        """Whether there is anything to calibrate of any."""
+        return any(getattr(robot, "calibrates", True) for robot in self.robots.values())
+
+    @property
     def measured_s(self) -> Mapping[str, float]:
         """The oldest of the joints' times, and each camera's."""
         times = {side: dict(robot.measured_s) for side, robot in self.robots.items()}

@@ -42,9 +42,9 @@ class Watched:
 
     @property
     def halted(self) -> bool:
-        """Whether the arm is stopped, so that there can be no other episode."""
+        """Whether the arm was stopped in an episode, so that there can be no other one."""
         guard = getattr(self.env, "guard", None)
-        return self._stopped or (guard is not None and guard.is_stopped)
+        return self._stopped or bool(self.error and guard is not None and guard.is_stopped)
 
     def stop(self) -> None:
         """Stop the arm, for good: its guard does, or what comes next is refused."""

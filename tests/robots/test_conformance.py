@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from robots import command
+from robolearn.__main__ import main
+from robots import command, registry
 from robots.base import LifeCycle
 from robots.clocks import SimulatedClock
 from robots.conformance import MOVING, READING, check
@@ -148,3 +149,57 @@ def test_ports_are_listed_once_with_their_names(tmp_path):
     (tmp_path / "by-id" / "usb-Arm").symlink_to(tmp_path / "ttyACM1")
     found = command.ports((f"{tmp_path}/by-id/*", f"{tmp_path}/ttyACM*"))
     assert found == [(f"{tmp_path}/ttyACM0", ""), (f"{tmp_path}/ttyACM1", "usb-Arm")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("so101", "port=/dev/nothing"), "/dev/nothing: there is no such serial port"),
+        (("twin", "faults=[{kind: unplugged}]"), "twin: nothing answers"),
+        (("twin", "nois=1"), "robot 'twin': unknown option 'nois'; did you mean 'noise'?"),
+        ((f"{__name__}:Arm", "prot=a"), "unknown option 'prot'; did you mean 'port'?"),
+        ((f"{__name__}:Arm", "port=a", "clck=1"), "unknown option 'clck'; known: "),
+        ((f"{__name__}:Arm",), "missing a required argument: 'port'"),
+        ((f"{__name__}:make_arm", "prt=a"), "unknown option 'prt'; did you mean 'port'?"),
+    ],
+)
+def test_what_is_given_wrongly_is_one_line_and_no_fault_of_the_driver(capsys, words, said):
+    assert main(["robots", "check", *words]) == 2
+    out, err = capsys.readouterr()
+    assert said in err and err.count("\n") == 1 and "FAIL" not in out
+
+
+class Arm(Twin):
+    """Passes on what it does not know itself."""
+
+    def __init__(self, port, **rest):
+        super().__init__(TwinConfig(failing=0.0), **rest)
+
+
+def make_arm(port):
+    return Arm(port)
+
+
+def test_one_that_takes_anything_is_given_anything():
+    def free(**anything):
+        return Arm(**anything)
+
+    assert registry._taken(free) == ([], True)
+    assert registry._taken(Arm)[1] is False and "clock" in registry._taken(Arm)[0]
+    clock = SimulatedClock()
+    assert make_robot(f"{__name__}:Arm", {"port": "a"}, clock=clock).clock is clock
+
+
+def test_the_list_says_what_each_robot_is_and_needs(capsys):
+    assert command.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("A robot of your own")
+    assert [line.split()[0] for line in lines[:-2]] == sorted(registry.ROBOTS)
+    assert all("  needs " in line for line in lines[:-2])
+
+
+def test_where_nothing_is_to_be_calibrated_that_is_said(capsys):
+    for name in ("twin", "two_twins"):
+        assert command.main(["calibrate", name]) == 0
+        assert capsys.readouterr().out == f"{name}: there is nothing to calibrate\n"
+    assert make_robot("so101", {"port": "emulated"}).calibrates
