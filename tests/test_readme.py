@@ -1,4 +1,4 @@
-"""What README.md shows is there, and its commands run as they are written."""
+"""What README.md and docs/your_own.md show is there, and its commands run as they are written."""
 
 import json
 import os
@@ -20,8 +20,9 @@ from robolearn.types import ArraySpec, Episode, Spec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+YOUR_OWN = (ROOT / "docs" / "your_own.md").read_text()
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SECTION = README.partition("### Your own package, from nothing to a run")[2].partition("\n## ")[0]
+SECTION = YOUR_OWN.partition("## Your own package, from nothing to a run")[2].partition("\n## ")[0]
 
 
 def test_the_launch_file_is_shown_as_it_is():

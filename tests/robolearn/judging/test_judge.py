@@ -222,10 +222,10 @@ def test_the_face_for_plain_arrays():
     assert verdict.cue.startswith("action_0 ")
 
 
-def test_the_lines_in_the_readme_run():
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
+def test_the_lines_in_the_documentation_run():
+    shown = (Path(__file__).parents[3] / "docs" / "judging.md").read_text()
     start = "from robolearn import calibrate\n"
-    lines = start + readme.partition(start)[2].partition("```")[0]
+    lines = start + shown.partition(start)[2].partition("```")[0]
     mine = demonstrations(20, seed=11, steps=12)
     theirs = demonstrations(3, seed=12, steps=12, mirrored=True)
     names = {
