@@ -8,6 +8,8 @@ import time
 class RealClock:
     """The monotonic clock of the machine; calling it gives the time in seconds."""
 
+    real = True
+
     def __call__(self) -> float:
         return time.monotonic()
 
@@ -19,6 +21,8 @@ class RealClock:
 
 class SimulatedClock:
     """Goes on only when somebody waits."""
+
+    real = False
 
     def __init__(self) -> None:
         self._now_s = 0.0

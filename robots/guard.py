@@ -6,36 +6,36 @@ knowing. What passes through:
 - commands go through ``robots.safety.safe_command``: the first begins where the arm is, and for the
   first seconds the arm is slow;
 - a command that is not finite or has another shape is refused, and the arm comes to rest;
-- without a command for a while the arm comes to rest (``tick``), and later it is stopped;
+- without a command for a while the arm comes to rest, and later it is stopped;
 - observations too old, a camera that has frozen, a joint that is not where it was sent (blocked,
   or counting the other way than its motor goes), an encoder that jumps, and a lost device stop it,
   and it stays stopped: a latch, which ``reset_stop`` opens again;
 - ``emergency_stop`` does the same at anybody's request, from any thread.
 
-A stop is proven: it holds once the arm has been seen at rest, and if it is not seen so within
-``GuardConfig.prove_s``, or cannot be looked at, the torque is taken away.
+While it is active a thread of its own watches it (``robots.watchdog``): where nobody calls it takes
+the steps, and makes the stops that were called for. A stop is proven: it holds once the arm has
+been seen at rest, and if it is not seen so within ``GuardConfig.prove_s``, or cannot be looked at,
+the torque is taken away.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
 from robolearn.errors import UserError
-from robots import safety
 from robots.arm_model import ArmModel
 from robots.base import (
     JOINTS,
     BusError,
     Clock,
-    Features,
-    Joint,
     LifeCycle,
     LostError,
     Robot,
@@ -45,35 +45,37 @@ from robots.base import (
     quantity,
     vector,
 )
+from robots.commanding import Commander, Record, exchanged
+from robots.front import InFront
 from robots.geometry import Geometry
-from robots.safety import Commanded, Limits, Safe, SafetyConfig, limits_of
+from robots.latch import Latch, StopError
+from robots.safety import Commanded, Limits, SafetyConfig, limits_of
+from robots.stopping import Stopper
 from robots.watch import EncoderWatch, GuardConfig, require_within
-
-ROUNDING_S = 1e-9  # of sums of periods
-EARLY = "it came before its period; nothing was sent yet"
-JITTER = 0.05  # share of a period by which two commands may be closer, after one that was late
-AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
-LOOK_S = 0.1
-TRIES = 3  # of an exchange in which noise was heard, and of a stop
-CUT = "cut its power"
+from robots.watchdog import Watchdog
 
 
-@dataclass(frozen=True)
-class Record:
-    """What became of one command."""
+def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Have one thread at a time call the guard; whoever gets a StopError knows of that stop."""
 
-    time_s: float
-    asked: np.ndarray | None  # [J]; None: nothing came
-    sent: np.ndarray | None  # [J]; None: nothing was sent
-    words: tuple[str, ...] = ()  # what was changed or refused, and why
+    @functools.wraps(method)
+    def call(self: Guard, *arguments: Any, **named_arguments: Any) -> Any:
+        with self.turn:
+            try:
+                return method(self, *arguments, **named_arguments)
+            except StopError as error:
+                self._latch.told = error.stops
+                raise
+
+    return call
 
 
-class StopError(RobotError):
-    """The arm has been stopped, and takes no command until ``reset_stop``."""
+class Guard(InFront):
+    """A guarded Robot; see the module. One thread drives it, any may call ``emergency_stop``.
 
-
-class Guard:
-    """A guarded Robot; see the module. One thread drives it, any may call ``emergency_stop``."""
+    Who calls the robot past its guard, while that is active, holds ``turn`` meanwhile. A loop that
+    calls in every period, whatever happens, may set ``watched`` to False before it is activated.
+    """
 
     def __init__(
         self,
@@ -91,63 +93,29 @@ class Guard:
         they are asked for.
         """
         safe = safe or SafetyConfig()
-        self.robot, self.period_s, self.clock = robot, period_s, clock
+        super().__init__(robot)
+        self.period_s, self.clock = period_s, clock
+        self.turn = threading.RLock()
         self.config = config or GuardConfig()
         geometry = _geometry(robot, arm, safe)
         self.limits: Limits = limits_of(robot.joints, safe, period_s, geometry)
-        self._watch = EncoderWatch(self.limits, self.config, period_s)
-        self._commanded: Commanded | None = None
-        self._latch = threading.Event()
-        self._lock = threading.Lock()  # of the latch, its reason, and their number
-        self.stops = 0  # how often a stop was called for, from any thread
-        self.reason = ""  # why it is stopped; "" while it is not
-        self.record = Record(0.0, None, None)
-        self._began_s = self._last_s = self._asked_s = 0.0
-        self._due_s = 0.0  # before this nothing is sent
+        self._watch = EncoderWatch(self.limits, self.config)
+        self._commands = Commander(robot, self.limits, self.config, period_s)
+        self._latch = Latch()
+        self._stopper = Stopper(
+            robot,
+            lambda: quantity(self.joints, self._read()),
+            self.limits.motion[1] - self.limits.motion[0],
+            clock,
+            lambda: self.sleep(period_s),
+            self.config.prove_s,
+        )
+        self.watched = getattr(clock, "real", True)  # not by a thread in simulated time
+        self._watchdog: Watchdog | None = None
+        self._asked_s = 0.0
         self._seen: Values = {}
-        self._warm_up()
 
-    # a Robot
-
-    @property
-    def name(self) -> str:
-        """The robot's."""
-        return self.robot.name
-
-    @property
-    def joints(self) -> tuple[Joint, ...]:
-        """The robot's."""
-        return self.robot.joints
-
-    @property
-    def life_cycle(self) -> LifeCycle:
-        """The robot's."""
-        return self.robot.life_cycle
-
-    @property
-    def observation_features(self) -> Features:
-        """The robot's."""
-        return self.robot.observation_features
-
-    @property
-    def action_features(self) -> Features:
-        """The robot's."""
-        return self.robot.action_features
-
-    @property
-    def is_connected(self) -> bool:
-        """The robot's."""
-        return self.robot.is_connected
-
-    @property
-    def is_calibrated(self) -> bool:
-        """The robot's."""
-        return self.robot.is_calibrated
-
-    @property
-    def measured_s(self) -> Mapping[str, float]:
-        """The robot's."""
-        return self.robot.measured_s
+    # how it is
 
     @property
     def commanded(self) -> np.ndarray:
@@ -157,12 +125,17 @@ class Guard:
     @property
     def due_s(self) -> float:
         """From when on, by its clock, the next command is sent."""
-        return self._due_s
+        return self._commands.due_s
+
+    @property
+    def record(self) -> Record:
+        """What became of the last command."""
+        return self._commands.record
 
     @property
     def is_active(self) -> bool:
         """Whether it has begun, and takes commands."""
-        return self._commanded is not None and not self.is_stopped
+        return self._commands.state is not None and not self.is_stopped
 
     @property
     def at_rest(self) -> bool:
@@ -172,20 +145,39 @@ class Guard:
     @property
     def is_stopped(self) -> bool:
         """Whether the latch is closed."""
-        return self._latch.is_set()
+        return self._latch.is_closed
 
+    @property
+    def reason(self) -> str:
+        """Why it is stopped; "" while it is not."""
+        return self._latch.reason
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is stopped because no command came, and for nothing else."""
+        return self._latch.silent
+
+    @property
+    def stops(self) -> int:
+        """How often a stop was called for, from any thread."""
+        return self._latch.stops
+
+    @_in_turn
     def connect(self, calibrate: bool = True) -> None:
         """Connect the robot."""
         self.robot.connect(calibrate)
 
+    @_in_turn
     def calibrate(self) -> None:
         """Calibrate the robot."""
         self.robot.calibrate()
 
+    @_in_turn
     def configure(self) -> None:
         """Configure the robot."""
         self.robot.configure()
 
+    @_in_turn
     def activate(self) -> None:
         """Look where the arm is, and begin there; in a dry run the robot is not activated.
 
@@ -193,7 +185,7 @@ class Guard:
         while it is stopped, and where the arm moved in between; UserError where it is so far
         outside its limits that its calibration is wrong.
         """
-        self._require_open()
+        self.require_open()
         positions = quantity(self.joints, self._read())
         require_within(self.limits, positions, self.name)
         if not self.config.dry_run:
@@ -217,6 +209,7 @@ class Guard:
             )
         return now
 
+    @_in_turn
     def get_observation(self) -> Values:
         """Measure; a reading that cannot be trusted stops the arm.
 
@@ -224,14 +217,14 @@ class Guard:
         once more, with their old time in ``measured_s``, until they are too old. Raises StopError
         in place of all that stops the arm, once it is stopped.
         """
-        if self._commanded is None or self.is_stopped:
+        if self._commands.state is None:
             return self._read()
+        self.require_open()
         now_s = self.clock()
         self._require_spoken_to(now_s)
         try:
-            values = self._read()
-        except LostError as error:
-            self._stop(str(error))
+            with self._noticing_loss():
+                values = self._read()
         except BusError as error:
             age_s = now_s - self.measured_s[JOINTS]
             if age_s > self.config.stale_s:
@@ -240,6 +233,7 @@ class Guard:
         self._check(values)
         return values
 
+    @_in_turn
     def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
         """Send what is safe of an action; give what was sent.
 
@@ -247,164 +241,144 @@ class Guard:
         last command is given. Raises StopError while it is stopped; SpecError and DataError for an
         action that is refused, and then the arm has begun its way to rest.
         """
-        self._require_open()
+        self.require_open()
         now_s = self.clock()
         try:
             target = vector(self.joints, action, f"{self.name}: action")
         except UserError as error:
             self.rest(f"refused: {error}")
             raise
-        if self._commanded is not None:
-            self._require_spoken_to(now_s)
-            self._require_seen(now_s)
+        self._memory()
+        self._require_spoken_to(now_s)
+        self._require_seen(now_s)
         self._asked_s = now_s
-        if self._commanded is not None and now_s < self._due_s:
-            self.record = Record(now_s, target, None, (EARLY,))
-            return named(self.joints, {"pos": self._commanded.position})
-        self._step(now_s, target)
+        if now_s < self.due_s:
+            self._commands.postpone(now_s, target)
+        else:
+            self._step(now_s, target)
         sent = self.commanded if self.record.sent is None else self.record.sent
         return named(self.joints, {"pos": sent})
 
+    @_in_turn
     def tick(self) -> None:
         """Take a period's step without a command: what is under way goes on, or comes to rest.
 
         Before the period is over nothing is done. Raises StopError once no command has come for
         ``stop_s``.
         """
-        self._require_open()
+        self.require_open()
         now_s = self.clock()
         self._require_spoken_to(now_s)
         silent_s = now_s - self._asked_s
-        if now_s < self._due_s:
+        if now_s < self.due_s:
             return
         if silent_s > self.config.hold_s or self.record.asked is None:
             self._rest(now_s, f"no command for {1e3 * silent_s:.0f} ms")
         else:
             self._step(now_s, self.record.asked)
 
+    @_in_turn
     def rest(self, words: str) -> None:
         """Come to rest from now on, and say why; StopError while it is stopped."""
-        self._require_open()
-        now_s = self.clock()
-        if self._commanded is None or now_s >= self._due_s:
-            self._rest(now_s, words)
-        else:  # it begins with the next ``tick``
-            self.record = Record(now_s, None, self.record.sent, (words,))
+        self.require_open()
+        self._rest(self.clock(), words)
 
+    @_in_turn
     def stop(self) -> None:
         """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again.
 
         Raises StopError, and closes the latch, where it is not proven.
         """
         fault = self._bring_to_rest()
-        self._commanded = None
         if fault:
             self._stop(f"told to stop{fault}")
 
+    @_in_turn
     def deactivate(self) -> None:
         """Let go."""
-        self._commanded = None
+        self._end()
         self.robot.deactivate()
 
+    @_in_turn
     def disconnect(self) -> None:
         """Disconnect the robot."""
-        self._commanded = None
+        self._end()
         self.robot.disconnect()
 
     # stops
 
-    def emergency_stop(self, reason: str = "emergency stop") -> None:
-        """Close the latch; from any thread. The driving thread stops the arm at its next call."""
-        self._close_latch(reason)
+    def watch(self) -> None:
+        """Act in place of whoever is silent, as the watchdog does in every period.
 
+        A stop that was called for is made, and a command that is a whole period overdue is given.
+        Raises StopError as ``tick``; nobody has been told by that.
+        """
+        with self.turn:
+            told = self._latch.told
+            try:
+                self._look_after()
+            finally:
+                self._latch.told = told
+
+    def _look_after(self) -> None:
+        if self._commands.state is None:
+            return
+        self.require_open()
+        now_s = self.clock()
+        if now_s < self.due_s + self.period_s:
+            return
+        if now_s - self.measured_s[JOINTS] >= self.period_s:
+            self.get_observation()
+        self.tick()
+
+    def emergency_stop(self, reason: str = "emergency stop") -> None:
+        """Close the latch; from any thread, and without waiting for the one that drives.
+
+        The arm is stopped by the next call of whoever drives it, or by its watchdog.
+        """
+        self._latch.close(reason)
+
+    @_in_turn
     def reset_stop(self, stops: int | None = None) -> None:
         """Open the latch; the arm stays inactive until it is activated.
 
-        ``stops`` is what ``Guard.stops`` was when somebody looked at the reason: the latch stays
-        closed if a stop was called for since.
+        Raises StopError if a stop was called for that nobody has been told of, by a StopError: the
+        latch stays closed, and a second call opens it. ``stops``, what ``Guard.stops`` was when
+        somebody looked at ``reason``, says of how many they know.
         """
-        with self._lock:
-            if stops is not None and stops != self.stops:
-                return
-            self._commanded = None
-            self.reason = ""
-            self._latch.clear()
+        if self.is_stopped and self._commands.state is not None:
+            self._stopped()
+        if not self._latch.open(self._latch.told if stops is None else stops):
+            self._stopped()
 
-    def _close_latch(self, reason: str) -> None:
-        with self._lock:
-            self.stops += 1
-            self.reason = self.reason or reason
-            self._latch.set()
+    @_in_turn
+    def require_open(self) -> None:
+        """Raise StopError while it is stopped."""
+        if self.is_stopped:
+            self._stopped()
 
-    def _require_open(self) -> None:
-        if self._latch.is_set():
-            self._stop(self.reason)
+    def _stop(self, reason: str, silence: bool = False) -> NoReturn:
+        """Close the latch, stop, and raise StopError."""
+        self._latch.close(reason, silence)
+        self._stopped()
 
-    def _stop(self, reason: str) -> None:
-        """Stop, close the latch, and raise StopError."""
-        self._close_latch(reason)
-        if self._commanded is not None or self.robot.life_cycle is LifeCycle.ACTIVE:
-            self._commanded = None
-            self.record = Record(self.clock(), None, None, (f"stopped: {self.reason}",))
-            proof = self._bring_to_rest()
-            self.reason += proof
-        raise StopError(f"{self.name}: stopped: {self.reason}; reset_stop() when that is put right")
+    def _stopped(self) -> NoReturn:
+        """Stop the arm, if that has not been done, and raise StopError."""
+        if self._commands.state is not None or self.robot.life_cycle is LifeCycle.ACTIVE:
+            self._commands.record = Record(self.clock(), None, None, (f"stopped: {self.reason}",))
+            self._latch.add(self._bring_to_rest())
+        raise self._latch.error(self.name)
 
     def _bring_to_rest(self) -> str:
-        """Stop the robot; take the torque away if it is not seen at rest. Say what failed.
+        """Command nothing any more; stop, and say what failed of it."""
+        self._end()
+        return "" if self.config.dry_run else self._stopper.stop()
 
-        Whatever the driver raises, every one of these is tried, and nothing is raised.
-        """
-        if self.config.dry_run or self.robot.life_cycle is LifeCycle.UNCONFIGURED:
-            return ""
-        fault = self._tried(self.robot.stop)
-        rests, unseen = (False, "") if fault else self._proven()
-        if rests:
-            return ""
-        untaken = self._tried(self.robot.deactivate)
-        rests, still_unseen = self._proven()
-        why = "it was not seen at rest"
-        if fault or unseen:
-            why = f"it could not be {'told to stop' if fault else 'looked at'}: {fault or unseen}"
-        if rests and not untaken:
-            return f"; {why}, so its torque was taken away"
-        if not untaken and still_unseen:
-            return f"; {why}; its torque was taken away, and nothing shows that it rests: {CUT}"
-        if rests or still_unseen:
-            return f"; {why}; its torque could not be taken away: {CUT}"
-        return f"; {why}; IT STILL MOVES, whatever it is told: {CUT}"
-
-    def _tried(self, call: Callable[[], None]) -> str:
-        """Call until it succeeds, a few times, whatever is raised; give what was raised last."""
-        fault = ""
-        for _ in range(TRIES):
-            try:
-                call()
-                return ""
-            except Exception as error:  # nothing may keep an arm from being stopped
-                fault = str(error) or type(error).__name__
-        return fault
-
-    def _proven(self) -> tuple[bool, str]:
-        """Give whether the arm is seen at rest, and what kept it from being looked at."""
-        try:
-            return self._seen_at_rest(), ""
-        except Exception as error:
-            return False, str(error) or type(error).__name__
-
-    def _seen_at_rest(self) -> bool:
-        """Look until the arm has been still for a while, or ``prove_s`` is over."""
-        span = self.limits.motion[1] - self.limits.motion[0]
-        began_s, looks = self.clock(), []
-        while True:
-            now_s, now = self.clock(), quantity(self.joints, self._read())
-            earlier = [seen for at_s, seen in looks if now_s - at_s >= LOOK_S - 1e-9]
-            if earlier and (np.abs(now - earlier[-1]) <= AT_REST * span).all():
-                return True
-            if now_s - began_s >= self.config.prove_s:
-                return False
-            looks.append((now_s, now))
-            self.sleep(self.period_s)
+    def _end(self) -> None:
+        self._commands.end()
+        if self._watchdog is not None:
+            self._watchdog.end()
+            self._watchdog = None
 
     def sleep(self, seconds: float) -> None:
         """Wait, on the clock's own terms: a clock that can be slept on has ``sleep``."""
@@ -413,29 +387,27 @@ class Guard:
     # commands
 
     def _begin(self, positions: np.ndarray) -> None:
-        self._commanded = safety.begin(self.limits, positions)
-        self._began_s = self._asked_s = self.clock()
-        self._last_s = self._due_s = self._began_s
-        self._watch.begin(positions, self._began_s)
-        self.record = Record(self._began_s, None, None)
+        self._asked_s = self.clock()
+        self._commands.begin(positions, self._asked_s)
+        self._watch.begin(positions, self._asked_s)
+        if self.watched:
+            self._watchdog = Watchdog(self)
+            self._watchdog.start()
 
     def _memory(self) -> Commanded:
-        if self._commanded is None:
+        commanded = self._commands.state
+        if commanded is None and self.is_stopped:
+            error = self._latch.error(self.name)
+            self._latch.told = error.stops
+            raise error
+        if commanded is None:
             raise RobotError(f"{self.name}: send_action() before activate()")
-        return self._commanded
-
-    def _slowed(self, now_s: float) -> Limits:
-        """Give the limits of now: for the first seconds a share of the velocities."""
-        since_s, config = now_s - self._began_s, self.config
-        if since_s >= config.ramp_s:
-            return self.limits
-        share = config.ramp_from + (1 - config.ramp_from) * since_s / config.ramp_s
-        return self.limits.slower(share)
+        return commanded
 
     def _require_spoken_to(self, now_s: float) -> None:
         silent_s = now_s - self._asked_s
         if silent_s > self.config.stop_s:
-            self._stop(f"no command for {silent_s:.1f} s")
+            self._stop(f"no command for {silent_s:.1f} s", silence=True)
 
     def _require_seen(self, now_s: float) -> None:
         age_s = now_s - self.measured_s.get(JOINTS, -math.inf)
@@ -443,51 +415,27 @@ class Guard:
             self._stop(f"a command that rests on nothing: {JOINTS} were measured {age_s:.2f} s ago")
 
     def _step(self, now_s: float, target: np.ndarray) -> None:
-        """Send what is safe of a target [J]."""
-        if now_s - self._last_s > self.config.hold_s:  # by now the arm rests at its last command
-            self._commanded = safety.at_rest(self._memory())
         seen = quantity(self.joints, self._seen) if self._seen else None
-        safe = safety.safe_command(self._slowed(now_s), self._memory(), target, seen)
-        self._send(now_s, target, safe, tuple(map(str, safe.changes)))
+        with self._noticing_loss():
+            self._commands.step(now_s, target, seen)
 
     def _rest(self, now_s: float, words: str) -> None:
-        safe = safety.stopping_command(self.limits, self._memory())
-        self._send(now_s, None, safe, (words,))
+        self._memory()
+        with self._noticing_loss():
+            self._commands.rest(now_s, words)
 
-    def _send(
-        self, now_s: float, asked: np.ndarray | None, safe: Safe, words: tuple[str, ...]
-    ) -> None:
-        sent = safe.position
-        self._due_s = max(self._due_s, now_s - JITTER * self.period_s) + self.period_s - ROUNDING_S
-        if not self.config.dry_run:
-            action = named(self.joints, {"pos": safe.position})
-            try:
-                given = self._exchange(lambda: self.robot.send_action(action))
-                sent = quantity(self.joints, given)
-            except BusError as error:  # the same comes next: two steps at once would be too fast
-                self.record = Record(now_s, asked, None, (f"not sent: {error}",))
-                return
-            except LostError as error:
-                self._stop(str(error))
-        self._commanded, self._last_s = safe.after, now_s
-        self.record = Record(now_s, asked, sent, words)
+    @contextlib.contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except LostError as error:
+            self._stop(str(error))
 
     # observations
 
     def _read(self) -> Values:
-        self._seen = self._exchange(self.robot.get_observation)
+        self._seen = exchanged(self.robot.get_observation)
         return self._seen
-
-    def _exchange(self, call: Any) -> Any:
-        """Repeat what noise disturbed, a few times."""
-        for left in reversed(range(TRIES)):
-            try:
-                return call()
-            except LostError:
-                raise
-            except BusError:
-                if not left:
-                    raise
 
     def _check(self, values: Values) -> None:
         now_s = self.clock()
@@ -498,16 +446,9 @@ class Guard:
         positions = quantity(self.joints, values)
         for j in np.flatnonzero(~np.isfinite(positions)):
             self._stop(f"{self.joints[j].name} is measured at {positions[j]}")
-        fault = self._watch.look(positions, self._memory().position, now_s)
+        fault = self._watch.look(positions, self._memory().position, self._commands.sent_s, now_s)
         if fault and not self.config.dry_run:
             self._stop(fault)
-
-    def _warm_up(self) -> None:
-        """Have everything compiled before an arm moves."""
-        middle = self.limits.motion[:2].mean(axis=0)
-        start = safety.begin(self.limits, middle)
-        safety.safe_command(self.limits, start, middle + 1e-3)
-        safety.stopping_command(self.limits, start)
 
 
 def _geometry(robot: Robot, arm: ArmModel | None, safe: SafetyConfig) -> Geometry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -53,28 +54,28 @@ class EncoderWatch:
     JUMP = 3.0  # times what the largest velocity allows, and this share of the range beside it
     SLACK = 0.03
 
-    def __init__(self, limits: Limits, config: GuardConfig, period_s: float) -> None:
+    def __init__(self, limits: Limits, config: GuardConfig) -> None:
         self._gripper = np.array([joint.kind is Kind.GRIPPER for joint in limits.joints])
         self._names = [joint.name for joint in limits.joints]
         self._span = np.array([joint.upper - joint.lower for joint in limits.joints])
         self._fastest = np.array([joint.velocity for joint in limits.joints])
-        self._follow = config.follow
-        self._late = max(1, round(config.follow_s / period_s))
+        self._follow, self._follow_s = config.follow, config.follow_s
 
     def begin(self, positions: np.ndarray, now_s: float) -> None:
         """Begin where the arm is, [J]."""
         self._before, self._before_s = positions, now_s
-        self._commands = np.tile(positions, (self._late, 1))  # the last ones, in no order
-        self._looks = 0
+        self._commands = deque([(now_s, positions)])  # since when each was the last one
 
-    def look(self, positions: np.ndarray, command: np.ndarray, now_s: float) -> str:
-        """Say what is wrong with measured positions [J]; "" if nothing is."""
+    def look(self, positions: np.ndarray, command: np.ndarray, sent_s: float, now_s: float) -> str:
+        """Say what is wrong with measured positions [J]; "" if nothing is.
+
+        ``command`` [J] is the last one, and ``sent_s`` when it was sent.
+        """
         passed_s = max(now_s - self._before_s, 1e-3)
         moved = positions - self._before
         most = self.JUMP * self._fastest * passed_s + self.SLACK * self._span
         self._before, self._before_s = positions, now_s
-        self._commands[self._looks % self._late] = command
-        self._looks += 1
+        self._take_down(command, sent_s, now_s)
         jumped = np.abs(moved) > most
         if jumped.any():
             j = int(np.flatnonzero(jumped)[0])
@@ -84,9 +85,17 @@ class EncoderWatch:
             )
         return self._strayed(positions)
 
+    def _take_down(self, command: np.ndarray, sent_s: float, now_s: float) -> None:
+        """Keep the commands that were the last one at any time of the last ``follow_s``."""
+        if (command != self._commands[-1][1]).any():
+            self._commands.append((sent_s, command))
+        while len(self._commands) > 1 and self._commands[1][0] <= now_s - self._follow_s:
+            self._commands.popleft()
+
     def _strayed(self, positions: np.ndarray) -> str:
         """Say which joint is away from all its last commands; a gripper may hold something."""
-        low, high = self._commands.min(axis=0), self._commands.max(axis=0)
+        commands = np.array([command for _, command in self._commands])
+        low, high = commands.min(axis=0), commands.max(axis=0)
         above = np.where(self._gripper, 0.0, positions - high)
         away = np.maximum(above, low - positions) / self._span
         if (away <= self._follow).all():

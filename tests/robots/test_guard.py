@@ -1,12 +1,18 @@
+import logging
 import math
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
 from robots.base import BusError, LifeCycle, LostError, RobotError, named, quantity
-from robots.guard import JITTER, Guard, GuardConfig, StopError
+from robots.clocks import RealClock
+from robots.commanding import JITTER
+from robots.guard import Guard, GuardConfig, StopError
 from robots.safety import SafetyConfig
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
 
@@ -160,7 +166,7 @@ def test_a_fault_that_is_over_can_be_reset(guarded, clock):
     with pytest.raises(StopError):
         run(guard, goal, 2.0)
     clock.sleep(2.0)
-    guard.reset_stop()
+    guard.reset_stop()  # the error has told why
     with pytest.raises(RobotError, match="before activate"):
         guard.send_action(action(guard, goal))
     guard.activate()
@@ -435,7 +441,158 @@ def test_a_stop_that_was_not_seen_is_not_reset(guarded):
     guard.emergency_stop("the first")
     seen = guard.stops
     guard.emergency_stop("the second")
-    guard.reset_stop(seen)
+    with pytest.raises(StopError, match="the second"):
+        guard.reset_stop(seen)
     assert guard.is_stopped
     guard.reset_stop(guard.stops)
     assert not guard.is_stopped and guard.reason == ""
+
+
+def silently(guard, seconds):
+    """Let time go by in which only the watchdog comes by."""
+    for _ in range(round(seconds / PERIOD_S)):
+        guard.clock.sleep(PERIOD_S)
+        guard.watch()
+
+
+def test_a_watched_arm_rests_and_is_stopped_where_nobody_calls(guarded):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.5)
+    silently(guard, 0.15)
+    under_way = guard.commanded[0]
+    silently(guard, 0.6)
+    assert guard.at_rest and under_way < guard.commanded[0] < goal[0] - 0.1
+    with pytest.raises(StopError, match="no command for 2.0 s"):
+        silently(guard, 1.5)
+    assert guard.silent and guard.life_cycle is LifeCycle.INACTIVE
+
+
+def test_the_watchdog_leaves_an_arm_to_whoever_drives_it(guarded):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.3)
+    before, record = guard.commanded, guard.record
+    guard.watch()
+    guard.clock.sleep(PERIOD_S)
+    guard.watch()  # no whole period is overdue yet
+    assert guard.record is record
+    np.testing.assert_array_equal(guard.commanded, before)
+
+
+def test_a_command_before_its_period_is_sent_by_the_watchdog(guarded):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    run(guard, guard.robot.arm.home, 0.1)
+    before = guard.commanded
+    guard.send_action(action(guard, guard.robot.arm.home + [0.5, 0, 0, 0, 0, 0]))
+    silently(guard, 3 * PERIOD_S)
+    assert guard.commanded[0] > before[0]
+
+
+def test_a_watched_arm_is_stopped_at_once_if_somebody_calls_for_it(guarded):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    guard.emergency_stop("the red button")
+    with pytest.raises(StopError, match="the red button"):
+        guard.watch()
+    assert guard.life_cycle is LifeCycle.INACTIVE
+    guard.watch()  # and that is all
+
+
+def wait_for(true):
+    ends_s = time.monotonic() + 60.0
+    while not true():
+        assert time.monotonic() < ends_s, "it did not happen"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def watched():
+    """Make a guard of a twin in the machine's time, whose patience is short."""
+    guards = []
+
+    def make(**config):
+        short = {"hold_s": 0.04, "stop_s": 0.08, "stale_s": 60.0, "ramp_s": 0.0} | config
+        robot = Twin(TwinConfig(failing=0.0), RealClock())
+        guards.append(
+            Guard(robot, PERIOD_S, config=GuardConfig(**short), arm=robot.arm, clock=robot.clock)
+        )
+        guards[-1].connect()
+        guards[-1].activate()
+        return guards[-1]
+
+    yield make
+    for guard in guards:
+        guard.disconnect()
+
+
+def test_a_thread_watches_an_arm_in_the_machines_time(watched):
+    guard = watched()
+    wait_for(lambda: guard.life_cycle is LifeCycle.INACTIVE)
+    assert guard.silent and guard.reason.startswith("no command for")
+    guard.reset_stop(guard.stops)
+    guard.activate()
+    guard.emergency_stop("the red button")
+    wait_for(lambda: guard.life_cycle is LifeCycle.INACTIVE)
+    assert not guard.silent
+
+
+def test_a_bug_of_the_driver_while_nobody_calls_stops_the_arm(watched, monkeypatch, caplog):
+    guard = watched(stop_s=60.0)
+    with guard.turn:
+        monkeypatch.setattr(guard.robot, "send_action", lambda action: 1 / 0)
+    with caplog.at_level(logging.CRITICAL):
+        wait_for(lambda: guard.life_cycle is LifeCycle.INACTIVE)
+    assert "ZeroDivisionError" in guard.reason
+
+
+def test_a_driver_that_hangs_is_said_to(watched, caplog):
+    guard = watched()
+    with caplog.at_level(logging.CRITICAL), guard.turn:  # a call that does not come back
+        wait_for(lambda: caplog.text)
+    assert "twin: a call to its driver does not come back: cut its power" in caplog.text
+
+
+def test_a_program_that_ends_without_a_word_leaves_no_arm_active():
+    code = """
+from robots.guard import Guard, GuardConfig
+from robots.twin import Twin
+robot = Twin()
+halt = robot._halt
+robot._halt = lambda: (halt(), print("stopped", flush=True))
+guard = Guard(robot, 0.02, config=GuardConfig(hold_s=0.04, stop_s=0.08), arm=robot.arm)
+guard.connect()
+guard.activate()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "stopped\n" and done.returncode == 0
+
+
+def test_a_stop_that_nobody_was_told_of_is_not_reset(guarded):
+    guard = guarded()
+    guard.emergency_stop("the first")
+    with pytest.raises(StopError, match="the first"):
+        guard.get_observation()
+    guard.emergency_stop("the second")
+    with pytest.raises(StopError, match="the first; the second"):
+        guard.reset_stop()
+    assert guard.is_stopped
+    guard.reset_stop()
+    assert not guard.is_stopped
+
+
+def test_what_only_the_watchdog_was_told_of_nobody_knows(guarded):
+    guard = guarded()
+    guard.emergency_stop("the red button")
+    with pytest.raises(StopError):
+        guard.watch()
+    with pytest.raises(StopError, match="the red button"):
+        guard.reset_stop()
+
+
+def test_a_stop_is_not_counted_again_by_whoever_is_refused(guarded):
+    guard = guarded()
+    guard.emergency_stop()
+    for _ in range(3):
+        with pytest.raises(StopError):
+            guard.send_action({})
+    assert guard.stops == 1

@@ -1,0 +1,55 @@
+"""What acts on an arm while nobody calls: a thread that takes its guard's steps."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from robots.latch import StopError
+from robots.stopping import CUT
+
+if TYPE_CHECKING:
+    from robots.guard import Guard
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog(threading.Thread):
+    """Calls ``guard.watch`` in every period, from ``start`` to ``end``.
+
+    It is no daemon: a program that ends without a word is waited for until its arm is stopped.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(name=f"watchdog of {guard.name}")
+        self._guard = guard
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Have it end, from any thread; it is not waited for."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """See ``Thread``."""
+        guard = self._guard
+        patience_s = min(guard.config.stop_s, threading.TIMEOUT_MAX)
+        while not self._ended.wait(guard.period_s):
+            if not guard.turn.acquire(timeout=patience_s):
+                log.critical("%s: a call to its driver does not come back: %s", guard.name, CUT)
+                continue
+            try:
+                if not self._ended.is_set():
+                    self._look()
+            finally:
+                guard.turn.release()
+
+    def _look(self) -> None:
+        guard = self._guard
+        try:
+            guard.watch()
+        except StopError as error:
+            log.log(logging.INFO if guard.silent else logging.WARNING, "%s", error)
+        except Exception as error:  # a bug of the driver's: the next look stops the arm
+            log.exception("%s: its guard failed", guard.name)
+            guard.emergency_stop(f"{type(error).__name__}: {error}")
