@@ -3,7 +3,8 @@
 A control period is a whole number of servo periods. In each of those the robot is measured and
 gets a command through the guard; the environment is behind it and cannot do harm. What stops the
 arm truncates the episode, with the reason as ``info["error"]``, and the next reset refuses until
-``guard.reset_stop()``.
+``guard.reset_stop()``. Between two episodes the arm rests, and is stopped, as its guard says: the
+next reset begins all the same.
 
 A state is [time s, positions J]: beginning in it moves the arm there, and nothing else. Of the two
 signs of the hand's quaternion that one is given which is on the side of its home pose.
@@ -77,7 +78,8 @@ class RobotConfig(Settings):
     horizon: pydantic.PositiveInt | None = None
     """Control steps after which an episode is truncated."""
     own_process: bool = False
-    """Whether the servo loop is a process of its own, which goes on whatever this one does."""
+    """Whether the servo loop is a process of its own, which goes on whatever becomes of this one.
+    Else a thread of this one acts while nobody calls."""
     simulated_time: bool = False
     """For a twin: time goes by as fast as it computes."""
 
@@ -126,9 +128,11 @@ def make(name: str, options: Mapping[str, Any]) -> RobotEnv:
 
 
 def guarded(name: str, options: Mapping[str, Any]) -> Guard:
-    """Make the guarded robot of ``make("robot/NAME", ...)`` in the machine's time."""
+    """Make the guarded robot of ``make("robot/NAME", ...)`` in the machine's time, for a loop."""
     config, clock = RobotConfig(**options), RealClock()
-    return _guard(_robot(name, config, clock), config, None, clock)
+    guard = _guard(_robot(name, config, clock), config, None, clock)
+    guard.watched = False  # the loop does
+    return guard
 
 
 def _robot(name: str, config: RobotConfig, clock: Any) -> Robot:
@@ -177,7 +181,7 @@ class RobotEnv(gymnasium.Env):
         self.robot, self.clock = robot, clock or RealClock()
         self.arm = _arm(robot, config, arm)
         self._tick_s = 1 / config.servo_hz
-        self._success = success or _own_success(robot)
+        self._success = success or self._own_success
         self._before_episode = before_episode or (lambda: None)
         self.horizon = config.horizon or math.inf
         self._actions = make_actions(config.action, robot.joints, self.arm, self._tick_s)
@@ -195,7 +199,8 @@ class RobotEnv(gymnasium.Env):
         self.observation_space, self.action_space = spaces(self.interface)
         self.guard = guard or _guard(robot, config, arm, self.clock)  # last: it may compile
         self._ticks = self._missed = 0
-        self._began_s, self._next_s, self._steps, self._begun = 0.0, 0.0, 0, False
+        self._began_s, self._next_s, self._steps = 0.0, 0.0, 0
+        self._begun = self._interrupted = False
         self._values: Values = {}
 
     def reset(
@@ -211,8 +216,7 @@ class RobotEnv(gymnasium.Env):
         for key in options:
             if key != "state":
                 raise UserError(f"{self.interface.environment}: unknown reset option '{key}'")
-        if self.guard.is_stopped:  # for good: somebody has to look
-            raise StopError(f"{self.robot.name}: stopped: {self.guard.reason}; reset_stop() first")
+        self._require_open()
         if not self.robot.is_connected:
             self.guard.connect(calibrate=False)
         pose = self._reset_pose
@@ -222,6 +226,7 @@ class RobotEnv(gymnasium.Env):
             pose = None
         elif self.robot.life_cycle is LifeCycle.ACTIVE:  # still holding, after the last episode
             self.guard.stop()
+        self._require_open()
         self._before_episode()
         self.guard.activate()
         if "state" in options:
@@ -231,7 +236,8 @@ class RobotEnv(gymnasium.Env):
         if pose is not None:
             self._go_to(pose)
         self._actions.begin(self.guard.commanded)
-        self._began_s, self._steps, self._begun = self.clock(), 0, True
+        self._began_s, self._steps = self.clock(), 0
+        self._begun, self._interrupted = True, False
         return self._observation(), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -246,6 +252,7 @@ class RobotEnv(gymnasium.Env):
             raise UserError(f"{self.interface.environment}: reset the environment before a step")
         words: dict[str, None] = {}
         info: dict[str, Any] = {}
+        success = False
         try:
             action = self._checked_action(action)
             plan = self._actions.plan(action, self.guard.commanded, self.config.ticks)
@@ -253,10 +260,10 @@ class RobotEnv(gymnasium.Env):
                 self._tick(target)
                 words |= dict.fromkeys(word.partition(":")[0] for word in self.guard.record.words)
             self._look()  # what is left of the last servo period is the policy's to think in
+            success = bool(self._success(self._values))
         except StopError as error:
             info["error"] = str(error)
         self._steps += 1
-        success = "error" not in info and bool(self._success(self._values))
         info |= {
             "success": success,
             "is_success": success,
@@ -264,7 +271,8 @@ class RobotEnv(gymnasium.Env):
             "changes": tuple(words),
         }
         truncated = "error" in info or self._steps >= self.horizon
-        self._begun = "error" not in info
+        self._interrupted = "error" in info
+        self._begun = not self._interrupted
         return self._observation(), float(success), False, truncated, info
 
     def get_state(self) -> np.ndarray:
@@ -295,6 +303,13 @@ class RobotEnv(gymnasium.Env):
         return getattr(self.guard, "ticks", (0, self._missed))[1]
 
     # time and motion
+
+    def _require_open(self) -> None:
+        """Raise StopError where somebody has to look: not for silence between two episodes."""
+        stops = self.guard.stops
+        if self.guard.silent and not self._interrupted:
+            self.guard.reset_stop(stops)
+        self.guard.require_open()
 
     def _wait(self) -> None:
         """Wait for the next servo period; periods that were missed are not made up for."""
@@ -341,6 +356,12 @@ class RobotEnv(gymnasium.Env):
 
     # observations
 
+    def _own_success(self, values: Values) -> bool:
+        """Ask a twin whether its own task is done; any other robot has none."""
+        ask = getattr(self.robot, "success", None)
+        with self.guard.turn:
+            return ask is not None and bool(ask())
+
     def _state_spec(self) -> ArraySpec:
         entries: list[str] = []
         units: list[str] = []
@@ -376,11 +397,6 @@ def _arm(robot: Robot, config: RobotConfig, arm: ArmModel | None) -> ArmModel | 
     if config.model not in MODELS:
         raise UserError(f"model: unknown model '{config.model}'{nearest(config.model, MODELS)}")
     return MODELS[config.model]()
-
-
-def _own_success(robot: Robot) -> Callable[[Values], bool]:
-    asks = getattr(robot, "success", None)
-    return (lambda values: False) if asks is None else (lambda values: bool(asks()))
 
 
 def _checked(values: Any, size: int, what: str) -> np.ndarray:

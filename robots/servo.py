@@ -1,10 +1,15 @@
 """The servo loop in a process of its own: robot and guard there, whoever decides here.
 
-The process measures and commands at a fixed rate, whatever the one that made it does. It is given
-targets; without a new one it goes on to the last, then comes to rest, then stops, as its guard says
-(``GuardConfig.hold_s``, ``stop_s``). When the process that made it is gone, it stops the arm and
-ends. Numbers are shared in memory, in whole pictures: a reader never sees half of one. Orders
-(connect, activate ...) go through a pipe, as JSON.
+The process measures and commands at a fixed rate, whatever the one that made it does
+(``robots.servo_loop``). It is given targets; without a new one it goes on to the last, then comes
+to rest, then stops, as its guard says (``GuardConfig.hold_s``, ``stop_s``). When the process that
+made it is gone, it stops the arm and ends. Numbers are shared in memory (``robots.board``), and so
+are calls for a stop, which it looks for in every period. Orders (connect, activate ...) go through
+a pipe, as JSON; one that is late is not carried out any more.
+
+A servo process that is gone, or shows nothing new for ``FROZEN_S``, is a StopError that says to cut
+the power: from here the arm cannot be moved, nor stopped. If it goes on later, it finds that a stop
+was called for.
 
 ``ServoProcess`` has what ``RobotEnv`` asks of a ``Guard``, so that either does.
 """
@@ -14,10 +19,12 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from multiprocessing import connection, shared_memory
+import warnings
+from collections.abc import Callable, Mapping
+from multiprocessing import shared_memory
 from typing import Any
 
 import numpy as np
@@ -25,88 +32,34 @@ import numpy as np
 from robolearn import errors
 from robolearn.errors import UserError
 from robots import base
-from robots.base import (
-    QUANTITIES,
-    BusError,
-    LifeCycle,
-    LostError,
-    Robot,
-    RobotError,
-    Values,
-    named,
-    quantity,
-)
-from robots.clocks import RealClock
+from robots.base import QUANTITIES, BusError, LifeCycle, LostError, Robot, RobotError, Values, named
+from robots.board import Board, Layout, text
 from robots.guard import Guard, Record, StopError
+from robots.servo_loop import STATES, serve
+from robots.stopping import CUT
 
-ORDER_S = 30.0  # how long an order may take: connecting compiles, and waits for cameras
 STARTS_S = 120.0
-WORDS = 400  # bytes of what is said of the last command
-HEAD = 7  # numbers beside vectors: picture, life-cycle, stopped, at rest, time, ticks, missed
+SLOW_S = 30.0  # how long an order may take that is slow: connecting compiles, and waits for cameras
+QUICK_S = 5.0  # any other
+SLOW = {"connect", "activate", "reset_world", "disconnect"}
+FROZEN_S = 1.0  # without anything new: periods are hundredths, and a proven stop takes .4 s
+HEEDED_S = 2.0  # how long a call for a stop may take until the arm was told, and seen at rest
+ENDS_S = 5.0
+GONE = f"the servo process is gone: {CUT}, and make the robot again"
+HALF_A_WORD = f"the servo process has left half a word: {CUT}"
 ERRORS: dict[str, type[UserError]] = {
     kind.__name__: kind
     for kind in (
         StopError, LostError, BusError, RobotError, errors.DataError, errors.SpecError, UserError,
     )
 }  # fmt: skip
-STATES = list(LifeCycle)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What is shared: the loop's numbers, what is measured of J joints, commands and targets."""
-
-    joints: int
-    measures: tuple[str, ...]  # quantities, Q: pos, vel ...
-    arrays: tuple[tuple[str, tuple[int, ...], str], ...]  # of the observation, but joints
-
-    @property
-    def numbers(self) -> int:
-        """Of float64: head, measured [Q, J], commanded [J], how many targets, the last [J]."""
-        return HEAD + (len(self.measures) + 1) * self.joints + 1 + self.joints
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        extra = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for _, shape, kind in self.arrays)
-        return 8 * self.numbers + WORDS + extra
-
-
-class Board:
-    """The shared memory, as arrays."""
-
-    def __init__(self, layout: Layout, memory: shared_memory.SharedMemory) -> None:
-        self.layout, self.memory = layout, memory
-        numbers = np.ndarray(layout.numbers, np.float64, memory.buf)
-        self.head = numbers[:HEAD]
-        rows = numbers[HEAD : -layout.joints - 1].reshape(-1, layout.joints)
-        self.measured, self.commanded = rows[:-1], rows[-1]
-        self.target = numbers[-layout.joints - 1 :]  # [1 + J]: how many there were, and the last
-        self.words = np.ndarray(WORDS, np.uint8, memory.buf, 8 * layout.numbers)
-        self.arrays, offset = {}, 8 * layout.numbers + WORDS
-        for name, shape, kind in layout.arrays:
-            self.arrays[name] = np.ndarray(shape, kind, memory.buf, offset)
-            offset += self.arrays[name].nbytes
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Write a picture: its number is odd meanwhile."""
-        self.head[0] += 1
-        yield
-        self.head[0] += 1
-
-    def read(self, take: Callable[[], Any]) -> Any:
-        """Read what belongs to one picture."""
-        while True:
-            before = self.head[0]
-            taken = take()
-            if before == self.head[0] and before % 2 == 0:
-                return taken
-            time.sleep(1e-4)
 
 
 class ServoProcess:
-    """A guarded robot in another process; see the module."""
+    """A guarded robot in another process; see the module. ``Guard`` says what its methods do.
+
+    One thread drives it, any may call ``emergency_stop``.
+    """
 
     def __init__(self, make: Callable[..., Guard], *arguments: Any) -> None:
         """``make(*arguments)`` makes the guard there: a function of a module, and plain values.
@@ -116,50 +69,121 @@ class ServoProcess:
         like = make(*arguments)
         self.robot: Robot = _Remote(like.robot, self)
         self.limits, self.config, self.period_s = like.limits, like.config, like.period_s
+        self.turn = contextlib.nullcontext()  # nobody here can get past the guard there
         self.layout = _layout(like.robot)
         self._memory = shared_memory.SharedMemory(create=True, size=self.layout.size)
-        self.board = Board(self.layout, self._memory)
-        self.board.head[:] = 0
+        self._closed = False
+        self.board = Board(self.layout, self._memory.buf)
+        self._calling = threading.RLock()  # of threads, and of signals' handlers
+        self._orders = self._told = 0
+        self._ordering = False
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, self._memory.name, self.layout, make, arguments),
+            target=serve,
+            args=(theirs, self._memory.name, self.layout, make, arguments, os.getpid()),
             daemon=True, name="servo",
         )  # fmt: skip
-        self._process.start()
-        theirs.close()
-        self._answer(STARTS_S)
+        try:
+            self._process.start()
+            theirs.close()
+            self._answer(0, time.monotonic() + STARTS_S)
+        except BaseException:
+            self._close()
+            raise
+
+    # what is seen
+
+    @property
+    def life_cycle(self) -> LifeCycle:
+        """Of the robot there; in ERROR, as far as it can be known, if it cannot be reached."""
+        if self._closed:
+            return LifeCycle.UNCONFIGURED
+        if self._fault():
+            return LifeCycle.ERROR
+        return STATES[self._read(lambda seen: int(seen["life_cycle"]))]
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the guard there has stopped the arm, or is gone."""
-        return bool(self.board.head[2]) or not self._process.is_alive()
+        """Whether the guard there has stopped the arm, or will at once, or cannot be reached."""
+        return bool(self._fault()) or self._latched() is not None
 
     @property
     def reason(self) -> str:
-        """Why it is stopped."""
-        return self._said() if self._process.is_alive() else "the servo process is gone"
+        """Why it is stopped; "" while it is not."""
+        return self._fault() or (self._latched() or ("", 0))[0]
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is stopped because no command came, and for nothing else."""
+        if self._fault() or self._unheeded():
+            return False
+        return self._read(lambda seen: bool(seen["silent"]))
+
+    @property
+    def stops(self) -> int:
+        """How often a stop was called for there."""
+        return self._read(lambda seen: int(seen["stops"]))
 
     @property
     def at_rest(self) -> bool:
         """Whether the commands have come to rest."""
-        return bool(self.board.head[3])
+        return self._read(lambda seen: bool(seen["at_rest"]))
 
     @property
     def commanded(self) -> np.ndarray:
         """The last command [J]."""
-        return self.board.read(lambda: self.board.commanded.copy())
+        return self._read(lambda seen: seen["commanded"].copy())
 
     @property
     def record(self) -> Record:
         """What became of the last command."""
-        said = self._said()
-        return Record(float(self.board.head[4]), None, self.commanded, (said,) if said else ())
+        at_s, sent, said = self._read(
+            lambda seen: (float(seen["at_s"]), seen["commanded"].copy(), text(seen["words"]))
+        )
+        return Record(at_s, None, sent, (said,) if said else ())
+
+    @property
+    def success(self) -> bool:
+        """Whether a twin's task was done when it was measured."""
+        return self._read(lambda seen: bool(seen["success"]))
 
     @property
     def ticks(self) -> tuple[int, int]:
         """How many servo periods there were, and how many began a whole period late."""
-        return int(self.board.head[5]), int(self.board.head[6])
+        return self._read(lambda seen: (int(seen["ticks"]), int(seen["missed"])))
+
+    def get_observation(self) -> Values:
+        """Give the newest that was measured; StopError once the arm is stopped."""
+        self.require_open()
+        name, joints = self.robot.name, self.robot.joints
+
+        def take(seen: np.ndarray) -> tuple[float, np.ndarray, Values, str]:
+            arrays = seen["arrays"]
+            images = {key: arrays[key].copy() for key in arrays.dtype.names}
+            return float(seen["looked_s"]), seen["measured"].copy(), images, text(seen["words"])
+
+        looked_s, measured, images, said = self._read(take)
+        if self.life_cycle is LifeCycle.UNCONFIGURED:
+            raise RobotError(f"{name}: get_observation() while it is unconfigured")
+        if time.monotonic() - looked_s > FROZEN_S:
+            raise BusError(f"{name}: nothing was measured for {FROZEN_S:g} s: {said}")
+        return named(joints, dict(zip(self.layout.measures, measured, strict=True))) | images
+
+    # what is asked for
+
+    def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
+        """Make it the target there; give the last command that was sent."""
+        self.require_open()
+        try:
+            target = base.vector(self.robot.joints, action, f"{self.robot.name}: action")
+        except UserError as error:
+            self.rest(f"refused: {error}")
+            raise
+        with self.board.asked.writing() as asked:
+            asked["target"], asked["at_s"] = target, time.monotonic()
+            asked["count"] += 1
+        return named(self.robot.joints, {"pos": self.commanded})
 
     def connect(self, calibrate: bool = True) -> None:
         """Connect there."""
@@ -173,75 +197,164 @@ class ServoProcess:
         """Stop there, and prove it."""
         self.order("stop")
 
-    def reset_stop(self) -> None:
-        """Open the latch there."""
-        self.order("reset_stop")
-
-    def emergency_stop(self, reason: str = "emergency stop") -> None:
-        """Stop there for good."""
-        self.order("emergency_stop", reason)
-
     def rest(self, words: str) -> None:
         """Have it come to rest there."""
         self.order("rest", words)
 
+    def reset_stop(self, stops: int | None = None) -> None:
+        """Open the latch there."""
+        self.order("reset_stop", self._told if stops is None else stops)
+
+    def emergency_stop(self, reason: str = "emergency stop") -> None:
+        """Have the arm stopped there, whatever else is under way; from any thread.
+
+        Returns when it has been told to stop and was looked at. StopError if the servo process does
+        not take notice within ``HEEDED_S``.
+        """
+        self._call(reason)
+        ends_s = time.monotonic() + HEEDED_S
+        while self._unheeded():
+            if not self._process.is_alive():
+                raise self._error(GONE)
+            if time.monotonic() > ends_s:
+                raise self._error(f"the servo process takes no notice of a stop: {CUT}")
+            time.sleep(1e-3)
+
+    def require_open(self) -> None:
+        """Raise StopError while it is stopped, or cannot be reached."""
+        self._require_reached()
+        latched = self._latched()
+        if latched is not None:
+            reason, stops = latched
+            raise self._error(f"stopped: {reason}; reset_stop() when that is put right", stops)
+
     def disconnect(self) -> None:
-        """Disconnect there, and end the process; calling it again does nothing."""
-        if self._process.is_alive():
+        """Disconnect there, and end the process; calling it again does nothing.
+
+        One that does not end is killed. If it was killed before it stopped the arm, there is a
+        warning.
+        """
+        if self._closed:
+            return
+        stopped = self.life_cycle is LifeCycle.UNCONFIGURED
+        if not stopped and not self._fault():
             with contextlib.suppress(RobotError):
                 self.order("disconnect")
-            self._pipe.close()
-            self._process.join(5.0)
-        if self.board is not None:
-            self.board = None
-            self._memory.unlink()
-            self._memory.close()
+                stopped = True
+        self._close()
+        if not stopped and (self._process.exitcode or 0) < 0:
+            words = "the servo process was killed before it had stopped the arm"
+            warnings.warn(f"{self.robot.name}: {words}: {CUT}", stacklevel=2)
 
-    def get_observation(self) -> Values:
-        """Give the newest that was measured; StopError once the arm is stopped."""
-        self._require_alive()
-        if self.is_stopped:
-            raise StopError(f"{self.robot.name}: stopped: {self.reason}")
-        board, joints = self.board, self.robot.joints
-
-        def take() -> Values:
-            values = named(joints, dict(zip(self.layout.measures, board.measured, strict=True)))
-            return values | {name: array.copy() for name, array in board.arrays.items()}
-
-        return board.read(take)
-
-    def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
-        """Make it the target there; give the last command that was sent."""
-        self._require_alive()
-        target = base.vector(self.robot.joints, action, f"{self.robot.name}: action")
-        self.board.target[1:] = target
-        self.board.target[0] += 1  # last: who reads it has all of the target
-        return named(self.robot.joints, {"pos": self.commanded})
-
-    def _said(self) -> str:
-        raw = self.board.read(lambda: self.board.words.tobytes())
-        return raw.rstrip(b"\0").decode(errors="replace")
-
-    def _require_alive(self) -> None:
-        if not self._process.is_alive():
-            raise StopError(f"{self.robot.name}: the servo process is gone; make the robot again")
+    # orders
 
     def order(self, order: str, *arguments: Any) -> Any:
-        """Have the guard there, or its robot, do something; give what comes of it."""
-        self._require_alive()
-        self._pipe.send_bytes(json.dumps([order, *arguments]).encode())
-        return self._answer(ORDER_S)
+        """Have the guard there, or its robot, do something; give what comes of it.
 
-    def _answer(self, most_s: float) -> Any:
+        Raises what it raises there, and StopError if no answer comes in time; what was asked for
+        will not be done then, and a stop is called for.
+        """
+        self._require_reached()
+        self._orders += 1
+        until_s = time.monotonic() + (SLOW_S if order in SLOW else QUICK_S)
+        self._ordering = True
         try:
-            if not self._pipe.poll(most_s):
-                raise StopError(f"{self.robot.name}: the servo process does not answer")
-            kind, value = json.loads(self._pipe.recv_bytes())
-        except (EOFError, ConnectionError):
-            raise StopError(f"{self.robot.name}: the servo process is gone") from None
+            with self._noticing_the_end():
+                message = [self._orders, until_s, order, *arguments]
+                self._pipe.send_bytes(json.dumps(message).encode())
+            return self._answer(self._orders, until_s)
+        finally:
+            self._ordering = False
+
+    def _answer(self, number: int, until_s: float) -> Any:
+        """Wait for the answer to an order; those to earlier ones come too late."""
+        of, kind, value, stops = -1, "", None, 0
+        while of != number:
+            with self._noticing_the_end():
+                if not self._pipe.poll(max(0.0, until_s - time.monotonic())):
+                    self._call("an order was not carried out in time")
+                    raise self._error(f"the servo process does not answer: {CUT}")
+                of, kind, value, stops = json.loads(self._pipe.recv_bytes())
+        if kind == StopError.__name__:
+            raise self._error(value, stops, whole=True)
         if kind:
             raise ERRORS.get(kind, RobotError)(value)
         return value
+
+    @contextlib.contextmanager
+    def _noticing_the_end(self) -> Any:
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            self._process.join(ENDS_S)  # it says why when it ends
+            raise self._error(self._fault() or GONE) from None
+
+    # faults
+
+    def _fault(self) -> str:
+        """Say why the arm cannot be reached from here; "" if it can."""
+        if not self._process.is_alive():
+            last = self.board.seen.glimpse(lambda seen: text(seen["words"])) or ""
+            return f"{GONE} ({last})" if last and self._process.exitcode == 1 else GONE
+        try:
+            at_s = self.board.seen.read(lambda seen: float(seen["at_s"]))
+        except TimeoutError:
+            return HALF_A_WORD
+        silent_s = time.monotonic() - at_s
+        if silent_s > FROZEN_S and not self._ordering:
+            return f"the servo process has done nothing for {silent_s:.1f} s: {CUT}"
+        return ""
+
+    def _require_reached(self) -> None:
+        fault = self._fault()
+        if fault:
+            if not self._unheeded():
+                self._call(fault)
+            raise self._error(fault)
+
+    def _read(self, take: Callable[[np.ndarray], Any]) -> Any:
+        try:
+            return self.board.seen.read(take)
+        except TimeoutError:
+            raise self._error(self._fault() or HALF_A_WORD) from None
+
+    def _latched(self) -> tuple[str, int] | None:
+        """Give why it is stopped there, and how many stops that says; None if it is not."""
+        stopped, reason, stops = self._read(
+            lambda seen: (bool(seen["stopped"]), text(seen["words"]), int(seen["stops"]))
+        )
+        if self._unheeded():
+            return self.board.called_for, stops + 1
+        return (reason, stops) if stopped else None
+
+    def _unheeded(self) -> bool:
+        """Whether a stop was called for that has not been made yet."""
+        return self.board.calls != self._read(lambda seen: int(seen["heeded"]))
+
+    def _call(self, reason: str) -> None:
+        with self._calling:
+            self.board.call(reason)
+
+    def _error(self, words: str, stops: int | None = None, whole: bool = False) -> StopError:
+        """Give a StopError of this robot; by it somebody knows of so many stops."""
+        error = StopError(words if whole else f"{self.robot.name}: {words}")
+        if stops is not None:
+            error.stops = self._told = stops
+        return error
+
+    def _close(self) -> None:
+        """End the process, and keep what was seen last."""
+        self._pipe.close()
+        if self._process.pid is not None:
+            self._process.join(ENDS_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._closed = True
+        self.board = Board(self.layout, bytearray(self._memory.buf))
+        self._memory.unlink()
+        with contextlib.suppress(BufferError):  # another thread reads
+            self._memory.close()
 
 
 class _Remote:
@@ -257,12 +370,12 @@ class _Remote:
         if hasattr(like, "world"):
             self.world = like.world
             self.reset_world = lambda seed: process.order("reset_world", seed)
-            self.success = lambda: process.order("success")
+            self.success = lambda: process.success
 
     @property
     def life_cycle(self) -> LifeCycle:
         """Of the robot there."""
-        return STATES[int(self._process.board.head[1])]
+        return self._process.life_cycle
 
     @property
     def is_connected(self) -> bool:
@@ -280,123 +393,3 @@ def _layout(robot: Robot) -> Layout:
     first = robot.joints[0].name
     measures = [what for what in QUANTITIES if f"{first}.{what}" in robot.observation_features]
     return Layout(len(robot.joints), tuple(measures), tuple(arrays))
-
-
-def _serve(
-    pipe: connection.Connection,
-    memory_name: str,
-    layout: Layout,
-    make: Callable[..., Guard],
-    arguments: tuple[Any, ...],
-) -> None:
-    """Run the loop in the process of its own, until the other end of the pipe is gone."""
-    memory = shared_memory.SharedMemory(memory_name)
-    board = Board(layout, memory)
-    try:
-        guard = make(*arguments)
-    except UserError as error:
-        _reply(pipe, error)
-        return
-    _reply(pipe, None)
-    loop = _Loop(guard, board, pipe)
-    try:
-        loop.run()
-    finally:
-        with contextlib.suppress(UserError):
-            guard.disconnect()
-        del loop, board
-        memory.close()
-
-
-class _Loop:
-    """Measures and commands at a fixed rate, and does what it is told in between."""
-
-    def __init__(self, guard: Guard, board: Board, pipe: connection.Connection) -> None:
-        self._guard, self._board, self._pipe = guard, board, pipe
-        self._clock = RealClock()
-        self._seen_target = 0.0
-        self._values: Values = {}
-        self._said = ""
-
-    def run(self) -> None:
-        """Go on until nobody is at the other end."""
-        next_s, ticks, missed = self._clock(), 0, 0
-        while True:
-            try:
-                self._obey(max(0.0, next_s - self._clock()))
-            except (EOFError, ConnectionError):
-                return
-            now_s = self._clock()
-            if now_s < next_s:
-                continue
-            active = self._guard.life_cycle is LifeCycle.ACTIVE
-            late = now_s > next_s + self._guard.period_s
-            ticks, missed = ticks + active, missed + (active and late)
-            next_s = now_s + self._guard.period_s if late else next_s + self._guard.period_s
-            self._tick()
-            self._show(ticks, missed)
-
-    def _obey(self, most_s: float) -> None:
-        """Wait for the next tick; do what comes meanwhile."""
-        if not self._pipe.poll(most_s):
-            return
-        order, *arguments = json.loads(self._pipe.recv_bytes())
-        target = self._guard if hasattr(self._guard, order) else self._guard.robot
-        try:
-            value = getattr(target, order)(*arguments)
-            if order == "activate":
-                self._seen_target = self._board.target[0]
-            self._tick(command=False)
-        except UserError as error:
-            self._said = str(error)
-            self._show()
-            _reply(self._pipe, error)
-        else:
-            self._show()
-            _reply(self._pipe, None, value if isinstance(value, bool | float | int) else None)
-
-    def _tick(self, command: bool = True) -> None:
-        guard = self._guard
-        if not guard.is_connected:
-            return
-        try:
-            self._values = guard.get_observation()
-            if command and guard.is_active:
-                self._command()
-            self._said = "; ".join(guard.record.words)
-        except UserError as error:
-            self._said = str(error)
-
-    def _command(self) -> None:
-        count = self._board.target[0]
-        if count == self._seen_target:
-            self._guard.tick()
-            return
-        self._seen_target = count
-        target = self._board.target[1:].copy()
-        self._guard.send_action(named(self._guard.joints, {"pos": target}))
-
-    def _show(self, ticks: int | None = None, missed: int | None = None) -> None:
-        guard, board = self._guard, self._board
-        with board.writing():
-            board.head[1] = STATES.index(guard.life_cycle)
-            board.head[2] = guard.is_stopped
-            board.head[3] = not guard.is_active or guard.at_rest
-            board.head[4] = self._clock()
-            if ticks is not None:
-                board.head[5:7] = ticks, missed
-            words = (guard.reason or self._said).encode()[:WORDS]
-            board.words[:] = np.frombuffer(words.ljust(WORDS, b"\0"), np.uint8)
-            if self._values:
-                for row, what in zip(board.measured, board.layout.measures, strict=True):
-                    row[:] = quantity(guard.joints, self._values, what)
-                for name, array in board.arrays.items():
-                    array[...] = self._values[name]
-            if guard.is_active:
-                board.commanded[:] = guard.commanded
-
-
-def _reply(pipe: connection.Connection, error: UserError | None, value: Any = None) -> None:
-    answer = ["", value] if error is None else [type(error).__name__, str(error)]
-    with contextlib.suppress(ConnectionError):
-        pipe.send_bytes(json.dumps(answer).encode())

@@ -123,6 +123,45 @@ def test_what_stops_the_arm_truncates_the_episode_with_the_reason(made):
     env.step(np.zeros(6))
 
 
+def fall_silent(env):
+    """Let time go by in which only the watchdog comes by, until it has stopped the arm."""
+    with pytest.raises(StopError, match="no command for 2.0 s"):
+        while True:
+            env.clock.sleep(env.guard.period_s)
+            env.guard.watch()
+
+
+def test_an_arm_that_was_stopped_for_silence_between_two_episodes_begins_the_next(made):
+    env = made(guard={"ramp_s": 0.0})
+    env.reset(seed=0)
+    env.step(np.array([1.0, 0, 0, 0, 0, 0]))
+    fall_silent(env)
+    assert env.robot.life_cycle is LifeCycle.INACTIVE
+    env.reset(seed=1)
+    assert "error" not in env.step(np.zeros(6))[4]
+
+
+def test_an_arm_that_was_stopped_for_silence_in_an_episode_is_looked_at(made):
+    env = made(guard={"ramp_s": 0.0})
+    env.reset(seed=0)
+    fall_silent(env)
+    _, _, _, truncated, info = env.step(np.zeros(6))
+    assert truncated and "no command for 2.0 s" in info["error"]
+    with pytest.raises(StopError, match="no command for"):
+        env.reset(seed=1)
+    env.guard.reset_stop()
+    env.reset(seed=1)
+
+
+def test_a_stop_that_somebody_called_for_between_two_episodes_is_looked_at(made):
+    env = made()
+    env.reset(seed=0)
+    fall_silent(env)
+    env.guard.emergency_stop("the red button")
+    with pytest.raises(StopError, match="the red button"):
+        env.reset(seed=1)
+
+
 @pytest.mark.parametrize(
     ("action", "error"), [(np.zeros(5), SpecError), (np.full(6, math.nan), DataError)]
 )
