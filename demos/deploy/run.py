@@ -14,6 +14,7 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.deploy.answers import Answers, Chunks
 from demos.deploy.config import DeployConfig
+from demos.deploy.ending import Ending
 from demos.deploy.operator import Operated, Watched
 from demos.deploy.words import words_of
 from demos.devices.contracts import Device, Source
@@ -68,18 +69,23 @@ def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
             details=_details(config),
             words=words,
         )
+        ending = closing.enter_context(Ending(session, env))
+        closing.callback(env.close)
         closing.callback(dataset.flush)
         closing.callback(device.close)
         device.open()
         closing.enter_context(Console(session, env.interface, words=words))
         try:
             session.run()
-        except UserError:
-            if not watched.error or not session.outcome.attempts:
+        except UserError as error:
+            if not ending.words and (not watched.error or not session.outcome.attempts):
                 raise
+            if not watched.error:
+                warnings.warn(str(error), stacklevel=2)
         if watched.halted:
             warnings.warn(watched.error, stacklevel=2)
-    return _summary(where, dataset, session.outcome, watched, answers)
+    summary = _summary(where, dataset, session.outcome, watched, answers)
+    return summary | {"stopped": summary["stopped"] or ending.words}
 
 
 def _checkpoint(config: DeployConfig) -> Path:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from demos.session.session import Outcome, Session
 from demos.teleop.config import TeleopConfig
 from demos.teleop.console import Console
 from demos.teleop.in_rerun import InRerun
+from robolearn import signals
 from robolearn.errors import DataError, UserError, nearest
 from robolearn.loops import checkpoint
 from robolearn.running.config import EnvConfig
@@ -61,7 +60,7 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     device = _device(config, env, stored and stored[0], source)
     scorer, load_base = _judge(config, env, run)
     with contextlib.ExitStack() as closing:
-        closing.enter_context(_terminated_as_interrupted())
+        closing.enter_context(signals.as_interrupts())
         pictured = _pictured(config, env_config)
         if pictured is not None:
             closing.callback(pictured.close)
@@ -101,24 +100,6 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     if stored and session.last is not None:
         summary["replay"] = difference(session.last.states, stored[0].states)
     return summary
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Have SIGTERM, and a terminal that goes away, do what Ctrl-C does.
-
-    The terminal is given back, what was finished is kept.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only there may that be said
-        return
-    kinds = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(kind, signal.default_int_handler) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
 
 
 def _stored(config: TeleopConfig) -> tuple[Episode, EnvConfig]:

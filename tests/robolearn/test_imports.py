@@ -17,6 +17,7 @@ CONTRACTS = {
     "names",
     "attack",
     "perturbed",
+    "signals",
 }  # modules of robolearn/ itself
 # Single modules, known to rooms:
 OF_ROBOTS = {"robots.base", "robots.calibration", "robots.clocks", "robots.guard"}
@@ -74,7 +75,7 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
 }
 OF_THE_CORE = {  # what other packages know of robolearn
     "sim": {"types", "errors", "names"},
-    "robots": {"types", "errors", "names", "settings", "files"},
+    "robots": {"types", "errors", "names", "settings", "files", "signals"},
     "demos": {"rewards", "algos", "loops", "viz", "judging", "running"} | CONTRACTS,
 }
 RUNS_CODE_WHEN_READ = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

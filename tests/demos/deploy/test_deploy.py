@@ -1,6 +1,8 @@
 """A policy on a robot: it acts, everything is recorded, and what goes wrong is said."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import DataError, UserError
 from robolearn.loops import checkpoint
+from robots.twin import Twin
 
 LAUNCH = """
 # A policy on the twin.
@@ -282,3 +285,48 @@ def test_chunks_of_a_policy_without_are_refused(run):
 def test_a_policy_of_another_robot_is_refused_before_anything_moves(run):
     code, _, err = run("env.options.action={kind: pose}")
     assert code == 2 and "action has shape (7,) instead of (6,)" in err
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_it_stops_the_arm_saves_the_episode_and_gives_its_summary(
+    run, monkeypatch, kind
+):
+    asked, halted = [], []
+    halt = Twin._halt
+    monkeypatch.setattr(Twin, "_halt", lambda self: (halted.append(len(asked)), halt(self)))
+
+    def act(self, *_):
+        asked.append(True)
+        if len(asked) == 3:
+            halted.clear()
+            os.kill(os.getpid(), kind)
+        return np.zeros((1, 6))
+
+    monkeypatch.setattr(BehaviorCloning, "act", act)
+    assert run()[0] == 0
+    assert len(asked) == 3 and halted
+    found = summary()
+    assert f"told to end by {kind.name}" in found["stopped"] and found["episodes"] == 1
+    assert len(Dataset.open(found["dataset"]).load("demo_0")) >= 2
+
+
+def test_told_to_end_before_it_has_begun_it_ends_as_well(run, monkeypatch):
+    activate = Twin._enable
+
+    def told(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        activate(self)
+
+    monkeypatch.setattr(Twin, "_enable", told)
+    assert run()[0] == 0
+    assert summary()["episodes"] == 0 and "told to end by SIGTERM" in summary()["stopped"]
+
+
+def test_told_twice_it_is_interrupted(run, monkeypatch):
+    def act(self, *_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(BehaviorCloning, "act", act)
+    code, _, err = run()
+    assert code == 130 and "interrupted" in err

@@ -1,0 +1,36 @@
+"""Being told to end: what SIGTERM, and a terminal that goes away, do to a program that holds much.
+
+By default both end it at once, and nothing is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have ``handler(number, frame)`` called in place of the end, in the main thread.
+
+    In another thread nothing is changed: only the main one may say that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [signal.signal(kind, handler) for kind in ENDING]
+    try:
+        yield
+    finally:
+        for kind, earlier in zip(ENDING, before, strict=True):
+            signal.signal(kind, earlier)
+
+
+def as_interrupts() -> contextlib.AbstractContextManager[None]:
+    """Have them do what Ctrl-C does."""
+    return handled(signal.default_int_handler)
