@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from robolearn import signals
 from robolearn.errors import UserError, nearest
 from robolearn.names import load
 from robots.clocks import RealClock, SimulatedClock
@@ -135,10 +136,17 @@ def _serve(rest: Sequence[str]) -> int:
     robot = make_robot(name, options, clock=RealClock())
     with load("sim.engine.compiling:announcing")("the safety filter"):
         guard = Guard(robot, 1 / rate_hz, arm=getattr(robot, "arm", None), clock=RealClock())
-    with Server(guard, config, token) as server:
-        print(f"{robot.name} is served: address={server.address} token_file={config.token_file}")
-        print("Ctrl-C stops it", flush=True)
-        server.wait()
+    server = Server(guard, config, token)
+    try:
+        with signals.as_interrupts(), server:
+            where = f"address={server.address} token_file={config.token_file}"
+            print(f"{robot.name} is served: {where}")
+            print("Ctrl-C stops it", flush=True)
+            server.wait()
+    finally:
+        if server.address:
+            reason = f"; stopped: {guard.reason}" if guard.is_stopped else ""
+            print(f"{robot.name}: {server.calls} calls were answered{reason}", flush=True)
     return 0
 
 

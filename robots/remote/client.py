@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Coroutine, Mapping
@@ -35,9 +36,10 @@ from robots.base import (
 )
 from robots.guard import StopError
 from robots.remote import tokens
-from robots.remote.messages import ERRORS, MOST_BYTES, pack, unpack
+from robots.remote.messages import ERRORS, feature, pack, unpack
 
-KINDS = {"float": float}
+ABOUT_BYTES = 2**20  # what a robot says of itself
+BESIDE_BYTES = 2**16  # of an answer, beside its images
 NOT_ANSWERING = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
@@ -77,8 +79,7 @@ class RemoteRobot:
         self.name: str = about["name"]
         self.joints = tuple(Joint(**j | {"kind": Kind(j["kind"])}) for j in about["joints"])
         self._features: Features = {
-            name: tuple(kind) if isinstance(kind, list) else KINDS[kind]
-            for name, kind in about["features"].items()
+            name: feature(name, kind) for name, kind in about["features"].items()
         }
 
     @property
@@ -213,13 +214,21 @@ class RemoteRobot:
             session.get(f"{self.config.address}/about") as response,
         ):
             _require_welcome(response.status, self.config)
+            if not 0 < (response.content_length or 0) <= ABOUT_BYTES:
+                raise RobotError(f"remote: no robot is served at {self.config.address}")
             return unpack(await response.read())
+
+    @property
+    def _most_bytes(self) -> int:
+        """How long an answer may be: an observation, as declared."""
+        images = [shape for shape in self._features.values() if isinstance(shape, tuple)]
+        return BESIDE_BYTES + sum(math.prod(shape) for shape in images)
 
     async def _enter(self) -> None:
         self._session = aiohttp.ClientSession(headers=self._headers)
         try:
             self._socket = await self._session.ws_connect(
-                self.config.address, max_msg_size=MOST_BYTES
+                self.config.address, max_msg_size=self._most_bytes
             )
         except aiohttp.WSServerHandshakeError as error:
             _require_welcome(error.status, self.config)

@@ -14,13 +14,37 @@ from robolearn.errors import DataError, SpecError, UserError
 from robots.base import BusError, LostError, RobotError
 from robots.guard import StopError
 
-MOST_BYTES = 64 * 2**20  # of a message: some cameras' images
 ARRAYS = ("|u1", "<f4", "<f8", "<i4", "<i8", "|b1")
 ERRORS: dict[str, type[UserError]] = {
     kind.__name__: kind
     for kind in (StopError, BusError, LostError, RobotError, SpecError, DataError)
 }
 ARRAY = "array"
+
+
+def kind_of(name: str, feature: type | tuple[int, int, int]) -> str | list[int]:
+    """Say what a feature is, "float" or an image's shape; RobotError for what cannot be sent."""
+    if isinstance(feature, tuple):
+        return list(feature)
+    if feature is float:
+        return "float"
+    raise _neither(name)
+
+
+def feature(name: str, kind: Any) -> type | tuple[int, int, int]:
+    """Give a feature of which ``kind_of`` has said what it is."""
+    if isinstance(kind, list):
+        return tuple(kind)
+    if kind == "float":
+        return float
+    raise _neither(name)
+
+
+def _neither(name: str) -> RobotError:
+    return RobotError(
+        f"remote: '{name}' is neither a joint nor a camera, but what a simulation knows of its "
+        "world; serve the robot without it (a twin: world=desk)"
+    )
 
 
 def pack(message: dict[str, Any]) -> bytes:

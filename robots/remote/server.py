@@ -4,9 +4,8 @@ Whoever connects shows the token; a second one is turned away. When nothing has 
 ``silence_s``, or the line breaks, the robot is stopped, whatever it was told before. All calls, and
 that stop, are made in one thread, one after the other.
 
-What protects the arm from its commands, a guard, belongs here: ``robot`` may be one. Then it takes
-a step in every period in which no command came, and stops the arm as its ``stop_s`` says: that
-somebody is heard is no command.
+What protects the arm from its commands, a guard, belongs here. It acts where no command comes, and
+stops the arm as its ``stop_s`` says: that somebody is heard is no command.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import asyncio
 import hmac
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,12 +26,14 @@ from pydantic import PositiveFloat
 
 from robolearn.errors import UserError
 from robolearn.settings import Settings
-from robots.base import JOINTS, LifeCycle, Robot, RobotError
+from robots.base import LifeCycle, Robot, RobotError
 from robots.guard import Guard, StopError
-from robots.remote.messages import ERRORS, MOST_BYTES, pack, unpack
+from robots.remote.messages import ERRORS, kind_of, pack, unpack
 
 CALLS = ("connect", "configure", "activate", "get_observation", "send_action", "stop",
          "reset_stop", "deactivate", "disconnect")  # fmt: skip
+MOST_BYTES = 2**16  # of what a driver says: an action of some hundred joints
+GUARD_HZ = 100.0  # commands that a guard takes which is made here
 STARTING_S = 10.0
 CLOSING_S = 0.5
 log = logging.getLogger(__name__)
@@ -55,9 +57,20 @@ class ServerConfig(Settings):
 class Server:
     """Serves a robot from a thread of its own, inside ``with``; ``address`` is where."""
 
-    def __init__(self, robot: Robot, config: ServerConfig, token: str) -> None:
+    def __init__(
+        self, robot: Robot, config: ServerConfig, token: str, guarded: bool = True
+    ) -> None:
+        """A robot that is no guard gets one, unless it shall be served as it is.
+
+        Raises RobotError for one that has more than joints and cameras.
+        """
+        self._features = {key: kind_of(key, of) for key, of in robot.observation_features.items()}
+        if guarded and not isinstance(robot, Guard):
+            arm, clock = getattr(robot, "arm", None), getattr(robot, "clock", time.monotonic)
+            robot = Guard(robot, 1 / GUARD_HZ, arm=arm, clock=clock)
         self.robot, self.config = robot, config
         self.address = ""
+        self.calls = 0  # that were answered
         self.stopped_for = ""  # why it was last stopped from here
         self._token = token
         self._driver: web.WebSocketResponse | None = None
@@ -77,6 +90,8 @@ class Server:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if isinstance(self.robot, Guard) and self.robot.is_active:
+            self.robot.emergency_stop("it is served no longer")  # before anybody is waited for
         asyncio.run_coroutine_threadsafe(self._turn_away(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -99,9 +114,7 @@ class Server:
             self._failure = error
         self._started.set()
         if self._failure is None:
-            ticking = self._loop.create_task(self._tick())
             self._loop.run_forever()
-            ticking.cancel()
         self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
 
@@ -124,14 +137,10 @@ class Server:
     async def _about(self, request: web.Request) -> web.Response:
         """Say what the robot is, before anybody drives it."""
         self._require_token(request)
-        features = self.robot.observation_features
         about = {
             "name": self.robot.name,
             "joints": [vars(joint) | {"kind": str(joint.kind)} for joint in self.robot.joints],
-            "features": {
-                name: list(kind) if isinstance(kind, tuple) else kind.__name__
-                for name, kind in features.items()
-            },
+            "features": self._features,
         }
         return web.Response(body=pack(about))
 
@@ -139,7 +148,7 @@ class Server:
         self._require_token(request)
         if self._driver is not None:
             raise web.HTTPConflict(text="somebody else drives this robot")
-        socket = web.WebSocketResponse(max_msg_size=MOST_BYTES)
+        socket = web.WebSocketResponse(max_msg_size=MOST_BYTES, timeout=CLOSING_S)
         self._driver = socket
         try:
             await socket.prepare(request)
@@ -176,6 +185,7 @@ class Server:
             if call not in CALLS or not isinstance(arguments, list):
                 raise RobotError(f"remote: a robot has no call '{call}' that others may make")
             value = await self._in_turn(lambda: self._do(call, arguments))
+            self.calls += 1
             return self._said(value=value, ages=self._ages())
         except UserError as error:
             kinds = [name for name, kind in ERRORS.items() if isinstance(error, kind)]
@@ -200,9 +210,10 @@ class Server:
         guard = self.robot
         if not isinstance(guard, Guard):
             raise RobotError(f"remote: {guard.name} is served without a guard to reset")
+        stops = guard.stops
         if guard.is_stopped and guard.reason not in seen:
             raise StopError(f"{guard.name}: stopped: {guard.reason}; reset_stop() again to go on")
-        guard.reset_stop()
+        guard.reset_stop(stops)
 
     def _said(self, **parts: Any) -> dict[str, Any]:
         return {"life_cycle": str(self.robot.life_cycle), **parts}
@@ -216,22 +227,6 @@ class Server:
     async def _in_turn(self, call: Callable[[], Any]) -> Any:
         return await self._loop.run_in_executor(self._worker, call)
 
-    async def _tick(self) -> None:
-        """Have a guard take its steps; what else fails in one stops the robot."""
-        guard = self.robot
-        if not isinstance(guard, Guard):
-            return
-        while True:
-            await asyncio.sleep(guard.period_s)
-            try:
-                await self._in_turn(lambda: _step(guard))
-            except StopError as error:
-                self.stopped_for = guard.reason
-                log.warning("%s", error)
-            except Exception as error:
-                log.exception("the guard failed")
-                await self._stop(f"{type(error).__name__}: {error}")
-
     async def _stop(self, reason: str) -> None:
         """Stop the robot if it moves, and say why."""
         if self.robot.life_cycle is not LifeCycle.ACTIVE:
@@ -242,13 +237,3 @@ class Server:
             await self._in_turn(self.robot.stop)
         except RobotError as error:
             log.error("%s: %s", self.robot.name, error)
-
-
-def _step(guard: Guard) -> None:
-    """Take a step for the period that goes by without a command; measure if nobody does."""
-    now_s = guard.clock()
-    if guard.life_cycle is not LifeCycle.ACTIVE or now_s - guard.record.time_s < guard.period_s:
-        return
-    if now_s - guard.measured_s[JOINTS] >= guard.period_s:
-        guard.get_observation()
-    guard.tick()

@@ -51,7 +51,8 @@ def arm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(arm):
-    with Server(arm, ServerConfig(port=0, silence_s=PATIENT_S), TOKEN) as server:
+    """Serves the bare arm: what goes over the line, and what the line does."""
+    with Server(arm, ServerConfig(port=0, silence_s=PATIENT_S), TOKEN, guarded=False) as server:
         yield server
 
 
@@ -145,7 +146,7 @@ def test_a_bug_of_the_driver_there_is_loud_here(client, arm, monkeypatch, caplog
 
 
 def test_when_nothing_is_heard_the_robot_is_stopped(arm):
-    with Server(arm, ServerConfig(port=0, silence_s=0.2), TOKEN) as server:
+    with Server(arm, ServerConfig(port=0, silence_s=0.2), TOKEN, guarded=False) as server:
         config = RemoteConfig(address=server.address, timeout_s=PATIENT_S, heartbeat_s=1000.0)
         client = RemoteRobot(config, token=TOKEN)
         client.connect()
@@ -158,7 +159,7 @@ def test_when_nothing_is_heard_the_robot_is_stopped(arm):
 
 
 def test_heartbeats_keep_it_going(arm):
-    with Server(arm, ServerConfig(port=0, silence_s=2.0), TOKEN) as server:
+    with Server(arm, ServerConfig(port=0, silence_s=2.0), TOKEN, guarded=False) as server:
         config = RemoteConfig(address=server.address, timeout_s=PATIENT_S, heartbeat_s=0.01)
         client = RemoteRobot(config, token=TOKEN)
         client.connect()
@@ -244,6 +245,56 @@ def test_a_stop_there_is_a_stop_here_and_is_reset_by_who_has_seen_it(guard, guar
     guarded.reset_stop()
     guarded.activate()
     assert guarded.life_cycle is LifeCycle.ACTIVE
+
+
+def test_a_robot_that_is_served_is_guarded_unless_it_is_said(arm):
+    config = ServerConfig(port=0)
+    assert isinstance(Server(arm, config, TOKEN).robot, Guard)
+    assert Server(arm, config, TOKEN, guarded=False).robot is arm
+
+
+def test_an_arm_that_is_served_no_longer_is_stopped_before_anybody_is_waited_for(guard):
+    stops = []
+    with Server(guard, ServerConfig(port=0, silence_s=PATIENT_S), TOKEN) as server:
+        config = RemoteConfig(address=server.address, timeout_s=PATIENT_S)
+        client = RemoteRobot(config, token=TOKEN)
+        client.connect()
+        client.activate()
+        turn_away = server._turn_away
+
+        async def noted():
+            stops.append(guard.reason)
+            await turn_away()
+
+        server._turn_away = noted
+    assert stops == ["it is served no longer"]
+    assert guard.life_cycle is LifeCycle.UNCONFIGURED
+    client.disconnect()
+
+
+def test_what_a_simulation_knows_of_its_world_is_refused_at_either_end(server, monkeypatch):
+    class Knowing(Twin):
+        @property
+        def observation_features(self):
+            return super().observation_features | {"state": np.ndarray}
+
+    words = "remote: 'state' is neither a joint nor a camera.*a twin: world=desk"
+    with pytest.raises(RobotError, match=words):
+        Server(Knowing(), ServerConfig(port=0), TOKEN)
+    monkeypatch.setitem(server._features, "state", "ndarray")
+    with pytest.raises(RobotError, match=words):
+        RemoteRobot(RemoteConfig(address=server.address), token=TOKEN)
+
+
+def test_a_message_longer_than_any_call_closes_the_line(client, server):
+    with pytest.raises(LostError):
+        client._call("stop", "x" * 2**17)
+
+
+def test_an_answer_longer_than_what_was_declared_closes_the_line(client, arm, monkeypatch):
+    monkeypatch.setattr(Camera, "image", np.zeros((400, 600, 3), np.uint8))
+    with pytest.raises(LostError):
+        client.get_observation()
 
 
 def test_without_a_guard_there_is_nothing_to_reset(client):

@@ -31,7 +31,7 @@ def test_what_is_wrong_is_said_in_one_line(words, said, tmp_path, monkeypatch):
         command.main(["serve", *words])
 
 
-def test_a_robot_is_served_until_it_is_interrupted(tmp_path, monkeypatch):
+def test_a_robot_is_served_until_it_is_told_to_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = "robots serve so101 port=emulated --port=0".split()
     served = subprocess.Popen(
@@ -44,9 +44,11 @@ def test_a_robot_is_served_until_it_is_interrupted(tmp_path, monkeypatch):
         robot = make_robot("remote", {"address": address, "timeout_s": 30.0})
         robot.connect()
         assert robot.get_observation()["gripper.pos"] == pytest.approx(0.5, abs=0.01)
-        robot.disconnect()
+        robot.activate()
     finally:
-        served.send_signal(signal.SIGINT)
-        _, errors = served.communicate(timeout=60)
+        served.send_signal(signal.SIGTERM)
+        said, errors = served.communicate(timeout=60)
     assert "Traceback" not in errors
     assert "interrupted" in errors
+    assert "so101: 3 calls were answered; stopped: it is served no longer" in said
+    robot.disconnect()
