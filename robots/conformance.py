@@ -6,6 +6,7 @@ somebody has agreed: every joint by a few hundredths of its range, slowly, throu
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,17 @@ from typing import Any
 import numpy as np
 
 from robolearn.errors import DataError, SpecError, UserError
-from robots.base import JOINTS, Clock, LifeCycle, Robot, RobotError, Values, named, quantity
+from robots.base import (
+    JOINTS,
+    Clock,
+    Driver,
+    LifeCycle,
+    Robot,
+    RobotError,
+    Values,
+    named,
+    quantity,
+)
 from robots.guard import Guard, GuardConfig
 from robots.registry import FACTS, METHODS
 from robots.safety import SafetyConfig
@@ -185,9 +196,12 @@ def reads_the_same_again(bench: Bench) -> None:
 
 
 def refuses_when_inactive(bench: Bench) -> None:
-    """Before it is activated it cannot be moved."""
-    here = named(bench.robot.joints, {"pos": bench.positions()})
-    _refuses(lambda: bench.robot.send_action(here), RobotError, "send_action() before activate()")
+    """Before it is activated it cannot be moved, by nonsense neither."""
+    robot = bench.robot
+    here = named(robot.joints, {"pos": bench.positions()})
+    _refuses(lambda: robot.send_action(here), RobotError, "send_action() before activate()")
+    for what, action, _ in _bad_actions(here):
+        _refuses(lambda action=action: robot.send_action(action), UserError, what)
 
 
 def disconnects(bench: Bench) -> None:
@@ -216,12 +230,11 @@ def refuses_bad_actions(bench: Bench) -> None:
     """Missing, extra, and not finite entries are refused, and nothing moves."""
     robot, before = bench.robot, bench.positions()
     here = named(robot.joints, {"pos": before})
-    first = next(iter(here))
-    _refuses(lambda: robot.send_action({}), SpecError, "an empty action")
-    _refuses(lambda: robot.send_action({**here, "tail.pos": 0.0}), SpecError, "an extra joint")
-    for bad in (math.nan, math.inf):
-        action = {**here, first: bad}
-        _refuses(lambda action=action: robot.send_action(action), DataError, f"an action of {bad}")
+    with _held_back(robot, here) as held:
+        if held is None:
+            bench.words = "not asked: it cannot be done safely; its guard is asked below"
+            return
+        _refuses_each(robot.send_action, here)
     bench.clock.sleep(LATE_S)
     _require_still(bench, before, "actions that it refused")
 
@@ -279,6 +292,20 @@ def stops(bench: Bench) -> None:
     _refuses(lambda: robot.send_action(here), RobotError, "send_action() after stop()")
 
 
+def its_guard_refuses_bad_actions(bench: Bench) -> None:
+    """In front of it, a guard refuses what it should not get, and nothing moves."""
+    guard, before = _guard(bench), bench.positions()
+    guard.activate()
+    here = named(bench.robot.joints, {"pos": before})
+    for _ in range(2):
+        bench.clock.sleep(PERIOD_S)
+        guard.get_observation()
+        _refuses_each(guard.send_action, here)
+    bench.clock.sleep(LATE_S)
+    _require_still(bench, before, "actions that were refused")
+    guard.stop()
+
+
 def disconnects_when_active(bench: Bench) -> None:
     """Disconnecting while it is active stops it."""
     bench.robot.activate()
@@ -294,13 +321,55 @@ READING: tuple[Check, ...] = (
 )  # fmt: skip
 MOVING: tuple[Check, ...] = (
     activates_where_it_is, refuses_bad_actions, gives_what_it_sent, moves_each_joint, stops,
-    disconnects_when_active,
+    its_guard_refuses_bad_actions, disconnects_when_active,
 )  # fmt: skip
 
 
 def _guard(bench: Bench) -> Guard:
     config = GuardConfig(ramp_s=0.0)
-    return Guard(bench.robot, PERIOD_S, safe=SLOW, config=config, clock=bench.clock)
+    guard = Guard(bench.robot, PERIOD_S, safe=SLOW, config=config, clock=bench.clock)
+    guard.watched = False  # checks read the driver itself, in this thread
+    return guard
+
+
+def _bad_actions(here: Values) -> list[tuple[str, Values, type[UserError]]]:
+    """Name actions that nobody may take, and what each must raise."""
+    first = next(iter(here))
+    return [
+        ("an empty action", {}, SpecError),
+        ("an extra joint", {**here, "tail.pos": 0.0}, SpecError),
+        ("an action of nan", {**here, first: math.nan}, DataError),
+        ("an action of inf", {**here, first: math.inf}, DataError),
+    ]
+
+
+def _refuses_each(send: Callable[[Values], Any], here: Values) -> None:
+    for what, action, error in _bad_actions(here):
+        _refuses(lambda action=action: send(action), error, what)
+
+
+@contextlib.contextmanager
+def _held_back(robot: Robot, here: Values) -> Iterator[list[np.ndarray] | None]:
+    """Keep what a Driver sends from its device, so that no arm moves by what it should refuse.
+
+    Gives what was held back; None for a robot that is no Driver, and for one that does not send
+    through ``_write``: an action that changes nothing, ``here``, shows that.
+    """
+    if not isinstance(robot, Driver):
+        yield None
+        return
+    held: list[np.ndarray] = []
+
+    def hold(positions: np.ndarray) -> np.ndarray:
+        held.append(positions)
+        return positions
+
+    robot._write = hold
+    try:
+        _again(lambda: robot.send_action(here))
+        yield held or None
+    finally:
+        del robot._write
 
 
 def _tick(bench: Bench, guard: Guard, goal: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from robolearn.__main__ import main
@@ -123,6 +124,46 @@ def test_a_driver_that_does_not_is_found_out(kind, words):
     *_, last = check(kind(quiet, clock), clock, motion=True)
     assert not last.passed
     assert re.search(words, last.words), last.words
+
+
+class Noting(TakesAnything):
+    """Notes what reaches its motors."""
+
+    def _write(self, positions):
+        self.__dict__.setdefault("sent", []).append(positions)
+        return super()._write(positions)
+
+
+def test_what_a_driver_should_refuse_does_not_reach_its_motors():
+    clock = SimulatedClock()
+    arm = Noting(TwinConfig(noise=0.0, failing=0.0), clock)
+    *_, last = check(arm, clock, motion=True)
+    assert "not refused" in last.words and not hasattr(arm, "sent")
+
+
+class Foreign:
+    """A robot that is no Driver; it would take anything while it is active."""
+
+    def __init__(self, clock):
+        self._arm, self.sent = Twin(TwinConfig(noise=0.0, failing=0.0), clock), []
+
+    def __getattr__(self, name):
+        return getattr(self._arm, name)
+
+    def send_action(self, action):
+        if self._arm.life_cycle is LifeCycle.ACTIVE:
+            self.sent.append(action)
+        return self._arm.send_action(action)
+
+
+def test_a_robot_that_cannot_be_held_back_is_sent_no_nonsense_while_it_is_active():
+    clock = SimulatedClock()
+    arm = Foreign(clock)
+    results = list(check(arm, clock, motion=True))
+    assert [result for result in results if not result.passed] == []
+    assert any("cannot be done safely" in result.words for result in results)
+    assert all(set(sent) == set(arm.action_features) for sent in arm.sent)
+    assert np.isfinite([list(sent.values()) for sent in arm.sent]).all()
 
 
 def test_without_motion_nothing_is_activated(monkeypatch):
