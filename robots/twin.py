@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -93,6 +94,7 @@ class Twin(Driver):
         self.cameras = _cameras(self)
         self.faults = list(self.config.faults)
         _require_joints(self.faults, [joint.name for joint in self.joints])
+        self.drawing: ThreadPoolExecutor | None = None  # GL's contexts are a thread's own
         self._rng = np.random.default_rng(self.config.seed)
         self._servos = Servos(self.world)
         self._target = self.arm.positions(self.world.data)  # [J], that the servos have
@@ -152,6 +154,9 @@ class Twin(Driver):
 
     def _close(self) -> None:
         self._coming.clear()
+        if self.drawing is not None:
+            self.drawing.shutdown()
+            self.drawing = None
 
     def _enable(self) -> None:
         self.advance()
@@ -248,7 +253,7 @@ class Twin(Driver):
 
 
 class TwinCamera:
-    """One of the model's cameras, with images at its own rate."""
+    """One of the model's cameras, with images at its own rate, whichever thread asks for them."""
 
     def __init__(self, twin: Twin, name: str) -> None:
         self._twin, self._name = twin, name
@@ -265,21 +270,24 @@ class TwinCamera:
             cameras=(self._name,), image_size=twin.config.image_size
         )
         make = load("sim.rendering.images:Images")
-        self._images = make(twin.arm.model, twin.world.data, options, twin.name)
+        images = make(twin.arm.model, twin.world.data, options, twin.name)
+        twin.drawing = twin.drawing or ThreadPoolExecutor(1, thread_name_prefix="twin's cameras")
+        twin.drawing.submit(images.observe).result()  # the first takes long, and is nobody's
+        self._images = images
 
     def latest(self) -> tuple[np.ndarray, float]:
         """Draw if the next image is due."""
         twin = self._twin
         now_s, period_s = twin.clock(), 1 / twin.config.camera_hz
         if now_s - self._taken_s >= period_s and not twin.has(FaultKind.FROZEN):
-            self._image = self._images.observe()[self._name]
+            self._image = twin.drawing.submit(self._images.observe).result()[self._name]
             self._taken_s = now_s
         return self._image, self._taken_s
 
     def close(self) -> None:
         """Free what draws."""
         if self._images is not None:
-            self._images.close()
+            self._twin.drawing.submit(self._images.close).result()
             self._images = None
 
 

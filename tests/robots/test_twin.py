@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from robolearn.errors import UserError
 from robots.base import BusError, LostError, named
 from robots.clocks import SimulatedClock
 from robots.twin import Fault, FaultKind, Twin, TwinConfig, twin
+from sim.rendering.images import Images
 
 QUIET = dict(noise=0.0, failing=0.0)
 
@@ -144,3 +147,24 @@ def test_a_fault_of_no_joint_of_its(clock):
 def test_real_cameras_cannot_see_it(clock):
     with pytest.raises(UserError, match="camera 'front' cannot see what is simulated"):
         twin(TwinConfig(), {"front": object()}, clock)
+
+
+def test_whoever_looks_its_cameras_draw_in_one_thread(clock, monkeypatch):
+    """GL's contexts are a thread's own: a new one takes so long that the joints would be stale."""
+    threads = set()
+
+    def observe(self):
+        threads.add(threading.get_ident())
+        return {"front": np.zeros((96, 128, 3), np.uint8)}
+
+    monkeypatch.setattr(Images, "observe", observe)
+    robot = Twin(TwinConfig(cameras=("front",), **QUIET), clock)
+    robot.connect()
+    for _ in range(3):
+        clock.sleep(0.1)
+        looking = threading.Thread(target=robot.get_observation)
+        looking.start()
+        looking.join()
+        assert robot.measured_s["front"] == clock()
+    robot.disconnect()
+    assert len(threads) == 1
