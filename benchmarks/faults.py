@@ -1,51 +1,81 @@
-"""Faults injected into a twin while a policy drives it: what was sent, and how soon it was still.
+"""Faults injected into arms that a policy drives: what was sent, and how soon they were still.
 
-    python benchmarks/faults.py [COUNT] [FIRST]
+    python benchmarks/faults.py [--count 10000] [--first 0] [--kinds KIND ...] [--rows FILE]
 
-Each case is decided by its number: who drives, what goes wrong, and when. The arm is driven through
-``RobotEnv``, as by ``deploy``; where the policy is silent the guard is ticked here, as only a servo
-loop of its own does (``own_process``). Writes ``results/faults.json``:
+Prints a JSON line for each case and appends it to FILE (``runs/faults.jsonl``); cases that are in
+it already are not run again, so that a run that was stopped goes on. ``results/faults.json`` counts
+all that FILE holds. Each case is decided by its number: what goes wrong, with which arm, and when.
+
+A policy drives through what ``deploy`` is made of, into a dataset on disk: ``RobotEnv``, its guard,
+a session. The arm is a simulated one, an arm of emulated servos on its bus, or a simulated one in a
+process of its own (``benchmarks/fault_killed.py``). While the policy is silent, what acts is what
+acts in a user's default: nothing is called here in its place.
 
 - ``injected``: cases; ``by_kind``: how many of each fault;
 - ``outside_limits``: cases in which a command left the limits of position, velocity, acceleration
-  or jerk, by differences of what the driver was sent, over a period or what passed if that is less;
-- ``late_stops``: cases in which the arm, by the simulator's own positions, was not still 200 ms
-  after the stop was called for: by a fault that the guard noticed, by somebody, or by silence of
-  ``hold_s``;
-- ``unsaid``: cases in which the arm was stopped, or a command refused, without a reason;
-- ``lost_episodes``: cases in which the steps up to the end did not make a whole episode;
+  or jerk, by differences of what the driver was sent, over a period or, in simulated time, what
+  passed if that is less;
+- ``late_stops``: cases in which the arm, by its true positions, was not still 200 ms after the stop
+  was called for: by a fault that the guard noticed, by somebody, by a policy that failed, by
+  silence of ``hold_s``, or by a kill;
+- ``unsaid``: cases in which the arm was stopped, or a policy failed, without a reason;
+- ``lost_episodes``: cases in which the file on disk has not, step by step, what the policy itself
+  noted to have seen and given;
 - ``unnoticed``: by kind, cases in which the fault was never noticed (a joint that stalls while
   nobody moves it, say).
+
+No software stops an arm that hears nothing any more ("deaf"): there a stop is not late if the
+reason says to cut its power.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+import math
+import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from fault_arms import Arm, BusArm, Noted, Sampling, TwinArm
+from keep import about, commit
 
-from robolearn.errors import UserError
-from robolearn.loops.rollout import Recording
-from robots.clocks import SimulatedClock
+from demos.data.dataset import Dataset
+from demos.deploy.answers import Answers
+from demos.deploy.operator import Watched
+from demos.devices.others import Scripted
+from demos.session.clock import RealClock as SessionClock
+from demos.session.clock import SimulatedClock as SimulatedSessionClock
+from demos.session.session import Session
+from demos.session.teaching import SessionConfig
+from robolearn.errors import DataError, UserError
+from robots.clocks import RealClock
 from robots.env import RobotConfig, RobotEnv
 from robots.guard import GuardConfig
-from robots.twin import Fault, FaultKind, Twin, TwinConfig
+from robots.twin import FaultKind, TwinConfig
 
 RESULTS = Path(__file__).parent / "results" / "faults.json"
+ROWS = Path("runs") / "faults.jsonl"
 STEPS = 30  # of 50 ms
-STILL_S = 0.2
-STILL = 5e-3  # share of a joint's range that it may move in 100 ms, once it is still
+STILL_S, WINDOW_S = 0.2, 0.1
+STILL = 5e-3  # share of a joint's range that it may move in the window, once it is still
+HUNG_S = 2.5  # longer than the guard's ``stop_s``
+ROUNDING = 1e-9
+POWER = "cut its power"
 OF_THE_ARM = (
     FaultKind.UNPLUGGED, FaultKind.STALLED, FaultKind.NOISY, FaultKind.MIRRORED, FaultKind.WRAPPED,
+    FaultKind.FROZEN, FaultKind.DEAF,
 )  # fmt: skip
-OF_THE_POLICY = ("nan", "nothing", "wild", "late", "crashed", "emergency stop", "old times")
-KINDS = (*(str(kind) for kind in OF_THE_ARM), *OF_THE_POLICY)
-ROUNDING = 1e-9
+OF_THE_BUS = ("bus unplugged", "servo drops out", "servo blocked", "bus noise")
+FAILS = ("nan", "nothing", "crashed", "nan unchecked")
+OF_THE_POLICY = (*FAILS, "wild", "late", "hung", "emergency stop", "old times")
+IN_REAL_TIME = ("hung in real time", "killed")
+KINDS = (*(str(kind) for kind in OF_THE_ARM), *OF_THE_BUS, *OF_THE_POLICY, *IN_REAL_TIME)
 
 
 @dataclass(frozen=True)
@@ -58,165 +88,194 @@ class Case:
     unsaid: bool
     lost: bool
     noticed: bool
+    said: str = ""
 
 
-class Noted(Twin):
-    """A twin that notes what it is sent, and where it really is at every step of the physics."""
+class Troubled:
+    """A policy that acts at random, until something goes wrong with it or with the arm.
 
-    def __init__(self, config: TwinConfig, clock: SimulatedClock) -> None:
-        self.sent: list[tuple[float, np.ndarray]] = []
-        self.been: list[tuple[float, np.ndarray]] = []
-        self.old_times = False
-        super().__init__(config, clock)
+    It notes what it sees and gives, and since when the arm should come to rest.
+    """
 
-    @property
-    def measured_s(self) -> dict[str, float]:
-        """Old ones, once that is the fault."""
-        times = super().measured_s
-        return {name: at_s - 1.0 for name, at_s in times.items()} if self.old_times else times
+    def __init__(self, kind: str, arm: Arm, env: RobotEnv, rng: np.random.Generator) -> None:
+        self._kind, self._arm, self._env, self._rng = kind, arm, env, rng
+        self._at_step, self._drift = int(rng.integers(4, STEPS - 8)), rng.uniform(-1, 1, 6)
+        self.seen: list[np.ndarray] = []
+        self.given: list[np.ndarray] = []
+        self.called_s: float | None = None
+        self.began = False
 
-    def _write(self, positions: np.ndarray) -> np.ndarray:
-        sent = super()._write(positions)
-        self.sent.append((self.clock(), positions.copy()))
-        return sent
+    def reset(self, n: int) -> None:
+        """Begin."""
 
-    def _step(self) -> None:
-        super()._step()
-        self.been.append((self._now_s, self.arm.positions(self.world.data)))
+    def act(self, observation: dict[str, np.ndarray], explore: bool = False) -> Any:
+        """Give what this policy gives, [1, A] if all is well."""
+        action = np.clip(self._drift + 0.3 * self._rng.normal(size=6), -1, 1)
+        before, self.began = self.began, len(self.given) >= self._at_step
+        if self.began:
+            if not before:
+                self._begin()
+            if self._kind in FAILS:
+                self.called_s = self._env.clock()
+                return self._failed()
+            if self._kind == "wild":
+                action = np.sign(np.sin(40 * self._env.clock() + np.arange(6)))
+        self.seen.append(observation["state"][0].copy())
+        self.given.append(action.astype(np.float32))
+        return action[None]
+
+    def _begin(self) -> None:
+        """Let it go wrong."""
+        kind, env = self._kind, self._env
+        if kind in OF_THE_ARM or kind in OF_THE_BUS or kind == "old times":
+            self._arm.begin(kind, self._rng)
+        elif kind == "emergency stop":
+            self.called_s = env.clock()
+            env.guard.emergency_stop("the operator's button")
+        elif kind in ("late", "hung", "hung in real time"):
+            self.called_s = env.clock() + env.guard.config.hold_s
+            silent_s = self._rng.uniform(0.6, 1.5) if kind == "late" else HUNG_S
+            goes_by(env, silent_s)
+
+    def _failed(self) -> Any:
+        if self._kind == "crashed":
+            raise RuntimeError("a bug of the policy's")
+        return None if self._kind == "nothing" else np.full((1, 6), np.nan)
 
 
-def case(number: int) -> Case:
-    """Run one case to its end."""
+def goes_by(env: RobotEnv, seconds: float) -> None:
+    """Let time go by in which nobody calls; what acts by default while nobody calls, acts."""
+    if isinstance(env.clock, RealClock):
+        env.clock.sleep(seconds)
+        return
+    watch = getattr(env.guard, "watch", None)  # a thread in real time, if there is one
+    for _ in range(math.ceil(seconds / env.guard.period_s)):
+        env.clock.sleep(env.guard.period_s)
+        try:
+            if watch is not None:
+                watch()
+        except UserError:  # it was stopped, and says so to whoever calls next
+            watch = None
+
+
+def case(number: int, kind: str | None = None) -> Case:
+    """Run one case to its end; of another kind than its number's, if one is given."""
+    kind = kind or KINDS[number % len(KINDS)]
     rng = np.random.default_rng(number)
-    kind = KINDS[number % len(KINDS)]
-    at_step = int(rng.integers(4, STEPS - 8))
-    clock = SimulatedClock()
-    arm = Noted(TwinConfig(seed=number, failing=0.002), clock)
+    if kind == "killed":
+        from fault_killed import killed  # which imports this file
+
+        return killed(rng, number)
+    clock = RealClock() if kind in IN_REAL_TIME else Sampling()
+    if kind in OF_THE_BUS:
+        arm = BusArm(str(rng.choice(["feetech", "dynamixel"])), number, clock)
+    else:
+        arm = TwinArm(TwinConfig(seed=number, failing=0.002), clock)
     config = RobotConfig(guard=GuardConfig(ramp_s=float(rng.choice([0.0, 1.0]))))
     env = RobotEnv(arm, config, clock=clock)
-    observation, _ = env.reset(seed=number)
-    arm.sent.clear()
-    start = env.guard.commanded
-    recording = Recording(STEPS, 0, [observation], [env.get_state()])
-    said, called_s = "", None
-    drift = rng.uniform(-1, 1, 6)
-    for step in range(STEPS):
-        action = np.clip(drift + 0.3 * rng.normal(size=6), -1, 1)
-        if step == at_step:
-            _begin(kind, arm, env, rng)
-        if step >= at_step and kind in OF_THE_POLICY:
-            action, called_s = _disturb(kind, action, env, called_s)
+    try:
+        return _driven(kind, arm, env, rng)
+    finally:
+        env.close()
+
+
+def _driven(kind: str, arm: Arm, env: RobotEnv, rng: np.random.Generator) -> Case:
+    policy, watched, said = Troubled(kind, arm, env, rng), Watched(env), ""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = Dataset.ensure(folder, env.interface, {})
+        unchecked = kind == "nan unchecked"
+        acting = policy if unchecked else Answers(policy, 6)
+        session = session_of(watched, acting, dataset, isinstance(env.clock, RealClock))
         try:
-            if action is None:  # nobody calls: what a servo loop of its own does then
-                _silence(env)
-                continue
-            result = env.step(action)
-        except UserError as error:
-            said = said or str(error)
-            called_s = clock() if called_s is None else called_s
-            if env.guard.is_stopped:
-                break
-            _silence(env)
-            continue
-        recording.add(np.clip(action, -1, 1), *result)
-        recording.states.append(env.get_state())
-        if result[3]:
-            said, called_s = result[4].get("error", ""), called_s or clock()
-            break
-    return _judged(kind, env, arm, start, recording, said, called_s)
-
-
-def _begin(kind: str, arm: Noted, env: RobotEnv, rng: np.random.Generator) -> None:
-    """Let the fault begin."""
-    joint = arm.joints[int(rng.integers(5))].name
-    if kind in OF_THE_ARM:
-        of_one = kind in (FaultKind.STALLED, FaultKind.MIRRORED, FaultKind.WRAPPED)
-        later_s = float(rng.uniform(0, 0.05))
-        arm.faults.append(Fault(FaultKind(kind), arm.clock() + later_s, joint if of_one else ""))
-    elif kind == "emergency stop":
-        env.guard.emergency_stop("the operator's button")
-    elif kind == "old times":
-        arm.old_times = True
-
-
-def _disturb(
-    kind: str, action: np.ndarray, env: RobotEnv, called_s: float | None
-) -> tuple[np.ndarray | None, float | None]:
-    """Give the action of a policy with that fault, and since when the arm should come to rest."""
-    now_s = env.clock()
-    if kind == "nan":
-        return np.full(6, np.nan), called_s or now_s
-    if kind == "nothing":
-        return np.zeros(0), called_s or now_s
-    if kind == "wild":
-        return np.sign(np.sin(40 * now_s + np.arange(6))) * 1.0, called_s
-    if kind in ("late", "crashed"):
-        return None, called_s or now_s + env.guard.config.hold_s
-    if kind == "emergency stop":
-        return action, called_s or now_s
-    return action, called_s
-
-
-def _silence(env: RobotEnv) -> None:
-    """Let a control period go by in which only the servo loop runs."""
-    for _ in range(env.config.ticks):
-        env.clock.sleep(env.guard.period_s)
-        env.guard.get_observation()
-        env.guard.tick()
-
-
-def _judged(
-    kind: str,
-    env: RobotEnv,
-    arm: Noted,
-    start: np.ndarray,
-    recording: Recording,
-    said: str,
-    called_s: float | None,
-) -> Case:
-    late = False
-    if called_s is not None:
-        arm.clock.sleep(max(0.0, called_s + STILL_S + 0.3 - arm.clock()))
-        arm.advance()
-        span = np.array([joint.upper - joint.lower for joint in arm.joints])
-        after = [at for at_s, at in arm.been if called_s + STILL_S <= at_s <= called_s + 0.3]
-        late = bool((np.ptp(after, axis=0) / span > STILL).any())
+            session.run()
+        except (UserError, RuntimeError) as error:
+            said = str(error)
+        goes_by(env, STILL_S + 3 * WINDOW_S)
+        arm.settle()
+        lost = is_lost(folder, "demo_0", policy.seen, policy.given)
     stopped = env.guard.is_stopped
-    words = said or " ".join(env.guard.record.words)
-    whole = not recording.steps or len(recording.episode("faults", 0).actions) == len(
-        recording.steps
-    )
+    said = watched.error or said
+    called_s = policy.called_s
+    if called_s is None and stopped:
+        called_s = env.guard.record.time_s
+    moves = called_s is not None and is_moving(arm.joints, arm.been, called_s)
     return Case(
         kind=kind,
-        outside=_outside(env, start, arm.sent),
-        late=late,
-        unsaid=(stopped or called_s is not None) and not words,
-        lost=not whole,
-        noticed=stopped or called_s is not None or kind == "wild",
+        outside=is_outside(env.guard, arm.starts, arm.sent, kind not in IN_REAL_TIME),
+        late=moves and not (kind == FaultKind.DEAF and POWER in env.guard.reason),
+        unsaid=(stopped or kind in FAILS) and not said,
+        lost=lost,
+        noticed=called_s is not None or kind == "wild",
+        said=said,
     )
 
 
-def _outside(env: RobotEnv, start: np.ndarray, sent: list[tuple[float, np.ndarray]]) -> bool:
-    """Say whether commands left a limit; those closer than a period are judged by their times.
+def session_of(
+    env: Any, policy: Any, dataset: Dataset, real: bool, attempts: int = 1, horizon: int = STEPS
+) -> Session:
+    """Make a session as ``deploy`` does, of so many episodes."""
+    config = SessionConfig(
+        operator="policy", goal=attempts, attempts=attempts, horizon=horizon, settle_steps=0,
+        from_motion=False, ask=False, replay_check=False,
+    )  # fmt: skip
+    clock = SessionClock() if real else SimulatedSessionClock()
+    return Session(env, Scripted(lambda: policy), dataset, config, clock=clock)
 
-    A command that noise kept back is a hold of the arm, and not judged; after ``hold_s`` it rests.
+
+# how a case is judged
+
+
+def is_lost(
+    folder: str, name: str, seen: Sequence[np.ndarray], given: Sequence[np.ndarray]
+) -> bool:
+    """Say whether an episode on disk is not, step by step, what a policy saw and gave."""
+    try:
+        episode = Dataset.open(folder).load(name)
+    except DataError:
+        return True
+    states = episode.observations["state"]
+    whole = len(episode) == len(given) and len(states) == len(given) + 1
+    return not (whole and np.array_equal(states[:-1], seen) and np.array_equal(
+        episode.actions, np.clip(given, -1, 1)
+    ))  # fmt: skip
+
+
+def is_moving(joints: Sequence[Any], been: Noted, called_s: float) -> bool:
+    """Say whether an arm moved in the window after the time that a stop may take."""
+    span = np.array([joint.upper - joint.lower for joint in joints])
+    opens_s = called_s + STILL_S
+    after = [at for at_s, at in been if opens_s <= at_s <= opens_s + WINDOW_S]
+    return not after or bool((np.ptp(after, axis=0) / span > STILL).any())
+
+
+def is_outside(guard: Any, starts: Noted, sent: Noted, by_times: bool) -> bool:
+    """Say whether commands left a limit; ``by_times`` if those were closer than a period.
+
+    Real times are those of a machine that is busy with other things too, and not the guard's. A
+    command that noise kept back is a hold of the arm, and not judged; after ``hold_s`` it rests,
+    and where it was activated anew.
     """
-    before_s = -np.inf
-    pieces, passed_s = [[start] * 3], [[env.guard.period_s] * 2]
+    before_s, period_s = -np.inf, guard.period_s
+    pieces: list[list[np.ndarray]] = []
+    passed_s: list[list[float]] = []
+    left = list(starts)
     for at_s, positions in sent:
-        if np.isfinite(before_s) and at_s - before_s > env.guard.config.hold_s:
-            pieces.append([pieces[-1][-1]] * 3)
-            passed_s.append([env.guard.period_s] * 2)
+        begins = bool(left) and left[0][0] <= at_s
+        if begins or at_s - before_s > guard.config.hold_s:
+            start = left.pop(0)[1] if begins else pieces[-1][-1]
+            pieces.append([start] * 3)
+            passed_s.append([period_s] * 2)
+            before_s = at_s - period_s if begins else before_s
         pieces[-1].append(positions)
-        passed_s[-1].append(min(at_s - before_s, env.guard.period_s))
+        passed_s[-1].append(min(at_s - before_s, period_s) if by_times else period_s)
         before_s = at_s
     both = zip(pieces, passed_s, strict=True)
-    return any(_is_outside(env, np.array(one), np.array(of)[:, None]) for one, of in both)
+    return any(_is_outside(guard, np.array(one), np.array(of)[:, None]) for one, of in both)
 
 
-def _is_outside(env: RobotEnv, found: np.ndarray, passed_s: np.ndarray) -> bool:
+def _is_outside(guard: Any, found: np.ndarray, passed_s: np.ndarray) -> bool:
     """Say whether commands [T, J], so long after each other [T - 1, 1], left a limit."""
-    h, limits = env.guard.period_s, env.guard.limits.motion
+    h, limits = guard.period_s, guard.limits.motion
     speeds = np.diff(found, axis=0) / passed_s
     accelerations = np.diff(speeds, axis=0) / passed_s[1:]
     jerks = np.diff(accelerations, axis=0) / passed_s[2:]
@@ -229,29 +288,67 @@ def _is_outside(env: RobotEnv, found: np.ndarray, passed_s: np.ndarray) -> bool:
     )
 
 
-def measured(cases: list[Case]) -> dict:
+# many cases
+
+
+def measured(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Count."""
-    return {
-        "injected": len(cases),
-        "outside_limits": sum(case.outside for case in cases),
-        "late_stops": sum(case.late for case in cases),
-        "unsaid": sum(case.unsaid for case in cases),
-        "lost_episodes": sum(case.lost for case in cases),
-        "by_kind": dict(sorted(Counter(case.kind for case in cases).items())),
-        "unnoticed": dict(sorted(Counter(c.kind for c in cases if not c.noticed).items())),
-    }
+    rows = list(rows)
+
+    def of(what: str) -> dict[str, int]:
+        return dict(sorted(Counter(row["kind"] for row in rows if row[what]).items()))
+
+    wrong = {"outside_limits": "outside", "late_stops": "late", "unsaid": "unsaid",
+             "lost_episodes": "lost"}  # fmt: skip
+    found: dict[str, Any] = {"injected": len(rows)}
+    found |= {name: sum(of(what).values()) for name, what in wrong.items()}
+    found["by_kind"] = dict(sorted(Counter(row["kind"] for row in rows).items()))
+    found["wrong_by_kind"] = {name: of(what) for name, what in wrong.items() if of(what)}
+    found["unnoticed"] = dict(
+        sorted(Counter(row["kind"] for row in rows if not row["noticed"]).items())
+    )
+    return found
 
 
-def main(count: int = 10_000, first: int = 0) -> None:
-    """Run the cases and write what came of them, every few hundred."""
-    cases, began_s = [], time.monotonic()
-    for number in range(first, first + count):
-        cases.append(case(number))
-        if (number + 1) % 200 == 0 or number + 1 == first + count:
-            found = measured(cases)
-            RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-            print(f"{time.monotonic() - began_s:.0f} s", json.dumps(found), flush=True)
+def read(file: Path) -> dict[int, dict[str, Any]]:
+    """Read rows by number; half a line, of a run that was killed, is none."""
+    rows = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        rows[row["number"]] = row
+    return rows
+
+
+def main() -> None:
+    """Run the cases that are not there yet, and write what came of all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=10_000, help="of cases, from the first one on")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS, help="only these")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="where what was found is kept")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where it is counted")
+    given = parser.parse_args()
+    given.rows.parent.mkdir(parents=True, exist_ok=True)
+    rows, made_by = read(given.rows), commit()
+    with given.rows.open("a") as file:
+        for number in range(given.first, given.first + given.count):
+            if number in rows or KINDS[number % len(KINDS)] not in given.kinds:
+                continue
+            began_s = time.monotonic()
+            row = {"number": number, **asdict(case(number))}
+            rows[number] = row | {
+                "took_s": round(time.monotonic() - began_s, 2), "commit": made_by
+            }  # fmt: skip
+            line = json.dumps(rows[number])
+            print(line, flush=True)
+            print(line, file=file, flush=True)
+    commits = sorted({row["commit"] for row in rows.values()})
+    kept = about(["python", "benchmarks/faults.py"]) | {"commits": commits}
+    given.results.write_text(json.dumps(kept | measured(rows.values()), indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -93,6 +93,8 @@ class Chunks:
 
 def numbers(actions: Any) -> np.ndarray:
     """Give what a policy gave as float32; DataError where it is no array of finite numbers."""
+    if actions is None:
+        raise DataError("the policy gave nothing")
     try:
         found = np.asarray(actions, np.float32)
     except (TypeError, ValueError):

@@ -1,23 +1,30 @@
 """Two hundred of the faults of ``benchmarks/faults.py``, and that it would see one that got by."""
 
+import json
+import sys
+from dataclasses import asdict
+
 import faults
 import numpy as np
 import pytest
 
+from demos.data.dataset import Dataset
 from robots.guard import Guard
 
 CASES, PARTS = 200, 10
+SIMULATED = [kind for kind in faults.KINDS if kind not in faults.IN_REAL_TIME]
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_fault_leads_out_of_the_limits_or_loses_an_episode(part):
     for number in range(part, CASES, PARTS):
-        case = faults.case(number)
+        case = faults.case(number, SIMULATED[number % len(SIMULATED)])
         wrong = case.outside or case.late or case.unsaid or case.lost
         assert not wrong, (number, case)
 
 
-def test_a_guard_that_lets_all_pass_is_found_out(monkeypatch):
+@pytest.mark.parametrize("kind", ["wild", "bus noise"])
+def test_a_guard_that_lets_all_pass_is_found_out(monkeypatch, kind):
     send = Guard._send
 
     def careless(self, now_s, asked, safe, words):
@@ -28,8 +35,27 @@ def test_a_guard_that_lets_all_pass_is_found_out(monkeypatch):
             )
 
     monkeypatch.setattr(Guard, "_send", careless)
-    wild = faults.KINDS.index("wild")
-    assert faults.case(wild).outside
+    assert faults.case(0, kind).outside
+
+
+def test_a_file_that_is_not_what_the_policy_noted_is_found_out(monkeypatch):
+    append = Dataset.append
+
+    def forgetful(self, episode):
+        episode.actions[3] += 0.01
+        return append(self, episode)
+
+    monkeypatch.setattr(Dataset, "append", forgetful)
+    assert faults.case(0, "crashed").lost
+
+
+def test_an_arm_that_hears_nothing_is_to_lose_its_power():
+    case = faults.case(0, "deaf")
+    assert case.noticed and not case.late and "cut its power" in case.said
+
+
+def test_a_camera_that_freezes_stops_the_arm():
+    assert "front: nothing new" in faults.case(0, "frozen").said
 
 
 def test_counts():
@@ -38,7 +64,43 @@ def test_counts():
         faults.Case("nan", True, False, False, False, True),
         faults.Case("noisy", False, False, False, False, False),
     ]
-    found = faults.measured(cases)
+    found = faults.measured(map(asdict, cases))
     assert (found["injected"], found["outside_limits"], found["late_stops"]) == (3, 1, 1)
     assert found["by_kind"] == {"nan": 2, "noisy": 1} and found["unnoticed"] == {"noisy": 1}
-    assert np.isfinite(found["lost_episodes"])
+    assert found["wrong_by_kind"] == {"outside_limits": {"nan": 1}, "late_stops": {"nan": 1}}
+    assert found["lost_episodes"] == 0
+
+
+def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
+    ran = []
+
+    def case(number):
+        ran.append(number)
+        return faults.Case(faults.KINDS[number], False, False, False, False, True)
+
+    rows, results = tmp_path / "rows.jsonl", tmp_path / "faults.json"
+
+    def run(count):
+        given = ["faults.py", "--count", str(count), "--rows", str(rows), "--results", str(results)]
+        monkeypatch.setattr(sys, "argv", given)
+        monkeypatch.setattr(faults, "case", case)
+        faults.main()
+        return json.loads(results.read_text())["injected"]
+
+    assert run(2) == 2
+    with rows.open("a") as file:
+        file.write('{"number": 2, "ki\n')  # it was killed while it wrote
+    assert run(4) == 4 and ran == [0, 1, 2, 3]
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["number"] for line in lines] == ran
+
+
+def test_what_leaves_a_limit_is_seen():
+    guard = faults.RobotEnv(faults.TwinArm(faults.TwinConfig(), faults.Sampling())).guard
+    start = guard.limits.motion[:2].mean(axis=0)
+    jump = [(0.00, start), (0.01, start + 0.1)]
+    assert not faults.is_outside(guard, [(0.0, start)], jump[:1], by_times=True)
+    assert faults.is_outside(guard, [(0.0, start)], jump, by_times=True)
+    again = [jump[0], (0.3, start + 0.1)]
+    assert faults.is_outside(guard, [], again, by_times=True)
+    assert not faults.is_outside(guard, [(0.2, np.array(start + 0.1))], again, by_times=True)

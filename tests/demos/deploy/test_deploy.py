@@ -91,7 +91,7 @@ def test_a_policy_that_gives_nonsense_ends_it_in_one_line_and_nothing_is_lost(ru
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (None, "the policy gave .*not"),
+        (None, "the policy gave nothing"),
         ("left", "the policy gave"),
         (np.zeros((1, 5)), r"of shape \(1, 5\), not \(1, 6\)"),
         (np.full((1, 6), np.inf), "not a finite number"),
