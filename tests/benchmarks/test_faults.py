@@ -5,7 +5,6 @@ import sys
 from dataclasses import asdict
 
 import faults
-import numpy as np
 import pytest
 
 from demos.data.dataset import Dataset
@@ -102,5 +101,6 @@ def test_what_leaves_a_limit_is_seen():
     assert not faults.is_outside(guard, [(0.0, start)], jump[:1], by_times=True)
     assert faults.is_outside(guard, [(0.0, start)], jump, by_times=True)
     again = [jump[0], (0.3, start + 0.1)]
-    assert faults.is_outside(guard, [], again, by_times=True)
-    assert not faults.is_outside(guard, [(0.2, np.array(start + 0.1))], again, by_times=True)
+    assert faults.is_outside(guard, [(0.0, start)], again, by_times=True)
+    starts = [(0.0, start), (0.2, start + 0.1)]
+    assert not faults.is_outside(guard, starts, again, by_times=True)
