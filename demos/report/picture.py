@@ -120,8 +120,8 @@ def _harm(quality: Quality, findings: Sequence[Finding]) -> _Column:
         name: float(np.clip(harm, LEAST_HARM, MOST_HARM))
         for name, harm in {**compatibility.own, **judged}.items()
     }
-    title = f"Harm to {textwrap.shorten(compatibility.base, 12, placeholder='..')}"
-    return _Column(_plain(title), "harm (1: the line)", values, flagged(findings, "harm"), 1.0)
+    title = f"Harm to {_cut(compatibility.base, 12)}"
+    return _Column(title, "harm (1: the line)", values, flagged(findings, "harm"), 1.0)
 
 
 def _draw_column(axes: Axes, column: _Column, quality: Quality, shown: Sequence[str]) -> None:
@@ -174,9 +174,7 @@ def _mark_decades(axes: Axes, low: float, high: float) -> None:
 
 def _name_rows(axes: Axes, quality: Quality, shown: Sequence[str]) -> None:
     labels = [
-        f"{textwrap.shorten(_plain(name.replace('_', ' ')), 22, placeholder='...')}\n"
-        f"{_counted(quality.operators[name])}"
-        for name in shown
+        f"{_cut(name.replace('_', ' '), 22)}\n{_counted(quality.operators[name])}" for name in shown
     ]
     axes.set_yticks([row + (1 - GAP) / 2 for row in range(len(shown))], labels, fontsize=9.5)
 
@@ -201,9 +199,7 @@ def _draw_saturation(axes: Axes, quality: Quality, lines: Lines) -> None:
     values = 100 * shares[chosen]
     colours = [STANDS_OUT if v > 100 * lines.saturated else NORMAL for v in values]
     axes.barh(heights, values, color=colours, height=0.7)
-    names = [
-        textwrap.shorten(_plain(quality.scales.actions[i]), 18, placeholder="..") for i in chosen
-    ]
+    names = [_cut(quality.scales.actions[i], 18) for i in chosen]
     axes.set_yticks(heights, names, fontsize=9)
     axes.set_ylim(max(len(chosen), LEAST_ENTRIES) - 0.5, -0.5)
     axes.axvline(100 * lines.saturated, color=STANDS_OUT, linewidth=1, linestyle=(0, (4, 3)))
@@ -231,8 +227,8 @@ def _draw_starts(axes: Axes, quality: Quality, findings: Sequence[Finding]) -> N
     else:
         y, label = np.arange(len(x)), "episode"
     axes.scatter(x, y, s=_size(len(x)), c=colours, linewidths=0, alpha=0.85)
-    axes.set_xlabel(_plain(starts.shown[0]), fontsize=9.5)
-    axes.set_ylabel(_plain(label), fontsize=9.5)
+    axes.set_xlabel(_cut(starts.shown[0], 32), fontsize=9.5)
+    axes.set_ylabel(_cut(label, 32), fontsize=9.5)
     axes.locator_params(nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -277,6 +273,11 @@ def _write_findings(axes: Axes, findings: Sequence[Finding]) -> None:
     text = "\n".join(told) or "nothing"
     size = float(np.clip(250 / (text.count("\n") + 1), 5.5, 9.0))
     axes.text(0.0, 1.0, text, va="top", fontsize=size, linespacing=1.3, transform=axes.transAxes)
+
+
+def _cut(name: str, most: int) -> str:
+    """Shorten a name to so many characters."""
+    return _plain(name if len(name) <= most else f"{name[: most - 2]}..")
 
 
 def _plain(text: str) -> str:
