@@ -21,6 +21,7 @@ from typing import Any, Literal
 import pydantic
 
 from demos.data.dataset import Dataset
+from demos.data.mp4 import is_colour
 from demos.formats import guess
 from demos.formats.check import Check, check_round_trip
 from demos.formats.contract import Reading, Source, Writer
@@ -122,7 +123,7 @@ def _lossy(kind: str, source: Source, config: ConvertConfig) -> list[str]:
     if kind not in IMAGES or _images(kind, config.images) != "video":
         return []
     seen = source.interface.observations.items()
-    return [name for name, array in seen if len(array.shape) == 3]
+    return [name for name, array in seen if is_colour(array)]
 
 
 def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:

@@ -25,6 +25,7 @@ import numpy as np
 
 from demos.data.episode_file import to_json
 from demos.data.index import Masks
+from demos.data.mp4 import is_colour
 from demos.formats import video
 from demos.formats.parts import link
 from demos.formats.rate import overruled, rate_hz
@@ -60,7 +61,7 @@ class McapWriter:
         images: str | None = None,
         fps: float | None = None,
     ) -> None:
-        """Keep cameras as JPEG, or as PNG where ``images`` is "png" or "lossless".
+        """Keep cameras as JPEG, or as PNG where ``images`` asks for no loss: not None or "video".
 
         Raises DataError where the package is not installed, or nobody knows the rate.
         """
@@ -68,7 +69,7 @@ class McapWriter:
             raise DataError(EXTRA)
         self._period_s = 1.0 / rate_hz(interface, fps)
         self._interface, self._options = interface, dict(env_options)
-        self._exact = images in ("png", "lossless")
+        self._exact = images not in (None, "video")
         self.held = {"masks of demonstrations, options of the environment": INDEX}
         self.held |= overruled(interface, fps, "the attachment interface.json")
 
@@ -120,7 +121,7 @@ class McapWriter:
         """Give each topic's schema, by name and properties, and its messages in order."""
         for name, spec in self._interface.observations.items():
             array = episode.observations[name]
-            if len(spec.shape) == 3 and spec.dtype == "uint8" and spec.shape[2] == 3:
+            if is_colour(spec):
                 yield f"/camera/{name}", (_image_schema(), self._images(name, array))
             else:
                 yield f"/observation/{name}", _vectors(f"observation.{name}", array, spec)
