@@ -18,6 +18,7 @@ from pydantic import PositiveFloat, PositiveInt
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
+from robolearn.algos.image_bc import ImageCloning
 from robolearn.algos.intending import Intending, IntendingConfig
 from robolearn.algos.pa_ad import PAAD
 from robolearn.algos.pgd import PGD, PGDConfig
@@ -236,10 +237,10 @@ def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
 
 
 def _gaussian(policy: Policy, config: VictimConfig) -> Policy:
-    """Give a clone a spread; others keep their own."""
+    """Give a clone of states a spread; others keep their own."""
     if isinstance(policy, Guarded):
         return Guarded.of(_gaussian(policy.policy, config), policy.detector)
-    if isinstance(policy, BehaviorCloning):
+    if isinstance(policy, BehaviorCloning) and not isinstance(policy, ImageCloning):
         return GaussianClone(policy, config.std, config.squashed)
     return policy
 
