@@ -240,14 +240,16 @@ def _write_clips(demo: h5py.Group, clips: Mapping[str, Clip]) -> None:
 
 
 def _read_clips(demo: h5py.Group) -> dict[str, Clip]:
-    return {
-        name: Clip(
-            stored[()].tobytes(),
-            Fraction(*stored.attrs["fps"].tolist()),
-            tuple(stored.attrs["shape"].tolist()),
-        )
-        for name, stored in _tree(demo, VIDEOS).items()
-    }
+    return {name: _read_clip(name, stored) for name, stored in _tree(demo, VIDEOS).items()}
+
+
+def _read_clip(name: str, stored: h5py.Dataset) -> Clip:
+    try:
+        fps = Fraction(*stored.attrs["fps"].tolist())
+        shape = tuple(stored.attrs["shape"].tolist())
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise DataError(f"its video of {name} says neither rate nor shape") from error
+    return Clip(stored[()].tobytes(), fps, shape)
 
 
 def _write_attributes(demo: h5py.Group, episode: Episode, clips: Mapping[str, Clip]) -> None:

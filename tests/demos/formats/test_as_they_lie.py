@@ -11,11 +11,32 @@ from demos.data.keep import require_free
 from demos.formats import show
 from demos.formats.convert import ConvertConfig, convert
 from demos.formats.demonstrations import read
+from demos.formats.foreign import open_dataset
 from robolearn.__main__ import main
 from robolearn.errors import DataError
 
-from ..conftest import INTERFACE, walk
+from ..conftest import CAMERA, INTERFACE, walk, with_camera
 from .conftest import OTHERS
+
+
+def test_images_are_read_when_they_are_asked_for_and_too_many_are_refused(tmp_path, monkeypatch):
+    dataset = Dataset.create(tmp_path / "ours", CAMERA)
+    for i in range(3):
+        dataset.append(with_camera(i, steps=5 + i))
+    config = ConvertConfig(format="lerobot", images="lossless")
+    convert(dataset.path, tmp_path / "lerobot", config)
+    foreign = open_dataset(tmp_path / "lerobot")
+    assert "wrist/left" in foreign.interface.observations  # but not in what is held of it
+    assert list(foreign.load("demo_0").observations) == ["state"]
+    ours, theirs = dataset.transitions(), foreign.transitions(operator="ann")
+    assert theirs["observations"]["wrist/left"].dtype == np.uint8
+    for name in ("state", "wrist/left"):
+        np.testing.assert_array_equal(ours["observations"][name], theirs["observations"][name])
+    some = foreign.transitions(observations=["state"])["observations"]
+    assert list(some) == list(dataset.transitions(observations=["state"])["observations"])
+    monkeypatch.setattr("demos.formats.foreign.MOST_BYTES", 18 * 16 * 8 * 3 - 1)
+    with pytest.raises(DataError, match=r"too large .*obs=\[state\] leaves images out"):
+        foreign.transitions()
 
 
 @pytest.fixture

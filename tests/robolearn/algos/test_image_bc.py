@@ -59,10 +59,14 @@ def test_it_learns_from_image_and_state_and_acts_by_both():
     assert fit.validation_loss[0] > 3 * fit.best_validation_loss
 
 
-def test_images_alone_will_do():
-    learner = ImageCloning(interface(front=CAMERA), SMALL)
+def test_images_alone_will_do(tmp_path):
+    learner, seen = ImageCloning(interface(front=CAMERA), SMALL), data(1, 3)["observations"]
     offline(learner, data(2), OfflineConfig(epochs=1), seed=0)
-    assert learner.act({"front": data(1, 3)["observations"]["front"]}).shape == (3, 2)
+    action = learner.act({"front": seen["front"]})
+    assert action.shape == (3, 2) and action.dtype == np.float32
+    checkpoint.save(tmp_path / "c", learner)
+    again = checkpoint.load_policy(tmp_path / "c", learner.interface)
+    np.testing.assert_array_equal(again.act({"front": seen["front"]}), action)
 
 
 def test_images_stay_bytes(monkeypatch):
