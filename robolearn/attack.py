@@ -7,20 +7,17 @@ state. A ``Budget`` says how far delta may go. In each entry's own unit, scale_j
     ( sum_j (delta_j / scale_j)^2 )^(1/2) <= size    (l2)
 
 over the entries that may be touched; the others stay as they are.
-
-An ``ImageBudget`` says the same of a camera's uint8 image, in grey levels, of which there are 255:
-what is seen instead is an image too, and no perturbation goes beyond black or white.
+Of camera images, ``image_attack`` says the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
 from pydantic import PositiveFloat
 from torch import Tensor
 
@@ -63,6 +60,17 @@ def require_distribution(policy: Any, spec: ArraySpec, role: str) -> None:
         raise UserError(f"{name}: has no distribution(state); an attack needs a Gaussian policy")
     if isinstance(getattr(policy, "interface", None), Spec):
         _require_state(policy.interface.observations.get("state"), spec, f"{name} sees")
+
+
+def distribution_of(policy: Any, observation: Mapping[str, Tensor]) -> Any:
+    """Give pi(. | o), a ``networks.functional.Gaussian``, of observations name -> [B, ...].
+
+    A policy whose interface has more than a "state" is asked for that of all of it, else for that
+    of the state.
+    """
+    interface = getattr(policy, "interface", None)
+    only_state = not isinstance(interface, Spec) or set(interface.observations) == {"state"}
+    return policy.distribution(observation["state"] if only_state else observation)
 
 
 def require_victim(policy: Any, spec: ArraySpec) -> None:
@@ -181,6 +189,24 @@ class Budget:
         found = interface.observations.get("state")
         _require_state(found, self.spec, f"budget: {interface.environment} shows")
 
+    @property
+    def shown(self) -> dict[str, ArraySpec]:
+        """Name what of the observations is perturbed."""
+        return {"state": self.spec}
+
+    def perturb(
+        self, observation: Observation, perturbation: Perturbation, generator: torch.Generator
+    ) -> Observation:
+        """Give what a victim sees instead of observations name -> [N, ...].
+
+        Whatever the perturbation chooses is projected on the budget. UserError if it is not finite.
+        """
+        state = torch.as_tensor(observation["state"], dtype=torch.float32)
+        with torch.no_grad():
+            delta = self.project(perturbation(state, generator))
+        require_finite(delta)
+        return observation | {"state": (state + delta).numpy()}
+
     def measure(self, delta: Tensor) -> Tensor:
         """Give the norm [...] of delta [..., O] as a share of the budget, infinite outside it.
 
@@ -233,81 +259,6 @@ class Budget:
         return self.radius.to(like)
 
 
-@dataclass(frozen=True)
-class ImageBudgetConfig(Settings):
-    """How far an image may be perturbed. Raises UserError for a value out of range."""
-
-    size: Annotated[float, Ge(1), Le(255)] = 8.0
-    """Largest norm of a perturbation, in grey levels."""
-    norm: Literal["linf", "l2"] = "linf"
-    """Of which norm: the largest entry, or the root of the mean of squares."""
-
-
-@dataclass(frozen=True)
-class ImageBudget:
-    """The images uint8 [H, W, C] that an attacker may show instead of a camera's.
-
-    Perturbations are float [..., H, W, C], in grey levels.
-    """
-
-    spec: ArraySpec  # of the camera's image
-    size: float
-    norm: str = "linf"
-
-    @classmethod
-    def of(cls, config: ImageBudgetConfig, spec: ArraySpec) -> ImageBudget:
-        """Make that of a configuration; SpecError for what is no image."""
-        return cls(spec, config.size, config.norm)
-
-    def __post_init__(self) -> None:
-        if self.spec.dtype != "uint8" or len(self.spec.shape) != 3:
-            found = f"{self.spec.dtype} {list(self.spec.shape)}"
-            raise SpecError(f"budget: an image is uint8 [H, W, C], not {found}")
-
-    def measure(self, image: Tensor, seen: Tensor) -> Tensor:
-        """Give how far ``seen`` [..., H, W, C] is from an image, as a share of the budget [...]."""
-        return self._norm(seen.float() - image.float()) / self.size
-
-    def project(self, image: Tensor, delta: Tensor) -> Tensor:
-        """Give a delta of the budget near to delta, with which the image stays one.
-
-        For linf it is the nearest; for l2 its direction is kept, and then cut at black and white.
-        """
-        if self.norm == "linf":
-            delta = delta.clamp(-self.size, self.size)
-        else:
-            length = self._norm(delta)[..., None, None, None]
-            delta = delta * (self.size / length.clamp(min=self.size))
-        image = image.to(delta)
-        return torch.clamp(image + delta, 0, 255) - image
-
-    def show(self, image: Tensor, delta: Tensor) -> Tensor:
-        """Give what is seen, uint8; whole grey levels are reached by rounding towards the image."""
-        whole = self.project(image, delta).trunc()
-        return (image.to(whole) + whole).to(torch.uint8)
-
-    def steepest(self, gradient: Tensor) -> Tensor:
-        """Give the delta of the budget with the largest inner product with a gradient."""
-        if self.norm == "linf":
-            return self.size * gradient.sign()
-        return self.size * gradient / self._norm(gradient)[..., None, None, None].clamp(min=1e-37)
-
-    def draw(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw what may be seen instead of images uint8 [..., H, W, C], uniformly for linf."""
-        if self.norm == "linf":
-            whole = int(self.size)
-            return self.show(
-                image, torch.randint(-whole, whole + 1, image.shape, generator=generator).float()
-            )
-        delta = torch.randn(image.shape, generator=generator)
-        length = torch.rand(image.shape[:-3], generator=generator)[..., None, None, None]
-        return self.show(image, self.steepest(delta) * length ** (1 / np.prod(self.spec.shape)))
-
-    def _norm(self, delta: Tensor) -> Tensor:
-        flat = delta.abs().flatten(start_dim=-3).double()
-        return flat.amax(-1) if self.norm == "linf" else flat.square().mean(-1).sqrt()
-
-
 def worst(
     objective: Callable[[Tensor], Tensor],
     state: Tensor,
@@ -327,6 +278,12 @@ def worst(
             (gradient,) = torch.autograd.grad(objective(state + delta).sum(), delta)
         delta = budget.project(delta.detach() + 2.0 / steps * budget.steepest(gradient))
     return delta
+
+
+def require_finite(delta: Tensor) -> None:
+    """Raise UserError for a perturbation that is not finite."""
+    if not torch.isfinite(delta).all():
+        raise UserError("attack: the perturbation is not finite")
 
 
 def _largest(x: Tensor) -> Tensor:
@@ -387,7 +344,7 @@ class Attacked:
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Give the victim's actions float32 [N, A] for the true observations."""
-        seen = perturbed(observation, self.perturbation, self.budget, self._generator)
+        seen = self.budget.perturb(observation, self.perturbation, self._generator)
         return self.victim.act(seen, explore)
 
 
@@ -417,18 +374,3 @@ class Handover:
             return self.then.act(observation, explore)
         first, then = (p.act(observation, explore) for p in (self.first, self.then))
         return np.where(early[:, None], first, then)
-
-
-def perturbed(
-    observation: Observation, perturbation: Perturbation, budget: Budget, generator: torch.Generator
-) -> Observation:
-    """Give what a victim sees instead of observations name -> [N, ...]; others than "state" stay.
-
-    Whatever the perturbation chooses is projected on the budget. UserError if it is not finite.
-    """
-    state = torch.as_tensor(observation["state"], dtype=torch.float32)
-    with torch.no_grad():
-        delta = budget.project(perturbation(state, generator))
-        if not torch.isfinite(delta).all():
-            raise UserError("attack: the perturbation is not finite")
-    return observation | {"state": (state + delta).numpy()}

@@ -1,4 +1,4 @@
-"""Environments that show perturbed states: what is attacked, to whoever acts in it.
+"""Environments that show perturbed states or images: what is attacked, to whoever acts in it.
 
 ``AdversaryEnv`` turns one around: who acts there is the attacker, and the victim is part of it.
 """
@@ -13,25 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.attack import Budget, Perturbation, perturbed
+from robolearn.attack import Budget, Perturbation
 from robolearn.errors import UserError
+from robolearn.image_attack import ImagePerturbation, ImagesBudget
 from robolearn.types import ArraySpec, Environment, Observation, Policy, Spec, VectorEnvironment
 
 
 class PerturbedEnv:
     """An Environment that shows perturbed states; physics, rewards and success are the true ones.
 
+    With an ``ImagesBudget`` it shows perturbed images instead.
+
     After a step, ``info["attack"]`` says what was true and what was seen when the action was chosen
-    ("true", "seen" [O]), the "action" [A] and, of a ``victim`` that is memoryless, the action that
-    it would have sent had it seen the truth, "unattacked" [A]. ``reset(seed=)`` also decides what
-    is random in the perturbation. A state is the physics' alone.
+    ("true", "seen" [O]; of images "true/NAME", "seen/NAME" [H, W, C]), the "action" [A] and, of a
+    ``victim`` that is memoryless, the action that it would have sent had it seen the truth,
+    "unattacked" [A]. ``reset(seed=)`` also decides what is random in the perturbation. A state is
+    the physics' alone.
     """
 
     def __init__(
         self,
         env: Environment,
-        perturbation: Perturbation,
-        budget: Budget,
+        perturbation: Perturbation | ImagePerturbation,
+        budget: Budget | ImagesBudget,
         victim: Policy | None = None,
     ) -> None:
         """Wrap ``env``; SpecError if budget or victim do not fit it."""
@@ -78,8 +82,8 @@ class PerturbedVectorEnv:
     def __init__(
         self,
         envs: VectorEnvironment,
-        perturbation: Perturbation,
-        budget: Budget,
+        perturbation: Perturbation | ImagePerturbation,
+        budget: Budget | ImagesBudget,
         victim: Policy | None = None,
     ) -> None:
         """Wrap ``envs``; SpecError if budget or victim do not fit them."""
@@ -126,7 +130,8 @@ class PerturbedVectorEnv:
         """Perturb those rows [N] bool, one by one: an episode depends on none beside it."""
         for i in np.flatnonzero(rows):
             self._rows[i].see({name: array[i] for name, array in observations.items()})
-        return observations | {"state": np.stack([row.seen for row in self._rows])}
+        names = self._rows[0].seen
+        return observations | {n: np.stack([row.seen[n] for row in self._rows]) for n in names}
 
     def _final(self, last: np.ndarray) -> np.ndarray:
         """Perturb the last observations of the rows that ended, an object array [N]."""
@@ -146,11 +151,13 @@ class PerturbedVectorEnv:
 class _Seeing:
     """What one environment shows: the true state, the perturbed one, and the generator's memory."""
 
-    def __init__(self, perturbation: Perturbation, budget: Budget) -> None:
+    def __init__(
+        self, perturbation: Perturbation | ImagePerturbation, budget: Budget | ImagesBudget
+    ) -> None:
         self._perturbation, self._budget = perturbation, budget
         self._generator = torch.Generator().manual_seed(0)
         self._true: Observation = {}
-        self.true = self.seen = np.zeros(budget.spec.shape, np.float32)
+        self.seen: Observation = {n: np.zeros(s.shape, s.dtype) for n, s in budget.shown.items()}
 
     def begin(self, seed: int | None) -> None:
         """Begin an episode, and the random numbers anew if there is a seed."""
@@ -162,14 +169,17 @@ class _Seeing:
     def see(self, observation: Observation) -> Observation:
         """Perturb an observation name -> [...]."""
         self._true = observation
-        alone = {"state": observation["state"][None]}
-        seen = perturbed(alone, self._perturbation, self._budget, self._generator)
-        self.true, self.seen = observation["state"], seen["state"][0]
-        return observation | {"state": self.seen}
+        alone = {name: array[None] for name, array in observation.items()}
+        seen = self._budget.perturb(alone, self._perturbation, self._generator)
+        self.seen = {name: seen[name][0] for name in self._budget.shown}
+        return observation | self.seen
 
     def account(self, action: np.ndarray, victim: Policy | None) -> dict[str, np.ndarray]:
         """Say what was true, seen, done, and what would have been done without an attack."""
-        account = {"true": self.true.copy(), "seen": self.seen.copy(), "action": np.array(action)}
+        account = {"action": np.array(action)}
+        for name, seen in self.seen.items():
+            of = "" if name == "state" else f"/{name}"
+            account |= {f"true{of}": self._true[name].copy(), f"seen{of}": seen.copy()}
         if victim is not None and getattr(victim, "memoryless", False):
             alone = {name: array[None] for name, array in self._true.items()}
             account["unattacked"] = np.clip(victim.act(alone)[0], -1.0, 1.0)
@@ -230,8 +240,8 @@ class AdversaryEnv:
     ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Show the victims what the decisions float32 [N, K] come to, and let them act."""
         decided = torch.as_tensor(actions, dtype=torch.float32)
-        seen = perturbed(
-            self._true, lambda s, _: self._actor(s, decided), self._actor.budget, self._generator
+        seen = self._actor.budget.perturb(
+            self._true, lambda s, _: self._actor(s, decided), self._generator
         )
         sent = self._actor.victim.act(seen).clip(-1.0, 1.0)
         observations, *rest = self._envs.step(sent, active=active, autoreset=autoreset)
@@ -251,7 +261,7 @@ class AdversaryEnv:
         return observations
 
 
-def _require_fit(interface: Spec, budget: Budget, victim: Policy | None) -> None:
+def _require_fit(interface: Spec, budget: Budget | ImagesBudget, victim: Policy | None) -> None:
     budget.require(interface)
     if isinstance(getattr(victim, "interface", None), Spec):
         victim.interface.require(interface, "the victim", interface.environment)

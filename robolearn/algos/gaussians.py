@@ -10,7 +10,7 @@ saturated action can then still be moved.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -56,18 +56,21 @@ class GaussianClone:
         """Give the members' mean action, float32 [N, A]; it is the same when exploring."""
         return self.learner.act(observation)
 
-    def distribution(self, state: Tensor) -> Gaussian:
-        """Give pi(. | s) of s [..., O]."""
+    def distribution(self, seen: Tensor | Mapping[str, Tensor]) -> Gaussian:
+        """Give pi(. | s) of s [..., O], or of observations name -> [B, ...] with images."""
         if self.learner.network.training:
             self.learner.network.eval()  # dropout off
-        rows = state.reshape(-1, state.shape[-1])
-        action = self.learner(rows).mean(dim=0).reshape(*state.shape[:-1], -1)
+        if isinstance(seen, Mapping):
+            action = self.learner.actions(seen).mean(dim=0)
+        else:
+            rows = seen.reshape(-1, seen.shape[-1])
+            action = self.learner(rows).mean(dim=0).reshape(*seen.shape[:-1], -1)
         mean = _unbounded(action, self.squashed)
         return Gaussian(mean, self.log_std.expand_as(mean), self.squashed)
 
 
 class GaussianExpert:
-    """Any policy of the "state", a scripted one too, as a Gaussian; no gradients pass."""
+    """Any policy, a scripted one too, as a Gaussian; no gradients pass."""
 
     def __init__(
         self,
@@ -81,6 +84,8 @@ class GaussianExpert:
             raise UserError(f"limit should be in (0, 1], not {limit}")
         self.policy, self.squashed, self.limit = policy, squashed, limit
         self.std, self.memoryless = std, getattr(policy, "memoryless", False)
+        if hasattr(policy, "interface"):
+            self.interface = policy.interface
 
     def reset(self, n: int) -> None:
         """Begin n episodes."""
@@ -90,14 +95,19 @@ class GaussianExpert:
         """Do what the policy does, float32 [N, A]."""
         return self.policy.act(observation, explore)
 
-    def distribution(self, state: Tensor) -> Gaussian:
-        """Give pi(. | s) of s [..., O]."""
-        rows = state.detach().cpu().numpy().reshape(-1, state.shape[-1])
-        action = torch.as_tensor(self.policy.act({"state": rows})).to(state)
-        action = action.reshape(*state.shape[:-1], -1).clamp(-self.limit, self.limit)
+    def distribution(self, seen: Tensor | Mapping[str, Tensor]) -> Gaussian:
+        """Give pi(. | s) of s [..., O], or of observations name -> [B, ...] with images."""
+        if isinstance(seen, Mapping):
+            action = self._act({name: array.numpy() for name, array in seen.items()})
+        else:
+            rows = seen.detach().cpu().numpy().reshape(-1, seen.shape[-1])
+            action = self._act({"state": rows}).to(seen).reshape(*seen.shape[:-1], -1)
         mean = _unbounded(action, self.squashed)
         log_std = _log_std(self.std, mean.shape[-1]).to(mean)
         return Gaussian(mean, log_std.expand_as(mean), self.squashed)
+
+    def _act(self, observation: Observation) -> Tensor:
+        return torch.as_tensor(self.policy.act(observation)).clamp(-self.limit, self.limit)
 
 
 def _unbounded(action: Tensor, squashed: bool) -> Tensor:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -81,8 +82,18 @@ def divergence(
     return (entries if movable is None else entries * movable).sum(dim=-1)
 
 
+class Reachable(Protocol):
+    """What may be done to what is seen: a ``Budget``."""
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Give a delta [B, O] of the budget near to delta."""
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Give the delta [B, O] of the budget with the largest inner product with a gradient."""
+
+
 def descend(
-    loss: Callable[[Tensor], Tensor], state: Tensor, budget: Budget, config: PGDConfig
+    loss: Callable[[Tensor], Tensor], state: Tensor, budget: Reachable, config: PGDConfig
 ) -> Tensor:
     """Give the delta [B, O] of the budget with the least loss(s + delta) [B] on the way."""
     best, delta = torch.zeros_like(state), torch.zeros_like(state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,35 +19,30 @@ from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
 from robolearn.algos.image_bc import ImageCloning
 from robolearn.algos.intending import Intending, IntendingConfig
-from robolearn.algos.pa_ad import PAAD
-from robolearn.algos.pgd import PGD, PGDConfig
+from robolearn.algos.pgd import PGDConfig
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.rat import RAT, RATConfig
-from robolearn.algos.sa_rl import SARL
 from robolearn.attack import (
     Attacked,
     Budget,
     BudgetConfig,
-    Handover,
     Perturbation,
-    RandomPerturbation,
+    distribution_of,
     require_distribution,
     require_victim,
 )
 from robolearn.errors import UserError
-from robolearn.loops import checkpoint
-from robolearn.loops.attacking import Collected, CollectionConfig, attacking
+from robolearn.image_attack import ImageBudgetConfig, ImagesBudget, blank, require_seeing
+from robolearn.loops.attacking import CollectionConfig
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.handing_over import HandedOver
 from robolearn.loops.held import Held
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.names import load, load_own
-from robolearn.perturbed import Actor, AdversaryEnv, Directed
-from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run, kept_until, make_batch
+from robolearn.running.run import Run, make_batch
 from robolearn.settings import Settings
-from robolearn.types import Policy, Spec, VectorEnvironment
+from robolearn.types import ArraySpec, Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 from robolearn.verbs.preferences import PreferencesConfig, opened
@@ -58,6 +52,7 @@ Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
 Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # Q(s [B, O], a [B, A]) -> [B]
 TOWARDS = ("rat", "pgd")  # methods that need an intention
 WHITE_BOX = (*TOWARDS, "pa_ad")  # methods that need the victim's gradients
+OF_IMAGES = ("random", "pgd")  # methods that attack images
 
 
 @dataclass(frozen=True)
@@ -108,6 +103,8 @@ class AttackConfig:
     """Weights of the environment's reward terms in what sa_rl and pa_ad earn; none: its reward."""
     budget: BudgetConfig = BudgetConfig()
     """How far an observation may be perturbed."""
+    images: ImageBudgetConfig | None = None
+    """How far camera images may be perturbed, in place of the state; None: not."""
     measured: PositiveInt = 10
     """Episodes in which the spread of the observations is measured, without an attack."""
     rat: RATConfig = RATConfig(adversary_rate=1e-3)
@@ -132,8 +129,12 @@ class AttackConfig:
         asked = self.preferences
         if self.method in TOWARDS and self.intention is None and asked is None:
             raise UserError(f"method: {self.method} needs an intention, or preferences")
+        if self.images is not None:
+            require_of_images(self.method, "method")
         if asked is None:
             return
+        if self.images is not None:
+            raise UserError("preferences: they attack the state only; leave out images")
         for name in ("intention", "reward"):
             if getattr(self, name):
                 raise UserError(f"{name}: beside preferences; leave out one of them")
@@ -153,6 +154,12 @@ class AttackConfig:
         return dataclasses.replace(self.training, steps=steps, horizon=horizon)
 
 
+def require_of_images(method: str, where: str) -> None:
+    """Raise UserError that begins with ``where`` for a method that attacks no images."""
+    if method not in OF_IMAGES:
+        raise UserError(f"{where}: {method} attacks the state only; images: {', '.join(OF_IMAGES)}")
+
+
 @dataclass(frozen=True)
 class Parts:
     """What an attack is made of."""
@@ -162,8 +169,8 @@ class Parts:
     envs: VectorEnvironment  # many of config.env
     victim: Policy
     intention: Policy | None
-    states: np.ndarray  # [M, O] that the victim sees without an attack
-    budget: Budget
+    states: np.ndarray | None  # [M, O] that the victim sees without an attack, if it sees any
+    budget: Budget | ImagesBudget
     rng: np.random.Generator  # that the intention draws from
     value: Value | None = None  # what the intention's actions are worth, if that is known
     told: dict[str, Any] = dataclasses.field(default_factory=dict)  # for the summary
@@ -187,12 +194,15 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
     if config.home is not None:
         home = run.make_env(config.home).interface
         victim.interface.require(home, "the victim", home.environment)
-    spec = envs.interface.observations["state"]
-    if config.method in WHITE_BOX:
-        require_victim(victim, spec)
+    states = None
+    if config.images is None:
+        spec = _only_state(envs.interface)
+        if config.method in WHITE_BOX:
+            require_victim(victim, spec)
     intention, rng = _intention(config, envs.interface, victim, run.seed)
-    states = _states(envs, victim, config, run)
-    budget = Budget.of(config.budget, spec, states)
+    if config.images is None:
+        states = _states(envs, victim, config, run)
+    budget = _budget(config, envs.interface, states)
     parts = Parts(config, run, envs, victim, intention, states, budget, rng, value_of(intention))
     asked = config.preferences is not None and config.method in TOWARDS
     return _intending(parts) if asked else parts
@@ -225,7 +235,7 @@ def _intending(parts: Parts) -> Parts:
 def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
     """Give the parts of another attack on the same victim, which depends on no earlier one."""
     intention, rng = _intention(config, parts.envs.interface, parts.victim, run.seed)
-    budget = Budget.of(config.budget, parts.budget.spec, parts.states)
+    budget = _budget(config, parts.envs.interface, parts.states)
     changes = {"config": config, "run": run, "intention": intention, "budget": budget, "rng": rng}
     return dataclasses.replace(parts, **changes, value=value_of(intention))
 
@@ -234,6 +244,25 @@ def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
     """Have a perturbation heed the victim's detector, if there is one."""
     guarded = isinstance(parts.victim, Guarded)
     return Evading(perturbation, parts.victim) if guarded else perturbation
+
+
+def _only_state(interface: Spec) -> ArraySpec:
+    """Give what the state is; UserError if images can be seen that nobody may touch."""
+    cameras = sorted(set(interface.observations) - {"state"})
+    if cameras:
+        raise UserError(
+            f"images: the victim sees {', '.join(cameras)}; say how far: images={{size: 8}}"
+        )
+    return interface.observations["state"]
+
+
+def _budget(
+    config: AttackConfig, interface: Spec, states: np.ndarray | None
+) -> Budget | ImagesBudget:
+    """Give what may be done to images or, measured on states [M, O], to the state."""
+    if config.images is not None:
+        return ImagesBudget.of(config.images, interface)
+    return Budget.of(config.budget, interface.observations["state"], states)
 
 
 def _gaussian(policy: Policy, config: VictimConfig) -> Policy:
@@ -262,10 +291,12 @@ def _intention(
 
 
 def _is_squashed(policy: Policy, interface: Spec) -> bool:
-    state = interface.observations["state"]
-    require_distribution(policy, state, "policy")
+    if set(interface.observations) == {"state"}:
+        require_distribution(policy, interface.observations["state"], "policy")
+    else:
+        require_seeing(policy, interface, "policy")
     with torch.no_grad():
-        return policy.distribution(torch.zeros(1, *state.shape)).squashed
+        return distribution_of(policy, blank(interface)).squashed
 
 
 def _wanted(env: str, name: str, interface: Spec, rng: np.random.Generator) -> Policy:
@@ -292,113 +323,3 @@ def _states(envs: VectorEnvironment, victim: Policy, config: AttackConfig, run: 
         on_episode=lambda episode: found.append(episode.observations["state"]),
     )  # fmt: skip
     return np.concatenate(found)
-
-
-# methods
-
-
-def _random(parts: Parts) -> Perturbation:
-    return RandomPerturbation(parts.budget)
-
-
-def _pgd(parts: Parts) -> Perturbation:
-    return PGD(parts.victim, parts.intention, parts.budget, parts.config.pgd)
-
-
-def _rat(parts: Parts) -> Perturbation:
-    """Train RAT's adversary on what the attacked victim and the intention reach.
-
-    It goes on where a stopped run has left one. A KeyboardInterrupt that comes out says from where.
-    """
-    config, seed, run = parts.config.collection, parts.run.seed, parts.run
-    learner = RAT(parts.victim, parts.intention, parts.budget, parts.config.rat, seed, parts.value)
-    rng, env = np.random.default_rng(seed), run.make_env(parts.config.env)
-    attacked = Attacked(parts.victim, knowing(parts, learner), parts.budget, seed)
-    collector = Handover(attacked, parts.intention, parts.horizon, rng)
-    begun = _go_on(learner, run.path("checkpoint"), rng, parts.rng)
-    done = begun.rounds * config.updates if begun else 0
-    run.go_on(done, "update")
-    with run.counter(config.rounds * config.updates, "training", "updates", done) as counter:
-
-        def on_round(collected: Collected, info: dict[str, float]) -> None:
-            nonlocal done
-            counter.update(config.updates)
-            run.log(collected.rounds * config.updates, **info)
-            _save(learner, run.path("checkpoint"), collected, rng, parts.rng)
-            done = collected.rounds * config.updates
-
-        try:
-            attacking(learner, env, collector, config, parts.horizon, rng, on_round, begun)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(kept_until(done, config.updates, "update")) from None
-    return learner
-
-
-def _save(learner: RAT, path: Path, collected: Collected, *rngs: np.random.Generator) -> None:
-    """Write the adversary's weights, its budget's radius [O], and what going on needs."""
-    tensors = learner.state_dict() | {"budget/radius": learner.budget.radius}
-    training = learner.training_state() | {"states": torch.from_numpy(collected.states)}
-    counters = {"rounds": collected.rounds, "rngs": [rng.bit_generator.state for rng in rngs]}
-
-    def fill(folder: Path) -> None:
-        (folder / "training").mkdir()
-        (folder / "spec.json").write_text(learner.victim.interface.to_json())
-        (folder / "training" / "counters.json").write_text(json.dumps(counters))
-        checkpoint.write_tensors(folder / "training" / "state.safetensors", training)
-        checkpoint.write_tensors(folder / "weights.safetensors", tensors)
-
-    checkpoint.write_folder(path, fill)
-
-
-def _go_on(learner: RAT, path: Path, *rngs: np.random.Generator) -> Collected | None:
-    """Put adversary and generators where a stopped run has left them, if there is one."""
-    folder = checkpoint.find(path, ["training/counters.json"])
-    if folder is None:
-        return None
-    begun = checkpoint.checked(_Begun, checkpoint.read_counters(folder), folder)
-    weights = checkpoint.read_tensors(folder / "weights.safetensors")
-    learner.load_state_dict({k: v for k, v in weights.items() if k != "budget/radius"})
-    training = checkpoint.read_tensors(folder / "training" / "state.safetensors")
-    learner.load_training_state(training)
-    for rng, state in zip(rngs, begun.rngs, strict=True):
-        rng.bit_generator.state = state
-    return Collected(begun.rounds, training["states"].numpy())
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """What a stopped run of RAT has counted."""
-
-    rounds: int
-    rngs: list[dict[str, Any]]
-
-
-def _sa_rl(parts: Parts) -> Perturbation:
-    return _reinforced(parts, SARL(parts.victim, parts.budget))
-
-
-def _pa_ad(parts: Parts) -> Perturbation:
-    return _reinforced(parts, PAAD(parts.victim, parts.budget))
-
-
-def _reinforced(parts: Parts, actor: Actor) -> Perturbation:
-    """Let PPO learn what an actor shall carry out."""
-    config, run = parts.config, parts.run
-    streams = {"wanted": Terms("reward", config.reward)} if config.reward else None
-    with contextlib.closing(make_batch(config.env, config.environments)) as envs:
-        env = Held(AdversaryEnv(envs, actor), config.hold)
-        with opened(config.preferences, env, config.env, run) as preferences:
-            streams = preferences.streams or streams
-            policy = PPO(env.interface, config.ppo, run.seed, streams=streams)
-            policy = train(policy, env, config.decisions, run, config.hold, preferences)
-            parts.told.update(preferences.summary())
-    return Directed(policy, actor)
-
-
-METHODS: dict[Method, Callable[[Parts], Perturbation]] = {
-    "random": _random,
-    "pgd": _pgd,
-    "rat": _rat,
-    "sa_rl": _sa_rl,
-    "pa_ad": _pa_ad,
-}

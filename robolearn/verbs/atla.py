@@ -25,7 +25,6 @@ from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.adversaries import (
-    METHODS,
     AttackConfig,
     CollectionConfig,
     IntentionConfig,
@@ -34,6 +33,7 @@ from robolearn.verbs.adversaries import (
     another,
     prepare,
 )
+from robolearn.verbs.attack_methods import METHODS
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.verbs.ppo import train
 

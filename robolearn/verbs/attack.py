@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from robolearn.algos.detection import Guarded
-from robolearn.attack import BudgetConfig, Perturbation
+from robolearn.attack import Perturbation
+from robolearn.image_attack import ImagePerturbation
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import rollout
 from robolearn.names import load
 from robolearn.perturbed import PerturbedEnv, PerturbedVectorEnv
 from robolearn.running.run import Run, replace_text
-from robolearn.types import Episode, Policy, Step, VectorEnvironment
-from robolearn.verbs.adversaries import METHODS, AttackConfig, Parts, knowing, prepare
+from robolearn.types import Episode, Policy, Spec, Step, VectorEnvironment
+from robolearn.verbs.adversaries import AttackConfig, Parts, knowing, prepare
+from robolearn.verbs.attack_methods import METHODS
 from robolearn.verbs.evaluate import share
-from robolearn.viz.attacks import Account, draw_attack
+from robolearn.viz.attacks import Account, ImageAccount, draw_attack
 
 
 def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
@@ -46,14 +48,17 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
     if parts.intention is not None:
         found["intention"] = measure(parts, "intention", parts.envs, parts.intention)
     first = list(_watch(parts, perturbation))[0]
-    title = f"{config.method} on {config.env.name}, {_said(config.budget)}, seed {run.seed}"
+    title = f"{config.method} on {config.env.name}, {_said(config)}, seed {run.seed}"
     draw_attack(found, first, title, run.path("report.png"))
     _write_report(found, title, run.path("report.txt"))
     return {"touched": int(parts.budget.touched.sum())} | parts.told | found
 
 
 def attacked(
-    parts: Parts, name: str, perturbation: Perturbation, envs: VectorEnvironment
+    parts: Parts,
+    name: str,
+    perturbation: Perturbation | ImagePerturbation,
+    envs: VectorEnvironment,
 ) -> dict[str, Any]:
     """Do the same with the victim that is attacked in ``envs``."""
     return measure(parts, name, PerturbedVectorEnv(envs, perturbation, parts.budget), parts.victim)
@@ -80,7 +85,15 @@ def measure(parts: Parts, name: str, envs: VectorEnvironment, policy: Policy) ->
     return summary | (share("alarmed", alarmed) if alarmed else {})
 
 
-def _watch(parts: Parts, perturbation: Perturbation) -> Iterator[Account]:
+def _account(steps: list[Step], interface: Spec, parts: Parts) -> Account | ImageAccount:
+    if parts.config.images is not None:
+        return ImageAccount.of(steps, interface, parts.intention)
+    return Account.of(steps, interface, parts.budget.touched.numpy(), parts.intention)
+
+
+def _watch(
+    parts: Parts, perturbation: Perturbation | ImagePerturbation
+) -> Iterator[Account | ImageAccount]:
     """Run the first episodes once more and give what was seen and done; the viewer shows them."""
     config, viewer = parts.config, parts.run.viewer
     env = parts.run.make_env(config.env)
@@ -91,14 +104,16 @@ def _watch(parts: Parts, perturbation: Perturbation) -> Iterator[Account]:
         episode = rollout(
             shown, parts.victim, horizon=parts.horizon, seed=seed, on_step=steps.append
         )
-        account = Account.of(steps, env.interface, parts.budget.touched.numpy(), parts.intention)
+        account = _account(steps, env.interface, parts)
         if viewer is not None:
             load("robolearn.viz:replay_episode")(viewer, env, episode, account.scores())
         yield account
 
 
-def _said(budget: BudgetConfig) -> str:
-    return f"{budget.norm} {budget.size:g} {budget.unit}"
+def _said(config: AttackConfig) -> str:
+    if config.images is not None:
+        return f"{config.images.norm} {config.images.size:g} grey levels"
+    return f"{config.budget.norm} {config.budget.size:g} {config.budget.unit}"
 
 
 def _write_report(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:

@@ -16,12 +16,13 @@ from robolearn.algos.ppo import PPOConfig
 from robolearn.attack import BudgetConfig
 from robolearn.errors import DataError, UserError
 from robolearn.files import make_folder
+from robolearn.image_attack import ImageBudgetConfig
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, jsonable, replace_text
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.adversaries import (
-    METHODS,
+    OF_IMAGES,
     TOWARDS,
     WHITE_BOX,
     AttackConfig,
@@ -33,8 +34,10 @@ from robolearn.verbs.adversaries import (
     another,
     knowing,
     prepare,
+    require_of_images,
 )
 from robolearn.verbs.attack import attacked, measure
+from robolearn.verbs.attack_methods import METHODS
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.viz.attacks import draw_audit
 
@@ -64,6 +67,9 @@ class AuditConfig:
     """Sizes of the budget, in place of its own."""
     budget: BudgetConfig = BudgetConfig()
     """Norm, unit and entries of the budget."""
+    images: ImageBudgetConfig | None = None
+    """Norm and cameras of the budget, if camera images are touched in place of the state; sizes are
+    in grey levels then."""
     collection: CollectionConfig = CollectionConfig()
     """Length of rat."""
     ppo: PPOConfig = PPOConfig()
@@ -79,15 +85,23 @@ class AuditConfig:
         for method in self.methods or ():
             if method in TOWARDS and self.intention is None:
                 raise UserError(f"methods: {method} needs an intention")
+            if self.images is not None:
+                require_of_images(method, "methods")
 
     def attacks(self) -> list[Method]:
         """List the methods."""
-        known = [m for m in METHODS if self.intention is not None or m not in TOWARDS]
+        known = [m for m in METHODS if self.images is None or m in OF_IMAGES]
+        known = [m for m in known if self.intention is not None or m not in TOWARDS]
         return list(self.methods or known)
 
     def attack(self, method: Method, size: float) -> AttackConfig:
         """Give the configuration of one attack."""
         intention = None if self.intention is None else IntentionConfig(self.intention)
+        budget, images = self.budget, self.images
+        if images is None:
+            budget = dataclasses.replace(budget, size=size)
+        else:
+            images = dataclasses.replace(images, size=size)
         return AttackConfig(
             env=EnvConfig(self.environment, self.options),
             victim=VictimConfig(self.checkpoint),
@@ -95,7 +109,8 @@ class AuditConfig:
             method=method,
             intention=intention,
             reward=self.reward,
-            budget=dataclasses.replace(self.budget, size=size),
+            budget=budget,
+            images=images,
             collection=self.collection,
             ppo=self.ppo,
             training=self.training,
@@ -133,6 +148,8 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"kept {len(rows)} of {len(wanted)} attacks") from None
     what = f"{config.budget.norm}, {config.budget.unit}"
+    if config.images is not None:
+        what = f"{config.images.norm}, grey levels"
     draw_audit(rows, found, f"{config.environment}, budget: {what}", run.path("report.png"))
     replace_text(run.path("report.txt"), _table(rows, found))
     return found | {"rows": rows}
@@ -177,7 +194,7 @@ def _without(parts: Parts, home: VectorEnvironment | None, file: Path) -> dict[s
 
 def _attacked(config: AttackConfig, parts: Parts, home: VectorEnvironment | None) -> Row:
     """Attack by one method with one budget, in a folder of its own; give the row."""
-    size = config.budget.size
+    size = (config.images or config.budget).size
     folder = parts.run.path(f"{config.method}-{size:g}")
     make_folder(folder)
     with Run(folder, parts.run.seed) as run:

@@ -37,46 +37,126 @@ class Account:
         attacks = [step.info["attack"] for step in steps]
         true = np.stack([attack["true"] for attack in attacks])
         seen = np.stack([attack["seen"] for attack in attacks])
-        actions = {"done": np.stack([attack["action"] for attack in attacks])}
-        if "unattacked" in attacks[0]:
-            actions["unattacked"] = np.stack([attack["unattacked"] for attack in attacks])
-        if intention is not None:
-            actions["intended"] = intention.act({"state": true}).clip(-1, 1)
+        actions = _actions_of(steps, {"state": true}, intention)
         names = _names(interface.observations["state"].names, true.shape[1], "state")
         kept = tuple(name for name, counts in zip(names, touched, strict=True) if counts)
         action_names = _names(interface.action.names, actions["done"].shape[1], "action")
         return cls(true[:, touched], seen[:, touched], actions, kept, action_names)
 
+    @property
+    def pictures(self) -> int:
+        """Count what ``draw`` draws below each other."""
+        return min(MOST_ENTRIES, len(self.state_names))
+
     def scores(self) -> list[StepScores]:
         """Give every step's numbers by name, for the viewer: it draws them over time."""
         series = {f"true {name}": self.true[:, i] for i, name in enumerate(self.state_names)}
         series |= {f"seen {name}": self.seen[:, i] for i, name in enumerate(self.state_names)}
-        for what, actions in self.actions.items():
-            series |= {f"{what} {name}": actions[:, j] for j, name in enumerate(self.action_names)}
-        return StepScores.along(series, {}, np.zeros(len(self.true), bool))
+        return _scores(series, self.actions, self.action_names)
+
+    def draw(self, rows: Sequence[Axes]) -> None:
+        """Draw the entries that were changed the most, in units of their own spread."""
+        change = np.abs(self.seen - self.true).mean(axis=0)
+        most = np.argsort(-change / (self.true.std(axis=0) + change.max() + 1e-9))
+        for axes, i in zip(rows, most, strict=False):
+            axes.plot(self.true[:, i], color=COLOURS["control"], label="true")
+            axes.plot(self.seen[:, i], color=COLOURS["attacked"], label="seen")
+            axes.set_title(self.state_names[i], loc="left", fontsize=9)
+        rows[0].legend(fontsize=8)
+        rows[-1].set_xlabel("control steps")
+
+
+@dataclass(frozen=True)
+class ImageAccount:
+    """What a camera really saw and what was shown instead, in one attacked episode of T steps."""
+
+    camera: str
+    true: np.ndarray  # [T, H, W, 3] uint8
+    seen: np.ndarray  # [T, H, W, 3] uint8
+    actions: dict[str, np.ndarray]  # as in an ``Account``
+    action_names: tuple[str, ...]  # [A]
+    pictures = 3  # that ``draw`` draws below each other
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], interface: Spec, intention: Policy | None) -> ImageAccount:
+        """Gather what ``PerturbedEnv`` said of the first of the cameras that were touched."""
+        first = steps[0].info["attack"]
+        cameras = [name.partition("/")[2] for name in first if name.startswith("true/")]
+        true, seen = (
+            {c: np.stack([step.info["attack"][f"{what}/{c}"] for step in steps]) for c in cameras}
+            for what in ("true", "seen")
+        )
+        shown = {
+            name: np.stack([step.observation[name] for step in steps])
+            for name in steps[0].observation
+        }
+        actions = _actions_of(steps, shown | true, intention)
+        names = _names(interface.action.names, actions["done"].shape[1], "action")
+        return cls(cameras[0], true[cameras[0]], seen[cameras[0]], actions, names)
+
+    def scores(self) -> list[StepScores]:
+        """Give every step's numbers by name, for the viewer: it draws them over time."""
+        apart = np.abs(self.seen.astype(float) - self.true).reshape(len(self.true), -1)
+        series = {f"change of {self.camera}, mean": apart.mean(axis=1)}
+        return _scores(series, self.actions, self.action_names)
+
+    def draw(self, rows: Sequence[Axes]) -> None:
+        """Draw the true image, the one that was seen, and how they differ, in mid-episode."""
+        true, seen = self.true[len(self.true) // 2], self.seen[len(self.seen) // 2]
+        change = seen.astype(float) - true
+        most = np.abs(change).max()
+        pictures = {
+            f"{self.camera}, true": true,
+            f"{self.camera}, seen": seen,
+            f"difference, up to {most:.0f} grey levels": 0.5 + 0.5 * change / max(most, 1.0),
+        }
+        for axes, (name, picture) in zip(rows, pictures.items(), strict=False):
+            axes.imshow(picture)
+            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_axis_off()
+
+
+def _actions_of(
+    steps: Sequence[Step], true: dict[str, np.ndarray], intention: Policy | None
+) -> dict[str, np.ndarray]:
+    """Give actions [T, A] by what they are; ``true`` is what was there, name -> [T, ...]."""
+    attacks = [step.info["attack"] for step in steps]
+    actions = {"done": np.stack([attack["action"] for attack in attacks])}
+    if "unattacked" in attacks[0]:
+        actions["unattacked"] = np.stack([attack["unattacked"] for attack in attacks])
+    if intention is not None:
+        actions["intended"] = intention.act(true).clip(-1, 1)
+    return actions
+
+
+def _scores(
+    series: dict[str, np.ndarray], actions: Mapping[str, np.ndarray], names: Sequence[str]
+) -> list[StepScores]:
+    for what, rows in actions.items():
+        series = series | {f"{what} {name}": rows[:, j] for j, name in enumerate(names)}
+    return StepScores.along(series, {}, np.zeros(len(next(iter(actions.values()))), bool))
 
 
 def draw_attack(
-    found: Mapping[str, Mapping[str, Any]], account: Account, title: str, path: Path
+    found: Mapping[str, Mapping[str, Any]],
+    account: Account | ImageAccount,
+    title: str,
+    path: Path,
 ) -> None:
     """Draw success rates with their intervals, and one episode, as a picture.
 
     ``found`` has a summary of ``Evaluation`` for "attacked", "control" and others.
     """
-    count = (
-        min(MOST_ENTRIES, len(account.state_names)),
-        min(MOST_ENTRIES, len(account.action_names)),
-    )
     figure = Figure(figsize=(12, 7), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    bars, curves = figure.subfigures(1, 2, width_ratios=(1, 2.4))
+    bars, seen, done = figure.subfigures(1, 3, width_ratios=(1, 1.2, 1.2))
     _bars(bars.subplots(), found)
-    rows = curves.subplots(max(count), 2, sharex=True, squeeze=False)
-    _states(rows[:, 0], account, count[0])
-    _actions(rows[:, 1], account, count[1])
-    for axes in rows[-1]:
-        axes.set_xlabel("control steps")
+    account.draw(seen.subplots(account.pictures, 1, sharex=True, squeeze=False)[:, 0])
+    count = min(MOST_ENTRIES, len(account.action_names))
+    rows = done.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    _actions(rows, account)
+    rows[-1].set_xlabel("control steps")
     figure.savefig(path, dpi=110)
 
 
@@ -91,20 +171,9 @@ def _bars(axes: Axes, found: Mapping[str, Mapping[str, Any]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _states(rows: Sequence[Axes], account: Account, count: int) -> None:
-    """Draw the entries that were changed the most, in units of their own spread."""
-    change = np.abs(account.seen - account.true).mean(axis=0)
-    most = np.argsort(-change / (account.true.std(axis=0) + change.max() + 1e-9))[:count]
-    for axes, i in zip(rows, most, strict=False):
-        axes.plot(account.true[:, i], color=COLOURS["control"], label="true")
-        axes.plot(account.seen[:, i], color=COLOURS["attacked"], label="seen")
-        axes.set_title(account.state_names[i], loc="left", fontsize=9)
-    rows[0].legend(fontsize=8)
-
-
-def _actions(rows: Sequence[Axes], account: Account, count: int) -> None:
+def _actions(rows: Sequence[Axes], account: Account | ImageAccount) -> None:
     colours = {"done": "attacked", "unattacked": "control", "intended": "intention"}
-    for axes, j in zip(rows, range(count), strict=False):
+    for j, axes in enumerate(rows):
         for what, actions in account.actions.items():
             axes.plot(actions[:, j], color=COLOURS[colours[what]], label=what)
         axes.set_ylim(-1.05, 1.05)

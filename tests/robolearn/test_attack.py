@@ -11,8 +11,6 @@ from robolearn.attack import (
     Budget,
     BudgetConfig,
     Handover,
-    ImageBudget,
-    ImageBudgetConfig,
     RandomPerturbation,
     require_victim,
 )
@@ -396,58 +394,3 @@ def test_one_hands_over_to_another_after_a_number_of_steps_of_its_own():
     assert (np.diff(steps, axis=0) <= 0).all()  # and never back
     lengths, counts = np.unique(steps.sum(axis=0), return_counts=True)
     assert lengths.tolist() == [0, 1, 2, 3, 4] and counts.min() > 70
-
-
-# images
-
-
-def images(rng, count=200):
-    """Give images that are black, white, grey in all tones, or all of it, and perturbations."""
-    image = rng.integers(0, 256, (count, 4, 5, 3))
-    image[: count // 4] = rng.choice([0, 255], (count // 4, 4, 5, 3))
-    scale = 10.0 ** rng.uniform(-2, 4, (count, 1, 1, 1))
-    return torch.as_tensor(image, dtype=torch.uint8), torch.as_tensor(
-        scale * rng.normal(size=image.shape), dtype=torch.float32
-    )
-
-
-IMAGE = ArraySpec((4, 5, 3), "uint8")
-
-
-@pytest.mark.parametrize(("norm", "size"), [*product(NORMS, (1.0, 2.5, 8.0, 255.0))])
-def test_what_is_seen_is_an_image_within_the_budget(norm, size):
-    budget = ImageBudget.of(ImageBudgetConfig(size=size, norm=norm), IMAGE)
-    for seed in range(5):
-        image, delta = images(np.random.default_rng(seed))
-        generator = torch.Generator().manual_seed(seed)
-        for seen in (budget.show(image, delta), budget.draw(image, generator)):
-            assert seen.dtype == torch.uint8 and seen.shape == image.shape
-            assert budget.measure(image, seen).max() <= 1
-        near = budget.project(image, delta)
-        assert budget.measure(image, image + near).max() <= ROUNDING
-        assert (image + near).min() >= 0 and (image + near).max() <= 255
-        torch.testing.assert_close(budget.project(image, near), near)
-
-
-def test_a_small_perturbation_of_grey_is_kept_and_a_large_one_reaches_the_edge():
-    grey = torch.full((1, 4, 5, 3), 128, dtype=torch.uint8)
-    delta = torch.full(grey.shape, 3.0)
-    for norm in NORMS:
-        budget = ImageBudget(IMAGE, 8.0, norm)
-        assert torch.equal(budget.show(grey, delta), grey + 3)
-        assert torch.equal(budget.show(grey, 100 * delta), grey + 8)
-        gradient = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0))
-        steepest = budget.steepest(gradient)
-        assert budget.measure(grey, grey + steepest).item() == pytest.approx(1, rel=1e-5)
-        drawn = budget.project(grey, torch.randn(500, 4, 5, 3) * 50)
-        assert ((drawn * gradient).sum((1, 2, 3)) < (steepest * gradient).sum()).all()
-    drawn = ImageBudget(IMAGE, 8.0).draw(grey.expand(50, -1, -1, -1), torch.Generator())
-    assert drawn.unique().tolist() == [*range(120, 137)]
-
-
-def test_wrong_budgets_of_images_are_said():
-    for size in (0, 0.5, 256, float("nan")):
-        with pytest.raises(UserError, match="size should be"):
-            ImageBudgetConfig(size=size)
-    with pytest.raises(SpecError, match=r"an image is uint8 \[H, W, C\], not float32 \[5\]"):
-        ImageBudget.of(ImageBudgetConfig(), SPEC)

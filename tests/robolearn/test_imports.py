@@ -16,6 +16,7 @@ CONTRACTS = {
     "files",
     "names",
     "attack",
+    "image_attack",
     "perturbed",
     "signals",
 }  # modules of robolearn/ itself

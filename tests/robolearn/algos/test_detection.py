@@ -12,7 +12,7 @@ from robolearn.algos.detection import (
     Evading,
     Guarded,
 )
-from robolearn.attack import Budget, RandomPerturbation, perturbed
+from robolearn.attack import Budget, RandomPerturbation
 from robolearn.errors import DataError, SpecError
 from robolearn.types import ArraySpec, Spec
 
@@ -152,7 +152,7 @@ def test_who_knows_the_detector_raises_no_alarm_and_leads_it_astray(detector, kn
     generator = torch.Generator().manual_seed(0)
 
     def see(states, t):
-        return perturbed({"state": states}, perturbation, budget, generator)["state"]
+        return budget.perturb({"state": states}, perturbation, generator)["state"]
 
     true, _, alarms = run(guarded, see)
     if not knows:

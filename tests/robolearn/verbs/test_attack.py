@@ -14,6 +14,8 @@ from robolearn.algos.sac import SAC, SACConfig
 from robolearn.loops import checkpoint
 from sim.registry import make
 
+from ..algos import screens
+
 ENV = "{name: dmc/cartpole-balance, options: {horizon: 20}}"
 SMALL = (
     f"env={ENV}", "evaluation={episodes: 3, horizon: 20}", "measured=2", "environments=2",
@@ -311,3 +313,54 @@ def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
     assert main(["attack.yaml", "method=pa_ad", "out=wrong"]) == 2
     error = capsys.readouterr().err
     assert "victim 'spring': has no distribution(state)" in error and error.count("\n") == 1
+
+
+# images
+
+
+@pytest.fixture
+def looking(tmp_path, monkeypatch) -> list[str]:
+    """Give the settings of an attack on a policy that sees images, in a folder with it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(checkpoint.LEARNERS, "looker", f"{screens.__name__}:Looker")
+    checkpoint.save("looker", screens.Looker())
+    return [f"{screens.__name__}:make_screen", f"{screens.__name__}:make_right"]
+
+
+def test_images_are_attacked(looking, tmp_path, capsys):
+    env, intention = looking
+    line = [
+        "rat_metaworld", "home=null", "victim.checkpoint=looker", "env.name=" + env,
+        f"intention={{policy: '{intention}'}}", "images={size: 40}", "pgd={steps: 5, step: 0.4}",
+        "evaluation={episodes: 4, horizon: 6, whole: true}",
+    ]  # fmt: skip
+    for method in ("random", "pgd"):
+        assert main([*line, f"method={method}", f"out={method}"]) == 0
+        assert Path(method, "report.png").stat().st_size > 1000
+    random, pgd = (json.loads(Path(m, "summary.json").read_text()) for m in ("random", "pgd"))
+    assert random["touched"] == pgd["touched"] == 8 * 8 * 3
+    assert random["control"] == pgd["control"]
+    assert pgd["attacked"]["return"] > max(random[k]["return"] for k in ("attacked", "control"))
+    capsys.readouterr()
+    for change, said in {
+        "method=rat": "method: rat attacks the state only; images: random, pgd",
+        "images=null": "images: the victim sees front; say how far: images={size: 8}",
+        "images.size=0": "images.size should be greater than or equal to 1",
+        "images.cameras=[frnt]": "no camera 'frnt'; did you mean 'front'?",
+    }.items():
+        assert main([*line, "method=pgd", change, "out=wrong"]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1, error
+
+
+def test_an_audit_of_images(looking):
+    env, intention = looking
+    line = [
+        "audit", "checkpoint=looker", "environment=" + env, "home=null", "methods=null",
+        "intention=" + intention, "images={}", "sizes=[4, 16]",
+        "evaluation={episodes: 2, horizon: 6, whole: true}", "out=audit",
+    ]  # fmt: skip
+    assert main(line) == 0
+    rows = json.loads(Path("audit/summary.json").read_text())["rows"]
+    found = [(row["method"], row["size"]) for row in rows]
+    assert found == [("random", 4), ("pgd", 4), ("random", 16), ("pgd", 16)]
