@@ -64,8 +64,8 @@ class Looker:
 
     name, eats, memoryless = "looker", "transitions", True
 
-    def __init__(self, interface=INTERFACE, config=None):
-        self.interface, self.config = interface, config or LookerConfig()
+    def __init__(self, interface=INTERFACE, config: LookerConfig = LookerConfig()):
+        self.interface, self.config = interface, config
         generator = torch.Generator().manual_seed(self.config.seed)
         self.network = nn.Sequential(
             nn.Conv2d(3, 4, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(36, 1)

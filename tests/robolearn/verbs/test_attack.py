@@ -332,15 +332,13 @@ def test_images_are_attacked(looking, tmp_path, capsys):
     line = [
         "rat_metaworld", "home=null", "victim.checkpoint=looker", "env.name=" + env,
         f"intention={{policy: '{intention}'}}", "images={size: 40}", "pgd={steps: 5, step: 0.4}",
-        "evaluation={episodes: 4, horizon: 6, whole: true}",
+        "evaluation={episodes: 1, horizon: 6, whole: true}",
     ]  # fmt: skip
-    for method in ("random", "pgd"):
-        assert main([*line, f"method={method}", f"out={method}"]) == 0
-        assert Path(method, "report.png").stat().st_size > 1000
-    random, pgd = (json.loads(Path(m, "summary.json").read_text()) for m in ("random", "pgd"))
-    assert random["touched"] == pgd["touched"] == 8 * 8 * 3
-    assert random["control"] == pgd["control"]
-    assert pgd["attacked"]["return"] > max(random[k]["return"] for k in ("attacked", "control"))
+    assert main([*line, "method=pgd", "out=pgd"]) == 0
+    found = json.loads(Path("pgd/summary.json").read_text())
+    assert found["touched"] == 8 * 8 * 3
+    assert found["attacked"]["return"] > found["control"]["return"]
+    assert Path("pgd/report.png").stat().st_size > 1000
     capsys.readouterr()
     for change, said in {
         "method=rat": "method: rat attacks the state only; images: random, pgd",
@@ -358,7 +356,7 @@ def test_an_audit_of_images(looking):
     line = [
         "audit", "checkpoint=looker", "environment=" + env, "home=null", "methods=null",
         "intention=" + intention, "images={}", "sizes=[4, 16]",
-        "evaluation={episodes: 2, horizon: 6, whole: true}", "out=audit",
+        "evaluation={episodes: 1, horizon: 6, whole: true}", "out=audit",
     ]  # fmt: skip
     assert main(line) == 0
     rows = json.loads(Path("audit/summary.json").read_text())["rows"]
