@@ -33,7 +33,9 @@ class Victim(Policy, Protocol):
     """A policy whose actions are drawn from a distribution that its state decides smoothly.
 
     One whose distribution is that of a state in the episode that it is in, and another one in
-    another episode, says so with ``contextual = True``.
+    another episode, says so with ``contextual = True``. To be attacked by who learns from states of
+    many episodes, it has a ``moment()``, what it remembers of its n episodes as numbers [n, C], and
+    ``at(moments)``, which gives a Victim of as many states as there are moments [B, C].
     """
 
     def distribution(self, state: Tensor) -> Any:
@@ -336,6 +338,7 @@ class Attacked:
     ) -> None:
         self.victim, self.perturbation, self.budget = victim, perturbation, budget
         self.memoryless = all(getattr(o, "memoryless", False) for o in (victim, perturbation))
+        self.contextual = getattr(victim, "contextual", False)
         self._generator = torch.Generator().manual_seed(seed)
 
     def reset(self, n: int) -> None:
@@ -351,7 +354,8 @@ class Attacked:
 class Handover:
     """Policy of RAT's combined collection: one acts for h ~ U(0, H) steps, then another.
 
-    ``horizon`` is H, ``rng`` draws h for every episode.
+    ``horizon`` is H, ``rng`` draws h for every episode. A first one that is ``contextual`` looks on
+    to the end, and remembers what it would have done.
     """
 
     def __init__(self, first: Policy, then: Policy, horizon: int, rng: np.random.Generator) -> None:
@@ -370,7 +374,7 @@ class Handover:
         self._steps += 1
         if early.all():
             return self.first.act(observation, explore)
-        if not early.any():
+        if not early.any() and not getattr(self.first, "contextual", False):
             return self.then.act(observation, explore)
         first, then = (p.act(observation, explore) for p in (self.first, self.then))
         return np.where(early[:, None], first, then)

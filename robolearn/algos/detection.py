@@ -188,6 +188,7 @@ class Guarded:
         """
         self.interface, self.config, self.policy = interface, config, policy
         self.eats = getattr(policy, "eats", None)
+        self.contextual = getattr(policy, "contextual", False)
         self.detector = detector or Detector(interface, config).requires_grad_(False)
         actions = interface.action.shape[0]
         if len(config.still) not in (0, actions):

@@ -105,6 +105,7 @@ class Dreamer:
 
     name = "dreamer"
     eats = "replay"
+    contextual = True
     blind: ClassVar[bool] = False
     decodes: ClassVar[bool] = True
 

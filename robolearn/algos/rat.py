@@ -21,6 +21,7 @@ derivative the formula is; entries of the action that no perturbation moves are 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,8 @@ class Weighting(nn.Module):
 class RAT:
     """An adversary that learns: a Perturbation, a Policy (the attacked victim's), and a Learner.
 
-    A batch is a mapping of tensors: "observations", itself a mapping with the true "state" [B, O].
+    A batch is a mapping of tensors: "observations", itself a mapping with the true "state" [B, O];
+    "moments" [B, C], in which a victim that is ``contextual`` sees these states.
     "progress", if it is there, is the share of the training that is over, with which the steps get
     smaller.
     """
@@ -129,7 +131,8 @@ class RAT:
         """
         require_victim(victim, budget.spec)
         require_distribution(intention, budget.spec, "intention")
-        require_without_context(victim, "victim", "RAT learns from single states: try pgd")
+        if not callable(getattr(victim, "at", None)):
+            require_without_context(victim, "victim", "RAT learns from single states: try pgd")
         require_without_context(intention, "intention", "an intention answers to single states")
         self.victim, self.intention, self.budget = victim, intention, budget
         self.config, self.q = config, q
@@ -178,8 +181,19 @@ class RAT:
         self.network.movable.copy_(found)
         return found.cpu().numpy()
 
+    def at(self, moments: Tensor) -> RAT:
+        """Give the same adversary with the victim at moments [B, C], to learn from their states."""
+        there = copy.copy(self)
+        there.victim = self.victim.at(moments)
+        return there
+
     def update(self, batch: Mapping[str, Any]) -> Info:
         """Improve adversary and weighting by one step each; return what was seen on the way."""
+        if "moments" in batch:
+            return self.at(batch["moments"])._update(batch)
+        return self._update(batch)
+
+    def _update(self, batch: Mapping[str, Any]) -> Info:
         state = batch["observations"]["state"]
         self._set_rates(1 - batch.get("progress", 0.0))
         with torch.no_grad():

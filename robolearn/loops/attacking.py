@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robolearn.loops.rollout import rollout
 from robolearn.settings import Settings
-from robolearn.types import Environment, Policy
+from robolearn.types import Environment, Policy, Step
 
 SOME = 200  # states by which it is found what can be moved
 
@@ -38,10 +38,16 @@ class Collected:
 
     rounds: int
     states: np.ndarray  # [M, O], of all of them
+    moments: np.ndarray | None = None  # [M, C], in which a contextual victim saw them
 
 
 class Adversary(Protocol):
     """A ``RAT``."""
+
+    victim: Policy
+
+    def at(self, moments: Tensor) -> Adversary:
+        """Give the same adversary, with its contextual victim at moments [B, C]."""
 
     def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
         """Take the scale of the inputs from "state" [M, O]."""
@@ -69,21 +75,61 @@ def attacking(
     are as they were then go on from there, with ``begun=collected``, as if never interrupted.
     """
     table = [] if begun is None else [begun.states]
+    memory = _Memory(adversary.victim, None if begun is None else begun.moments)
     total = config.rounds * config.updates
     for round_ in range(begun.rounds if begun else 0, config.rounds):
         for _ in range(config.episodes):
             seed = int(rng.integers(2**31))
-            episode = rollout(env, collector, horizon=horizon, seed=seed)
+            memory.begin()
+            episode = rollout(env, collector, horizon=horizon, seed=seed, on_step=memory.on_step)
+            memory.end()
             table.append(episode.observations["state"][:-1])
-        states = torch.from_numpy(np.concatenate(table))
+        states, moments = torch.from_numpy(np.concatenate(table)), memory.moments()
         table = [states.numpy()]
         if not round_:
             adversary.fit_normaliser({"state": states})
-            adversary.find_movable(states[torch.from_numpy(rng.integers(len(states), size=SOME))])
+            rows = torch.from_numpy(rng.integers(len(states), size=SOME))
+            there = adversary if moments is None else adversary.at(moments[rows])
+            there.find_movable(states[rows])
         for step in range(config.updates):
             rows = torch.from_numpy(rng.integers(len(states), size=config.batch))
             progress = (round_ * config.updates + step) / total
-            info = adversary.update({"observations": {"state": states[rows]}, "progress": progress})
+            batch = {"observations": {"state": states[rows]}, "progress": progress}
+            info = adversary.update(
+                batch if moments is None else batch | {"moments": moments[rows]}
+            )
         if on_round is not None:
-            on_round(Collected(round_ + 1, table[0]), info)
+            held = None if moments is None else moments.numpy()
+            on_round(Collected(round_ + 1, table[0], held), info)
     return torch.from_numpy(table[0])
+
+
+class _Memory:
+    """What a contextual victim remembers before each of its actions; of another one nothing."""
+
+    def __init__(self, victim: Policy, begun: np.ndarray | None) -> None:
+        self._victim = victim if getattr(victim, "contextual", False) else None
+        self._held = [] if begun is None else [torch.from_numpy(begun)]
+        self._episode: list[Tensor] = []
+
+    def begin(self) -> None:
+        """Begin an episode."""
+        if self._victim is not None:
+            self._victim.reset(1)
+            self._episode = [self._victim.moment()]
+
+    def on_step(self, step: Step) -> None:
+        """Remember what it knows after a step."""
+        if self._victim is not None:
+            self._episode.append(self._victim.moment())
+
+    def end(self) -> None:
+        """End the episode: what is known after the last step precedes no action."""
+        self._held += self._episode[:-1]
+
+    def moments(self) -> Tensor | None:
+        """Give all of them, [M, C]."""
+        if self._victim is None:
+            return None
+        self._held = [torch.cat(self._held)]
+        return self._held[0]

@@ -30,6 +30,7 @@ from robolearn.attack import (
     distribution_of,
     require_distribution,
     require_victim,
+    require_without_context,
 )
 from robolearn.errors import UserError
 from robolearn.image_attack import ImageBudgetConfig, ImagesBudget, blank, require_seeing
@@ -195,6 +196,8 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
         home = run.make_env(config.home).interface
         victim.interface.require(home, "the victim", home.environment)
     states = None
+    if config.images is not None and config.intention is not None:
+        require_without_context(victim, "victim", "images are attacked one by one")
     if config.images is None:
         spec = _only_state(envs.interface)
         if config.method in WHITE_BOX:
@@ -211,6 +214,7 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
 def _intending(parts: Parts) -> Parts:
     """Add an intention that is learnt from preferences, with an adversary beside it."""
     config, run, begun = parts.config, parts.run, None
+    require_without_context(parts.victim, "victim", "preferences need one of single states")
     with (
         contextlib.closing(make_batch(config.env, config.environments)) as envs,
         opened(config.preferences, Held(envs, config.hold), config.env, run) as preferences,

@@ -47,7 +47,7 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
         found["clean"] = measure(parts, "clean", home, parts.victim)
     if parts.intention is not None:
         found["intention"] = measure(parts, "intention", parts.envs, parts.intention)
-    first = list(_watch(parts, perturbation))[0]
+    first = list(watch(parts, perturbation))[0]
     title = f"{config.method} on {config.env.name}, {_said(config)}, seed {run.seed}"
     draw_attack(found, first, title, run.path("report.png"))
     _write_report(found, title, run.path("report.txt"))
@@ -91,8 +91,8 @@ def _account(steps: list[Step], interface: Spec, parts: Parts) -> Account | Imag
     return Account.of(steps, interface, parts.budget.touched.numpy(), parts.intention)
 
 
-def _watch(
-    parts: Parts, perturbation: Perturbation | ImagePerturbation
+def watch(
+    parts: Parts, perturbation: Perturbation | ImagePerturbation, text: str = ""
 ) -> Iterator[Account | ImageAccount]:
     """Run the first episodes once more and give what was seen and done; the viewer shows them."""
     config, viewer = parts.config, parts.run.viewer
@@ -106,7 +106,7 @@ def _watch(
         )
         account = _account(steps, env.interface, parts)
         if viewer is not None:
-            load("robolearn.viz:replay_episode")(viewer, env, episode, account.scores())
+            load("robolearn.viz:replay_episode")(viewer, env, episode, account.scores(), text)
         yield account
 
 

@@ -79,6 +79,8 @@ def _save(learner: RAT, path: Path, collected: Collected, *rngs: np.random.Gener
     """Write the adversary's weights, its budget's radius [O], and what going on needs."""
     tensors = learner.state_dict() | {"budget/radius": learner.budget.radius}
     training = learner.training_state() | {"states": torch.from_numpy(collected.states)}
+    if collected.moments is not None:
+        training["moments"] = torch.from_numpy(collected.moments)
     counters = {"rounds": collected.rounds, "rngs": [rng.bit_generator.state for rng in rngs]}
 
     def fill(folder: Path) -> None:
@@ -103,7 +105,8 @@ def _go_on(learner: RAT, path: Path, *rngs: np.random.Generator) -> Collected | 
     learner.load_training_state(training)
     for rng, state in zip(rngs, begun.rngs, strict=True):
         rng.bit_generator.state = state
-    return Collected(begun.rounds, training["states"].numpy())
+    moments = training["moments"].numpy() if "moments" in training else None
+    return Collected(begun.rounds, training["states"].numpy(), moments)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from robolearn.verbs.adversaries import (
     prepare,
     require_of_images,
 )
-from robolearn.verbs.attack import attacked, measure
+from robolearn.verbs.attack import attacked, measure, watch
 from robolearn.verbs.attack_methods import METHODS
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.viz.attacks import draw_audit
@@ -159,14 +159,12 @@ def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[
     """Leave out what learns from many episodes at a time, if the victim remembers its own one."""
     if getattr(parts.victim, "memoryless", False):
         return methods
-    contextual = getattr(parts.victim, "contextual", False)
-    can = [m for m in ONE_BY_ONE if not (contextual and m == "rat")]
-    impossible = [method for method in methods if method not in can]
+    impossible = [method for method in methods if method not in ONE_BY_ONE]
     if config.methods is not None and impossible:
         raise UserError(f"methods: {impossible[0]} needs a victim without a memory")
     if impossible:
         print(f"robolearn: no {', '.join(impossible)}: the victim has a memory", file=sys.stderr)
-    return [method for method in methods if method in can]
+    return [method for method in methods if method in ONE_BY_ONE]
 
 
 def _rows(file: Path) -> list[Row]:
@@ -202,6 +200,9 @@ def _attacked(config: AttackConfig, parts: Parts, home: VectorEnvironment | None
         unaware = METHODS[config.method](one)
         perturbation = knowing(one, unaware)
         wanted = attacked(one, "attacked", perturbation, one.envs)
+        if parts.run.viewer is not None:
+            shown = dataclasses.replace(one, run=parts.run)
+            list(watch(shown, perturbation, f"{config.method}, {size:g}"))
         row = {"method": config.method, "size": size}
         row |= {name: wanted[name] for name in ("success", "interval", "return")}
         if home is not None:

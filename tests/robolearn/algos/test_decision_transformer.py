@@ -7,6 +7,10 @@ from robolearn.algos.decision_transformer import (
     DecisionTransformer,
     DecisionTransformerConfig,
 )
+from robolearn.algos.gaussians import GaussianExpert
+from robolearn.algos.pgd import divergence
+from robolearn.algos.rat import RAT, RATConfig
+from robolearn.attack import Budget
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.sequences import Sequences, SequencesConfig, learning
@@ -161,6 +165,49 @@ def test_the_distribution_is_that_of_the_episode_it_is_in_with_gradients():
     learner.reset(4)
     with pytest.raises(SpecError, match="5 states in 4 episodes"):
         learner.distribution(state)
+
+
+@pytest.mark.parametrize("length", [1, K])
+def test_moments_of_many_episodes_are_what_it_was_in(length):
+    states = context(2, 7).states
+    learner = restless() if length == K else make(context=1)
+    moments, expected = [], []
+    learner.reset(2)
+    for t in range(7):
+        moments.append(learner.moment())
+        expected.append(learner.distribution(states[:, t]).mean)
+        learner.act({"state": states[:, t].numpy()})
+    state = torch.cat([states[:, t] for t in range(7)]).requires_grad_()
+    mean = learner.at(torch.cat(moments)).distribution(state).mean
+    torch.testing.assert_close(mean, torch.cat(expected), rtol=0, atol=1e-5)
+    assert torch.autograd.grad(mean.sum(), state)[0].abs().amax(dim=1).min() > 0
+
+
+def test_an_adversary_learns_from_moments():
+    victim = restless()
+    budget = Budget(INTERFACE.observations["state"], "linf", torch.tensor([0.5, 0.5, 0.5]))
+    aim = GaussianExpert(Right(), 0.5)
+    rat = RAT(victim, aim, budget, RATConfig(widths=(16,), adversary_rate=1e-2))
+    moments, states = [], context(1, EPISODE).states[0]
+    for state in states:
+        moments.append(victim.moment())
+        victim.act({"state": state[None].numpy()})
+    batch = {"observations": {"state": states}, "moments": torch.cat(moments)}
+    seen = [rat.update(batch)["divergence"] for _ in range(60)]
+    assert seen[-1] < 0.8 * seen[0]
+    assert rat.victim is victim
+    there = victim.at(batch["moments"])
+    with torch.no_grad():
+        after = divergence(there, states + rat(states), aim.distribution(states)).mean()
+    assert after.item() < 0.8 * seen[0]
+
+
+class Right:
+    def reset(self, n):
+        pass
+
+    def act(self, observation, explore=False):
+        return np.tile(np.array([[0.8, 0.0]], np.float32), (len(observation["state"]), 1))
 
 
 def test_samples_stay_in_the_range_and_differ():

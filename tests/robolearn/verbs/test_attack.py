@@ -357,8 +357,10 @@ def test_an_audit_of_images(looking):
         "audit", "checkpoint=looker", "environment=" + env, "home=null", "methods=null",
         "intention=" + intention, "images={}", "sizes=[4, 16]",
         "evaluation={episodes: 1, horizon: 6, whole: true}", "out=audit",
+        "view=record",
     ]  # fmt: skip
     assert main(line) == 0
+    assert Path("audit/recording.rrd").stat().st_size > 1000
     rows = json.loads(Path("audit/summary.json").read_text())["rows"]
     found = [(row["method"], row["size"]) for row in rows]
     assert found == [("random", 4), ("pgd", 4), ("random", 16), ("pgd", 16)]

@@ -90,19 +90,28 @@ ATTACK = (
     "rat_metaworld", "victim.checkpoint=whole", "home=null", "intention={policy: other}",
     f"env={{name: {ENV}, options: {{horizon: 12}}}}", "budget={size: 0.5, unit: std}",
     "evaluation={episodes: 2, horizon: 12, whole: true}", "measured=2", "pgd={steps: 3}",
+    "rat.widths=[8]", "collection={rounds: 2, episodes: 2, updates: 3, batch: 8}",
 )  # fmt: skip
 
 
 def test_it_is_attacked_in_the_episode_that_it_is_in(here, tmp_path):
-    for name in ("one", "two"):
-        assert main([*ATTACK, "method=pgd", f"out={tmp_path}/{name}"]) == 0
-    one, two = summary(tmp_path / "one"), summary(tmp_path / "two")
-    assert one == two and one["attacked"]["return"] != one["control"]["return"]
+    assert main([*ATTACK, "method=pgd", f"out={tmp_path}/pgd"]) == 0
+    found = summary(tmp_path / "pgd")
+    assert found["attacked"]["return"] != found["control"]["return"]
+
+
+def test_rat_learns_from_its_moments_and_goes_on_after_a_stop(here, tmp_path, interrupted):
+    line = [*ATTACK, "method=rat"]
+    assert main([*line, f"out={tmp_path}/whole"]) == 0
+    interrupted([*line, f"out={tmp_path}/stopped"], 2)
+    kept = checkpoint.read_tensors(tmp_path / "stopped/checkpoint/training/state.safetensors")
+    assert len(kept["moments"]) == len(kept["states"]) > 0
+    assert main([*line, f"resume={tmp_path}/stopped"]) == 0
+    assert summary(tmp_path / "stopped") == summary(tmp_path / "whole")
 
 
 def test_what_cannot_be_attacked_is_one_line(here, tmp_path, capsys):
     for change, said in {
-        "method=rat": "victim 'decision_transformer': what it does depends on its episode",
         "method=pa_ad": "victim: it is not memoryless",
         "method=pgd intention.policy=whole": "intention 'decision_transformer': what it does",
     }.items():
@@ -114,11 +123,16 @@ def test_what_cannot_be_attacked_is_one_line(here, tmp_path, capsys):
 def test_an_audit_leaves_out_what_cannot_be(here, tmp_path, capsys):
     line = [
         "audit", "checkpoint=whole", f"environment={ENV}", "options={horizon: 12}", "home=null",
-        "intention=other", "methods=null", "sizes=[0.5]", ATTACK[6], "budget={unit: std}",
+        "intention=other", "methods=null", "sizes=[0.5]", "budget={unit: std}",
+        *(part for part in ATTACK if part.startswith(("evaluation", "collection"))),
     ]  # fmt: skip
     assert main([*line, f"out={tmp_path}/audit"]) == 0
-    assert [row["method"] for row in summary(tmp_path / "audit")["rows"]] == ["random", "pgd"]
-    assert "no rat, sa_rl, pa_ad: the victim has a memory" in capsys.readouterr().err
+    assert [row["method"] for row in summary(tmp_path / "audit")["rows"]] == [
+        "random",
+        "pgd",
+        "rat",
+    ]
+    assert "no sa_rl, pa_ad: the victim has a memory" in capsys.readouterr().err
 
 
 def test_wrong_input_is_one_line(here, tmp_path, capsys):
