@@ -1,11 +1,11 @@
 """The import rules: who may know whom. They are read off the source, nothing is imported."""
 
 import ast
+import functools
 import graphlib
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("robolearn", "sim", "robots", "demos")
@@ -91,13 +91,29 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in SOURCES}
 
 
-def imports(path: Path, nested: bool = True) -> Iterator[str]:
-    """Give the full names that a file imports, in functions too if ``nested``."""
+class Source(NamedTuple):
+    """What is read off a file: full names that it imports, and the functions that it calls."""
+
+    imported: tuple[str, ...]
+    at_once: tuple[str, ...]  # those that are imported with it, not within functions
+    called: frozenset[str]
+
+
+@functools.cache
+def read(path: Path) -> Source:
     tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree))
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    called = frozenset(function.id for function in calls if isinstance(function, ast.Name))
+    return Source(tuple(imports(path, nodes)), tuple(imports(path, tree.body)), called)
+
+
+def imports(path: Path, nodes: list[ast.AST]) -> Iterator[str]:
+    """Give the full names that some nodes of a file import."""
     package = module_name(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(tree) if nested else tree.body:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -122,12 +138,8 @@ def closure(module: str) -> set[str]:
             seen.add(name)
             parents = [name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)]
             waiting += parents
-            waiting += filter(None, map(as_module, imports(MODULES[name], nested=False)))
+            waiting += filter(None, map(as_module, read(MODULES[name]).at_once))
     return seen - {module}
-
-
-def by_path(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=[module_name(path) for path in paths])
 
 
 def room_of(module: str) -> str:
@@ -137,19 +149,19 @@ def room_of(module: str) -> str:
 
 def known(path: Path) -> set[str]:
     """Give the other rooms that a file imports from; of the core's contracts, the modules."""
-    modules = {name for name in map(as_module, imports(path)) if name}
+    modules = {name for name in map(as_module, read(path).imported) if name}
     single = {name for name in modules if room_of(name) == "robolearn"} | OF_ROBOTS
     rooms = {name if name in single else room_of(name) for name in modules}
     return rooms - {room_of(module_name(path)), module_name(path)}
 
 
-@by_path(SOURCES)
-def test_a_room_knows_only_those_below_it(path):
-    room = room_of(module_name(path))
-    package = room.split(".")[0]
-    allowed = {f"{package}.{name}" for name in MAY_IMPORT[room]}
-    allowed |= {f"robolearn.{name}" for name in OF_THE_CORE.get(package, ())}
-    assert known(path) <= allowed
+def test_a_room_knows_only_those_below_it():
+    for module, path in MODULES.items():
+        room = room_of(module)
+        package = room.split(".")[0]
+        allowed = {f"{package}.{name}" for name in MAY_IMPORT[room]}
+        allowed |= {f"robolearn.{name}" for name in OF_THE_CORE.get(package, ())}
+        assert known(path) <= allowed, module
 
 
 def test_rooms_stand_above_each_other():
@@ -172,33 +184,31 @@ def test_every_arrow_that_is_allowed_is_there():
 
 def test_modules_of_a_room_do_not_import_each_other_in_a_circle():
     graph = {
-        name: set(filter(None, map(as_module, imports(path, nested=False)))) - {name}
+        name: set(filter(None, map(as_module, read(path).at_once))) - {name}
         for name, path in MODULES.items()
         if path.name != "__init__.py"
     }
     list(graphlib.TopologicalSorter(graph).static_order())
 
 
-@by_path([path for path in SOURCES if module_name(path) != "robolearn.viz.viewer"])
-def test_only_the_viewer_knows_rerun_and_is_imported_when_it_is_needed(path):
-    assert "rerun" not in {name.split(".")[0] for name in imports(path)}
-    assert "robolearn.viz.viewer" not in map(as_module, imports(path, nested=False))
+def test_only_the_viewer_knows_rerun_and_is_imported_when_it_is_needed():
+    for module, path in MODULES.items():
+        if module != "robolearn.viz.viewer":
+            assert "rerun" not in {name.split(".")[0] for name in read(path).imported}, module
+            assert "robolearn.viz.viewer" not in map(as_module, read(path).at_once), module
 
 
-@by_path(SOURCES)
-def test_nothing_runs_code_from_data(path):
-    assert not {name.split(".")[0] for name in imports(path)} & RUNS_CODE_WHEN_READ
-    called = {
-        node.func.id
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    assert not called & {"eval", "exec"}
+def test_nothing_runs_code_from_data():
+    for module, path in MODULES.items():
+        assert not {name.split(".")[0] for name in read(path).imported} & RUNS_CODE_WHEN_READ, (
+            module
+        )
+        assert not read(path).called & {"eval", "exec"}, module
 
 
-@by_path(sorted((ROOT / "robolearn" / "algos").glob("[!_]*.py")))
-def test_an_algorithm_stands_on_few_modules(path):
-    assert len(closure(module_name(path))) <= 12
+def test_an_algorithm_stands_on_few_modules():
+    for path in (ROOT / "robolearn" / "algos").glob("[!_]*.py"):
+        assert len(closure(module_name(path))) <= 12, path
 
 
 def test_launch_is_data_only():
