@@ -81,6 +81,7 @@ def error_of(capsys, *changes: str) -> str:
     return error
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("method", ["random", "pgd", "rat", "sa_rl", "pa_ad"])
 def test_every_method_leaves_its_results(here, tmp_path, method):
     out = tmp_path / "run"
@@ -251,6 +252,7 @@ AUDIT = (
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("drawn")
 def test_an_audit_attacks_by_every_method_and_budget(here, tmp_path):
     out = tmp_path / "audit"
     assert main([*AUDIT, f"out={out}"]) == 0

@@ -66,6 +66,7 @@ def error_of(capsys, *line: str) -> str:
     return error
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_guarded_policy_is_evaluated_and_attacked_like_any(here, tmp_path, capsys):
     assert main([*GUARD, "checkpoint=bc", f"out={tmp_path}/guarded"]) == 0
     found = summary(tmp_path / "guarded")

@@ -90,6 +90,7 @@ def judge(tmp_path, *line):
     return json.loads((tmp_path / "run" / "summary.json").read_text())
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_others_of_a_dataset_are_judged(people, tmp_path, capsys):
     summary = judge(tmp_path, f"base={people}", "base_operator=ann", "worst=1")
     told = capsys.readouterr().out
@@ -305,6 +306,7 @@ def test_datasets_that_do_not_fit_are_refused_unless_asked(people, robomimic, tm
     assert "its state lacks hand_x, hand_y, fingers; its state has besides object_0" in told
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path):
     path = tmp_path / "odd"
     odd = Dataset.create(path, PLANE)

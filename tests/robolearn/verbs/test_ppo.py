@@ -122,6 +122,7 @@ def test_of_a_step_that_was_logged_twice_the_later_line_counts(tmp_path):
     assert steps.tolist() == [1, 2] and values.tolist() == [5.0, 7.0]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_curve_is_smoothed_by_the_mean_of_what_came_before(tmp_path):
     values = np.array([1.0, 3.0, 5.0, 7.0])
     assert smooth(values, 2).tolist() == [1.0, 2.0, 4.0, 6.0]

@@ -39,6 +39,7 @@ def summary(directory: Path) -> dict:
     return json.loads((directory / "summary.json").read_text())
 
 
+@pytest.mark.usefixtures("drawn")
 @LINES
 def test_a_run_asks_learns_and_goes_on_after_a_stop_as_if_there_had_been_none(
     line, tmp_path, require_same_after_a_stop

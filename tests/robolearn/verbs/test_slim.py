@@ -83,6 +83,7 @@ def test_a_misspelt_stream_is_one_line(tmp_path, capsys):
     assert "no stream 'discovry'; did you mean 'discovery'?" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("drawn")
 def test_skills_of_a_run_are_measured_again(whole, tmp_path):
     line = ["skills_measure", f"skills={whole}", f"out={tmp_path}/again"]
     line += ["environments=4", "measure.episodes=6", "measure.horizon=5"]

@@ -43,6 +43,7 @@ def summary(directory: Path) -> dict:
     return json.loads((directory / "summary.json").read_text())
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("name", ["skills_reach", "skills_rearrange", "skills_rearrange_three"])
 def test_objects_are_brought_to_goals(name, skills, tmp_path):
     assert main([name, skills, *SMALL, "view=record", f"out={tmp_path}/run"]) == 0
@@ -52,6 +53,7 @@ def test_objects_are_brought_to_goals(name, skills, tmp_path):
     assert (tmp_path / "run" / "recording.rrd").stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_path_is_followed(skills, tmp_path):
     line = ("skills_follow", skills, "evaluation.episodes=2", "path.wait_s=0.2")
     corners = "path.waypoints=[[0, 0, 0.025], [0.03, 0, 0.025]]"
