@@ -201,6 +201,8 @@ class Twin(Driver):
         data, arm = self.world.data, self.arm
         self._go_on_if_deaf()
         self._servos.step(arm.to_model(self._target))
+        if not self.faults and not self._stalled:
+            return
         for joint in range(len(self.joints)):
             if not self.has(FaultKind.STALLED, self.joints[joint].name):
                 self._stalled.pop(joint, None)

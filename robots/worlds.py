@@ -117,8 +117,9 @@ class Servos:
         self._actuators = np.array([of_joint[int(joint)] for joint in world.arm.joint_ids])
         affine = model.actuator_biastype[self._actuators] == mujoco.mjtBias.mjBIAS_AFFINE
         self._positioned, self._torqued = np.flatnonzero(affine), np.flatnonzero(~affine)
-        self._range = model.actuator_ctrlrange[self._actuators]
-        self._limited = model.actuator_ctrllimited[self._actuators].astype(bool)
+        limited = model.actuator_ctrllimited[self._actuators].astype(bool)
+        limits = model.actuator_ctrlrange[self._actuators]
+        self._low, self._high = np.where(limited[:, None], limits, (-np.inf, np.inf)).T
         self._mass = np.empty((model.nv, model.nv))
 
     def step(self, targets: np.ndarray) -> None:
@@ -128,9 +129,7 @@ class Servos:
         if len(self._torqued):
             mujoco.mj_step1(arm.model, data)
             control[self._torqued] = self._torques(targets)[self._torqued]
-        low, high = self._range.T
-        control = np.where(self._limited, np.clip(control, low, high), control)
-        data.ctrl[self._actuators] = control
+        data.ctrl[self._actuators] = np.minimum(np.maximum(control, self._low), self._high)
         if len(self._torqued):
             mujoco.mj_step2(arm.model, data)
         else:
