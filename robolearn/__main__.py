@@ -35,7 +35,9 @@ PUBLISHED = {  # group of entry points -> what installed packages publish in it
     names.ENVIRONMENTS: "environments",
     names.LEARNERS: "learners",
 }
-OF_ONES_OWN = "Your own verbs, environments and operators go by module:function (see docs/your_own.md)."
+OF_ONES_OWN = (
+    "Your own verbs, environments and operators go by module:function (see docs/your_own.md)."
+)
 RESULTS = ("report.png", "summary.json")  # of a run, if it has them; scripts read the last line
 REPORT = "report.txt"  # a verb's own short account of its results
 RECORDING = "recording.rrd"

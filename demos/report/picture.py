@@ -252,7 +252,8 @@ def _draw_nearest(axes: Axes, quality: Quality, lines: Lines) -> None:
     axes.axvline(lines.duplicate, color=STANDS_OUT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xscale("log")
     _mark_decades(axes, least, edges[-1])
-    axes.set_xlabel("distance to the nearest other episode (sd)", fontsize=9.5)
+    like = f"{len(distances)} of {len(quality.nearest)} have one of about their length"
+    axes.set_xlabel(f"distance to the nearest other episode (sd); {like}", fontsize=9.5)
     axes.set_ylabel("episodes", fontsize=9.5)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
