@@ -64,7 +64,7 @@ def draw_report(quality: Quality, findings: Sequence[Finding], lines: Lines, pat
     left_out = len(quality.operators) - len(shown)
     more = f"; {left_out} operators with fewer episodes are not shown" if left_out else ""
     figure.suptitle(
-        f"{_plain(headline(quality))}{more}: {quiet} episodes stand out by nothing\n"
+        f"{_plain(headline(quality))}{more}: nothing stands out in {quiet} of them\n"
         "A dot is an episode, in the order recorded from top to bottom; red stands out, "
         "the grey bar is the operator's median",
         fontsize=12, x=0.01, ha="left",
@@ -253,7 +253,7 @@ def _draw_nearest(axes: Axes, quality: Quality, lines: Lines) -> None:
     axes.set_xscale("log")
     _mark_decades(axes, least, edges[-1])
     like = f"{len(distances)} of {len(quality.nearest)} have one of about their length"
-    axes.set_xlabel(f"distance to the nearest other episode (sd); {like}", fontsize=9.5)
+    axes.set_xlabel(f"distance to the nearest other episode (sd)\n{like}", fontsize=9.5)
     axes.set_ylabel("episodes", fontsize=9.5)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
