@@ -6,7 +6,6 @@ somebody has agreed: every joint by a few hundredths of its range, slowly, throu
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.errors import DataError, SpecError, UserError
+from robolearn.errors import UserError
 from robots.base import (
     JOINTS,
     Clock,
-    Driver,
     LifeCycle,
     Robot,
     RobotError,
@@ -27,6 +25,7 @@ from robots.base import (
     quantity,
 )
 from robots.guard import Guard, GuardConfig
+from robots.refusing import Fault, again, bad_actions, held_back, refuses, refuses_each
 from robots.registry import FACTS, METHODS
 from robots.safety import SafetyConfig
 
@@ -37,10 +36,6 @@ STOPPED_S = 0.2  # within which a stop must be seen
 LATE_S = 0.3  # how long after a command a joint may arrive
 READS = 20
 SLOW = SafetyConfig(velocity=0.1, acceleration=0.2, jerk=0.2, collisions=False)
-
-
-class Fault(Exception):
-    """A driver does not keep the contract; the text says how."""
 
 
 class NotThereError(RobotError):
@@ -135,9 +130,9 @@ def refuses_when_unconfigured(bench: Bench) -> None:
     """Before it is connected it can neither be read nor moved."""
     robot = bench.robot
     middle = {f"{joint.name}.pos": (joint.lower + joint.upper) / 2 for joint in robot.joints}
-    _refuses(robot.get_observation, RobotError, "get_observation() before connect()")
-    _refuses(lambda: robot.send_action(middle), RobotError, "send_action() before connect()")
-    _refuses(robot.activate, RobotError, "activate() before connect()")
+    refuses(robot.get_observation, RobotError, "get_observation() before connect()")
+    refuses(lambda: robot.send_action(middle), RobotError, "send_action() before connect()")
+    refuses(robot.activate, RobotError, "activate() before connect()")
     robot.disconnect()
 
 
@@ -150,7 +145,7 @@ def connects(bench: Bench) -> None:
         raise NotThereError(str(error)) from None
     _require(robot.is_connected, "is_connected is False after connect()")
     _require(robot.life_cycle is LifeCycle.INACTIVE, f"connected, it is {robot.life_cycle}")
-    _refuses(lambda: robot.connect(calibrate=False), RobotError, "a second connect()")
+    refuses(lambda: robot.connect(calibrate=False), RobotError, "a second connect()")
     _require(robot.is_calibrated, "it is not calibrated: `robolearn robots calibrate` does that")
 
 
@@ -199,9 +194,9 @@ def refuses_when_inactive(bench: Bench) -> None:
     """Before it is activated it cannot be moved, by nonsense neither."""
     robot = bench.robot
     here = named(robot.joints, {"pos": bench.positions()})
-    _refuses(lambda: robot.send_action(here), RobotError, "send_action() before activate()")
-    for what, action, _ in _bad_actions(here):
-        _refuses(lambda action=action: robot.send_action(action), UserError, what)
+    refuses(lambda: robot.send_action(here), RobotError, "send_action() before activate()")
+    for what, action, _ in bad_actions(here):
+        refuses(lambda action=action: robot.send_action(action), UserError, what)
 
 
 def disconnects(bench: Bench) -> None:
@@ -230,11 +225,11 @@ def refuses_bad_actions(bench: Bench) -> None:
     """Missing, extra, and not finite entries are refused, and nothing moves."""
     robot, before = bench.robot, bench.positions()
     here = named(robot.joints, {"pos": before})
-    with _held_back(robot, here) as held:
+    with held_back(robot, here) as held:
         if held is None:
             bench.words = "not asked: it cannot be done safely; its guard is asked below"
             return
-        _refuses_each(robot.send_action, here)
+        refuses_each(robot.send_action, here)
     bench.clock.sleep(LATE_S)
     _require_still(bench, before, "actions that it refused")
 
@@ -243,7 +238,7 @@ def gives_what_it_sent(bench: Bench) -> None:
     """send_action gives what was really sent."""
     robot = bench.robot
     here = named(robot.joints, {"pos": bench.positions()})
-    sent = _again(lambda: robot.send_action(here))
+    sent = again(lambda: robot.send_action(here))
     _require(set(sent) == set(here), f"send_action() gives {sorted(sent)}, not {sorted(here)}")
     off = np.abs(quantity(robot.joints, sent) - quantity(robot.joints, here)) / bench.span
     _require(off.max() <= STILL, "send_action() gives something else than it was given")
@@ -289,7 +284,7 @@ def stops(bench: Bench) -> None:
     bench.clock.sleep(LATE_S)
     _require_still(bench, rest, f"stop(), {1e3 * STOPPED_S:.0f} ms later")
     here = named(robot.joints, {"pos": rest})
-    _refuses(lambda: robot.send_action(here), RobotError, "send_action() after stop()")
+    refuses(lambda: robot.send_action(here), RobotError, "send_action() after stop()")
 
 
 def its_guard_refuses_bad_actions(bench: Bench) -> None:
@@ -300,7 +295,7 @@ def its_guard_refuses_bad_actions(bench: Bench) -> None:
     for _ in range(2):
         bench.clock.sleep(PERIOD_S)
         guard.get_observation()
-        _refuses_each(guard.send_action, here)
+        refuses_each(guard.send_action, here)
     bench.clock.sleep(LATE_S)
     _require_still(bench, before, "actions that were refused")
     guard.stop()
@@ -332,46 +327,6 @@ def _guard(bench: Bench) -> Guard:
     return guard
 
 
-def _bad_actions(here: Values) -> list[tuple[str, Values, type[UserError]]]:
-    """Name actions that nobody may take, and what each must raise."""
-    first = next(iter(here))
-    return [
-        ("an empty action", {}, SpecError),
-        ("an extra joint", {**here, "tail.pos": 0.0}, SpecError),
-        ("an action of nan", {**here, first: math.nan}, DataError),
-        ("an action of inf", {**here, first: math.inf}, DataError),
-    ]
-
-
-def _refuses_each(send: Callable[[Values], Any], here: Values) -> None:
-    for what, action, error in _bad_actions(here):
-        _refuses(lambda action=action: send(action), error, what)
-
-
-@contextlib.contextmanager
-def _held_back(robot: Robot, here: Values) -> Iterator[list[np.ndarray] | None]:
-    """Keep what a Driver sends from its device, so that no arm moves by what it should refuse.
-
-    Gives what was held back; None for a robot that is no Driver, and for one that does not send
-    through ``_write``: an action that changes nothing, ``here``, shows that.
-    """
-    if not isinstance(robot, Driver):
-        yield None
-        return
-    held: list[np.ndarray] = []
-
-    def hold(positions: np.ndarray) -> np.ndarray:
-        held.append(positions)
-        return positions
-
-    robot._write = hold
-    try:
-        _again(lambda: robot.send_action(here))
-        yield held or None
-    finally:
-        del robot._write
-
-
 def _tick(bench: Bench, guard: Guard, goal: np.ndarray) -> None:
     bench.clock.sleep(PERIOD_S)
     guard.get_observation()
@@ -389,14 +344,6 @@ def _go(bench: Bench, guard: Guard, goal: np.ndarray) -> None:
         _tick(bench, guard, goal)
 
 
-def _again(call: Callable[[], Any]) -> Any:
-    """Call, and once more if noise on the bus was in the way."""
-    try:
-        return call()
-    except RobotError:
-        return call()
-
-
 def _require(right: bool, words: str) -> None:
     if not right:
         raise Fault(words)
@@ -406,13 +353,3 @@ def _require_still(bench: Bench, before: np.ndarray, after: str) -> None:
     moved = np.abs(bench.positions() - before) / bench.span
     joint = bench.robot.joints[int(moved.argmax())].name
     _require(moved.max() <= STILL, f"{joint} moved by {100 * moved.max():.1f}% after {after}")
-
-
-def _refuses(call: Callable[[], Any], error: type[Exception], what: str) -> None:
-    try:
-        call()
-    except error:
-        return
-    except Exception as other:
-        raise Fault(f"{what} raises {type(other).__name__}, not {error.__name__}") from other
-    raise Fault(f"{what} is not refused with {error.__name__}")
