@@ -14,7 +14,7 @@ acts in a user's default: nothing is called here in its place.
 - ``injected``: cases; ``by_kind``: how many of each fault;
 - ``outside_limits``: cases in which a command left the limits of position, velocity, acceleration
   or jerk, by differences of what the driver was sent, over a period or, in simulated time, what
-  passed if that is less;
+  passed if that is less by more than the 5% that a guard allows itself;
 - ``late_stops``: cases in which the arm, by its true positions, was not still 200 ms after the stop
   was called for: by a fault that the guard noticed, by somebody, by a policy that failed, by
   silence of ``hold_s``, or by a kill;
@@ -66,6 +66,7 @@ STILL_S, WINDOW_S = 0.2, 0.1
 STILL = 5e-3  # share of a joint's range that it may move in the window, once it is still
 HUNG_S = 2.5  # longer than the guard's ``stop_s``
 ROUNDING = 1e-9
+CLOSEST = 0.9499  # periods between two commands, of which the first was late
 POWER = "cut its power"
 OF_THE_ARM = (
     FaultKind.UNPLUGGED, FaultKind.STALLED, FaultKind.NOISY, FaultKind.MIRRORED, FaultKind.WRAPPED,
@@ -143,19 +144,24 @@ class Troubled:
         return None if self._kind == "nothing" else np.full((1, 6), np.nan)
 
 
-def goes_by(env: RobotEnv, seconds: float) -> None:
-    """Let time go by in which nobody calls; what acts by default while nobody calls, acts."""
+def goes_by(env: RobotEnv, seconds: float) -> str:
+    """Let time go by in which nobody calls; what acts by default while nobody calls, acts.
+
+    Gives what it says, which in real time is logged.
+    """
     if isinstance(env.clock, RealClock):
         env.clock.sleep(seconds)
-        return
+        return ""
+    words = ""
     watch = getattr(env.guard, "watch", None)  # a thread in real time, if there is one
     for _ in range(math.ceil(seconds / env.guard.period_s)):
         env.clock.sleep(env.guard.period_s)
         try:
             if watch is not None:
                 watch()
-        except UserError:  # it was stopped, and says so to whoever calls next
-            watch = None
+        except UserError as error:  # it was stopped
+            words, watch = str(error), None
+    return words
 
 
 def case(number: int, kind: str | None = None) -> Case:
@@ -190,14 +196,15 @@ def _driven(kind: str, arm: Arm, env: RobotEnv, rng: np.random.Generator) -> Cas
             session.run()
         except (UserError, RuntimeError) as error:
             said = str(error)
-        goes_by(env, STILL_S + 3 * WINDOW_S)
-        arm.settle()
+            env.close()  # as a program that ends with it does
+        said = watched.error or said or goes_by(env, STILL_S + WINDOW_S)
         lost = is_lost(folder, "demo_0", policy.seen, policy.given)
     stopped = env.guard.is_stopped
-    said = watched.error or said
     called_s = policy.called_s
     if called_s is None and stopped:
         called_s = env.guard.record.time_s
+    goes_by(env, (called_s or 0.0) + STILL_S + 2 * WINDOW_S - env.clock())
+    arm.settle()
     moves = called_s is not None and is_moving(arm.joints, arm.been, called_s)
     return Case(
         kind=kind,
@@ -255,22 +262,27 @@ def is_outside(guard: Any, starts: Noted, sent: Noted, by_times: bool) -> bool:
     command that noise kept back is a hold of the arm, and not judged; after ``hold_s`` it rests,
     and where it was activated anew.
     """
-    before_s, period_s = -np.inf, guard.period_s
-    pieces: list[list[np.ndarray]] = []
-    passed_s: list[list[float]] = []
-    left = list(starts)
-    for at_s, positions in sent:
-        begins = bool(left) and left[0][0] <= at_s
-        if begins or at_s - before_s > guard.config.hold_s:
-            start = left.pop(0)[1] if begins else pieces[-1][-1]
-            pieces.append([start] * 3)
-            passed_s.append([period_s] * 2)
-            before_s = at_s - period_s if begins else before_s
-        pieces[-1].append(positions)
-        passed_s[-1].append(min(at_s - before_s, period_s) if by_times else period_s)
+    pieces = _pieces(guard, starts, sent, by_times)
+    return any(_is_outside(guard, np.array(one), np.array(of)[:, None]) for one, of in pieces)
+
+
+def _pieces(
+    guard: Any, starts: Noted, sent: Noted, by_times: bool
+) -> list[tuple[list[np.ndarray], list[float]]]:
+    """Give commands that follow each other, at first those of an arm at rest, and times between."""
+    pieces: list[tuple[list[np.ndarray], list[float]]] = []
+    period_s, before_s = guard.period_s, 0.0
+    events = [(at_s, False, at) for at_s, at in starts] + [(at_s, True, at) for at_s, at in sent]
+    for at_s, is_command, positions in sorted(events, key=lambda event: event[:2]):
+        if not is_command or at_s - before_s > guard.config.hold_s:
+            pieces.append(([pieces[-1][0][-1] if is_command else positions] * 3, [period_s] * 2))
+        if is_command:
+            first = len(pieces[-1][0]) == 3
+            passed_s = at_s - before_s if by_times and not first else period_s
+            pieces[-1][0].append(positions)
+            pieces[-1][1].append(period_s if passed_s >= CLOSEST * period_s else passed_s)
         before_s = at_s
-    both = zip(pieces, passed_s, strict=True)
-    return any(_is_outside(guard, np.array(one), np.array(of)[:, None]) for one, of in both)
+    return pieces
 
 
 def _is_outside(guard: Any, found: np.ndarray, passed_s: np.ndarray) -> bool:

@@ -1,14 +1,14 @@
 """Two hundred of the faults of ``benchmarks/faults.py``, and that it would see one that got by."""
 
+import dataclasses
 import json
 import sys
-from dataclasses import asdict
 
 import faults
 import pytest
 
 from demos.data.dataset import Dataset
-from robots.guard import Guard
+from robots import safety
 
 CASES, PARTS = 200, 10
 SIMULATED = [kind for kind in faults.KINDS if kind not in faults.IN_REAL_TIME]
@@ -22,18 +22,14 @@ def test_no_fault_leads_out_of_the_limits_or_loses_an_episode(part):
         assert not wrong, (number, case)
 
 
-@pytest.mark.parametrize("kind", ["wild", "bus noise"])
-def test_a_guard_that_lets_all_pass_is_found_out(monkeypatch, kind):
-    send = Guard._send
+@pytest.mark.parametrize("kind", ["wild", "servo blocked"])
+def test_a_filter_that_lets_all_pass_is_found_out(monkeypatch, kind):
+    filtered = safety.safe_command
 
-    def careless(self, now_s, asked, safe, words):
-        send(self, now_s, asked, safe, words)
-        if asked is not None:
-            self.robot.send_action(
-                {f"{j.name}.pos": float(v) for j, v in zip(self.joints, asked, strict=True)}
-            )
+    def careless(limits, commanded, target, seen=None):
+        return dataclasses.replace(filtered(limits, commanded, target, seen), position=target)
 
-    monkeypatch.setattr(Guard, "_send", careless)
+    monkeypatch.setattr(safety, "safe_command", careless)
     assert faults.case(0, kind).outside
 
 
@@ -63,7 +59,7 @@ def test_counts():
         faults.Case("nan", True, False, False, False, True),
         faults.Case("noisy", False, False, False, False, False),
     ]
-    found = faults.measured(map(asdict, cases))
+    found = faults.measured(map(dataclasses.asdict, cases))
     assert (found["injected"], found["outside_limits"], found["late_stops"]) == (3, 1, 1)
     assert found["by_kind"] == {"nan": 2, "noisy": 1} and found["unnoticed"] == {"noisy": 1}
     assert found["wrong_by_kind"] == {"outside_limits": {"nan": 1}, "late_stops": {"nan": 1}}
