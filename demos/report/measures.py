@@ -106,7 +106,8 @@ def measure(name: str, episode: Episode, scales: Scales) -> Measured:
     jerk, smoothness = _jerk(path, scales.period_s or 1.0)
     pauses = list(_pauses(speed, _shortest(scales)))
     lasted = [end - start for start, end in pauses]
-    told = "success" not in episode.metadata.get("not_told", ())
+    not_told = episode.metadata.get("not_told")
+    told = not (isinstance(not_told, list) and "success" in not_told)
     repeated, dark = {}, {}
     for camera in scales.cameras:
         if camera in episode.observations:

@@ -107,8 +107,9 @@ def test_dropped_steps_are_counted_but_for_pauses_of_the_session(scales):
     assert found.late == pytest.approx(1 / 19) and found.longest_s == pytest.approx(0.4)
     paused = dataclasses.replace(one, metadata={"pauses": [{"step": 12, "seconds": 0.3}]})
     assert measure("demo_0", paused, scales).stamps.missing == 0
-    strange = dataclasses.replace(one, metadata={"pauses": [{"step": "x"}, 3]})
-    assert measure("demo_0", strange, scales).stamps.missing == 3
+    strange = dataclasses.replace(one, metadata={"pauses": [{"step": "x"}, 3], "not_told": 5})
+    found = measure("demo_0", strange, scales)
+    assert found.stamps.missing == 3 and found.success is True
 
 
 def test_time_that_goes_back_is_told(scales):
