@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.attack import distribution_of
 from robolearn.errors import SpecError, nearest
 from robolearn.types import ArraySpec, Observation, Policy, Spec
 
@@ -100,6 +101,7 @@ class Sighted:
         self.policy, self._take = policy, taker(whole, part)
         self.memoryless = getattr(policy, "memoryless", False)
         self.eats = getattr(policy, "eats", None)
+        self.name = getattr(policy, "name", type(policy).__name__)
 
     def reset(self, n: int) -> None:
         """Begin n episodes at once."""
@@ -110,6 +112,23 @@ class Sighted:
         return self.policy.act(self._take(observation), explore)
 
 
+class SightedVictim(Sighted):
+    """One with a distribution, of all that the environment shows, or of its state."""
+
+    def __init__(self, policy: Policy, whole: Spec, part: Spec):
+        super().__init__(policy, whole, part)
+        self.interface = whole
+        self.contextual = getattr(policy, "contextual", False)
+
+    def distribution(self, seen: Any) -> Any:
+        """Give pi(. | o) of observations name -> [B, ...], or of states [..., O]."""
+        observation = seen if isinstance(seen, Mapping) else {STATE: seen}
+        return distribution_of(self.policy, self._take(observation))
+
+
 def sighted(policy: Policy, whole: Spec, part: Spec) -> Policy:
     """Give the policy, wrapped if what it sees is not the whole."""
-    return policy if part.observations == whole.observations else Sighted(policy, whole, part)
+    if part.observations == whole.observations:
+        return policy
+    kind = SightedVictim if callable(getattr(policy, "distribution", None)) else Sighted
+    return kind(policy, whole, part)

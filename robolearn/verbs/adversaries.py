@@ -17,7 +17,6 @@ from pydantic import PositiveFloat, PositiveInt
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
-from robolearn.algos.image_bc import ImageCloning
 from robolearn.algos.intending import Intending, IntendingConfig
 from robolearn.algos.pgd import PGDConfig
 from robolearn.algos.ppo import PPO, PPOConfig
@@ -39,15 +38,16 @@ from robolearn.loops.evaluate import evaluate
 from robolearn.loops.handing_over import HandedOver
 from robolearn.loops.held import Held
 from robolearn.loops.on_policy import OnlineConfig
+from robolearn.loops.parts import sighted
 from robolearn.names import load, load_own
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.settings import Settings
-from robolearn.types import ArraySpec, Policy, Spec, VectorEnvironment
+from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 from robolearn.verbs.preferences import PreferencesConfig, opened
-from robolearn.verbs.restoring import restored, value_of
+from robolearn.verbs.restoring import restored, shown_to, value_of
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
 Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # Q(s [B, O], a [B, A]) -> [B]
@@ -168,6 +168,7 @@ class Parts:
     config: AttackConfig
     run: Run
     envs: VectorEnvironment  # many of config.env
+    seen: Spec  # of what they show, by the victim
     victim: Policy
     intention: Policy | None
     states: np.ndarray | None  # [M, O] that the victim sees without an attack, if it sees any
@@ -191,7 +192,8 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
     UserError and SpecError for what does not fit.
     """
     envs = run.make_envs(config.env, config.evaluation.episodes)
-    victim = _gaussian(restored(config.victim.checkpoint, "victim", envs.interface), config.victim)
+    seen = shown_to(config.victim.checkpoint, "victim", envs.interface)
+    victim = _victim(config.victim, envs.interface, seen)
     if config.home is not None:
         home = run.make_env(config.home).interface
         victim.interface.require(home, "the victim", home.environment)
@@ -199,14 +201,16 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
     if config.images is not None and config.intention is not None:
         require_without_context(victim, "victim", "images are attacked one by one")
     if config.images is None:
-        spec = _only_state(envs.interface)
+        _require_only_state(seen)
         if config.method in WHITE_BOX:
-            require_victim(victim, spec)
+            require_victim(victim, envs.interface.observations["state"])
     intention, rng = _intention(config, envs.interface, victim, run.seed)
     if config.images is None:
         states = _states(envs, victim, config, run)
-    budget = _budget(config, envs.interface, states)
-    parts = Parts(config, run, envs, victim, intention, states, budget, rng, value_of(intention))
+    budget = _budget(config, envs.interface, seen, states)
+    parts = Parts(
+        config, run, envs, seen, victim, intention, states, budget, rng, value_of(intention)
+    )
     asked = config.preferences is not None and config.method in TOWARDS
     return _intending(parts) if asked else parts
 
@@ -239,7 +243,7 @@ def _intending(parts: Parts) -> Parts:
 def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
     """Give the parts of another attack on the same victim, which depends on no earlier one."""
     intention, rng = _intention(config, parts.envs.interface, parts.victim, run.seed)
-    budget = _budget(config, parts.envs.interface, parts.states)
+    budget = _budget(config, parts.envs.interface, parts.seen, parts.states)
     changes = {"config": config, "run": run, "intention": intention, "budget": budget, "rng": rng}
     return dataclasses.replace(parts, **changes, value=value_of(intention))
 
@@ -250,30 +254,37 @@ def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
     return Evading(perturbation, parts.victim) if guarded else perturbation
 
 
-def _only_state(interface: Spec) -> ArraySpec:
-    """Give what the state is; UserError if images can be seen that nobody may touch."""
-    cameras = sorted(set(interface.observations) - {"state"})
+def _require_only_state(seen: Spec) -> None:
+    """Raise UserError if a victim sees images, and nobody says how far they may be touched."""
+    cameras = sorted(set(seen.observations) - {"state"})
     if cameras:
         raise UserError(
             f"images: the victim sees {', '.join(cameras)}; say how far: images={{size: 8}}"
         )
-    return interface.observations["state"]
 
 
 def _budget(
-    config: AttackConfig, interface: Spec, states: np.ndarray | None
+    config: AttackConfig, interface: Spec, seen: Spec, states: np.ndarray | None
 ) -> Budget | ImagesBudget:
     """Give what may be done to images or, measured on states [M, O], to the state."""
     if config.images is not None:
-        return ImagesBudget.of(config.images, interface)
+        return ImagesBudget.of(config.images, seen)
     return Budget.of(config.budget, interface.observations["state"], states)
 
 
+def _victim(config: VictimConfig, interface: Spec, seen: Spec) -> Policy:
+    """Read the victim, which may see a part of what there is, but for one with a detector."""
+    policy = _gaussian(restored(config.checkpoint, "victim", seen), config)
+    if isinstance(policy, Guarded) and seen.observations != interface.observations:
+        raise UserError("victim: one with a detector must see all that the environment shows")
+    return sighted(policy, interface, seen)
+
+
 def _gaussian(policy: Policy, config: VictimConfig) -> Policy:
-    """Give a clone of states a spread; others keep their own."""
+    """Give a clone a spread; others keep their own."""
     if isinstance(policy, Guarded):
         return Guarded.of(_gaussian(policy.policy, config), policy.detector)
-    if isinstance(policy, BehaviorCloning) and not isinstance(policy, ImageCloning):
+    if isinstance(policy, BehaviorCloning):
         return GaussianClone(policy, config.std, config.squashed)
     return policy
 
@@ -311,7 +322,8 @@ def _wanted(env: str, name: str, interface: Spec, rng: np.random.Generator) -> P
             raise UserError(f"intention: {name} must be a function of (interface, rng)")
         return own(interface, rng)
     if Path(name).exists():
-        return restored(name, "intention", interface)
+        seen = shown_to(name, "intention", interface)
+        return sighted(restored(name, "intention", seen), interface, seen)
     try:
         return load("demos.operators:make_operator")(env, name, interface, rng)
     except UserError as error:

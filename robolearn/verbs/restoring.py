@@ -9,16 +9,26 @@ from torch import Tensor
 
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
+from robolearn.loops.parts import shown
 from robolearn.running.launch import maker_of_run
 from robolearn.types import Policy, Spec
 
 
 def restored(path: str, role: str, interface: Spec) -> Policy:
     """Read the policy of a checkpoint; UserError that begins with its role if there is none."""
+    return checkpoint.load_policy(_folder(path, role), interface)
+
+
+def shown_to(path: str, role: str, interface: Spec) -> Spec:
+    """Give what the policy of a checkpoint sees of what an environment shows."""
+    return shown(interface, checkpoint.read_spec(_folder(path, role)))
+
+
+def _folder(path: str, role: str) -> Path:
     folder = checkpoint.newest(Path(path))
     if not checkpoint.exists(folder):
         raise UserError(f"{role}: no checkpoint in {path}{maker_of_run(path)}")
-    return checkpoint.load_policy(folder, interface)
+    return folder
 
 
 def value_of(intention: Policy | None) -> Callable[[Tensor, Tensor], Tensor] | None:

@@ -1,5 +1,6 @@
 """A point that is seen in an image, and a small convolutional policy that looks at it."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ IMAGE = ArraySpec((SIZE, SIZE, 3), "uint8")
 INTERFACE = Spec(
     "test/Screen", {"front": IMAGE, "state": ArraySpec((1,))}, ArraySpec((1,)), period_s=0.1
 )
+
+
+FRONT = dataclasses.replace(INTERFACE, observations={"front": IMAGE})
 
 
 class Screen:
@@ -83,7 +87,7 @@ class Looker:
 
     def distribution(self, observation):
         image = observation["front"].movedim(-1, -3).float() / 127.5 - 1
-        mean = torch.tanh(0.3 * self.network(image) + observation["state"])
+        mean = torch.tanh(0.3 * self.network(image) + observation.get("state", 0.0))
         return Gaussian(mean, torch.full_like(mean, -1.0), squashed=False)
 
     def update(self, batch):

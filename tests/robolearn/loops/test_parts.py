@@ -2,9 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from robolearn.errors import SpecError
 from robolearn.loops.parts import Sighted, part_of, shown, sighted, taker
+from robolearn.networks.functional import Gaussian
 from robolearn.types import ArraySpec, Policy, Spec
 
 NAMES = ("hand_x", "hand_y", "grip", "cube_x", "cube_y")
@@ -91,6 +93,30 @@ def test_a_sighted_policy_is_shown_its_part():
     assert policy.policy.seen["state"].shape == (1, 1)
     plain = Recorder()
     assert sighted(plain, WHOLE, WHOLE) is plain
+
+
+class Grip(Recorder):
+    """Acts on the entry of the state that it sees, and on the image."""
+
+    interface = part_of(WHOLE, ("grip", "front"))
+
+    def distribution(self, seen):
+        bright = seen["front"].float().mean(dim=(1, 2, 3))
+        mean = (seen["state"][:, 0] + bright)[:, None].expand(-1, 2)
+        return Gaussian(mean, torch.zeros_like(mean), squashed=False)
+
+
+def test_a_sighted_policy_has_the_distribution_of_its_part_with_gradients():
+    policy = sighted(Grip(), WHOLE, shown(WHOLE, Grip.interface))
+    seen = {name: torch.as_tensor(array).float() for name, array in observations(2).items()}
+    seen = {name: array.requires_grad_() for name, array in seen.items()}
+    column = WHOLE.observations["state"].names.index("grip")
+    mean = policy.distribution(seen).mean
+    expected = seen["state"][:, column] + seen["front"].mean(dim=(1, 2, 3))
+    torch.testing.assert_close(mean[:, 0], expected)
+    mean.sum().backward()
+    assert seen["state"].grad[:, column].all() and seen["state"].grad.count_nonzero() == 2
+    assert seen["front"].grad.all()
 
 
 def test_where_something_is_missing_the_whole_is_given_to_be_refused():

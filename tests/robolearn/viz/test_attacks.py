@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.types import ArraySpec, Spec, Step
-from robolearn.viz.attacks import Account, draw_attack, draw_audit
+from robolearn.viz.attacks import Account, ImageAccount, draw_attack, draw_audit
 
 SPEC = Spec(
     "test/Point",
@@ -58,6 +58,29 @@ def test_an_account_without_names_or_an_intention():
     assert account.state_names == ("state[0]", "state[2]")
     assert account.action_names == ("action[0]", "action[1]")
     assert set(account.actions) == {"done"}
+
+
+def image_step(t):
+    true = np.full((4, 6, 3), 100 + t, np.uint8)
+    attack = {"true/front": true, "seen/front": true - 8, "action": np.array([0.5, -0.5])}
+    observation = {"front": true - 8, "state": np.full(3, t, np.float32)}
+    return Step(t, observation, attack["action"], 0.0, {}, False, False, {"attack": attack})
+
+
+def test_an_account_of_images_holds_both_and_what_is_intended_of_the_true_ones(tmp_path):
+    class Looks:
+        def act(self, observation, explore=False):
+            bright = observation["front"].mean(axis=(1, 2, 3)) / 1000
+            return np.stack([bright, observation["state"][:, 0] / 10], axis=1)
+
+    account = ImageAccount.of([image_step(t) for t in range(4)], SPEC, Looks())
+    assert account.camera == "front" and account.true.shape == account.seen.shape == (4, 4, 6, 3)
+    assert (account.true - account.seen == 8).all()
+    expected = [[0.1 + t / 1000, t / 10] for t in range(4)]
+    np.testing.assert_allclose(account.actions["intended"], expected)
+    assert account.scores()[1].values["change of front, mean"] == 8
+    draw_attack({"attacked": OUTCOME}, account, "title", tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
 
 
 OUTCOME = {"success": 0.5, "interval": [0.2, 0.8]}
