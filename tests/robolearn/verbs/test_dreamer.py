@@ -1,6 +1,7 @@
 """Dreamer end to end on dm_control, through the command line and its launch file."""
 
 import json
+import os
 
 import cv2
 import pytest
@@ -24,8 +25,10 @@ LINE = (
 
 @pytest.fixture(autouse=True, scope="module")
 def tiny():
+    """A small network, and one process for each batch: it takes longer to start than to step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(module.SIZES, "small", module.Sizes(1, 6, 4, 8, 3, 4))
+        patch.setattr(os, "sched_getaffinity", lambda _: {0})
         yield
 
 

@@ -179,7 +179,7 @@ def test_compiled_code_follows_all_its_sources(tmp_path):
 @pytest.fixture(scope="module")
 def expected():
     """numpy's pseudo-inverse, compiled."""
-    return numba.njit(lambda matrix: np.linalg.pinv(matrix))
+    return numba.njit(lambda matrix: np.linalg.pinv(matrix), cache=True)
 
 
 @pytest.mark.parametrize("size", [3, 6])

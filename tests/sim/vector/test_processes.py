@@ -166,20 +166,6 @@ def test_a_batch_does_what_single_environments_do(make, name, options):
         single.close()
 
 
-@needs_gl
-def test_robosuite_with_cameras():
-    options = {"cameras": ("agentview",), **SMALL}
-    batch = sim.make_vec("robosuite/Lift", 2, threads=1, **options)
-    single = sim.make("robosuite/Lift", **options)
-    assert isinstance(batch, ProcessVectorEnv)
-    batch.reset(seed=1)
-    single.reset(seed=2)
-    expected, *_ = single.step(np.full(7, 0.5))
-    assert_same(batch.step(np.full((2, 7), 0.5))[0], expected, 1)
-    batch.close()
-    single.close()
-
-
 def test_states_and_masks(make):
     batch = make("gym/Pendulum-v1", 3, threads=2)
     batch.reset(seed=0)
