@@ -55,7 +55,8 @@ class Scene:
 
     def tilt(self) -> np.ndarray:
         """Give the rotation vector [3] that would point the hand straight down."""
-        return np.cross(self.hand_rotation[:, 2], [0.0, 0.0, -1.0])
+        x, y, _ = self.hand_rotation[:, 2]
+        return np.array([-y, x, 0.0])  # its cross product with down
 
     def grasp_point(self, task: Task, site: str) -> np.ndarray:
         """Give where on the object to grasp, in the world [3]."""
@@ -71,10 +72,10 @@ class RobosuiteSight:
     def __init__(self, interface: Spec, task: Task) -> None:
         state = _state(interface)
         self._hand = _columns(state, "robot0_eef_pos", 3)
-        self._hand_quat = _columns(state, "robot0_eef_quat", 4)
         self._fingers = _columns(state, "robot0_gripper_qpos", 2)
         self._object = _columns(state, f"{task.object}_pos", 3)
-        self._object_quat = _columns(state, f"{task.object}_quat", 4)
+        names = ("robot0_eef_quat", f"{task.object}_quat")
+        self._quats = np.array([_columns(state, name, 4) for name in names])
         self._arm_xy_m = task.arm_xy_m
         self._goal = Goal(task.goal_xy_m, task.goal_z_m, task.goal_yaw_rad)
 
@@ -83,12 +84,13 @@ class RobosuiteSight:
         fingers = state[self._fingers]
         hand = state[self._hand].astype(float)
         forward = hand[:2] - self._arm_xy_m
+        hand_rotation, object_rotation = _matrices(state[self._quats])
         return Scene(
             hand=hand,
-            hand_rotation=_matrix(state[self._hand_quat]),
+            hand_rotation=hand_rotation,
             opening_m=float(abs(fingers[0] - fingers[1])),
             object=state[self._object].astype(float),
-            object_rotation=_matrix(state[self._object_quat]),
+            object_rotation=object_rotation,
             goal=self._goal,
             wrist_centre=WRIST_CENTRE_RAD + float(np.arctan2(forward[1], forward[0])),
             wrist_reach=WRIST_REACH_RAD,
@@ -160,8 +162,8 @@ def _columns(state: ArraySpec, name: str, size: int) -> np.ndarray:
     return columns
 
 
-def _matrix(quat_wxyz: np.ndarray) -> np.ndarray:
-    return Rotation.from_quat(quat_wxyz[[1, 2, 3, 0]]).as_matrix()  # scipy: xyzw
+def _matrices(quats_wxyz: np.ndarray) -> np.ndarray:
+    return Rotation.from_quat(quats_wxyz[:, [1, 2, 3, 0]]).as_matrix()  # scipy: xyzw
 
 
 def _yaw(rotation: np.ndarray) -> float:
