@@ -27,9 +27,9 @@ AT_LIMIT = 0.99  # of an action's limit
 STAMPS = ("sent_s", "timestamp")  # records that say when
 NOTED = ("step", "seconds")  # of a pause in a session's metadata
 LATE = 1.5  # periods between two steps
-SAME_IMAGE = 0.05  # mean difference of pixels, of 255
+SAME_IMAGE = 0.03  # mean difference of pixels, of 255; lossy video of a still scene makes less
 DARK = 4.0  # mean of the pixels, of 255
-PIXELS = 48  # rows and columns of an image that are looked at
+EVERY = 5  # pixels in either direction that say whether an image is dark
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,8 @@ def _images(frames: np.ndarray, speed: np.ndarray) -> tuple[float, float]:
 
     The last is left out: where nobody has it, the one before stands twice.
     """
-    every = [max(1, n // PIXELS) for n in frames.shape[1:3]]
-    seen = frames[:-1, :: every[0], :: every[1]]
-    means = seen.reshape(len(seen), -1).mean(axis=1)
+    seen = frames[:-1]
+    means = seen[:, ::EVERY, ::EVERY].reshape(len(seen), -1).mean(axis=1)
     moving = speed[:-1] > BRISK * np.quantile(speed, OWN)
     same = [
         np.abs(after.astype(np.int16) - before).mean() < SAME_IMAGE
