@@ -17,8 +17,8 @@ from robolearn.types import Environment
 class Ending:
     """Inside ``with``, SIGTERM and a terminal that goes away stop the arm, and end the session.
 
-    A robot's guard stops it whatever the policy does meanwhile. The episode in progress is saved,
-    and the session leaves. Told once more, the program is interrupted, as by Ctrl-C.
+    A robot's guard does the first, whether or not the policy comes back. The episode in progress is
+    saved, and the session leaves. Told once more, the program is interrupted, as by Ctrl-C.
     """
 
     def __init__(self, session: Session, env: Environment) -> None:
