@@ -99,8 +99,7 @@ class Session:
         the device is reset; without it they follow from ``seed``. ``load_base`` gives the base's
         episodes by name, to be watched; the ``scorer`` is then a Guide. ``check_env``, which must
         be nobody else's, is for the replay check. ``details`` (JSON-able) go into every episode's
-        metadata; ``words`` are what it says. Raises SpecError if the environment does not fit the
-        dataset.
+        metadata; ``words`` are what it says. Raises SpecError unless env and dataset fit.
         """
         if dataset is not None:
             dataset.require_environment(env.interface)
@@ -109,15 +108,13 @@ class Session:
         self._config, self._scorer = config, scorer
         self._start_seed = start_seed or functools.partial(_start_seed, seed)
         self._load_base, self._details = load_base, dict(details or {})
-        self._words = words or Words()
-        self._clock = clock or RealClock()
+        self._words, self._clock = words or Words(), clock or RealClock()
         explain = self._about_rejection if self._shows_rejected else None
         self._saver = Saver(dataset, scorer and scorer.verdict, check_env, explain)
         self._kept = _names(dataset, config.operator, "kept")
         self._earlier = len(_names(dataset, config.operator, None))
         self._progress = Progress(config, learnt=not self._can_learn, kept=len(self._kept))
-        self._state, self._problem, self._shown = State.WAITING, "", ""
-        self._lost = ""
+        self._state, self._problem, self._shown, self._lost = State.WAITING, "", "", ""
         self._pressed: deque[Button] = deque(maxlen=32)
         self._take: Take | None = None
         self._live: OnStep | None = None
@@ -133,8 +130,7 @@ class Session:
         self._unwritten: DataError | None = None  # why what is to be saved is not
         self._then: Callable[[Any], None] = lambda result: None
         self._clips: Iterator[tuple[Clip, int]] = iter(())
-        self._numbers = itertools.count()
-        self._sight = Sight({}, None)
+        self._numbers, self._sight = itertools.count(), Sight({}, None)
         self._command: Command | None = None
         self._rng = np.random.default_rng([seed, self._earlier])
         self.outcome = Outcome(kept=len(self._kept))
