@@ -24,15 +24,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from robolearn.errors import DataError, SpecError
+from robolearn.networks.context import Context, Unpacked
 from robolearn.networks.functional import Gaussian, gaussian_log_probability
 from robolearn.networks.nets import (
     Normaliser,
@@ -78,22 +78,6 @@ class DecisionTransformerConfig(Settings):
     """Largest norm of the gradient."""
     target: float | None = None
     """Return that is asked for when acting; None: the largest in the data."""
-
-
-class Context(NamedTuple):
-    """Steps of B sequences."""
-
-    returns: Tensor  # [B, T]
-    states: Tensor  # [B, T, O]
-    actions: Tensor  # [B, T, A]
-    steps: Tensor  # [B, T] int, t from 0
-
-    def then(self, returns: Tensor, state: Tensor, action: Tensor, t: Tensor, most: int) -> Context:
-        """Add a step [B], [B, O], [B, A], [B], and keep the ``most`` latest ones."""
-        step = Context(returns[:, None], state[:, None], action[:, None], t[:, None])
-        first = max(0, self.steps.shape[1] + 1 - most)
-        joined = (torch.cat(pair, dim=1)[:, first:] for pair in zip(self, step, strict=True))
-        return Context(*joined)
 
 
 class Sequence(nn.Module):
@@ -218,14 +202,8 @@ class DecisionTransformer:
         return Gaussian(policy.mean.reshape(shape), policy.log_std.reshape(shape), False)
 
     def moment(self) -> Tensor:
-        """Give what it remembers of its n episodes as numbers [n, C]: R_t, t, and the context."""
-        held, most = self.context.steps.shape[1], self.config.context - 1
-        parts = [self.to_go[:, None], torch.full_like(self.to_go, self.t)[:, None]]
-        parts.append(torch.full_like(self.to_go, held)[:, None])
-        for part in self.context[:3]:
-            flat = part.flatten(2) if part.ndim > 2 else part[..., None]
-            parts.append(F.pad(flat, (0, 0, 0, most - held)).flatten(1))
-        return torch.cat(parts, dim=1)
+        """Give what it remembers of its n episodes as numbers [n, C]."""
+        return self.context.packed(self.to_go, self.t, self.config.context - 1)
 
     def at(self, moments: Tensor) -> Moments:
         """Give the same policy at moments [B, C], as a victim of B states."""
@@ -336,30 +314,14 @@ class Moments:
     def __init__(self, policy: DecisionTransformer, moments: Tensor) -> None:
         """Take what ``moment`` gave, [B, C]."""
         self.interface, self.policy = policy.interface, policy
-        most = policy.config.context - 1
-        spec = self.interface.observations["state"], self.interface.action
-        shapes = [(most, 1), *((most, *array.shape) for array in spec)]
-        sizes = [1, 1, 1, *(rows * columns for rows, columns in shapes)]
-        self.to_go, t, held, *rest = moments.split(sizes, dim=1)
-        parts = [part.unflatten(1, shape) for part, shape in zip(rest, shapes, strict=True)]
-        # a free place behind the context, which is not looked at before it is taken
-        self._past = [F.pad(part, (0, 0, 0, 1)) for part in parts]
-        places = torch.arange(most + 1, device=moments.device)
-        self._steps = (t - held + places).long()  # [B, K]
-        self._here = places == held  # [B, K]
+        inputs, outputs = policy.interface.observations["state"].shape[0], policy.interface.action
+        self.past = Unpacked.of(moments, policy.config.context - 1, inputs, outputs.shape[0])
 
     def distribution(self, state: Tensor) -> Gaussian:
         """Give pi(. | context, R_t, s_t = s) of s [B, O]; gradients go through to s."""
-        here, (returns, states, actions) = self._here[..., None], self._past
-        context = Context(
-            torch.where(here, self.to_go[:, None], returns).squeeze(-1),
-            torch.where(here, state[:, None], states),
-            actions,
-            self._steps,
-        )
         if self.policy.network.training:
             self.policy.network.eval()  # dropout off
-        return self.policy._policy(self.policy(context)[self._here])
+        return self.policy._policy(self.policy(self.past.at(state))[self.past.here])
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from robolearn.algos.decision_transformer import (
-    Context,
-    DecisionTransformer,
-    DecisionTransformerConfig,
-)
+from robolearn.algos.decision_transformer import DecisionTransformer, DecisionTransformerConfig
 from robolearn.algos.gaussians import GaussianExpert
 from robolearn.algos.pgd import divergence
 from robolearn.algos.rat import RAT, RATConfig
@@ -14,6 +10,7 @@ from robolearn.attack import Budget
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.sequences import Sequences, SequencesConfig, learning
+from robolearn.networks.context import Context
 from robolearn.types import ArraySpec, Spec
 
 STATE, ACTION, K = 3, 2, 4

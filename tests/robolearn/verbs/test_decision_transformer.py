@@ -124,7 +124,8 @@ def test_an_audit_leaves_out_what_cannot_be(here, tmp_path, capsys):
     line = [
         "audit", "checkpoint=whole", f"environment={ENV}", "options={horizon: 12}", "home=null",
         "intention=other", "methods=null", "sizes=[0.5]", "budget={unit: std}",
-        *(part for part in ATTACK if part.startswith(("evaluation", "collection"))),
+        *(part for part in ATTACK if part.startswith("collection")),
+        "evaluation={episodes: 1, horizon: 4, whole: true}",
     ]  # fmt: skip
     assert main([*line, f"out={tmp_path}/audit"]) == 0
     assert [row["method"] for row in summary(tmp_path / "audit")["rows"]] == [
