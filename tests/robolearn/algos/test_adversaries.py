@@ -139,7 +139,7 @@ def test_it_learns_to_push_points_to_the_other_side(actor):
     acts = actor(victim, one)
     learner = director(acts, learning_rate=3e-3, minibatch=64)
     envs = AdversaryEnv(Points(), acts)
-    online(learner, envs, OnlineConfig(steps=16 * 8 * 25, horizon=16), seed=0)
+    online(learner, envs, OnlineConfig(steps=16 * 8 * 15, horizon=16), seed=0)
     assert success(victim) == 0
     assert success(Attacked(victim, RandomPerturbation(one), one)) == 0
     assert success(Attacked(victim, Directed(director(acts, seed=1), acts), one)) < 0.9

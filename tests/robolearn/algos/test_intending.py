@@ -104,7 +104,7 @@ def test_points_are_made_to_go_to_the_far_side():
     attacked = Attacked(Linear(), one.adversary, one.adversary.budget)
     env = HandedOver(Points(), attacked)
     one.begun = env.begun
-    online(one, env, OnlineConfig(steps=8_000, horizon=16), seed=3)
+    online(one, env, OnlineConfig(steps=4_000, horizon=16), seed=3)
     seeds = list(range(10))
     assert evaluate(Points(), Linear(), seeds, 16).success == 0
     assert evaluate(Points(), one, seeds, 16).success >= 0.9

@@ -207,10 +207,10 @@ def test_sac_learns_to_reach():
     env, returns = Reaching(n=8, horizon=20), []
     learner = SAC(env.interface, dataclasses.replace(SMALL, initial_alpha=0.05), seed=0)
     config = OffPolicyConfig(
-        steps=4000, random_steps=400, updates_per_step=0.15, batch=128, capacity=4000, log_steps=160
+        steps=3200, random_steps=400, updates_per_step=0.15, batch=128, capacity=3200, log_steps=160
     )
     off_policy(
-        learner, env, config, 0, Replay(env.interface, 4000, 8),
+        learner, env, config, 0, Replay(env.interface, 3200, 8),
         on_log=lambda _, info: returns.append(info["return"]),
     )  # fmt: skip
     nothing = -20 / 2  # to stay where one begins, |x| = 1/2 in the mean

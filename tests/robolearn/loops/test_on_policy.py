@@ -290,7 +290,7 @@ def test_ppo_learns_to_reach():
     env, returns = Reaching(n=16, horizon=20), []
     learner = PPO(env.interface, SMALL, seed=0)
     online(
-        learner, env, OnlineConfig(40 * 16 * 20, 20), 0,
+        learner, env, OnlineConfig(25 * 16 * 20, 20), 0,
         on_update=lambda _, info: returns.append(info["return"]),
     )  # fmt: skip
     nothing = -20 / 2  # to stay where one begins, |x| = 1/2 in the mean
