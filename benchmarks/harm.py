@@ -33,8 +33,8 @@ from keep import commit
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import BASE, HARM, Replicate
 from robolearn.algos import commands, progress, waiting
+from robolearn.judging import demonstrations, reasons, repair
 from robolearn.judging import harm as judging_harm
-from robolearn.judging import reasons, repair
 from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.running import launch
 
@@ -44,7 +44,9 @@ SEED = 15
 EPISODES = 200
 CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
 JUDGED = ("filtered", "repaired", "random_drop", "informed")  # what the judge decides
-MEASURE = tuple(m.__file__ for m in (progress, waiting, commands, judging_harm))  # its code
+MEASURE = tuple(
+    m.__file__ for m in (progress, waiting, commands, demonstrations, judging_harm)
+)  # its code
 DECIDED = (*MEASURE, reasons.__file__, repair.__file__)  # and what its verdicts lead to
 COMPATIBLE = ("base_twin", "base_calm")
 TASKS = ("square", "round", "can", "nuts", "tabletop")

@@ -25,6 +25,7 @@ from demos.study.baselines import BASELINES
 from demos.study.corruptions import CORRUPTIONS, Spoiler
 from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
 from demos.study.results import auc
+from robolearn.algos.commands import LEAST_STEPS
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge
 from robolearn.types import ArraySpec, Spec
@@ -68,7 +69,8 @@ def verdicts(study: Replicate, parts: Sequence[str]) -> Iterator[dict]:
 def judged(
     judge: HarmJudge, base: list[Demonstration], demonstrations: list[Demonstration]
 ) -> dict:
-    """Say what judge and baselines make of demonstrations: shares and means."""
+    """Say what judge and baselines make of demonstrations long enough for it: shares and means."""
+    demonstrations = [pair for pair in demonstrations if len(pair[1]) >= LEAST_STEPS]
     found = judge.score_all(*zip(*demonstrations, strict=True))
     return {
         "measure": measure_of(judge.config),

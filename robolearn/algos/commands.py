@@ -54,13 +54,18 @@ class Commands:
     """Which actions go with which motion in the base's demonstrations."""
 
     def __init__(
-        self, states: Sequence[np.ndarray], actions: Sequence[np.ndarray], config: CommandConfig
+        self,
+        states: Sequence[np.ndarray],
+        actions: Sequence[np.ndarray],
+        config: CommandConfig,
+        entries: np.ndarray | None = None,
     ):
-        """Regress actions [T, A] on the motion of states [T, O].
+        """Regress actions [T, A] on the motion of states [T, O], of these ``entries``; None: all.
 
         There must be two demonstrations at least, with LEAST_STEPS steps each.
         """
-        pooled = np.concatenate(states)
+        self.entries = np.arange(states[0].shape[1]) if entries is None else entries
+        pooled = np.concatenate(states)[:, self.entries]
         length = float(np.median([len(s) for s in states]))
         self.windows = tuple(steps_of(share, length) for share in config.windows)
         self.mean, self.sd = pooled.mean(0), np.maximum(pooled.std(0), LEAST_SPREAD)
@@ -129,7 +134,7 @@ class Commands:
         return np.where(self.used, g @ weights, self.rest)
 
     def _motion(self, states: np.ndarray) -> np.ndarray:
-        z = (states - self.mean) / self.sd
+        z = (states[:, self.entries] - self.mean) / self.sd
         at = np.arange(len(z))
         moved = [z[np.clip(at + lag, 0, len(z) - 1)] - z for lag in LAGS]
         return np.concatenate([np.clip(z, -FURTHEST, FURTHEST), *moved], axis=1)

@@ -152,12 +152,15 @@ class Progress:
         states: Sequence[np.ndarray],
         config: ProgressConfig,
         actions: Sequence[np.ndarray] | None = None,
+        entries: np.ndarray | None = None,
     ):
         """Look at the base's demonstrations, states [T, O] each; two at least.
 
-        Actions [T, A] are remembered only: they play no part in what is lost.
+        Actions [T, A] are remembered only: they play no part in what is lost. ``entries`` are the
+        columns of a state that say where things are; None: all. O below is their number.
         """
-        pooled = np.concatenate(states)
+        self.entries = np.arange(states[0].shape[1]) if entries is None else entries
+        pooled = np.concatenate(states)[:, self.entries]
         self.config, self.count = config, len(states)
         self.length = float(np.median([len(s) for s in states]))  # L
         self.look_ahead = steps_of(config.look_ahead, self.length)
@@ -180,7 +183,7 @@ class Progress:
 
     def standardise(self, states: np.ndarray) -> np.ndarray:
         """Give z [T, O] of states [T, O]."""
-        return np.clip((states - self.mean) / self.sd, -FURTHEST, FURTHEST)
+        return np.clip((states[..., self.entries] - self.mean) / self.sd, -FURTHEST, FURTHEST)
 
     def moves(self, states: np.ndarray) -> Moves:
         """Give the moves of a demonstration's states [T, O]."""

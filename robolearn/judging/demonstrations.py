@@ -12,6 +12,7 @@ from robolearn.errors import DataError, SpecError
 from robolearn.judging.limits import ROUNDING, ActionLimits
 from robolearn.types import ArraySpec, Spec
 
+RATES = frozenset("vel velp velr qvel velocity velocities linvel angvel speed".split())  # in a name
 Demonstration = tuple[np.ndarray, np.ndarray]  # states [T, O], actions [T, A], float32
 
 
@@ -52,6 +53,19 @@ def _usual_size(name: str, axis: str, arrays: Sequence[np.ndarray]) -> int:
             " a list of arrays is expected, one for each demonstration"
         )
     return sizes.most_common(1)[0][0]
+
+
+def places_of(state: ArraySpec) -> np.ndarray:
+    """Give the columns of a state that say where things are, not how fast they go.
+
+    By units (m/s, rad/s) and names; all of them, if there is nothing else.
+    """
+    units, names = state.units or ("",) * state.shape[0], state.names or ("",) * state.shape[0]
+    rates = [
+        unit.endswith("/s") or bool(RATES.intersection(name.lower().replace(".", "_").split("_")))
+        for unit, name in zip(units, names, strict=True)
+    ]
+    return np.arange(state.shape[0]) if all(rates) else np.flatnonzero(~np.array(rates))
 
 
 def checked(

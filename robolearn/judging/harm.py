@@ -41,7 +41,13 @@ from robolearn.algos.commands import (
 from robolearn.algos.progress import Comparison, Moves, Progress, ProgressConfig, Sums
 from robolearn.algos.waiting import Wait, WaitingConfig, Waits, waiting
 from robolearn.errors import DataError
-from robolearn.judging.demonstrations import Demonstration, checked, paired, plain_interface
+from robolearn.judging.demonstrations import (
+    Demonstration,
+    checked,
+    paired,
+    places_of,
+    plain_interface,
+)
 from robolearn.judging.limits import ActionLimits, Limit, said_of
 from robolearn.judging.reasons import (
     Reason,
@@ -191,7 +197,8 @@ class HarmJudge:
     ) -> HarmJudge:
         """Learn what one operator's demonstrations are like: states [T, O] and actions [T, A].
 
-        ``interface`` names the entries; without it they are numbered. Actions are in [-1, 1], or
+        ``interface`` names the entries; without it they are numbered. Those of a state that say how
+        fast something goes, by name or unit, play no part. Actions are in [-1, 1], or
         else between ``limits``, low and high, numbers or [A] each; with ``clip`` what lies beyond
         is clipped, and a warning says how much. Both hold for those that are judged later, too.
         Raises DataError for fewer than 4 demonstrations, one of fewer than 19 steps, or values that
@@ -211,9 +218,10 @@ class HarmJudge:
             told = said_of(clipped, sum(len(a) for _, a in pairs))
             warnings.warn(f"base demonstrations: {told}", stacklevel=2)
         all_states, all_actions = [s for s, _ in base], [a for _, a in base]
-        progress = Progress(all_states, config.progress, all_actions)
+        entries = places_of(interface.observations["state"])
+        progress = Progress(all_states, config.progress, all_actions, entries)
         waits = Waits(progress, all_states, all_actions, config.waiting)
-        commands = Commands(all_states, all_actions, config.commands)
+        commands = Commands(all_states, all_actions, config.commands, entries)
         every_action = np.concatenate(all_actions)
         switch = switching(every_action)
         tolerated = np.log(np.where(switch, config.switch_tolerance, config.command_tolerance))

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from robolearn.errors import DataError, SpecError
-from robolearn.judging.demonstrations import checked, paired, plain_interface, transitions
+from robolearn.judging.demonstrations import (
+    checked,
+    paired,
+    places_of,
+    plain_interface,
+    transitions,
+)
+from robolearn.types import ArraySpec
 
 
 def pair(steps=4, states=3, actions=2):
@@ -64,3 +71,11 @@ def test_transitions_number_the_episodes():
     rows = transitions([pair(2), pair(3)])
     assert rows["observations"]["state"].shape == (5, 3) and rows["actions"].shape == (5, 2)
     np.testing.assert_array_equal(rows["episode"], [0, 0, 1, 1, 1])
+
+
+def test_places_are_what_is_no_velocity_by_unit_or_name():
+    units = ("m", "m/s", "", "", "")
+    names = ("x", "y", "robot0_joint_vel_0", "observation.velocity.1", "level")
+    assert places_of(ArraySpec((5,), names=names, units=units)).tolist() == [0, 4]
+    assert places_of(ArraySpec((2,))).tolist() == [0, 1]
+    assert places_of(ArraySpec((2,), names=("qvel_0", "qvel_1"))).tolist() == [0, 1]

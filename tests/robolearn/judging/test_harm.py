@@ -103,6 +103,29 @@ def test_who_waits_elsewhere_does_not_wait_for_a_switch(judge):
     assert np.mean([verdict.accepted for verdict in verdicts]) >= 0.9
 
 
+def test_how_fast_things_go_plays_no_part(judge):
+    """Velocities tremble where the hand rests, and would hide that it does."""
+
+    def trembling(pairs):
+        return [(np.column_stack([s, rng.standard_normal((len(s), 6))]), a) for s, a in pairs]
+
+    rng = np.random.default_rng(0)
+    state = INTERFACE.observations["state"]
+    names = (*state.names, *(f"joint_vel_{i}" for i in range(3)), *"pqr")
+    wider = ArraySpec((9,), names=names, units=("m", "m", "", *[""] * 3, *["rad/s"] * 3))
+    interface = dataclasses.replace(INTERFACE, observations={"state": wider})
+    seeing = HarmJudge.of(*unzipped(trembling(demonstrations(30, 0))), interface=interface)
+    for pairs in (waiting(3, 4), demonstrations(3, 3, side=-1.0)):
+        for ours, theirs in zip(pairs, trembling(pairs), strict=True):
+            assert seeing.score(*theirs).harm == pytest.approx(judge.score(*ours).harm)
+    everything = dataclasses.replace(INTERFACE, observations={"state": ArraySpec((9,))})
+    blind = HarmJudge.of(*unzipped(trembling(demonstrations(30, 0))), interface=everything)
+    assert (
+        blind.score(*trembling(waiting(1, 4))[0]).waited
+        < 0.1 * judge.score(*waiting(1, 4)[0]).waited
+    )
+
+
 def test_a_base_that_waits_lets_others_wait():
     judge = HarmJudge.of(*unzipped(waiting(30, 0)), interface=INTERFACE)
     assert judge.typical_wait > 0.1 and judge.waiting_line >= 1.1 * judge.typical_wait
