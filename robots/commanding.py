@@ -57,8 +57,7 @@ class Commander:
 
     def step(self, now_s: float, target: np.ndarray, seen: np.ndarray | None) -> None:
         """Send what is safe of a target [J], of an arm that was seen at [J]; LostError."""
-        if now_s - self.sent_s > self._config.hold_s:  # by now the arm rests at its last command
-            self.state = safety.at_rest(self.state)
+        self._note_rest(now_s)
         safe = safety.safe_command(self._slowed(now_s), self.state, target, seen)
         self._send(now_s, target, safe, tuple(map(str, safe.changes)))
 
@@ -67,8 +66,14 @@ class Commander:
         if now_s < self.due_s:
             self.record = Record(now_s, None, self.record.sent, (words,))
             return
+        self._note_rest(now_s)
         safe = safety.stopping_command(self._limits, self.state)
         self._send(now_s, None, safe, (words,))
+
+    def _note_rest(self, now_s: float) -> None:
+        """Begin from rest where nothing was sent for so long that the arm has come to rest."""
+        if now_s - self.sent_s > self._config.hold_s:
+            self.state = safety.at_rest(self.state)
 
     def _slowed(self, now_s: float) -> Limits:
         """Give the limits of now: for the first seconds a share of the velocities."""

@@ -53,6 +53,10 @@ def test_a_camera_that_freezes_stops_the_arm():
     assert "front: nothing new" in faults.case(0, "frozen").said
 
 
+def test_what_noise_kept_back_for_long_begins_from_rest():
+    assert not faults.case(178, "noisy").outside
+
+
 def test_counts():
     cases = [
         faults.Case("nan", False, True, False, False, True),
