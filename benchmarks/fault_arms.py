@@ -91,8 +91,9 @@ class TwinArm(Twin):
         self._begins = True
 
     def _write(self, positions: np.ndarray) -> np.ndarray:
+        at_s = self.clock()  # in real time the physics takes some
         sent = super()._write(positions)
-        self.sent.append((self.clock(), positions.copy()))
+        self.sent.append((at_s, positions.copy()))
         return sent
 
     def _step(self) -> None:
