@@ -56,12 +56,8 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
     """
     makers = {name: _maker(config.env.name, name) for name in config.operators}
     held: list[int] = []
-
-    def log(operator: str, done: Any) -> None:
-        run.log(done.attempts, **{f"{operator}/successes": done.successes})
-
     operators = {
-        name: _demonstrate(config, config.dataset, run, name, make, held, log)
+        name: _demonstrate(config, config.dataset, run, name, make, held)
         for name, make in makers.items()
     }
     new = sum(operator["new"] for operator in operators.values())
@@ -70,12 +66,12 @@ def collect(config: CollectConfig, run: Run) -> dict[str, Any]:
 
 
 def record_first(config: RecordingConfig, dataset: str, run: Run) -> None:
-    """Record demonstrations for another verb, which logs; those of whom there are enough rest."""
+    """Record what a dataset lacks of demonstrations, for another verb, whose log stays its own."""
     makers = {name: _maker(config.env.name, name) for name in config.operators}
     held: list[int] = []
     for name, make in makers.items():
         if _successes(dataset, name) < config.episodes:
-            _demonstrate(config, dataset, run, name, make, held, lambda operator, done: None)
+            _demonstrate(config, dataset, run, name, make, held, logged=False)
 
 
 def _successes(path: str, operator: str) -> int:
@@ -111,7 +107,7 @@ def _demonstrate(
     operator: str,
     make: Callable[[Spec, np.random.Generator], Policy],
     held: list[int],
-    log: Callable[[str, Any], None],
+    logged: bool = True,
 ) -> dict[str, int]:
     """Record one operator; append to ``held`` how many episodes there are, before and after."""
     watched = run.viewer is not None  # the viewer follows a single environment
@@ -128,7 +124,8 @@ def _demonstrate(
 
         def progress(done: Any) -> None:
             counter.update(done.successes - counter.n)
-            log(operator, done)
+            if logged:
+                run.log(done.attempts, **{f"{operator}/successes": done.successes})
 
         done = load("demos.session.record:collect")(
             lambda: env,
