@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handled(
+    handler: Callable[[int, Any], None], kinds: Sequence[signal.Signals] = ENDING
+) -> Iterator[None]:
     """Have ``handler(number, frame)`` called in place of the end, in the main thread.
 
     In another thread nothing is changed: only the main one may say that.
@@ -23,11 +25,11 @@ def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [signal.signal(kind, handler) for kind in ENDING]
+    before = [signal.signal(kind, handler) for kind in kinds]
     try:
         yield
     finally:
-        for kind, earlier in zip(ENDING, before, strict=True):
+        for kind, earlier in zip(kinds, before, strict=True):
             signal.signal(kind, earlier)
 
 

@@ -200,7 +200,7 @@ class RobotEnv(gymnasium.Env):
         self.guard = guard or _guard(robot, config, arm, self.clock)  # last: it may compile
         self._ticks = self._missed = 0
         self._began_s, self._next_s, self._steps = 0.0, 0.0, 0
-        self._begun = self._interrupted = False
+        self._begun = self._interrupted = self._paused = False
         self._values: Values = {}
 
     def reset(
@@ -237,7 +237,7 @@ class RobotEnv(gymnasium.Env):
             self._go_to(pose)
         self._actions.begin(self.guard.commanded)
         self._began_s, self._steps = self.clock(), 0
-        self._begun, self._interrupted = True, False
+        self._begun, self._interrupted, self._paused = True, False, False
         return self._observation(), {}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -254,6 +254,7 @@ class RobotEnv(gymnasium.Env):
         info: dict[str, Any] = {}
         success = False
         try:
+            self._go_on()
             action = self._checked_action(action)
             plan = self._actions.plan(action, self.guard.commanded, self.config.ticks)
             for target in plan:
@@ -274,6 +275,22 @@ class RobotEnv(gymnasium.Env):
         self._interrupted = "error" in info
         self._begun = not self._interrupted
         return self._observation(), float(success), False, truncated, info
+
+    def pause(self) -> str:
+        """Rest in an episode, for whoever is there and has no action: called once a control period.
+
+        Unlike silence it lasts as long as it is called. Says what has stopped the arm, as the next
+        step will; "" if nothing has.
+        """
+        if not self._begun:
+            return ""
+        try:
+            self._look()
+            self.guard.pause()
+        except StopError as error:
+            return str(error)
+        self._paused = True
+        return ""
 
     def get_state(self) -> np.ndarray:
         """Give [time s since the episode began, positions J], measured."""
@@ -303,6 +320,12 @@ class RobotEnv(gymnasium.Env):
         return getattr(self.guard, "ticks", (0, self._missed))[1]
 
     # time and motion
+
+    def _go_on(self) -> None:
+        """Begin to count time and actions anew after a pause: from where the arm rests."""
+        if self._paused:
+            self._actions.begin(self.guard.commanded)
+            self._next_s, self._paused = self.clock(), False
 
     def _require_open(self) -> None:
         """Raise StopError where somebody has to look: not for silence between two episodes."""

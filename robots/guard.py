@@ -284,6 +284,20 @@ class Guard(InFront):
         self._rest(self.clock(), words)
 
     @_in_turn
+    def pause(self, words: str = "paused") -> None:
+        """Come to rest as somebody's command: while it comes in every period, it is no silence.
+
+        Raises StopError as ``send_action``.
+        """
+        self.require_open()
+        self._memory()
+        now_s = self.clock()
+        self._require_spoken_to(now_s)
+        self._require_seen(now_s)
+        self._asked_s = now_s
+        self._rest(now_s, words)
+
+    @_in_turn
     def stop(self) -> None:
         """Stop the robot and prove it; unlike ``emergency_stop`` it may be activated again.
 

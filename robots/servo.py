@@ -201,6 +201,10 @@ class ServoProcess:
         """Have it come to rest there."""
         self.order("rest", words)
 
+    def pause(self, words: str = "paused") -> None:
+        """Have it rest there, and stay active."""
+        self.order("pause", words)
+
     def reset_stop(self, stops: int | None = None) -> None:
         """Open the latch there."""
         self.order("reset_stop", self._told if stops is None else stops)

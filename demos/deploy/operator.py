@@ -31,7 +31,7 @@ class Watched:
         self.steps = self.changed = 0
         self.error = ""  # what has stopped the arm
         self._said: bool | None = None  # success or failure, of this episode
-        self._stopped = False
+        self._stopped = ""  # why, by whom it was stopped here
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.env, name)
@@ -44,14 +44,17 @@ class Watched:
     def halted(self) -> bool:
         """Whether the arm was stopped in an episode, so that there can be no other one."""
         guard = getattr(self.env, "guard", None)
-        return self._stopped or bool(self.error and guard is not None and guard.is_stopped)
+        return bool(self._stopped or (self.error and guard is not None and guard.is_stopped))
 
-    def stop(self) -> None:
-        """Stop the arm, for good: its guard does, or what comes next is refused."""
-        self._stopped = True
+    def stop(self, reason: str = STOPPED) -> None:
+        """Stop the arm, for good: its guard does, or the next step is the episode's last.
+
+        From any thread, and from a signal's handler.
+        """
+        self._stopped = reason
         guard = getattr(self.env, "guard", None)
         if guard is not None:
-            guard.emergency_stop(STOPPED)
+            guard.emergency_stop(reason)
 
     def reset(self, **options: Any) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; what is in the way of it is what has stopped the arm."""
@@ -68,7 +71,7 @@ class Watched:
         self.steps += 1
         self.changed += bool(info.get("changes"))
         if self._stopped:
-            info, truncated = {"error": STOPPED} | info, True
+            info, truncated = {"error": self._stopped} | info, True
         self.error = info.get("error", "")
         if self._judged:
             succeeded = self._said is True and not self.error

@@ -69,7 +69,7 @@ def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
             details=_details(config),
             words=words,
         )
-        ending = closing.enter_context(Ending(session, env))
+        ending = closing.enter_context(Ending(watched))
         closing.callback(env.close)
         closing.callback(dataset.flush)
         closing.callback(device.close)
@@ -83,7 +83,7 @@ def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
             if not watched.error:
                 warnings.warn(str(error), stacklevel=2)
         if watched.halted:
-            warnings.warn(watched.error, stacklevel=2)
+            warnings.warn(watched.error or ending.words, stacklevel=2)
     summary = _summary(where, dataset, session.outcome, watched, answers)
     return summary | {"stopped": summary["stopped"] or ending.words}
 

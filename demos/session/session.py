@@ -183,6 +183,8 @@ class Session:
         heard = self._device.listen(now_s)
         self._note_lost(heard.lost)
         self._react(heard.buttons, now_s)
+        if self._state is State.PAUSED and self._take.rest():
+            self._go_on_with_it(now_s)  # the next step takes down what has stopped it
         if self._state is State.SAVING:
             self._wait_for_disk()
         if self._state is State.SHOWING:
@@ -209,7 +211,7 @@ class Session:
             self._pause(now_s)
         elif command.ended:
             self._finish(None, Ending.DEVICE)
-        elif self._config.from_motion and not len(take) and not command.engaged:
+        elif self._waits_for_motion(command) and not take.rest():
             self._ticker.restart()
             take.began_s = self._clock.now()
         else:
@@ -219,6 +221,10 @@ class Session:
                 self._score(step)
             if take.over:
                 self._finish(None, take.ending)
+
+    def _waits_for_motion(self, command: Command) -> bool:
+        """Whether nothing has begun that a person must begin."""
+        return self._config.from_motion and not len(self._take) and not command.engaged
 
     def _score(self, step: Step) -> None:
         """Have the judge look at a step; what it cannot score does not end the demonstration."""

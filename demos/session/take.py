@@ -84,6 +84,14 @@ class Take:
         self._times.append((command.given_s, asked_s, sent_s))
         return step
 
+    def rest(self) -> str:
+        """Have a robot rest while nothing is sent; say what has stopped it, "" if nothing has.
+
+        A simulator stands still by itself.
+        """
+        pause = getattr(self._env, "pause", None)
+        return "" if pause is None else pause()
+
     def pause(self, seconds: float) -> None:
         """Note that nothing happened for a while, before the next step."""
         self.pauses.append({"step": len(self), "seconds": seconds})

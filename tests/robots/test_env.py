@@ -153,6 +153,46 @@ def test_an_arm_that_was_stopped_for_silence_in_an_episode_is_looked_at(made):
     env.reset(seed=1)
 
 
+def pass_time(env, seconds, calls=lambda: None):
+    """Let time go by with the watchdog coming by in every servo period, a call in every fifth."""
+    for tick in range(round(seconds / env.guard.period_s)):
+        env.clock.sleep(env.guard.period_s)
+        env.guard.watch()
+        if tick % 5 == 4:
+            calls()
+
+
+def test_a_pause_is_no_silence(made):
+    env = made(guard={"ramp_s": 0.0})
+    env.reset(seed=0)
+    for _ in range(10):
+        env.step(np.array([1.0, 0, 0, 0, 0, 0]))
+    pass_time(env, 10.0, env.pause)
+    assert env.guard.is_active and env.guard.at_rest
+    rests = env.guard.commanded
+    missed = env.missed
+    _, _, _, truncated, info = env.step(np.zeros(6))
+    assert not truncated and "error" not in info and env.missed == missed
+    np.testing.assert_allclose(env.guard.commanded, rests, atol=1e-9)
+
+
+def test_who_hangs_in_a_pause_is_silent(made):
+    env = made(guard={"ramp_s": 0.0})
+    env.reset(seed=0)
+    pass_time(env, 5.0, env.pause)
+    fall_silent(env)
+    assert "no command for 2.0 s" in env.pause()
+    assert "no command for 2.0 s" in env.step(np.zeros(6))[4]["error"]
+
+
+def test_what_stops_the_arm_in_a_pause_is_said(made):
+    env = made()
+    assert env.pause() == ""  # before an episode there is nothing to hold
+    env.reset(seed=0)
+    env.guard.emergency_stop("the red button")
+    assert "the red button" in env.pause() and env.robot.life_cycle is LifeCycle.INACTIVE
+
+
 def test_a_stop_that_somebody_called_for_between_two_episodes_is_looked_at(made):
     env = made()
     env.reset(seed=0)

@@ -287,9 +287,12 @@ def test_a_policy_of_another_robot_is_refused_before_anything_moves(run):
     assert code == 2 and "action has shape (7,) instead of (6,)" in err
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")],
+)
 def test_told_to_end_it_stops_the_arm_saves_the_episode_and_gives_its_summary(
-    run, monkeypatch, kind
+    run, monkeypatch, kind, name
 ):
     asked, halted = [], []
     halt = Twin._halt
@@ -306,8 +309,10 @@ def test_told_to_end_it_stops_the_arm_saves_the_episode_and_gives_its_summary(
     assert run()[0] == 0
     assert len(asked) == 3 and halted
     found = summary()
-    assert f"told to end by {kind.name}" in found["stopped"] and found["episodes"] == 1
-    assert len(Dataset.open(found["dataset"]).load("demo_0")) >= 2
+    assert f"told to end by {name}" in found["stopped"] and found["episodes"] == 1
+    episode = Dataset.open(found["dataset"]).load("demo_0")
+    assert len(episode) >= 2 and episode.truncated
+    assert f"told to end by {name}" in episode.metadata["stopped"]
 
 
 def test_told_to_end_before_it_has_begun_it_ends_as_well(run, monkeypatch):
@@ -322,10 +327,11 @@ def test_told_to_end_before_it_has_begun_it_ends_as_well(run, monkeypatch):
     assert summary()["episodes"] == 0 and "told to end by SIGTERM" in summary()["stopped"]
 
 
-def test_told_twice_it_is_interrupted(run, monkeypatch):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_told_twice_it_is_interrupted(run, monkeypatch, kind):
     def act(self, *_):
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), kind)
+        os.kill(os.getpid(), kind)
 
     monkeypatch.setattr(BehaviorCloning, "act", act)
     code, _, err = run()
