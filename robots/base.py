@@ -34,6 +34,7 @@ Features = dict[str, type | tuple[int, int, int]]  # "elbow.pos": float, "wrist"
 Values = dict[str, Any]  # name -> float, or image uint8 [H, W, 3]
 Clock = Callable[[], float]
 JOINTS = "joints"  # the key of ``measured_s`` for everything but cameras
+TRIES = 3  # of what noise may disturb
 QUANTITIES = ("pos", "vel", "effort")
 
 
@@ -328,9 +329,14 @@ class Driver:
             stack.callback(self._attempt, self._halt)
 
     def _attempt(self, call: Callable[[], None]) -> None:
-        """Call; a device that does not answer is closed all the same."""
-        with contextlib.suppress(BusError, LostError):
-            call()
+        """Call, again after noise; a device that does not answer is closed all the same."""
+        for _ in range(TRIES):
+            try:
+                return call()
+            except LostError:
+                return None
+            except BusError:
+                continue
 
     def _shut(self) -> None:
         """Close everything, whatever fails."""

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from robots import safety
-from robots.base import BusError, Robot, named, quantity
+from robots.base import TRIES, BusError, Robot, named, quantity
 from robots.safety import Commanded, Limits, Safe
 from robots.watch import GuardConfig
 
 ROUNDING_S = 1e-9  # of sums of periods
 EARLY = "it came before its period; nothing was sent yet"
 JITTER = 0.05  # share of a period by which two commands may be closer, after one that was late
-TRIES = 3  # of an exchange in which noise was heard
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Commander:
 
     def step(self, now_s: float, target: np.ndarray, seen: np.ndarray | None) -> None:
         """Send what is safe of a target [J], of an arm that was seen at [J]; LostError."""
-        self._note_rest(now_s)
+        self._notice_rest(now_s)
         safe = safety.safe_command(self._slowed(now_s), self.state, target, seen)
         self._send(now_s, target, safe, tuple(map(str, safe.changes)))
 
@@ -66,12 +65,12 @@ class Commander:
         if now_s < self.due_s:
             self.record = Record(now_s, None, self.record.sent, (words,))
             return
-        self._note_rest(now_s)
+        self._notice_rest(now_s)
         safe = safety.stopping_command(self._limits, self.state)
         self._send(now_s, None, safe, (words,))
 
-    def _note_rest(self, now_s: float) -> None:
-        """Begin from rest where nothing was sent for so long that the arm has come to rest."""
+    def _notice_rest(self, now_s: float) -> None:
+        """Begin at rest where nothing was sent for long: the arm rests at its last command."""
         if now_s - self.sent_s > self._config.hold_s:
             self.state = safety.at_rest(self.state)
 

@@ -25,6 +25,7 @@ import functools
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -52,7 +53,7 @@ from robots.latch import Latch, StopError
 from robots.safety import Commanded, Limits, SafetyConfig, limits_of
 from robots.stopping import Stopper
 from robots.watch import EncoderWatch, GuardConfig, require_within
-from robots.watchdog import Watchdog
+from robots.watchdog import Watchdog, take_turn
 
 
 def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,12 +61,14 @@ def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: Guard, *arguments: Any, **named_arguments: Any) -> Any:
-        with self.turn:
-            try:
-                return method(self, *arguments, **named_arguments)
-            except StopError as error:
-                self._latch.told = error.stops
-                raise
+        take_turn(self)
+        try:
+            return method(self, *arguments, **named_arguments)
+        except StopError as error:
+            self._latch.told = error.stops
+            raise
+        finally:
+            self.turn.release()
 
     return call
 
@@ -104,7 +107,7 @@ class Guard(InFront):
         self._latch = Latch()
         self._stopper = Stopper(
             robot,
-            lambda: quantity(self.joints, self._read()),
+            self._look,
             self.limits.motion[1] - self.limits.motion[0],
             clock,
             lambda: self.sleep(period_s),
@@ -198,8 +201,8 @@ class Guard(InFront):
         try:
             now = quantity(self.joints, self._read())
             require_within(self.limits, now, self.name)
-        except UserError as error:
-            self._stop(str(error))
+        except Exception as error:  # a bug of the driver's leaves no arm active either
+            self._stop(str(error) or type(error).__name__)
         moved = np.abs(now - before) / np.array([j.upper - j.lower for j in self.joints])
         j = int(moved.argmax())
         if moved[j] > self.config.follow:
@@ -226,7 +229,7 @@ class Guard(InFront):
             with self._noticing_loss():
                 values = self._read()
         except BusError as error:
-            age_s = now_s - self.measured_s[JOINTS]
+            age_s = self.clock() - self.measured_s[JOINTS]
             if age_s > self.config.stale_s:
                 self._stop(f"nothing to rely on for {age_s:.2f} s: {error}")
             return self._seen
@@ -310,14 +313,18 @@ class Guard(InFront):
     @_in_turn
     def deactivate(self) -> None:
         """Let go."""
-        self._end()
-        self.robot.deactivate()
+        with self._ending():
+            self.robot.deactivate()
 
     @_in_turn
     def disconnect(self) -> None:
-        """Disconnect the robot."""
-        self._end()
-        self.robot.disconnect()
+        """Disconnect the robot; an active one is stopped before, and a warning says what failed."""
+        active = self._commands.state is not None
+        with self._ending():
+            fault = self._stopper.stop() if active and not self.config.dry_run else ""
+            self.robot.disconnect()
+        if fault:
+            warnings.warn(f"{self.name}: disconnected{fault}", stacklevel=2)
 
     # stops
 
@@ -385,14 +392,19 @@ class Guard(InFront):
 
     def _bring_to_rest(self) -> str:
         """Command nothing any more; stop, and say what failed of it."""
-        self._end()
-        return "" if self.config.dry_run else self._stopper.stop()
+        with self._ending():
+            return "" if self.config.dry_run else self._stopper.stop()
 
-    def _end(self) -> None:
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Command nothing any more; the watchdog stays until it is done, lest a call hangs."""
         self._commands.end()
-        if self._watchdog is not None:
-            self._watchdog.end()
-            self._watchdog = None
+        try:
+            yield
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.end()
+                self._watchdog = None
 
     def sleep(self, seconds: float) -> None:
         """Wait, on the clock's own terms: a clock that can be slept on has ``sleep``."""
@@ -442,7 +454,7 @@ class Guard(InFront):
     def _noticing_loss(self) -> Iterator[None]:
         try:
             yield
-        except LostError as error:
+        except (LostError, StopError) as error:  # the latter from another guard behind this one
             self._stop(str(error))
 
     # observations
@@ -450,6 +462,14 @@ class Guard(InFront):
     def _read(self) -> Values:
         self._seen = exchanged(self.robot.get_observation)
         return self._seen
+
+    def _look(self) -> np.ndarray:
+        """Give where the arm is, [J]; BusError for positions from before this very call."""
+        now_s = self.clock()
+        positions = quantity(self.joints, self._read())
+        if self.measured_s[JOINTS] < now_s:
+            raise BusError(f"nothing new was measured of {self.name}")
+        return positions
 
     def _check(self, values: Values) -> None:
         now_s = self.clock()

@@ -213,8 +213,10 @@ class ServoProcess:
         """Have the arm stopped there, whatever else is under way; from any thread.
 
         Returns when it has been told to stop and was looked at. StopError if the servo process does
-        not take notice within ``HEEDED_S``.
+        not take notice within ``HEEDED_S``. Once it is disconnected there is nothing to stop.
         """
+        if self._closed:
+            return
         self._call(reason)
         ends_s = time.monotonic() + HEEDED_S
         while self._unheeded():

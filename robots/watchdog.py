@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from robots.guard import Guard
 
 log = logging.getLogger(__name__)
+PATIENCE_S = 1.0  # how long a call to a driver may take before somebody is told
+
+
+def take_turn(guard: Guard) -> None:
+    """Wait for a guard's turn; say so if the call that has it does not come back."""
+    while not guard.turn.acquire(timeout=PATIENCE_S):
+        log.critical("%s: a call to its driver does not come back: %s", guard.name, CUT)
 
 
 class Watchdog(threading.Thread):
@@ -33,11 +40,8 @@ class Watchdog(threading.Thread):
     def run(self) -> None:
         """See ``Thread``."""
         guard = self._guard
-        patience_s = min(guard.config.stop_s, threading.TIMEOUT_MAX)
         while not self._ended.wait(guard.period_s):
-            if not guard.turn.acquire(timeout=patience_s):
-                log.critical("%s: a call to its driver does not come back: %s", guard.name, CUT)
-                continue
+            take_turn(guard)
             try:
                 if not self._ended.is_set():
                     self._look()

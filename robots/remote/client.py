@@ -183,8 +183,10 @@ class RemoteRobot:
             if isinstance(error, StopError):
                 self._stopped_for = str(error)
             raise error
+        took_s = self.clock() - asked_s
         for part, age_s in answer["ages"].items():
-            self._measured_s[part] = asked_s if part == JOINTS else asked_s - age_s
+            fresh = part == JOINTS and age_s <= took_s  # measured by this very call
+            self._measured_s[part] = asked_s if fresh else asked_s - age_s
         return answer["value"]
 
     def _wait(self, call: Coroutine[Any, Any, Any], timeout_s: float) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
+from robots import watchdog
 from robots.base import BusError, LifeCycle, LostError, RobotError, named, quantity
 from robots.clocks import RealClock
 from robots.commanding import JITTER
@@ -398,6 +399,17 @@ def test_after_a_silence_it_begins_at_rest(guarded):
     assert 0 < guard.commanded[0] - before[0] <= most
 
 
+@pytest.mark.parametrize("call", [Guard.tick, lambda guard: guard.rest("told to"), Guard.pause])
+def test_after_a_silence_it_rests_from_rest(guarded, call):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    before = guard.commanded
+    guard.clock.sleep(1.0)
+    guard.get_observation()
+    call(guard)
+    np.testing.assert_array_equal(guard.commanded, before)
+
+
 def test_it_begins_where_it_is_once_it_is_active(guarded, monkeypatch):
     guard = guarded(active=False)
     at = iter([guard.robot.arm.home, guard.robot.arm.home + 0.01])
@@ -545,11 +557,105 @@ def test_a_bug_of_the_driver_while_nobody_calls_stops_the_arm(watched, monkeypat
     assert "ZeroDivisionError" in guard.reason
 
 
-def test_a_driver_that_hangs_is_said_to(watched, caplog):
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(watchdog, "PATIENCE_S", 0.02)
+
+
+def test_a_driver_that_hangs_is_said_to(watched, caplog, impatient):
     guard = watched()
     with caplog.at_level(logging.CRITICAL), guard.turn:  # a call that does not come back
         wait_for(lambda: caplog.text)
     assert "twin: a call to its driver does not come back: cut its power" in caplog.text
+
+
+@pytest.mark.parametrize("call", ["stop", "disconnect"])
+def test_a_driver_that_hangs_while_it_is_told_to_stop_is_said_to(
+    watched, caplog, impatient, monkeypatch, call
+):
+    guard = watched(stop_s=60.0)
+    goes_on = threading.Event()
+    with guard.turn:
+        monkeypatch.setattr(guard.robot, call, goes_on.wait)
+    told = threading.Thread(target=getattr(guard, call))
+    with caplog.at_level(logging.CRITICAL):
+        told.start()
+        wait_for(lambda: "does not come back" in caplog.text)
+    goes_on.set()
+    told.join()
+    monkeypatch.undo()
+
+
+def test_a_driver_that_hangs_while_nobody_calls_is_said_to_who_calls_then(
+    watched, caplog, impatient, monkeypatch
+):
+    guard = watched(stop_s=60.0)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def send_action(action):
+        hangs.set()
+        goes_on.wait()
+        return action
+
+    with guard.turn:
+        monkeypatch.setattr(guard.robot, "send_action", send_action)
+    hangs.wait()
+    threading.Timer(0.2, goes_on.set).start()
+    with caplog.at_level(logging.CRITICAL):
+        guard.get_observation()
+    assert "does not come back" in caplog.text
+
+
+def test_an_active_arm_is_stopped_before_it_is_disconnected(guarded, monkeypatch):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    failing(monkeypatch, guard.robot, "_halt", BusError("checksum"), times=2)
+    let_go = failing(monkeypatch, guard.robot, "_disable", BusError("checksum"), times=2)
+    guard.disconnect()
+    assert len(let_go) == 3 and guard.life_cycle is LifeCycle.UNCONFIGURED
+
+
+def test_an_arm_that_is_disconnected_while_it_moves_is_told_of(guarded, monkeypatch):
+    guard = guarded()
+    failing(monkeypatch, guard.robot, "_halt", LostError("gone"))
+    failing(monkeypatch, guard.robot, "_disable", LostError("gone"))
+    with pytest.warns(UserWarning, match="twin: disconnected.*gone.*cut its power"):
+        guard.disconnect()
+    assert guard.life_cycle is LifeCycle.UNCONFIGURED
+
+
+def test_old_positions_prove_no_stop(guarded, monkeypatch):
+    guard = guarded()
+    run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
+    old_s, old = guard.clock(), guard.get_observation()
+    monkeypatch.setattr(Twin, "measured_s", property(lambda self: {"joints": old_s}))
+    monkeypatch.setattr(guard.robot, "get_observation", lambda: old)
+    guard.clock.sleep(PERIOD_S)
+    guard.emergency_stop()
+    with pytest.raises(StopError, match="nothing new was measured of twin.*nothing shows"):
+        guard.tick()
+
+
+def test_a_stop_by_another_guard_behind_it_is_its_own(guarded, monkeypatch):
+    guard = guarded()
+    failing(monkeypatch, guard.robot, "send_action", StopError("stopped there"))
+    with pytest.raises(StopError, match="stopped there"):
+        run(guard, guard.robot.arm.home, 0.1)
+    assert guard.is_stopped and guard.life_cycle is LifeCycle.INACTIVE
+
+
+def test_a_bug_of_the_driver_while_it_is_activated_leaves_it_inactive(guarded, monkeypatch):
+    guard = guarded(active=False)
+    activate = guard.robot.activate
+
+    def breaks():
+        activate()
+        failing(monkeypatch, guard.robot, "get_observation", KeyError("elbow"), times=1)
+
+    monkeypatch.setattr(guard.robot, "activate", breaks)
+    with pytest.raises(StopError, match="elbow"):
+        guard.activate()
+    assert guard.life_cycle is LifeCycle.INACTIVE
 
 
 def test_a_program_that_ends_without_a_word_leaves_no_arm_active():

@@ -122,6 +122,15 @@ def test_times_are_of_this_machines_clock_and_not_too_new(client):
     assert client.measured_s["wrist"] <= time.monotonic() - 0.25
 
 
+def test_what_was_measured_before_the_call_is_not_given_for_new(client, arm, monkeypatch):
+    client.get_observation()
+    old = dict(arm.measured_s)
+    monkeypatch.setattr(type(arm), "measured_s", property(lambda self: old))
+    arm.clock.sleep(1000.0)  # as much as no call takes
+    client.get_observation()
+    assert client.measured_s["joints"] < time.monotonic() - 900.0
+
+
 def test_errors_are_those_of_the_robot(client, arm):
     with pytest.raises(RobotError, match=r"so101: send_action\(\) while it is inactive"):
         command(client)
