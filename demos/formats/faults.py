@@ -45,7 +45,8 @@ def one_line(where: object) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """Give an error's message in one line that is not too long."""
-    lines = str(error).splitlines() or [type(error).__name__]
+    said = error.strerror if isinstance(error, av.FFmpegError) else error  # no number, path once
+    lines = str(said).splitlines() or [type(error).__name__]
     return lines[0][:300]
 
 

@@ -153,7 +153,9 @@ def _draw_column(axes: Axes, column: _Column, quality: Quality, shown: Sequence[
         axes.set_xscale("log")
         _mark_decades(axes, min(every), max(every))
     elif every and column.line != 1.0:
-        axes.set_xlim(left=min(0.0, min(every)) - 0.03 * max(*every, column.line or 0, 1e-9))
+        least = min(0.0, *every)
+        span = max(0.0, *every, column.line or 0.0) - least or 1.0
+        axes.set_xlim(least - 0.03 * span, least + 1.03 * span)  # room for half a dot
     axes.set_title(column.title, loc="left", fontsize=11)
     axes.set_xlabel(_plain(column.label), fontsize=9.5)
     axes.spines[["top", "right", "left"]].set_visible(False)

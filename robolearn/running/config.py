@@ -148,6 +148,9 @@ def _explain(
     inside = fault["loc"][1:]  # without the dict around the dataclass
     keys = tuple(key for key in inside if "[" not in str(key))  # or a choice's annotation
     name = ".".join(map(str, keys))
+    if fault["type"] == "missing" and isinstance(keys[-1], int):
+        whole = ".".join(map(str, keys[:-1]))
+        return f"{source.where(keys[:-1])}: {whole} lacks its entry {keys[-1] + 1}"
     if fault["type"] == "missing":
         return f"{source.where(keys[:-1])}: missing key '{name}'"
     if fault["type"] == _UNKNOWN:

@@ -122,7 +122,7 @@ def times_jump(path):
 
 CRASHES = {  # what happened -> what is said, and which episodes are kept
     counts_too_many: ("total_episodes is 8, the index has 6", range(0, 6)),
-    truncate_video: ("episode 2: .*file-002.mp4", range(3, 6)),
+    truncate_video: (r"episode 2: .*file-002.mp4 is damaged: [^\[/]*$", range(3, 6)),
     lose_video: ("episode 4: .*file-004.mp4: no such file", range(0, 4)),
     another_ones_video: (
         "episode 3: its frames in .*file-002.mp4 are those of episode 2",

@@ -24,6 +24,7 @@ class Config:
     others: tuple[Net, ...] = ()
     named: dict[str, Net] = field(default_factory=dict)
     extra: Net | None = None
+    pair: tuple[float, float] = (0.0, 1.0)
     mode: Literal["off", "on"] = "off"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -107,6 +108,7 @@ def test_overrides_reach_into_sections_and_replace_them(load):
         ),
         ("name: a\nextra: {b: 1}", "x.yaml:2: unknown key 'extra.b'; known: bias, rate, widths"),
         ("mode: on", "x.yaml: missing key 'name'"),
+        ("name: a\npair: [1]", "x.yaml:2: pair lacks its entry 2"),
         ("name: 3", "x.yaml:1: name should be a valid string, not 3"),
         ("name: a\nnet: 3", "x.yaml:2: net should be 'key: value' lines, not 3"),
         ("name: a\nnet: {rate: x}", "x.yaml:2: net.rate should be a valid number, not 'x'"),
