@@ -53,6 +53,14 @@ class Reading(Settings):
     image_size: tuple[pydantic.PositiveInt, pydantic.PositiveInt] = (84, 84)
     """Height and width of what they draw, pixels."""
 
+    def unused(self) -> tuple[str, ...]:
+        """Say which of obs, limits, clip and quaternions go unused where the terms are ours."""
+        asked = [key for key in ("obs", "limits", "clip", "quaternions") if getattr(self, key)]
+        if not asked:
+            return ()
+        given = ", ".join(f"{key}=" for key in asked)
+        return (f"not used: {given}; these episodes were recorded in robolearn's own terms",)
+
 
 @dataclass(frozen=True)
 class Told:

@@ -53,7 +53,7 @@ class LerobotSource:
                 self._rest = opened(path / REST, "what this project wrote")
                 ours = rest.about(self._rest, str(path / REST))
                 if ours is not None:
-                    (self.interface, self.env_options), self.notes = ours, ()
+                    (self.interface, self.env_options), self.notes = ours, reading.unused()
                     self._keys = {name: key for key, name in self._named(self.interface)}
                     return
             self.env_options = {}

@@ -75,7 +75,7 @@ class MinariSource:
         self._images = _jpeg_images(about)
         self._ours = rest.about(self._file, str(self.path))
         if self._ours is not None:
-            (self.interface, self.env_options), self.notes = self._ours, ()
+            (self.interface, self.env_options), self.notes = self._ours, reading.unused()
             return
         environment, self.env_options = _environment(about)
         told = self._told(self.names[0], True)

@@ -30,7 +30,7 @@ class OurSource:
         self.path, self._dataset = path, Dataset.open(path)
         self.interface, self.env_options = self._dataset.interface, self._dataset.env_options
         self.names, self.masks = tuple(self._dataset.names()), self._dataset.masks()
-        self.notes: tuple[str, ...] = ()
+        self.notes = reading.unused()
         if not self.names:
             raise DataError(f"{path} holds no episodes")
 

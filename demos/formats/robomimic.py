@@ -70,7 +70,7 @@ class RobomimicSource:
         self._ours = rest.about(self._file, str(self.path))
         if self._ours is not None:
             self.interface, self.env_options = self._ours
-            self.notes: tuple[str, ...] = ()
+            self.notes: tuple[str, ...] = self._reading.unused()
             return
         name, arguments = _environment(self._data)
         self.env_options = options_of(arguments)

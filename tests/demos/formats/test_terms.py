@@ -182,3 +182,11 @@ def test_an_episode_that_is_not_like_the_first_is_refused(change, message):
     terms = settle(told({"x": np.zeros((3, 1))}), About("there"), Reading())
     with pytest.raises(DataError, match=message):
         terms.episode(told(change, np.zeros((2, 2), np.float32)), "there: demo_1")
+
+
+def test_options_that_our_own_terms_leave_unused_are_named():
+    said = Reading(obs=("a",), limits=(-2.0, 2.0)).unused()
+    assert said == (
+        "not used: obs=, limits=; these episodes were recorded in robolearn's own terms",
+    )
+    assert Reading().unused() == ()
