@@ -215,7 +215,7 @@ class ServoProcess:
         Returns when it has been told to stop and was looked at. StopError if the servo process does
         not take notice within ``HEEDED_S``. Once it is disconnected there is nothing to stop.
         """
-        if self._closed:
+        if self._closed and self._process.exitcode == 0:
             return
         self._call(reason)
         ends_s = time.monotonic() + HEEDED_S
@@ -358,6 +358,8 @@ class ServoProcess:
             self._process.join()
         self._closed = True
         self.board = Board(self.layout, bytearray(self._memory.buf))
+        with self.board.seen.writing():  # one that was killed in the middle writes no more
+            pass
         self._memory.unlink()
         with contextlib.suppress(BufferError):  # another thread reads
             self._memory.close()

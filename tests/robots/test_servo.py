@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ def test_silence_between_two_episodes_is_no_fault(moving):
     assert moving.robot.life_cycle is LifeCycle.ACTIVE
 
 
+def test_a_pause_is_an_order_to_rest(moving):
+    wait_for(lambda: not moving.pause() and moving.guard.at_rest)
+    assert "paused" in moving.guard.record.words
+    assert "error" not in moving.step(np.zeros(6))[4]
+
+
 def test_an_emergency_stop_is_made_when_it_returns(moving):
     guard = moving.guard
     guard.emergency_stop("the red button")
@@ -182,6 +189,7 @@ def test_one_that_is_killed_is_told_of(moving, monkeypatch, tell):
     monkeypatch.setattr(servo, "ENDS_S", 0.1)
     tell(signal.SIGSTOP)
     wait_for(lambda: guard.is_stopped)
+    guard.board.seen._edition[...] |= 1  # in the middle of a word
     with pytest.warns(UserWarning, match="was killed before it had stopped the arm: cut"):
         env.close()  # which it does not hear
     assert env.robot.life_cycle is LifeCycle.UNCONFIGURED and env.ticks > 0
@@ -189,6 +197,8 @@ def test_one_that_is_killed_is_told_of(moving, monkeypatch, tell):
     for call in (guard.get_observation, guard.emergency_stop, guard.activate):
         with pytest.raises(StopError, match="the servo process is gone: cut its power"):
             call()
+    monkeypatch.setattr(guard, "_process", SimpleNamespace(exitcode=0))
+    guard.emergency_stop("too late, and there is nothing to stop")
 
 
 def test_when_the_process_that_decides_is_killed_the_servo_process_ends():
