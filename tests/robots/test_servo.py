@@ -197,8 +197,9 @@ def test_one_that_is_killed_is_told_of(moving, monkeypatch, tell):
     for call in (guard.get_observation, guard.emergency_stop, guard.activate):
         with pytest.raises(StopError, match="the servo process is gone: cut its power"):
             call()
-    monkeypatch.setattr(guard, "_process", SimpleNamespace(exitcode=0))
-    guard.emergency_stop("too late, and there is nothing to stop")
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "_process", SimpleNamespace(exitcode=0))  # as of one that was told to
+        guard.emergency_stop("too late, and there is nothing to stop")
 
 
 def test_when_the_process_that_decides_is_killed_the_servo_process_ends():
