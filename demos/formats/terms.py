@@ -187,7 +187,7 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
     parts = tuple(_part(key, told.observations[key], about, order) for key in chosen)
     low, high, note = _limits(reading, about, actions.shape[1])
     kept = dict(told.observations)
-    itself = _is_itself(parts, kept)
+    itself = _is_itself(parts, kept, about)
     if not itself and STATE in kept:
         kept[OTHER_STATE] = kept.pop(STATE)
     observations = {}
@@ -360,12 +360,14 @@ def _under(key: str, name: str) -> str:
     return name if name.startswith(key) else f"{key}_{name}"
 
 
-def _is_itself(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) -> bool:
+def _is_itself(parts: Sequence[Part], observations: Mapping[str, np.ndarray], about: About) -> bool:
     """Say whether "state" is the source's own "state", as it is.
 
-    One with quaternions is not: they are turned to one side.
+    One with quaternions is not, as they are turned to one side, unless it is the task's own.
     """
-    if [part.key for part in parts] != [STATE] or parts[0].quaternions:
+    if [part.key for part in parts] != [STATE]:
+        return False
+    if parts[0].quaternions and (about.spec is None or STATE not in about.spec.observations):
         return False
     columns, own = parts[0].columns, observations[STATE]
     return columns == tuple(range(len(columns))) and own.dtype == np.float32 and own.ndim == 2

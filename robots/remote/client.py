@@ -22,7 +22,6 @@ from pydantic import PositiveFloat
 
 from robolearn.settings import Settings
 from robots.base import (
-    JOINTS,
     Camera,
     Clock,
     Features,
@@ -183,10 +182,8 @@ class RemoteRobot:
             if isinstance(error, StopError):
                 self._stopped_for = str(error)
             raise error
-        took_s = self.clock() - asked_s
-        for part, age_s in answer["ages"].items():
-            fresh = part == JOINTS and age_s <= took_s  # measured by this very call
-            self._measured_s[part] = asked_s if fresh else asked_s - age_s
+        for part, age_s in answer["ages"].items():  # when it was asked for there
+            self._measured_s[part] = asked_s - age_s
         return answer["value"]
 
     def _wait(self, call: Coroutine[Any, Any, Any], timeout_s: float) -> Any:

@@ -184,9 +184,10 @@ class Server:
                 return None
             if call not in CALLS or not isinstance(arguments, list):
                 raise RobotError(f"remote: a robot has no call '{call}' that others may make")
+            began_s = self._now_s()
             value = await self._in_turn(lambda: self._do(call, arguments))
             self.calls += 1
-            return self._said(value=value, ages=self._ages())
+            return self._said(value=value, ages=self._ages(began_s))
         except UserError as error:
             kinds = [name for name, kind in ERRORS.items() if isinstance(error, kind)]
             exact = type(error).__name__
@@ -218,11 +219,15 @@ class Server:
     def _said(self, **parts: Any) -> dict[str, Any]:
         return {"life_cycle": str(self.robot.life_cycle), **parts}
 
-    def _ages(self) -> dict[str, float]:
-        """Say how old what was last measured is; the other machine has another clock."""
+    def _now_s(self) -> float | None:
         clock = getattr(self.robot, "clock", None)
-        now_s = clock() if clock is not None else 0.0
-        return {} if clock is None else {k: now_s - s for k, s in self.robot.measured_s.items()}
+        return None if clock is None else clock()
+
+    def _ages(self, began_s: float | None) -> dict[str, float]:
+        """Say how long before a call things were measured, 0 if by it: clocks differ."""
+        if began_s is None:
+            return {}
+        return {part: max(0.0, began_s - s) for part, s in self.robot.measured_s.items()}
 
     async def _in_turn(self, call: Callable[[], Any]) -> Any:
         return await self._loop.run_in_executor(self._worker, call)
