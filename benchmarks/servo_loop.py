@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from keep import about
 
 import sim
 from robots.arm_model import desk_arm
@@ -70,7 +71,7 @@ def servo(seconds: float) -> dict[str, float]:
 def main(seconds: float = 60.0) -> None:
     """Measure both and write them down."""
     before = os.getloadavg()[0]
-    found = {"filter_us": filter_us(), "servo": servo(seconds)}
+    found = about(["python", *sys.argv]) | {"filter_us": filter_us(), "servo": servo(seconds)}
     found["load"] = [before, os.getloadavg()[0]]
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
