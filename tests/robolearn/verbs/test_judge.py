@@ -276,7 +276,7 @@ def test_no_simulator_is_imported(people, tmp_path):
         ("base_operator=ann new=[]", "new should have 1 or more entries"),
         ("base_operator=ann obs=[hands]", "no entry 'hands'; did you mean 'hand'?"),
         ("base_operator=ann limits=[0.5,1]", "demo_0: actions leave their limits at step 0"),
-        ("base_operator=ann limits=[1]", "missing key 'limits.1'"),
+        ("base_operator=ann limits=[1]", "limits lacks its entry 2"),
         ("base_operator=ann limits=[0,1,2]", "limits should have 2 entries at most"),
         ("base_operator=ann limits=[[0,0],1]", "limits: low has shape (2,)"),
         ("base_operator=ann keep=kept.txt", "kept.txt: choose a name that ends in .hdf5"),
