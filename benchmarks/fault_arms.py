@@ -49,13 +49,31 @@ class Arm(Robot, Protocol):
         """Let the physics catch up with the clock."""
 
 
-class TwinArm(Twin):
+class Noting:
+    """What both arms note alike; stands before their driver among the bases."""
+
+    def _note_nothing(self) -> None:
+        self.sent, self.starts, self.been, self._begins = [], [], [], False
+
+    def _read(self) -> Mapping[str, np.ndarray]:
+        found = super()._read()
+        if self._begins:
+            self.starts.append((self.clock(), found["pos"].copy()))
+        self._begins = False
+        return found
+
+    def _enable(self) -> None:
+        super()._enable()
+        self._begins = True
+
+
+class TwinArm(Noting, Twin):
     """A twin with a camera; ``old_times`` makes its measurements a second old."""
 
     name = "twin"
 
     def __init__(self, config: TwinConfig, clock: Any) -> None:
-        self.sent, self.starts, self.been, self._begins = [], [], [], False
+        self._note_nothing()
         self.old_times = False
         super().__init__(config, clock)
         self.cameras = {"front": Counting(self)}
@@ -78,17 +96,6 @@ class TwinArm(Twin):
     def settle(self) -> None:
         """See ``Arm``."""
         self.advance()
-
-    def _read(self) -> Mapping[str, np.ndarray]:
-        found = super()._read()
-        if self._begins:
-            self.starts.append((self.clock(), found["pos"].copy()))
-        self._begins = False
-        return found
-
-    def _enable(self) -> None:
-        super()._enable()
-        self._begins = True
 
     def _write(self, positions: np.ndarray) -> np.ndarray:
         at_s = self.clock()  # in real time the physics takes some
@@ -161,11 +168,11 @@ class Plug(Direct):
             raise OSError(5, "Input/output error")
 
 
-class BusArm(ServoArm):
+class BusArm(Noting, ServoArm):
     """An arm of emulated servos, Feetech's or Dynamixel's."""
 
     def __init__(self, maker: str, seed: int, clock: Sampling) -> None:
-        self.sent, self.starts, self.been, self._begins = [], [], [], False
+        self._note_nothing()
         noise = Faults(corrupted=0.002, seed=seed)
         if maker == "feetech":
             super().__init__(SO101, ServoArmConfig(port="emulated", faults=noise), None, clock)
@@ -203,17 +210,6 @@ class BusArm(ServoArm):
         by_number = {servo.identity: servo for servo in self.station.servos}
         self._servos_there = [by_number[identity] for identity in self.ids]
         return self.port
-
-    def _read(self) -> dict[str, np.ndarray]:
-        found = super()._read()
-        if self._begins:
-            self.starts.append((self.clock(), found["pos"].copy()))
-        self._begins = False
-        return found
-
-    def _enable(self) -> None:
-        super()._enable()
-        self._begins = True
 
     def _write(self, positions: np.ndarray) -> np.ndarray:
         sent = super()._write(positions)

@@ -215,9 +215,10 @@ class RandomImages:
 
 def blank(interface: Spec) -> Images:
     """Give one observation of zeros, name -> [1, ...]."""
-    kinds = {"uint8": torch.uint8}
     return {
-        name: torch.zeros(1, *spec.shape, dtype=kinds.get(spec.dtype, torch.float32))
+        name: torch.zeros(
+            1, *spec.shape, dtype=torch.uint8 if spec.dtype == "uint8" else torch.float32
+        )
         for name, spec in interface.observations.items()
     }
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import numpy as np
 
 from demos.deploy.config import DeployConfig
-from demos.devices.contracts import Button, Command, Device, Heard, Setting, Source, as_policy
+from demos.devices.contracts import Button, Command, Device, Heard, Source
 from demos.devices.keys import KeyMap
 from demos.devices.make import WITH_KEYS
+from demos.devices.others import Beside
 from robolearn.errors import UserError
 from robolearn.types import Environment, Observation
 
@@ -83,19 +83,18 @@ class Watched:
         return observation, reward, terminated, truncated, info
 
 
-class Operated:
+class Operated(Beside):
     """A Device beside which an operator has keys: to stop, and if they judge for what came of it.
 
     Once the arm is stopped it leaves.
     """
 
-    start_state = None
-
     def __init__(
         self, device: Device, watched: Watched, keyboard: Source | None, config: DeployConfig
     ) -> None:
         """Hear ``keyboard``, if there is one, beside the device's own buttons."""
-        self.device, self._watched, self._keyboard = device, watched, keyboard
+        super().__init__(device, keyboard)
+        self._watched = watched
         self._judges = config.success == "person"
         alone = config.takeover is None
         self._waits = self._judges and alone  # a policy alone would begin at once
@@ -105,27 +104,6 @@ class Operated:
         ours = keys.named(JUDGES if self._judges else STOPS) if has_keys else ()
         typed = not alone and config.takeover.kind in WITH_KEYS
         self.help = (*(keys.help_steering if typed else device.help), *ours)
-
-    @property
-    def setting(self) -> Setting:
-        """Frame and speed of the device."""
-        return self.device.setting
-
-    def open(self) -> None:
-        """Take hold of both."""
-        self.device.open()
-        if self._keyboard is not None:
-            self._keyboard.open()
-
-    def close(self) -> None:
-        """Let go of both."""
-        if self._keyboard is not None:
-            self._keyboard.close()
-        self.device.close()
-
-    def reset(self, n: int) -> None:
-        """Begin an episode."""
-        self.device.reset(n)
 
     def command(self, observation: Observation, now_s: float) -> Command:
         """Give the device's command, and pass on what the operator says."""
@@ -147,10 +125,3 @@ class Operated:
         heard = self.device.listen(now_s)
         theirs = () if self._waits else heard.buttons
         return Heard((*theirs, *self._pressed(now_s)), heard.lost)
-
-    def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
-        """Give the device's action [1, A]."""
-        return as_policy(self, observation, time.monotonic())
-
-    def _pressed(self, now_s: float) -> tuple[Button, ...]:
-        return () if self._keyboard is None else self._keyboard.poll(now_s).buttons

@@ -169,12 +169,12 @@ class Scripted:
 
 
 class Beside:
-    """A Device with a keyboard beside it, whose buttons count, but not its motion.
+    """A Device with a keyboard beside it, if there is one, whose buttons count, but not its motion.
 
     ``help`` says which those are; what the device has in its own is not said twice.
     """
 
-    def __init__(self, device: Device, keyboard: Source, help: Help = ()) -> None:
+    def __init__(self, device: Device, keyboard: Source | None, help: Help = ()) -> None:
         self.device, self._keyboard = device, keyboard
         self.name, self.help = device.name, tuple(dict.fromkeys((*device.help, *help)))
 
@@ -191,11 +191,13 @@ class Beside:
     def open(self) -> None:
         """Take hold of both."""
         self.device.open()
-        self._keyboard.open()
+        if self._keyboard is not None:
+            self._keyboard.open()
 
     def close(self) -> None:
         """Let go of both."""
-        self._keyboard.close()
+        if self._keyboard is not None:
+            self._keyboard.close()
         self.device.close()
 
     def reset(self, n: int) -> None:
@@ -205,14 +207,16 @@ class Beside:
     def command(self, observation: Observation, now_s: float) -> Command:
         """Give the device's command with the keyboard's buttons."""
         command = self.device.command(observation, now_s)
-        pressed = self._keyboard.poll(now_s).buttons
-        return dataclasses.replace(command, buttons=(*command.buttons, *pressed))
+        return dataclasses.replace(command, buttons=(*command.buttons, *self._pressed(now_s)))
 
     def listen(self, now_s: float) -> Heard:
         """Give the buttons of both."""
         heard = self.device.listen(now_s)
-        return Heard((*heard.buttons, *self._keyboard.poll(now_s).buttons), heard.lost)
+        return Heard((*heard.buttons, *self._pressed(now_s)), heard.lost)
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Give the device's action [1, A]."""
         return as_policy(self, observation, time.monotonic())
+
+    def _pressed(self, now_s: float) -> tuple[Button, ...]:
+        return () if self._keyboard is None else self._keyboard.poll(now_s).buttons

@@ -129,9 +129,11 @@ def _motion(interface: Spec, spread: np.ndarray) -> Motion:
     if not len(spread):
         size = interface.action.shape[0]
         return Motion("actions", np.arange(size), "", np.ones(size))
-    names = interface.observations[STATE].names
+    names, units = interface.observations[STATE].names, interface.observations[STATE].units
     for what, unit, kind in (("hand", "m", HAND), ("joints", "", JOINT)):
         if found := [i for i, name in enumerate(names) if kind.fullmatch(name)]:
+            stated = {units[i] for i in found} if units else {unit}
+            unit = stated.pop() if len(stated) == 1 else ""
             return Motion(what, np.array(found), unit, np.ones(len(found)))
     moving = np.flatnonzero(spread > TINY)
     return Motion("state", moving, "sd", spread[moving])
