@@ -37,6 +37,7 @@ IMAGES = {
     guess.OURS: ("frames", "video", "lossless"),
     guess.LEROBOT: ("video", "lossless", "png"),
 }
+LESS = ("video", "png")  # are not each frame as it is
 KEPT = "what is converted is kept: run it again to go on"
 
 
@@ -128,6 +129,8 @@ def _lossy(kind: str, source: Source, config: ConvertConfig) -> list[str]:
 
 def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:
     options: dict[str, Any] = {}
+    if config.images in LESS and kind not in (*IMAGES, guess.MCAP):
+        raise DataError(f"images={config.images}: {kind} keeps every frame as it is; leave it out")
     if kind == guess.MCAP:
         options = {"images": config.images, "fps": config.fps}
     elif kind in IMAGES:

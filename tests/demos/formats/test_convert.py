@@ -344,6 +344,13 @@ def test_a_rate_that_lerobot_does_not_know(ours, tmp_path):
     assert not (tmp_path / "there").exists()
 
 
+@pytest.mark.parametrize("kind", ["robomimic", "minari"])
+def test_what_keeps_every_frame_cannot_keep_video(ours, tmp_path, kind):
+    with pytest.raises(DataError, match=f"images=video: {kind} keeps every frame as it is"):
+        convert(ours.path, tmp_path / TARGETS[kind], ConvertConfig(format=kind, images="video"))
+    assert not list(tmp_path.glob("**/.*partial"))
+
+
 def test_images_of_an_odd_size_are_no_lossy_video(tmp_path):
     spec = Spec("x/Y", {"front": ArraySpec((33, 35, 3), "uint8")}, ArraySpec((1,)), 0.05)
     with pytest.raises(DataError, match="front: images of 33 x 35 cannot be lossy h264"):
