@@ -402,7 +402,7 @@ def layout(
         ]
 
     hidden = rrb.PlotLegend(visible=False)
-    note = "   (grey: threshold, red: incompatible step)"
+    note = "   (red: a step that stands out; grey: the threshold, if there is one)"
     cameras = views("camera", rrb.Spatial2DView)
     scores = views("score", rrb.TimeSeriesView, note, plot_legend=hidden)
     has_rewards = any(path[0] == "reward" for path in paths)
