@@ -29,7 +29,7 @@ from demos.formats.faults import first_line
 from demos.formats.terms import CHANGED
 from robolearn.errors import DataError
 from robolearn.files import cannot_write, make_folder, sync, write_atomically
-from robolearn.running.run import counter
+from robolearn.running.counter import Counter
 from robolearn.types import Episode
 
 PARTIAL, PLAN, PARTS, WHOLE, SKIPPED = ".partial", "plan.json", "parts", "whole", ".skipped"
@@ -155,7 +155,7 @@ def _write_parts(
 ) -> tuple[dict[str, str], int]:
     """Write a part for each episode that has none yet; give what was left out, and the steps."""
     skipped, steps = work.skipped() if config.skip else {}, 0
-    with counter(len(source.names), "converting", "episodes") as bar:
+    with Counter(len(source.names), "converting", "episodes") as bar:
         for number, name in enumerate(source.names):
             if name not in skipped and not (done := work.done(number)):
                 try:

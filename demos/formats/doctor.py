@@ -25,7 +25,7 @@ from demos.formats.parts import free_name
 from demos.formats.robomimic import DEMO
 from robolearn.errors import DataError
 from robolearn.files import write_atomically
-from robolearn.running.run import counter
+from robolearn.running.counter import Counter
 
 LOST = "lost"  # where what a repair replaces is kept
 MENDED = "repaired"
@@ -81,7 +81,7 @@ def _told(faults: Iterator[str], path: Path) -> list[str]:
 def _read_all(source: Source) -> tuple[int, list[str]]:
     """Read every episode; count those that can be, and say what is wrong with the others."""
     good, lines = 0, []
-    with counter(len(source.names), "reading", "episodes") as bar:
+    with Counter(len(source.names), "reading", "episodes") as bar:
         for name in source.names:
             try:
                 source.load(name)

@@ -20,7 +20,7 @@ from demos.data.index import Masks
 from demos.formats import guess
 from demos.formats.contract import Reading, Source
 from robolearn.errors import DataError, nearest
-from robolearn.running.run import counter
+from robolearn.running.counter import Counter
 from robolearn.types import Episode
 
 MOST_BYTES = 2 << 30
@@ -117,7 +117,7 @@ class Foreign:
         found = {c: np.empty((rows, *kind.shape), kind.dtype) for c, kind in kinds.items()}
         source, at = guess.open_source(self.path, self._reading), 0
         try:
-            with counter(len(names), "reading images", "episodes") as bar:
+            with Counter(len(names), "reading images", "episodes") as bar:
                 for name in names:
                     episode = source.load(name)
                     for camera, array in found.items():
@@ -170,7 +170,7 @@ def _last(steps: int) -> np.ndarray:
 def _all(source: Source) -> dict[str, Episode]:
     """Read all episodes without images; DataError where they take more memory than they may."""
     found, size = {}, 0
-    with counter(len(source.names), "reading", "episodes") as bar:
+    with Counter(len(source.names), "reading", "episodes") as bar:
         for name in source.names:
             episode = source.load(name, images=False)
             episode = dataclasses.replace(episode, records={}, states=None)

@@ -22,7 +22,7 @@ from demos.formats.lerobot import Tables, is_image, require_in_order, starts_of
 from demos.formats.lerobot_layout import INFO, Info, Row
 from demos.formats.lerobot_rest import Beside
 from robolearn.errors import DataError
-from robolearn.running.run import counter
+from robolearn.running.counter import Counter
 
 TASKS, TASKS_V2 = "meta/tasks.parquet", "meta/tasks.jsonl"
 STATS_V2 = "meta/episodes_stats.jsonl"
@@ -56,7 +56,7 @@ def look_at(path: Path) -> Found:
     faults: dict[int, str] = {}
     tables, begins = Tables(info), starts(info, rows)
     shared, beside, last = _shared_clips(info, rows), Beside(info), -1
-    with counter(len(rows), "examining", "episodes") as bar:
+    with Counter(len(rows), "examining", "episodes") as bar:
         for i, row in enumerate(rows):
             try:
                 if row.number <= last:

@@ -8,7 +8,7 @@ from pathlib import Path
 from demos.formats import guess
 from robolearn.errors import DataError
 from robolearn.names import load
-from robolearn.running.run import counter
+from robolearn.running.counter import Counter
 
 SHOWN = 5  # demonstrations
 RECORDING = "recording.rrd"
@@ -32,7 +32,7 @@ def record(path: Path, recording: Path, episodes: int = SHOWN) -> int:
     names = source.names[:episodes]
     try:
         with Viewer(path=recording, live=False) as viewer:
-            with counter(len(names), "recording", "episodes") as bar:
+            with Counter(len(names), "recording", "episodes") as bar:
                 for name in names:
                     episode = source.load(name)
                     seen = {key: array[:-1] for key, array in episode.observations.items()}

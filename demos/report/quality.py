@@ -12,7 +12,7 @@ from demos.report.measures import Measured, measure
 from demos.report.operators import NOBODY, Collected, Compatibility, compare
 from demos.report.scales import Scales, loaded, settle
 from robolearn.errors import DataError
-from robolearn.running.run import counter
+from robolearn.running.counter import Counter
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def look_at(source: Source, base: str | None = None, images: bool = True) -> Qua
     """
     scales = settle(source)
     found, unreadable, collected = [], {}, Collected()
-    with counter(len(source.names), "measuring", "episodes") as bar:
+    with Counter(len(source.names), "measuring", "episodes") as bar:
         for name in source.names:
             try:
                 episode = loaded(source, name, images)

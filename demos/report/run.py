@@ -20,7 +20,8 @@ from demos.report.scales import loaded
 from demos.report.table import as_json, lines_of
 from robolearn.errors import UserError
 from robolearn.files import cannot_write
-from robolearn.running.run import counter, jsonable, new_directory, replace_text
+from robolearn.running.counter import Counter
+from robolearn.running.run import jsonable, new_directory, replace_text
 from robolearn.types import Spec
 from robolearn.viz import StepScores, Viewer, replay_arrays
 
@@ -95,7 +96,7 @@ def _record(
     """Show a typical episode and those that stand out most, with what is measured along them."""
     chosen = _worth_seeing(quality, findings, config.recorded)
     with Viewer(path=path, live=False) as viewer:
-        with counter(len(chosen), "recording", "episodes") as bar:
+        with Counter(len(chosen), "recording", "episodes") as bar:
             for name, why in chosen.items():
                 episode = loaded(source, name, config.images)
                 measured = series_of(episode, quality.scales)

@@ -33,6 +33,7 @@ from robolearn.files import cannot_write, make_folder, write_atomically
 from robolearn.names import load
 from robolearn.running import strict_yaml
 from robolearn.running.config import EnvConfig
+from robolearn.running.counter import Counter
 from robolearn.types import Environment, Step, VectorEnvironment
 
 PACKAGES = (
@@ -40,7 +41,6 @@ PACKAGES = (
 )  # fmt: skip
 RUNS = Path("runs")
 GIVEN = {"config.yaml", "skills.json"}  # files that say with what a run began, not what it did
-PLAIN_PERIOD_S = 10.0
 ENVS_PER_PROCESSOR = 4
 RESERVED = ("n", "autoreset_mode")  # arguments of sim.make_vec that no launch file gives
 
@@ -89,13 +89,9 @@ class Run:
 
     def counter(
         self, total: int | None = None, label: str = "", unit: str = "", done: int = 0
-    ) -> Any:
-        """Make a context manager with ``n`` and ``update(n=1)``: a bar on a terminal or lines.
-
-        It begins at ``done``. Lines say how many a second there were since the last one, if they
-        have a ``unit``.
-        """
-        return counter(total, label, unit, done)
+    ) -> Counter:
+        """Make what shows how far the run is."""
+        return Counter(total, label, unit, done)
 
     @functools.cached_property
     def viewer(self) -> Any:
@@ -136,15 +132,6 @@ class Run:
         replace_text(self.path("summary.json"), text + "\n")
 
 
-def counter(total: int | None = None, label: str = "", unit: str = "", done: int = 0) -> Any:
-    """Make what counts, for a run or without one; see ``Run.counter``."""
-    if not sys.stderr.isatty():
-        return _PlainLines(total, label, unit, done)
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=label, unit=unit or "it", initial=done)
-
-
 def make_batch(config: EnvConfig, n: int, **options: Any) -> VectorEnvironment:
     """Make n environments that step together; UserError for options that verbs decide on."""
     for name in RESERVED:
@@ -154,36 +141,6 @@ def make_batch(config: EnvConfig, n: int, **options: Any) -> VectorEnvironment:
                 f"reserved are {', '.join(RESERVED)}"
             )
     return load("sim:make_vec")(config.name, n, **options | config.options)
-
-
-class _PlainLines:
-    """A line now and then: how many of how many."""
-
-    def __init__(self, total: int | None, label: str, unit: str, done: int):
-        self.label, self.of = label or "progress", "" if total is None else f" of {total}"
-        self.unit = unit
-        self.n = self.shown = done
-        self.last_s = time.monotonic()
-
-    def __enter__(self) -> _PlainLines:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self.n != self.shown:
-            self._show()
-
-    def update(self, n: int = 1) -> None:
-        """Count n more."""
-        self.n += n
-        if time.monotonic() >= self.last_s + PLAIN_PERIOD_S:
-            self._show()
-
-    def _show(self) -> None:
-        now = time.monotonic()
-        rate = f", {(self.n - self.shown) / (now - self.last_s):.0f} {self.unit}/s"
-        line = f"{self.label}: {self.n}{self.of}{rate if self.unit else ''}"
-        print(line, file=sys.stderr, flush=True)
-        self.shown, self.last_s = self.n, now
 
 
 def new_directory(name: str, seed: int, out: str | None) -> Path:

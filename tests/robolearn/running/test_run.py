@@ -107,38 +107,6 @@ def test_a_damaged_line_is_one_line(tmp_path, line):
         run.go_on(3)
 
 
-def count(counter, n):
-    with counter:
-        for _ in range(n):
-            counter.update()
-
-
-def test_progress_is_plain_lines_where_there_is_no_terminal(run, capsys):
-    count(run.counter(3, "letters"), 3)
-    count(run.counter(), 2)
-    assert capsys.readouterr().err == "letters: 3 of 3\nprogress: 2\n"
-
-
-def test_progress_is_a_bar_on_a_terminal(run, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    count(run.counter(3, "letters"), 3)
-    assert "letters: 100%" in capsys.readouterr().err
-
-
-def test_lines_are_shown_now_and_then(run, capsys, monkeypatch):
-    monkeypatch.setattr(runs, "PLAIN_PERIOD_S", 0.0)
-    count(run.counter(2, "letters"), 2)
-    assert capsys.readouterr().err == "letters: 1 of 2\nletters: 2 of 2\n"
-
-
-def test_lines_with_a_unit_say_how_fast_it_goes_from_where_it_went_on(run, capsys, monkeypatch):
-    clock = iter([0.0, 1.0, 2.0, 2.0, 5.0, 5.0, 5.0])
-    monkeypatch.setattr(runs.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(runs, "PLAIN_PERIOD_S", 2.0)
-    count(run.counter(13, "pages", "pages", done=10), 3)  # after 1, 2 and 5 s
-    assert capsys.readouterr().err == "pages: 12 of 13, 1 pages/s\npages: 13 of 13, 0 pages/s\n"
-
-
 def test_environments_are_made_by_name_and_closed_with_the_run(tmp_path, monkeypatch):
     pretend(monkeypatch, "sim", make=Closing)
     with Run(tmp_path, seed=0) as run:
