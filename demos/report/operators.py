@@ -21,7 +21,7 @@ from robolearn.judging.harm import HarmJudge
 from robolearn.types import Episode, Spec
 
 BASE = "base"  # an operator's name
-NOBODY = "(nobody)"
+NOBODY = "(not told)"
 OF_EACH = 200  # episodes
 MOST_BYTES = 256 << 20
 LEAST_BASE = 4  # demonstrations that a judge needs

@@ -183,7 +183,7 @@ def _of_one_operator(base: Any, operator: str | None) -> Any:
     if operator is None and len(whose) == 1:
         return base
     if operator is None and BASE not in whose:
-        names = ", ".join(name or "(nobody)" for name in whose)
+        names = ", ".join(name or "(not told)" for name in whose)
         raise DataError(f"{base.path} is by several, {names}: choose with base_operator=NAME")
     return base.by(operator or BASE)
 
