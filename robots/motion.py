@@ -96,14 +96,19 @@ def stays(
 
 @njit(cache=True)
 def advance(
-    state: np.ndarray, target: np.ndarray, limits: np.ndarray, h: float, after: np.ndarray
+    state: np.ndarray,
+    target: np.ndarray,
+    floor: np.ndarray,
+    limits: np.ndarray,
+    h: float,
+    after: np.ndarray,
 ) -> None:
     """Take every joint one period towards its target, as far as it may.
 
     state [6, J]: position, velocity, acceleration, the lowest and highest position that it may
     have now (it may have begun outside its limits: then it may only come in), the last target.
-    target [J]. limits [5, J]: lower, upper, velocity, acceleration, jerk. The new state goes into
-    after [6, J].
+    target [J]; floor [J], below which it may not be brought for now, unless it stops there anyhow.
+    limits [5, J]: lower, upper, velocity, acceleration, jerk. The new state goes into after [6, J].
 
     A target that moves as the joint does, and can be had within the limits, is taken as it is. Else
     the joint goes as fast as it may and still stop at the target: it never goes past what was
@@ -113,18 +118,21 @@ def advance(
         q, v, a = state[0, j], state[1, j], state[2, j]
         lowest, highest = state[3, j], state[4, j]
         most_v, most_a, acc_step = limits[2, j], limits[3, j], h * limits[4, j]
+        least = lowest
+        if floor[j] > lowest:
+            least = max(lowest, min(floor[j], stop_range(q, v, a, most_v, most_a, acc_step, h)[0]))
         target_v = min(max((target[j] - state[5, j]) / h, -most_v), most_v)
         new_v = (target[j] - q) / h
         new_a = (new_v - v) / h
         exact = abs(new_v - target_v) <= h * acc_step + FINE
         if exact and abs(new_a) <= most_a + FINE and abs(new_a - a) <= acc_step + FINE:
-            exact = stays(target[j], new_v, new_a, most_v, most_a, acc_step, h, lowest, highest)
+            exact = stays(target[j], new_v, new_a, most_v, most_a, acc_step, h, least, highest)
         else:
             exact = False
         if exact:
             q, v, a = target[j], new_v, new_a
         else:
-            a = _towards(target[j], q, v, a, lowest, highest, most_v, most_a, acc_step, h)
+            a = _towards(target[j], q, v, a, least, highest, most_v, most_a, acc_step, h)
             v += h * a
             q += h * v
         after[0, j], after[1, j], after[2, j] = q, v, a

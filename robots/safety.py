@@ -178,12 +178,12 @@ def safe_command(
     and DataError for what is not finite; then nothing is commanded.
     """
     target = checked(limits, target, "command")
-    wanted = target
+    floor = np.full(len(target), -np.inf)
     if measured is not None:
-        measured = checked(limits, measured, "measured")
-        wanted = np.maximum(target, np.minimum(measured - limits.squeeze, before.position))
+        floor = checked(limits, measured, "measured") - limits.squeeze
+    wanted = np.maximum(target, np.minimum(floor, before.position))
     after = np.empty_like(before.motion)
-    motion.advance(before.motion, wanted, limits.motion, limits.period_s, after)
+    motion.advance(before.motion, wanted, floor, limits.motion, limits.period_s, after)
     reason = None
     found = _clearances(limits, before, after)
     if isinstance(found, Reason):

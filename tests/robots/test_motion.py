@@ -22,7 +22,7 @@ def drive(targets, limits, h, start):
     commands = [state[0].copy()] * 3
     for target in targets:
         after = np.empty_like(state)
-        advance(state, target, limits, h, after)
+        advance(state, target, np.full(len(target), -np.inf), limits, h, after)
         state = after
         commands.append(state[0].copy())
     return np.array(commands), state
@@ -143,7 +143,7 @@ def test_who_begins_outside_comes_in_and_never_goes_further_out():
     highest, commands = 0.5, []
     for target in [*rng.uniform(-1, 2, 100), *np.zeros(150), *np.full(100, 2.0)]:
         after = np.empty_like(state)
-        advance(state, np.array([target]), limits, 0.01, after)
+        advance(state, np.array([target]), np.array([-np.inf]), limits, 0.01, after)
         state = after
         commands.append(state[0, 0])
         assert state[0, 0] <= highest + ROUNDING
