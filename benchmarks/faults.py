@@ -67,6 +67,8 @@ STILL = 5e-3  # share of a joint's range that it may move in the window, once it
 HUNG_S = 2.5  # longer than the guard's ``stop_s``
 ROUNDING = 1e-9
 CLOSEST = 0.9499  # periods between two commands, of which the first was late
+MISSING = 1.9999  # periods between two commands, of which one between them is missing
+LATE = 1.5  # periods after which that may be so, by the machine's time
 POWER = "cut its power"
 OF_THE_ARM = (
     FaultKind.UNPLUGGED, FaultKind.STALLED, FaultKind.NOISY, FaultKind.MIRRORED, FaultKind.WRAPPED,
@@ -258,9 +260,9 @@ def is_moving(joints: Sequence[Any], been: Noted, called_s: float) -> bool:
 def is_outside(guard: Any, starts: Noted, sent: Noted, by_times: bool) -> bool:
     """Say whether commands left a limit; ``by_times`` if those were closer than a period.
 
-    Real times are those of a machine that is busy with other things too, and not the guard's. A
-    command that noise kept back is a hold of the arm, and not judged; after ``hold_s`` it rests,
-    and where it was activated anew.
+    Where a command is missing, the arm has come to rest at the one before, and begins from rest; so
+    it does where it was activated anew. Real times are those of a machine that is busy with other
+    things too, and not the guard's: there the arm may go on as well.
     """
     pieces = _pieces(guard, starts, sent, by_times)
     return any(_is_outside(guard, np.array(one), np.array(of)[:, None]) for one, of in pieces)
@@ -272,9 +274,13 @@ def _pieces(
     """Give commands that follow each other, at first those of an arm at rest, and times between."""
     pieces: list[tuple[list[np.ndarray], list[float]]] = []
     period_s, before_s = guard.period_s, 0.0
+    first_step = guard.limits.motion[4] * period_s**3 + ROUNDING  # [J], the largest from rest
     events = [(at_s, False, at) for at_s, at in starts] + [(at_s, True, at) for at_s, at in sent]
     for at_s, is_command, positions in sorted(events, key=lambda event: event[:2]):
-        if not is_command or at_s - before_s > guard.config.hold_s:
+        rested = at_s - before_s >= (MISSING if by_times else LATE) * period_s
+        if is_command and rested and not by_times:
+            rested = bool((np.abs(positions - pieces[-1][0][-1]) <= first_step).all())
+        if not is_command or rested:
             pieces.append(([pieces[-1][0][-1] if is_command else positions] * 3, [period_s] * 2))
         if is_command:
             first = len(pieces[-1][0]) == 3

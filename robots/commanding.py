@@ -16,6 +16,7 @@ from robots.watch import GuardConfig
 ROUNDING_S = 1e-9  # of sums of periods
 EARLY = "it came before its period; nothing was sent yet"
 JITTER = 0.05  # share of a period by which two commands may be closer, after one that was late
+MISSING = 2  # periods after a command: the next one is missing, and the arm rests at the last
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Commander:
         self._send(now_s, None, safe, (words,))
 
     def _notice_rest(self, now_s: float) -> None:
-        """Begin at rest where nothing was sent for long: the arm rests at its last command."""
-        if now_s - self.sent_s > self._config.hold_s:
+        """Begin at rest where a command is missing: the arm has come to rest at its last one."""
+        if now_s - self.sent_s >= MISSING * (self._period_s - ROUNDING_S):
             self.state = safety.at_rest(self.state)
 
     def _slowed(self, now_s: float) -> Limits:
@@ -92,7 +93,8 @@ class Commander:
             try:
                 given = exchanged(lambda: self._robot.send_action(action))
                 sent = quantity(self._robot.joints, given)
-            except BusError as error:  # the same comes next: two steps at once would be too fast
+            except BusError as error:  # the arm has come to rest at the last one when it is over
+                self.state = safety.at_rest(self.state)
                 self.record = Record(now_s, asked, None, (f"not sent: {error}",))
                 return
         self.state, self.sent_s = safe.after, now_s

@@ -53,7 +53,7 @@ from robots.latch import Latch, StopError
 from robots.safety import Commanded, Limits, SafetyConfig, limits_of
 from robots.stopping import Stopper
 from robots.watch import EncoderWatch, GuardConfig, require_within
-from robots.watchdog import Watchdog, take_turn
+from robots.watchdog import OVERDUE, Watchdog, take_turn
 
 
 def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -331,7 +331,7 @@ class Guard(InFront):
     def watch(self) -> None:
         """Act in place of whoever is silent, as the watchdog does in every period.
 
-        A stop that was called for is made, and a command that is a whole period overdue is given.
+        A stop that was called for is made, and a command that is half a period overdue is given.
         Raises StopError as ``tick``; nobody has been told by that.
         """
         with self.turn:
@@ -346,7 +346,7 @@ class Guard(InFront):
             return
         self.require_open()
         now_s = self.clock()
-        if now_s < self.due_s + self.period_s:
+        if now_s < self.due_s + OVERDUE * self.period_s:
             return
         if now_s - self.measured_s[JOINTS] >= self.period_s:
             self.get_observation()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 1.0  # how long a call to a driver may take before somebody is told
+OVERDUE = 0.5  # periods by which a command is late before the watchdog gives one in its place
 
 
 def take_turn(guard: Guard) -> None:
@@ -23,7 +24,7 @@ def take_turn(guard: Guard) -> None:
 
 
 class Watchdog(threading.Thread):
-    """Calls ``guard.watch`` in every period, from ``start`` to ``end``.
+    """Calls ``guard.watch`` in every period, once a command is overdue, from ``start`` to ``end``.
 
     It is no daemon: a program that ends without a word is waited for until its arm is stopped.
     """
@@ -40,13 +41,19 @@ class Watchdog(threading.Thread):
     def run(self) -> None:
         """See ``Thread``."""
         guard = self._guard
-        while not self._ended.wait(guard.period_s):
+        while not self._ended.wait(self._until_overdue_s()):
             take_turn(guard)
             try:
                 if not self._ended.is_set():
                     self._look()
             finally:
                 guard.turn.release()
+
+    def _until_overdue_s(self) -> float:
+        """Say how long to wait, so that no command is missing: at most for a period."""
+        guard = self._guard
+        overdue_s = guard.due_s + OVERDUE * guard.period_s - guard.clock()
+        return overdue_s if 0 < overdue_s < guard.period_s else guard.period_s
 
     def _look(self) -> None:
         guard = self._guard

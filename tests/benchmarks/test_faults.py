@@ -107,3 +107,21 @@ def test_what_leaves_a_limit_is_seen():
     assert faults.is_outside(guard, [(0.0, start)], again, by_times=True)
     starts = [(0.0, start), (0.2, start + 0.1)]
     assert not faults.is_outside(guard, starts, again, by_times=True)
+
+
+@pytest.mark.parametrize("by_times", [True, False])
+def test_motion_that_goes_on_where_a_command_is_missing_is_seen(by_times):
+    guard = faults.RobotEnv(faults.TwinArm(faults.TwinConfig(), faults.Sampling())).guard
+    start = guard.limits.motion[:2].mean(axis=0)
+    commanded, sent, left_out = safety.begin(guard.limits, start), [], None
+    for k in range(60):
+        safe = safety.safe_command(guard.limits, commanded, start + 0.5)
+        commanded = safe.after
+        sent.append((0.01 * (k + 1), safe.position))
+        if k == 30:
+            left_out = safety.at_rest(commanded)
+    assert not faults.is_outside(guard, [(0.0, start)], sent, by_times)
+    assert faults.is_outside(guard, [(0.0, start)], sent[:31] + sent[32:], True)
+    fresh = safety.safe_command(guard.limits, left_out, start + 0.5).position
+    rested = [*sent[:31], (sent[32][0], fresh)]
+    assert not faults.is_outside(guard, [(0.0, start)], rested, by_times)

@@ -10,7 +10,7 @@ import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
 from robots import watchdog
-from robots.base import BusError, LifeCycle, LostError, RobotError, named, quantity
+from robots.base import TRIES, BusError, LifeCycle, LostError, RobotError, named, quantity
 from robots.clocks import RealClock
 from robots.commanding import JITTER
 from robots.guard import Guard, GuardConfig, StopError
@@ -486,9 +486,38 @@ def test_the_watchdog_leaves_an_arm_to_whoever_drives_it(guarded):
     before, record = guard.commanded, guard.record
     guard.watch()
     guard.clock.sleep(PERIOD_S)
-    guard.watch()  # no whole period is overdue yet
+    guard.watch()  # it may come yet
     assert guard.record is record
     np.testing.assert_array_equal(guard.commanded, before)
+
+
+def test_where_the_watchdog_gives_what_is_late_the_motion_goes_on(guarded):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.5)
+    before = guard.commanded[0]
+    run(guard, goal, PERIOD_S)
+    step = guard.commanded[0] - before
+    guard.clock.sleep(1.6 * PERIOD_S)
+    guard.watch()
+    assert guard.commanded[0] - before == pytest.approx(2 * step, rel=0.1)
+
+
+@pytest.mark.parametrize("missing", ["silence", "noise"])
+def test_where_a_command_is_missing_the_motion_begins_from_rest(guarded, monkeypatch, missing):
+    guard = guarded(config=GuardConfig(ramp_s=0.0))
+    goal = guard.robot.arm.home + [1, 0, 0, 0, 0, 0]
+    run(guard, goal, 0.5)
+    before = guard.commanded[0]
+    if missing == "silence":
+        guard.clock.sleep(PERIOD_S)
+    else:
+        failing(monkeypatch, guard.robot, "send_action", BusError("noise"), times=TRIES)
+        run(guard, goal, PERIOD_S)
+        assert guard.record.words == ("not sent: noise",) and guard.commanded[0] == before
+    run(guard, goal, PERIOD_S)
+    most = guard.limits.motion[4, 0] * PERIOD_S**3
+    assert 0 < guard.commanded[0] - before <= most + 1e-9
 
 
 def test_a_command_before_its_period_is_sent_by_the_watchdog(guarded):
