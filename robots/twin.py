@@ -28,6 +28,7 @@ from robots.clocks import RealClock
 from robots.worlds import DeskWorld, Servos, SimWorld, World
 
 MOST_CATCH_UP_S = 5.0  # of physics in one call: beyond it the clock is taken to have stood still
+BLOCKED = 1e6  # kg m^2 (kg): the inertia of a stalled joint, against which nothing moves
 
 
 class FaultKind(StrEnum):
@@ -101,6 +102,7 @@ class Twin(Driver):
         self._coming: deque[tuple[float, np.ndarray]] = deque()  # (when it takes effect, target)
         self._made_s = self._now_s = self.clock()
         self._stalled: dict[int, float] = {}
+        self._inertia = self.arm.model.dof_armature.copy()
         self._going: np.ndarray | None = None  # velocities [J] with which a deaf arm goes on
 
     @property
@@ -198,19 +200,26 @@ class Twin(Driver):
     # physics and faults
 
     def _step(self) -> None:
-        data, arm = self.world.data, self.arm
         self._go_on_if_deaf()
-        self._servos.step(arm.to_model(self._target))
-        if not self.faults and not self._stalled:
+        self._servos.step(self.arm.to_model(self._target))
+        if self.faults or self._stalled:
+            for joint in range(len(self.joints)):
+                self._hold_if_stalled(joint)
+
+    def _hold_if_stalled(self, joint: int) -> None:
+        """Have what blocks a stalled joint take its motor's force, which others feel otherwise."""
+        data, arm = self.world.data, self.arm
+        at = np.flatnonzero(arm.of_joint == joint)
+        stalled = self.has(FaultKind.STALLED, self.joints[joint].name)
+        arm.model.dof_armature[arm.dof_at[at]] = (
+            BLOCKED if stalled else self._inertia[arm.dof_at[at]]
+        )
+        if not stalled:
+            self._stalled.pop(joint, None)
             return
-        for joint in range(len(self.joints)):
-            if not self.has(FaultKind.STALLED, self.joints[joint].name):
-                self._stalled.pop(joint, None)
-                continue
-            at = np.flatnonzero(arm.of_joint == joint)
-            held = self._stalled.setdefault(joint, data.qpos[arm.qpos_at[at[0]]])
-            data.qpos[arm.qpos_at[at]] = held * np.sign(arm.gain[at] / arm.gain[at[0]])
-            data.qvel[arm.dof_at[at]] = 0.0
+        held = self._stalled.setdefault(joint, data.qpos[arm.qpos_at[at[0]]])
+        data.qpos[arm.qpos_at[at]] = held * np.sign(arm.gain[at] / arm.gain[at[0]])
+        data.qvel[arm.dof_at[at]] = 0.0
 
     def _go_on_if_deaf(self) -> None:
         """Move the target on as quickly as the arm went when it stopped listening."""

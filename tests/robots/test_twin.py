@@ -109,6 +109,15 @@ def test_a_stalled_joint_does_not_move_and_the_others_do(clock):
     assert abs(moved[0]) < 1e-3 and moved[2] == pytest.approx(0.3, abs=0.02)
 
 
+def test_what_blocks_a_joint_takes_its_force_and_the_others_stay(clock):
+    robot = active(clock, Fault(FaultKind.STALLED, 0.0, "shoulder_lift", until_s=1.5), **QUIET)
+    send(robot, [0, 0.5, 0, 0, 0, 0])
+    clock.sleep(1.0)
+    assert np.abs(measured(robot) - robot.arm.home).max() < 0.02
+    clock.sleep(1.5)  # nothing blocks it any more
+    assert measured(robot)[1] - robot.arm.home[1] > 0.4  # its weight takes the rest
+
+
 def test_a_mirrored_encoder_and_a_turned_joint(clock):
     mirrored = active(clock, Fault(FaultKind.MIRRORED, 0.0, "wrist_flex"), **QUIET)
     assert measured(mirrored)[3] == pytest.approx(-mirrored.arm.home[3], abs=2e-3)
