@@ -116,11 +116,11 @@ class BehaviorCloning:
 
     def __call__(self, state: Tensor) -> Tensor:
         """Give f_k(s) [K, B, A] for s [B, O] or [K, B, O]."""
-        return self.network["mlp"](self.network["normaliser"](state))
+        return self.actions({"state": state})
 
     def actions(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Give f_k(s) [K, B, A] for what a batch has of "observations"."""
-        return self(observations["state"])
+        return self.network["mlp"](self.network["normaliser"](observations["state"]))
 
     # learning
 

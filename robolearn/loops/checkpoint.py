@@ -43,6 +43,8 @@ LEARNERS = {
     "dreamer": "robolearn.algos.dreamer:Dreamer",
     "infopower": "robolearn.algos.infopower:InfoPower",
     "bc": "robolearn.algos.bc:BehaviorCloning",
+    "chunk_bc": "robolearn.algos.chunk_bc:ChunkCloning",
+    "chunk_image_bc": "robolearn.algos.chunk_bc:ChunkImageCloning",
     "image_bc": "robolearn.algos.image_bc:ImageCloning",
     "decision_transformer": "robolearn.algos.decision_transformer:DecisionTransformer",
     "guarded": "robolearn.algos.detection:Guarded",

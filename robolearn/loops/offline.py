@@ -90,8 +90,11 @@ def offline(
     restored learner continues with ``first_epoch`` exactly as if never interrupted.
     ``on_epoch(epoch, scalars)`` is called after each epoch. Raises SpecError for data that does not
     fit the learner, DataError for data that is empty, not finite, or of too few episodes.
+
+    A learner that has a ``chunk`` of H steps is given "actions" [B, H, A], which follow one another
+    in ``data``, and "within" [B, H]: 0 for those that are of another episode, or left out.
     """
-    transitions, episode = _transitions(data, learner.interface, learner.device)
+    transitions, episode = _transitions(data, learner)
     held_out = validation_episodes(episode, config.validation_share, seed)
     validating = torch.as_tensor(np.isin(episode, held_out), device=learner.device)
     training, validation = ~validating, _rows(transitions, validating)
@@ -160,8 +163,9 @@ def _rows(batch: Batch, rows: Tensor) -> Batch:
     return {k: _rows(v, rows) if isinstance(v, dict) else v[rows] for k, v in batch.items()}
 
 
-def _transitions(data: Data, interface: Spec, device: torch.device) -> tuple[Batch, np.ndarray]:
+def _transitions(data: Data, learner: OfflineLearner) -> tuple[Batch, np.ndarray]:
     """Check the data; give them on the device, weights brought to a mean of 1, and the episodes."""
+    interface = learner.interface
     if len(data["actions"]) == 0:
         raise DataError("there are no transitions to train on")
     missing = sorted(set(interface.observations) - set(data["observations"]))
@@ -175,12 +179,28 @@ def _transitions(data: Data, interface: Spec, device: torch.device) -> tuple[Bat
         name: _used(name, np.asarray(data["observations"][name]), used, spec.shape)
         for name, spec in interface.observations.items()
     }
-    arrays = {
+    actions = _used("actions", np.asarray(data["actions"]), used, interface.action.shape)
+    arrays: Batch = {
         "observations": observations,
-        "actions": _used("actions", np.asarray(data["actions"]), used, interface.action.shape),
+        "actions": actions,
         "weight": (weight[used] / weight[used].mean()).astype(np.float32),
     }
-    return _on_device(arrays, device), np.asarray(data["episode"])[used]
+    episode = np.asarray(data["episode"])[used]
+    if chunk := getattr(learner, "chunk", 0):
+        arrays["actions"], arrays["within"] = _in_chunks(actions, used, episode, chunk)
+    return _on_device(arrays, learner.device), episode
+
+
+def _in_chunks(
+    actions: np.ndarray, row: np.ndarray, episode: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the actions from each transition on [M, H, A], and which of them [M, H] follow it."""
+    ahead = np.arange(steps)
+    place = np.arange(len(actions))[:, None] + ahead
+    there = np.minimum(place, len(actions) - 1)
+    follows = (place == there) & (episode[there] == episode[:, None])
+    follows &= row[there] == row[:, None] + ahead  # none between them is left out
+    return actions[there], follows.astype(np.float32)
 
 
 def _used(name: str, array: np.ndarray, used: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

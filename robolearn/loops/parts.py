@@ -14,7 +14,7 @@ import numpy as np
 
 from robolearn.attack import distribution_of
 from robolearn.errors import SpecError, nearest
-from robolearn.types import ArraySpec, Observation, Policy, Spec
+from robolearn.types import ArraySpec, Chunking, Observation, Policy, Spec
 
 STATE = "state"
 
@@ -112,6 +112,14 @@ class Sighted:
         return self.policy.act(self._take(observation), explore)
 
 
+class SightedChunking(Sighted):
+    """One that gives chunks of actions, too."""
+
+    def act_chunk(self, observation: Observation, explore: bool = False) -> np.ndarray:
+        """Choose actions float32 [N, H, A] by the part of ``observation`` that is seen."""
+        return self.policy.act_chunk(self._take(observation), explore)
+
+
 class SightedVictim(Sighted):
     """One with a distribution, of all that the environment shows, or of its state."""
 
@@ -130,5 +138,7 @@ def sighted(policy: Policy, whole: Spec, part: Spec) -> Policy:
     """Give the policy, wrapped if what it sees is not the whole."""
     if part.observations == whole.observations:
         return policy
+    if isinstance(policy, Chunking):
+        return SightedChunking(policy, whole, part)
     kind = SightedVictim if callable(getattr(policy, "distribution", None)) else Sighted
     return kind(policy, whole, part)

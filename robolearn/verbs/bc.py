@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,13 @@ import numpy as np
 import pydantic
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.chunk_bc import (
+    ChunkCloning,
+    ChunkCloningConfig,
+    ChunkImageCloning,
+    ChunkImageCloningConfig,
+    Several,
+)
 from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningConfig
 from robolearn.algos.image_bc import EncoderConfig, ImageCloning, ImageCloningConfig
 from robolearn.errors import SpecError, UserError
@@ -48,6 +55,8 @@ class CloneConfig:
     """Network and optimiser."""
     encoder: EncoderConfig = EncoderConfig()
     """How a clone that sees cameras does so."""
+    chunk: Several | None = None
+    """Actions that the clone gives at once, for ``deploy``'s ``chunk``; None: one."""
     harden: HardeningConfig | None = None
     """What makes the clone hard to attack: smoothness, a Lipschitz constant; None: nothing."""
     training: OfflineConfig = OfflineConfig()
@@ -118,12 +127,25 @@ def _seen(interface: Spec, config: CloneConfig) -> Spec:
 
 def _learner(config: CloneConfig, interface: Spec, seed: int) -> BehaviorCloning:
     cameras = [name for name in interface.observations if name != "state"]
-    if config.harden is None and not cameras:
-        return BehaviorCloning(interface, config.bc, seed)
-    if config.harden is None:
-        return ImageCloning(interface, ImageCloningConfig.of(config.bc, config.encoder), seed)
+    if config.harden is not None:
+        return _hard_learner(config, interface, seed, cameras)
+    if not cameras:
+        if config.chunk is None:
+            return BehaviorCloning(interface, config.bc, seed)
+        return ChunkCloning(interface, ChunkCloningConfig.of(config.bc, config.chunk), seed)
+    seeing = ImageCloningConfig.of(config.bc, config.encoder)
+    if config.chunk is None:
+        return ImageCloning(interface, seeing, seed)
+    return ChunkImageCloning(interface, ChunkImageCloningConfig.of(seeing, config.chunk), seed)
+
+
+def _hard_learner(
+    config: CloneConfig, interface: Spec, seed: int, cameras: Sequence[str]
+) -> HardCloning:
     if cameras:
         raise UserError(f"harden: a hardened clone sees no cameras, as {cameras[0]}: obs=[state]")
+    if config.chunk is not None:
+        raise UserError("harden: a hardened clone gives single actions: leave chunk out")
     return HardCloning(interface, HardCloningConfig.of(config.bc, config.harden), seed)
 
 

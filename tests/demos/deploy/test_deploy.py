@@ -336,3 +336,24 @@ def test_told_twice_it_is_interrupted(run, monkeypatch, kind):
     monkeypatch.setattr(BehaviorCloning, "act", act)
     code, _, err = run()
     assert code == 130 and "interrupted" in err
+
+
+def clone_of_chunks(*changes):
+    """Clone what was deployed, three actions at a time; give the exit code."""
+    with open("bc.yaml", "w") as file:
+        file.write("# A clone of chunks.\nverb: bc\ndataset: out/episodes\nsuccess:\nchunk: 3\n")
+    return main(["bc.yaml", "evaluation=", "out=cloned", *changes])
+
+
+def test_a_clone_of_chunks_is_deployed_in_chunks(run):
+    run()
+    assert clone_of_chunks("bc={members: 1, widths: [8]}", "training.epochs=1") == 0
+    assert run("checkpoint=cloned", "chunk={}", "out=again")[0] == 0
+    with open("again/summary.json") as file:
+        assert json.load(file)["chunks"]["asked"] == 6  # 8 steps, twice
+
+
+def test_a_clone_of_chunks_is_not_hardened(run, capsys):
+    run()
+    assert clone_of_chunks("harden={}") == 2
+    assert "harden: a hardened clone gives single actions" in capsys.readouterr().err
