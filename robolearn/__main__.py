@@ -127,6 +127,8 @@ def _run(name: str, overrides: Sequence[str]) -> int:
 
     words = [command for command in COMMANDS if not command.startswith("-")]
     directory = launch.execute(launch.read(launch.find(name, words), overrides))
+    if directory is None:  # another process has the results
+        return 0
     _say_results(directory)
     paths = (path for path in map(directory.joinpath, RESULTS) if path.exists())
     print(*paths, sep="\n", flush=True)

@@ -153,7 +153,8 @@ class InfoPower(Dreamer):
 
         ``inverse_share`` is what is told of the action, of all that could be.
         """
-        self.world.critics.follow(batch)
+        spread = ("is_first", "actions", "rewards")
+        self.world.critics.follow({name: self.ranks.rows(batch[name]) for name in spread})
         info, believed = super().learn_world(batch)
         far = info["inverse_loss"] + self.actions * log_cap()
         share = self.inverse_share(torch.tensor(info["inverse_loss"])).item()

@@ -17,14 +17,19 @@ class Counter:
     """Counts what is done, as a context manager with ``n`` and ``update(n=1)``.
 
     It begins at ``done``. Lines say how many a second there were since the last one, if they have
-    a ``unit``. A Ctrl-C whose KeyboardInterrupt somebody dropped, as libraries do in callbacks from
-    their compiled code, comes out of the next ``update``.
+    a ``unit``; where it is silent nothing is shown. A Ctrl-C whose KeyboardInterrupt somebody
+    dropped, as libraries do in callbacks of compiled code, comes out of the next ``update``.
     """
 
     def __init__(
-        self, total: int | None = None, label: str = "", unit: str = "", done: int = 0
+        self,
+        total: int | None = None,
+        label: str = "",
+        unit: str = "",
+        done: int = 0,
+        is_silent: bool = False,
     ) -> None:
-        self._shown = _shown(total, label, unit, done)
+        self._shown = _Nothing(done) if is_silent else _shown(total, label, unit, done)
         self._closing = contextlib.ExitStack()
         self._is_interrupted = False
 
@@ -60,6 +65,23 @@ def _shown(total: int | None, label: str, unit: str, done: int) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, desc=label, unit=unit or "it", initial=done)
+
+
+class _Nothing:
+    """Counts."""
+
+    def __init__(self, done: int) -> None:
+        self.n = done
+
+    def __enter__(self) -> _Nothing:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def update(self, n: int = 1) -> None:
+        """Count n more."""
+        self.n += n
 
 
 class _PlainLines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,19 +150,30 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
     return Launch(path.stem, common, verb, config, source)
 
 
-def execute(launch: Launch) -> Path:
+def execute(launch: Launch) -> Path | None:
     """Run a launch file's verb in a run directory, which is returned.
+
+    Of several processes that torchrun has started one does; None from the others, which take part.
+    UserError for a verb that is for one process.
 
     A KeyboardInterrupt that comes out says what is kept, in the verb's own words if it gives some
     with one, and how to go on, if the verb can.
     """
     import torch
 
+    from robolearn.networks import parallel
     from robolearn.running import run as runs
 
     common = launch.common
     torch.set_num_threads(common.threads)
     function = launch.verb.load_function()
+    if parallel.size() > 1 and not launch.verb.parallel:
+        raise UserError(f"'{common.verb}' is for one process: start it without torchrun")
+    if parallel.rank():
+        with tempfile.TemporaryDirectory() as nothing:
+            with runs.Follower(Path(common.resume or nothing), common.seed) as run:
+                function(launch.config, run)
+        return None
     if common.resume is None:
         directory = runs.new_directory(launch.name, common.seed, common.out)
         runs.write_config(directory, launch.settings() | {"out": None})

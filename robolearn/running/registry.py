@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,15 @@ class Verb:
     The function gets the configuration and a ``running.run.Run``, and returns the summary, a
     JSON-able dict. ``resumable`` says whether it goes on in the directory of a stopped run, and
     ``changeable`` names the keys that may then be other than they were: no result depends on them.
+    ``parallel`` says whether torchrun may start it in several processes; all but the first write
+    nothing, and their summary does not count.
     """
 
     config: str | type  # "module:Dataclass", or the class
     function: str | Callable[[Any, Any], dict[str, Any]]  # "module:function", or the function
     resumable: bool = False
     changeable: tuple[str, ...] = ()
+    parallel: bool = False
 
     def load_config(self) -> type:
         """Give the configuration's class."""
@@ -57,6 +61,7 @@ VERBS = {
         "robolearn.verbs.represent:RepresentConfig",
         "robolearn.verbs.represent:represent",
         resumable=True,
+        parallel=True,
     ),
     "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
@@ -120,7 +125,7 @@ def _own(found: Any, where: str) -> Verb:
         )
         if not callable(function):
             raise UserError(f"{where}: its function, {function!r}, cannot be called")
-        return Verb(require_settings(config, where), function, found.resumable, found.changeable)
+        return dataclasses.replace(found, config=require_settings(config, where), function=function)
     if isinstance(found, type) or not callable(found):
         raise UserError(f"{where} must be a function, run(config, run), or a Verb")
     return Verb(settings_of(found, where), found)

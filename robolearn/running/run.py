@@ -132,6 +132,27 @@ class Run:
         replace_text(self.path("summary.json"), text + "\n")
 
 
+class Follower(Run):
+    """A process that takes part in a run of another one: it writes and says nothing."""
+
+    def __init__(self, directory: Path, seed: int):
+        """Read what is in ``directory``, if anything is."""
+        self.directory, self.seed, self._view = directory, seed, "off"
+        self._closing = contextlib.ExitStack()
+
+    def log(self, step: int, **scalars: float) -> None:
+        """Leave it to the other."""
+
+    def go_on(self, step: int, unit: str = "step", logged: int | None = None) -> None:
+        """Leave it to the other."""
+
+    def counter(
+        self, total: int | None = None, label: str = "", unit: str = "", done: int = 0
+    ) -> Counter:
+        """Count without a word."""
+        return Counter(total, label, unit, done, is_silent=True)
+
+
 def make_batch(config: EnvConfig, n: int, **options: Any) -> VectorEnvironment:
     """Make n environments that step together; UserError for options that verbs decide on."""
     for name in RESERVED:

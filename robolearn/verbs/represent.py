@@ -18,6 +18,7 @@ from robolearn.loops import checkpoint
 from robolearn.loops.moments import Moments
 from robolearn.loops.on_policy import on_device
 from robolearn.loops.rollout import rollout
+from robolearn.networks.parallel import together
 from robolearn.networks.probing import Components, Probe, Scale, similarity
 from robolearn.networks.rssm import Belief
 from robolearn.networks.world import SIZES
@@ -120,7 +121,10 @@ def represent(config: RepresentConfig, run: Run) -> dict[str, Any]:
             record(where, config, part, count, counter.update)
             for part, (where, count) in enumerate(zip((env, env, other), counts, strict=True))
         )
-    losses = _learn(learner, train, config, SIZES[settings.size], run)
+    with together(learner.device) as learner.ranks:
+        losses = _learn(learner, train, config, SIZES[settings.size], run)
+    if learner.ranks.rank:
+        return {}
     draw_believed(learner, unseen.episodes[-1], run)
     return {"losses": losses, **judge(learner, train, seen, unseen)}
 
@@ -238,24 +242,29 @@ def _learn(
 ) -> dict[str, float]:
     """Update the world model, from where a stopped run left it; give the losses logged last.
 
-    A checkpoint is left on the way and at the end.
+    A checkpoint is left on the way and at the end. Of several processes, each draws its own part of
+    a batch, and the first one keeps the checkpoint.
     """
+    ranks = learner.ranks
     replay = replayed(learner.interface, recorded.episodes, sizes.length)
     folder, begun = run.path("checkpoint"), Progress()
     if checkpoint.exists(folder):
         begun = checkpoint.checked(Progress, checkpoint.go_on(folder, learner), folder)
     run.go_on(begun.updates)
+    ranks.noise_of_its_own(learner.noise)
     infos, latest = [*begun.infos], begun.latest
     with run.counter(config.updates, "learning", "updates", begun.updates) as counter:
         for update in range(begun.updates + 1, config.updates + 1):
-            batch = replay.sample(sizes.batch, np.random.default_rng([run.seed, update]))
+            rng = np.random.default_rng([run.seed, update, *ranks.key])
+            batch = replay.sample(sizes.batch, rng)
             infos.append(learner.learn_world(on_device(batch, learner.device))[0])
             counter.update()
             if update % config.log_updates == 0 or update == config.updates:
                 latest = {k: float(np.mean([info[k] for info in infos])) for k in infos[0]}
                 run.log(update, **latest)
                 infos.clear()
-            if update % config.checkpoint_updates == 0 or update == config.updates:
+            is_due = update % config.checkpoint_updates == 0 or update == config.updates
+            if is_due and not ranks.rank:
                 progress = Progress(update, tuple(infos), latest)
                 checkpoint.save(folder, learner, dataclasses.asdict(progress))
     return latest

@@ -9,7 +9,7 @@ import pytest
 from robolearn.errors import UserError
 from robolearn.running import run as runs
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run
+from robolearn.running.run import Follower, Run
 
 
 @pytest.fixture
@@ -175,3 +175,14 @@ def test_a_directory_name_that_is_taken_gets_a_number(tmp_path, monkeypatch):
     monkeypatch.setattr(runs.time, "strftime", lambda form: "now")
     names = [runs.new_directory("a", 1, None).name for _ in range(3)]
     assert names == ["now-1", "now-1-2", "now-1-3"]
+
+
+def test_a_follower_of_another_process_writes_and_says_nothing(tmp_path, capsys):
+    with Follower(tmp_path, seed=3) as run:
+        run.log(1, loss=0.5)
+        run.go_on(1)
+        with run.counter(2, "letters") as counter:
+            counter.update()
+        assert counter.n == 1 and run.viewer is None
+    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr() == ("", "")
