@@ -35,7 +35,6 @@ from robolearn.errors import SpecError
 from robolearn.networks.functional import Gaussian, balanced_kl, lambda_return, polyak
 from robolearn.networks.images import SIZE, drawn
 from robolearn.networks.nets import load_optimiser_tensors, load_weights, optimiser_tensors
-from robolearn.networks.parallel import ALONE, Ranks
 from robolearn.networks.rssm import Belief, Filtered
 from robolearn.networks.world import SIZES, Value, World, head, image_loss
 from robolearn.settings import Settings, Share
@@ -109,7 +108,7 @@ class Dreamer:
     contextual = True
     blind: ClassVar[bool] = False
     decodes: ClassVar[bool] = True
-    ranks: Ranks = ALONE  # the processes that learn the same, each from its part of a batch
+    ranks: Any = None  # networks.parallel.Ranks, where processes learn from parts of a batch
 
     def __init__(self, interface: Spec, config: DreamerConfig, seed: int = 0, device: str = "cpu"):
         """Draw the initial weights; SpecError for images that the encoder cannot take."""
@@ -355,7 +354,8 @@ class Dreamer:
         optimiser = self._optimisers[name]
         optimiser.zero_grad()
         loss.backward(inputs=parameters)
-        self.ranks.mean_([p.grad for p in parameters if p.grad is not None])
+        if self.ranks is not None:
+            self.ranks.mean_([p.grad for p in parameters if p.grad is not None])
         norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
         optimiser.step()
         return norm

@@ -153,8 +153,7 @@ class InfoPower(Dreamer):
 
         ``inverse_share`` is what is told of the action, of all that could be.
         """
-        spread = ("is_first", "actions", "rewards")
-        self.world.critics.follow({name: self.ranks.rows(batch[name]) for name in spread})
+        self.world.critics.follow(batch if self.ranks is None else self.ranks.whole(batch))
         info, believed = super().learn_world(batch)
         far = info["inverse_loss"] + self.actions * log_cap()
         share = self.inverse_share(torch.tensor(info["inverse_loss"])).item()

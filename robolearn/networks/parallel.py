@@ -12,14 +12,14 @@ all of them alike. The first process, rank 0, logs, keeps and judges.
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-RANK, SIZE = "RANK", "WORLD_SIZE"  # torchrun's words to each process
+from robolearn import torchrun
 
 
 class Ranks:
@@ -51,6 +51,10 @@ class Ranks:
         dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
+    def whole(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Give a batch of all processes' rows, but for what was observed."""
+        return {name: self.rows(rows) for name, rows in batch.items() if name != "observations"}
+
     def noise_of_its_own(self, generator: torch.Generator) -> None:
         """Have each process but the first draw other numbers, which follow from the same state."""
         if self.rank:
@@ -61,20 +65,10 @@ class Ranks:
 ALONE = Ranks()
 
 
-def rank() -> int:
-    """Say which of torchrun's processes this is; 0 without torchrun."""
-    return int(os.environ.get(RANK, 0))
-
-
-def size() -> int:
-    """Say how many processes torchrun has started; 1 without torchrun."""
-    return int(os.environ.get(SIZE, 1))
-
-
 @contextlib.contextmanager
 def together(device: torch.device) -> Iterator[Ranks]:
     """Find the other processes, for as long as the block lasts: by nccl on GPUs, else by gloo."""
-    if size() == 1:
+    if torchrun.size() == 1:
         yield ALONE
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

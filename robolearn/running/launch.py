@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from annotated_types import Ge, Le
 
+from robolearn import torchrun
 from robolearn.errors import KEPT, OptionError, UserError, close, nearest
 from robolearn.running import config as configuration
 from robolearn.running import registry
@@ -161,15 +162,14 @@ def execute(launch: Launch) -> Path | None:
     """
     import torch
 
-    from robolearn.networks import parallel
     from robolearn.running import run as runs
 
     common = launch.common
     torch.set_num_threads(common.threads)
     function = launch.verb.load_function()
-    if parallel.size() > 1 and not launch.verb.parallel:
+    if torchrun.size() > 1 and not launch.verb.parallel:
         raise UserError(f"'{common.verb}' is for one process: start it without torchrun")
-    if parallel.rank():
+    if torchrun.rank():
         with tempfile.TemporaryDirectory() as nothing:
             with runs.Follower(Path(common.resume or nothing), common.seed) as run:
                 function(launch.config, run)

@@ -19,6 +19,7 @@ CONTRACTS = {
     "image_attack",
     "perturbed",
     "signals",
+    "torchrun",
 }  # modules of robolearn/ itself
 # Single modules, known to rooms:
 OF_ROBOTS = {"robots.base", "robots.calibration", "robots.clocks", "robots.guard"}

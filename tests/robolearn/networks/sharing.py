@@ -14,7 +14,7 @@ import torch
 
 from robolearn.algos.dreamer import Dreamer, DreamerConfig
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
-from robolearn.networks.parallel import ALONE, together
+from robolearn.networks.parallel import together
 from robolearn.types import ArraySpec, Spec
 
 INTERFACE = Spec("test/Seen", {"eye": ArraySpec((64, 64, 3), "uint8")}, ArraySpec((2,)), 0.05)
@@ -46,7 +46,7 @@ def part(whole, rows):
     return {k: part(v, rows) if isinstance(v, dict) else v[rows] for k, v in whole.items()}
 
 
-def stepped(name, rows, ranks=ALONE):
+def stepped(name, rows, ranks=None):
     """Take a step on some of the sequences; give the world model's tensors.
 
     There is no noise, and the step is along the gradient, so that it shows what that was.
