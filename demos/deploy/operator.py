@@ -49,9 +49,9 @@ class Watched:
     def stop(self, reason: str = STOPPED) -> None:
         """Stop the arm, for good: its guard does, or the next step is the episode's last.
 
-        From any thread, and from a signal's handler.
+        From any thread, and from a signal's handler. The first reason stays.
         """
-        self._stopped = reason
+        self._stopped = self._stopped or reason
         guard = getattr(self.env, "guard", None)
         if guard is not None:
             guard.emergency_stop(reason)

@@ -14,7 +14,6 @@ import numpy as np
 from demos.data.dataset import Dataset
 from demos.deploy.answers import Answers, Chunks
 from demos.deploy.config import DeployConfig
-from demos.deploy.ending import Ending
 from demos.deploy.operator import Operated, Watched
 from demos.deploy.words import words_of
 from demos.devices.contracts import Device, Source
@@ -26,6 +25,7 @@ from demos.devices.terminal import TerminalKeyboard
 from demos.session.clock import Clock, RealClock, SimulatedClock
 from demos.session.session import Outcome, Session
 from demos.session.teaching import SessionConfig
+from demos.session.told import ToldToEnd
 from demos.teleop.console import Console
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
@@ -69,7 +69,7 @@ def deploy(config: DeployConfig, run: Run) -> dict[str, Any]:
             details=_details(config),
             words=words,
         )
-        ending = closing.enter_context(Ending(watched))
+        ending = closing.enter_context(ToldToEnd(watched.stop))
         closing.callback(env.close)
         closing.callback(dataset.flush)
         closing.callback(device.close)

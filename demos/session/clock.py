@@ -61,7 +61,8 @@ class Ticker:
     """Ticks at a fixed rate, on a grid of deadlines; none is made up for.
 
     A tick begins at its deadline. One that comes so late that further deadlines have passed takes
-    the latest of them; each that was passed over, and each that began late by that, is a miss.
+    the latest of them; each that was passed over, and each that began late by that, is a miss: one
+    of ``deadlines``, which count those that were passed over too.
     """
 
     def __init__(self, period_s: float, clock: Clock) -> None:
@@ -74,15 +75,18 @@ class Ticker:
         self._began_s: deque[float] = deque(maxlen=MOST)
         self._late_s: deque[float] = deque(maxlen=MOST)
         self.ticks = 0
+        self.deadlines = 0
         self.missed = 0
 
     def wait(self) -> float:
         """Wait for the next deadline and give the time at which the tick really begins."""
         self._deadline_s += self.period_s
+        self.deadlines += 1
         late_s = self._clock.now() - self._deadline_s
         if late_s > 0:
             passed = math.floor(late_s / self.period_s)
             self.missed += 1 + passed
+            self.deadlines += passed
             self._deadline_s += passed * self.period_s
         else:
             self._clock.sleep_until(self._deadline_s)
@@ -101,8 +105,9 @@ class Ticker:
             "period_s": self.period_s,
             "measured_period_s": float(periods.mean()),
             "ticks": self.ticks,
+            "deadlines": self.deadlines,
             "missed": self.missed,
-            "missed_share": self.missed / max(self.ticks, 1),
+            "missed_share": self.missed / max(self.deadlines, 1),
             "jitter_p50_ms": middle,
             "jitter_p99_ms": high,
             "jitter_max_ms": most,

@@ -109,7 +109,7 @@ class Status:
     message: str = ""
     problem: str = ""
     missed: int = 0
-    ticks: int = 0
+    deadlines: int = 0  # of which so many were missed
 
 
 def as_json(status: Status) -> dict[str, Any]:

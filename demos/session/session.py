@@ -52,6 +52,7 @@ from robolearn.errors import DataError
 from robolearn.types import Environment, Episode, Step
 
 SWITCH_S = 5e-4
+IDLE = (State.WAITING, State.DECIDING, State.SHOWING)
 STRIP = 200  # numbers that stand for a whole demonstration
 DIFFERS = "the stored actions do not give the same states again, from step {} on"
 UNWRITTEN = "{}; it is kept in memory: begin tries again, to leave gives it up"
@@ -67,6 +68,7 @@ class Outcome:
     endings: dict[str, int] = field(default_factory=dict)  # what ended how many
     names: list[str] = field(default_factory=list)  # of this session's demonstrations
     ticks: int = 0  # of all demonstrations
+    deadlines: int = 0  # those that had no tick too
     missed: int = 0
     jitter_p99_ms: float = 0.0  # of the worst demonstration
     differing: list[str] = field(default_factory=list)  # whose replay gave other states
@@ -141,6 +143,13 @@ class Session:
         """Press a button; from any thread. It counts at the next tick."""
         self._pressed.append(button)
 
+    def leave(self) -> None:
+        """Leave, once what is in progress has ended with its robot, which is stopped, and is saved.
+
+        From a signal's handler, too.
+        """
+        self._leave = True
+
     def run(self) -> Outcome:
         """Go on until the goal is reached or somebody leaves; in this thread, the device is open.
 
@@ -185,6 +194,8 @@ class Session:
         self._react(heard.buttons, now_s)
         if self._state is State.PAUSED and self._take.rest():
             self._go_on_with_it(now_s)  # the next step takes down what has stopped it
+        if self._leave and (self._state in IDLE or self._unwritten):
+            self._quit(now_s)
         if self._state is State.SAVING:
             self._wait_for_disk()
         if self._state is State.SHOWING:
@@ -206,7 +217,7 @@ class Session:
         self._react(command.buttons, now_s)
         if self._state is not State.RUNNING:
             return
-        if command.lost:
+        if command.lost and not take.rest():
             self._note_lost(command.lost)
             self._pause(now_s)
         elif command.ended:
@@ -312,6 +323,7 @@ class Session:
 
     def _measure(self, timing: Mapping[str, Any]) -> None:
         self.outcome.ticks += timing["ticks"]
+        self.outcome.deadlines += timing["deadlines"]
         self.outcome.missed += timing["missed"]
         worst = max(self.outcome.jitter_p99_ms, timing["jitter_p99_ms"])
         self.outcome.jitter_p99_ms = worst
@@ -403,10 +415,12 @@ class Session:
         if name is not None:
             self._wait(lambda: self._saver.amend(name, Decision.UNDONE), lambda _: None)
 
-    def _quit(self) -> None:
+    def _quit(self, now_s: float) -> None:
         """Leave; what is in progress is saved as it is, not kept."""
         self._leave = True
-        if self._state in (State.RUNNING, State.PAUSED):
+        if self._state is State.PAUSED and self._take.stop():
+            self._go_on_with_it(now_s)  # the next step takes down what has stopped it
+        elif self._state in (State.RUNNING, State.PAUSED):
             self._finish(Decision.DISCARDED)
         elif self._state is State.DECIDING:
             self._decide(None)
@@ -510,7 +524,7 @@ class Session:
             message=said,
             problem=self._problem,
             missed=self._ticker.missed,
-            ticks=self._ticker.ticks,
+            deadlines=self._ticker.deadlines,
         )
 
     def _gripper(self) -> str:
@@ -534,33 +548,33 @@ _RUNNING = {
     Button.KEEP: lambda s, now_s: s._finish(Decision.KEPT),
     Button.DISCARD: lambda s, now_s: s._finish(Decision.DISCARDED),
     Button.RETRY: _discard_and_retry,
-    Button.QUIT: lambda s, now_s: s._quit(),
+    Button.QUIT: lambda s, now_s: s._quit(now_s),
 }
 _TABLE: dict[State, dict[Button, Callable[[Session, float], None]]] = {
     State.WAITING: {
         Button.START: lambda s, now_s: s._begin(now_s),
         Button.RETRY: lambda s, now_s: s._begin_again(now_s),
         Button.UNDO: lambda s, now_s: s._undo(),
-        Button.QUIT: lambda s, now_s: s._quit(),
+        Button.QUIT: lambda s, now_s: s._quit(now_s),
     },
     State.RUNNING: _RUNNING | {Button.PAUSE: lambda s, now_s: s._pause(now_s)},
     State.PAUSED: _RUNNING | {Button.START: lambda s, now_s: s._go_on_with_it(now_s)},
     State.SAVING: {
         Button.START: lambda s, now_s: s._write_again(),
-        Button.QUIT: lambda s, now_s: s._quit(),
+        Button.QUIT: lambda s, now_s: s._quit(now_s),
     },
     State.DECIDING: {
         Button.START: lambda s, now_s: s._decide(None),
         Button.KEEP: lambda s, now_s: s._decide(Decision.KEPT),
         Button.DISCARD: lambda s, now_s: s._decide(Decision.DISCARDED),
         Button.RETRY: lambda s, now_s: s._decide(Decision.DISCARDED, retry=True),
-        Button.QUIT: lambda s, now_s: s._quit(),
+        Button.QUIT: lambda s, now_s: s._quit(now_s),
     },
     State.SHOWING: {
         Button.START: lambda s, now_s: s._skip(),
         Button.SKIP: lambda s, now_s: s._skip(),
         Button.END: lambda s, now_s: s._stop_showing(),
-        Button.QUIT: lambda s, now_s: s._quit(),
+        Button.QUIT: lambda s, now_s: s._quit(now_s),
     },
 }
 _REACTIONS = {(state, button): do for state, row in _TABLE.items() for button, do in row.items()}

@@ -92,6 +92,15 @@ class Take:
         pause = getattr(self._env, "pause", None)
         return "" if pause is None else pause()
 
+    def stop(self) -> bool:
+        """Have whoever watches over a robot stop it; say whether the next step is the last one."""
+        stop = getattr(self._env, "stop", None)
+        if self.rest():
+            return True
+        if stop is not None:
+            stop()
+        return stop is not None
+
     def pause(self, seconds: float) -> None:
         """Note that nothing happened for a while, before the next step."""
         self.pauses.append({"step": len(self), "seconds": seconds})

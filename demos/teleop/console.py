@@ -173,7 +173,7 @@ def block(
 def _device_line(status: Status) -> str:
     gripper = f", gripper {status.gripper}" if status.gripper else ""
     frame = f", frame {status.frame}, speed {status.speed:.2f}" if status.frame else ""
-    missed = f", late {status.missed} of {status.ticks}" if status.missed else ""
+    missed = f", late {status.missed} of {status.deadlines}" if status.missed else ""
     return f"{status.device}{frame}{gripper}{missed}"
 
 

@@ -27,6 +27,7 @@ from demos.session.judging import Guide, make_scorer
 from demos.session.pictures import Pictured, without_pictures
 from demos.session.saving import difference
 from demos.session.session import Outcome, Session
+from demos.session.told import ToldToEnd
 from demos.teleop.config import TeleopConfig
 from demos.teleop.console import Console
 from demos.teleop.in_rerun import InRerun
@@ -46,10 +47,11 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     """Run a session until its goal is reached or the person leaves.
 
     Summary: ``dataset``; ``kept`` (of this operator, earlier sessions included), ``attempts`` and
-    ``decisions`` of this session, the ``names`` of its demonstrations; ``ticks``, ``missed`` and
-    ``jitter_p99_ms`` of the control loop; ``replayed`` and ``differing``, the demonstrations whose
-    stored actions did not give the same states again; with ``replay``, how the states compare;
-    with ``gain``, the success of policies without and with what was kept.
+    ``decisions`` of this session, the ``names`` of its demonstrations; ``ticks``, how many of how
+    many ``deadlines`` were ``missed``, and ``jitter_p99_ms`` of the control loop; ``replayed`` and
+    ``differing``, the demonstrations whose stored actions did not give the same states again;
+    ``stopped``, what told it to end and so stopped the robot, if anything did; with ``replay``, how
+    the states compare; with ``gain``, the success of policies without and with what was kept.
     """
     stored = None if config.replay is None else _stored(config)
     env_config = config.env or stored[1]
@@ -92,14 +94,33 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
         closing.enter_context(
             Console(session, env.interface, None, pictured, config.picture or "", address)
         )
-        outcome = session.run()
+        told = closing.enter_context(_told(env, session))
+        try:
+            session.run()
+        except UserError as error:
+            if not told.words or isinstance(error, DataError):
+                raise
+    outcome = session.outcome
     _warn(outcome)
-    summary = {"dataset": config.dataset, **dataclasses.asdict(outcome)}
+    summary = {"dataset": config.dataset, **dataclasses.asdict(outcome), "stopped": told.words}
     if config.gain is not None and outcome.kept:
         summary["gain"] = _gain(config, env_config, scorer, dataset, run)
     if stored and session.last is not None:
         summary["replay"] = difference(session.last.states, stored[0].states)
     return summary
+
+
+def _told(env: Environment, session: Session) -> ToldToEnd:
+    """Have Ctrl-C and its like stop a robot, save what is in progress, and leave."""
+
+    def stop(reason: str) -> None:
+        guard = getattr(env, "guard", None)
+        if guard is None:  # a simulator stands still by itself
+            raise KeyboardInterrupt
+        session.leave()
+        guard.emergency_stop(reason)
+
+    return ToldToEnd(stop)
 
 
 def _stored(config: TeleopConfig) -> tuple[Episode, EnvConfig]:

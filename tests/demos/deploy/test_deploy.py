@@ -146,9 +146,9 @@ class Keys:
 def operator(run, monkeypatch):
     """Deploy beside somebody who presses keys; give what ``run`` gives."""
 
-    def deploy(pressed, *changes):
+    def deploy(pressed, *changes, kind=Keys):
         monkeypatch.setattr(verb, "_require_person", lambda config: None)
-        monkeypatch.setattr(verb, "_keyboard", lambda config: Keys(*pressed))
+        monkeypatch.setattr(verb, "_keyboard", lambda config: kind(*pressed))
         monkeypatch.setattr(verb, "_clock", lambda config: SimulatedClock())
         return run(*changes)
 
@@ -181,6 +181,14 @@ def test_an_operator_stops_the_arm(operator):
     episode = Dataset.open("out/episodes").load("demo_0")
     assert len(episode) == 2 and "the operator stopped it" in episode.metadata["stopped"]
     assert not episode.success
+
+
+def test_an_operator_stops_it_in_a_pause(operator):
+    code, _, err = operator((None, None, Button.PAUSE, None, Button.QUIT), "episodes=5")
+    assert code == 0 and "the operator stopped it" in err
+    assert summary()["ended"] == {"stopped": 1}
+    about = Dataset.open("out/episodes").metadata("demo_0")
+    assert "the operator stopped it" in about["stopped"] and about["ended"] == "stopped"
 
 
 def test_who_does_not_judge_can_only_stop(operator):
@@ -313,6 +321,19 @@ def test_told_to_end_it_stops_the_arm_saves_the_episode_and_gives_its_summary(
     episode = Dataset.open(found["dataset"]).load("demo_0")
     assert len(episode) >= 2 and episode.truncated
     assert f"told to end by {name}" in episode.metadata["stopped"]
+
+
+def test_told_to_end_in_a_pause_it_saves_the_reason(operator):
+    class Interrupts(Keys):
+        def poll(self, now_s):
+            if self.asked == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().poll(now_s)
+
+    assert operator((None, None, Button.PAUSE), kind=Interrupts)[0] == 0
+    about = Dataset.open("out/episodes").metadata("demo_0")
+    assert about["ended"] == "stopped" and "told to end by Ctrl-C" in about["stopped"]
+    assert "told to end by Ctrl-C" in summary()["stopped"]
 
 
 def test_told_to_end_before_it_has_begun_it_ends_as_well(run, monkeypatch):

@@ -34,6 +34,8 @@ def test_deadlines_that_are_passed_over_count(clock):
     ticker = Ticker(0.1, clock)
     assert worked(ticker, clock, 0.35, 0.01, 0.0) == [0.1, 0.45, 0.5]
     assert ticker.missed == 3  # at 0.2, 0.3 and 0.4
+    assert ticker.ticks == 3 and ticker.deadlines == 5
+    assert ticker.measured()["missed_share"] == 0.6
 
 
 def test_what_is_measured(clock):
@@ -44,14 +46,15 @@ def test_what_is_measured(clock):
     assert found["jitter_p50_ms"] == 0 and found["jitter_max_ms"] == pytest.approx(20)
     assert found["jitter_p99_ms"] == pytest.approx(np.percentile(late_ms, 99))
     assert found["measured_period_s"] == pytest.approx(0.1)
-    assert found["ticks"] == 5 and found["missed"] == 1 and found["missed_share"] == 0.2
+    assert found["ticks"] == 5 and found["deadlines"] == 5 and found["missed"] == 1
+    assert found["missed_share"] == 0.2
 
 
 def test_a_new_grid_forgets(clock):
     ticker = Ticker(0.1, clock)
     worked(ticker, clock, 0.35)
     ticker.restart()
-    assert ticker.missed == ticker.ticks == 0
+    assert ticker.missed == ticker.ticks == ticker.deadlines == 0
     assert worked(ticker, clock, 0.0) == [0.55]
 
 

@@ -16,7 +16,7 @@ ARM = ArraySpec((6,), names=(*HAND, "door_angle", "hand_to_cube_pos_x", "hand_to
 STATUS = Status(
     Phase.TEACH, State.RUNNING, operator="ann", task="lift it", device="keys", frame="world",
     speed=0.25, help=(("w s", "forward, back"), ("enter", "begin")), attempt=3, time_s=2.5,
-    kept=1, goal=5, rejected=1, gripper="open", missed=2, ticks=50, message="demonstrate",
+    kept=1, goal=5, rejected=1, gripper="open", missed=2, deadlines=50, message="demonstrate",
 )  # fmt: skip
 STATE = np.arange(6, dtype=np.float32) / 10
 

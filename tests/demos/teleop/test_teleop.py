@@ -23,7 +23,9 @@ from rerun.chunk import RrdReader
 from demos.data.dataset import Dataset
 from demos.data.doctor import doctor
 from demos.devices.make import DeviceConfig
+from demos.devices.others import Scripted
 from demos.page.config import PageConfig
+from demos.teleop import run as verb
 from demos.teleop.config import TeleopConfig
 from demos.teleop.run import _camera_axes, _require_cameras
 from robolearn.__main__ import main
@@ -188,6 +190,41 @@ def test_a_program_that_is_terminated_gives_the_terminal_back(lab):
     terminal.until("interrupted; what was finished is kept")
     assert terminal.echoes
     assert terminal.ended() == 130
+
+
+@pytest.mark.parametrize("kinds", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT,) * 2])
+def test_told_to_end_a_robot_is_stopped_and_what_is_in_progress_saved(
+    tmp_path, monkeypatch, capsys, kinds
+):
+    class Hand:
+        """Steers for three steps, and then tells the program to end."""
+
+        steps = 0
+
+        def reset(self, n):
+            pass
+
+        def act(self, observation, explore=False):
+            self.steps += 1
+            for kind in kinds if self.steps == 4 else ():
+                os.kill(os.getpid(), kind)
+            return np.zeros((1, 6))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verb, "_require_inputs", lambda config: None)
+    monkeypatch.setattr(verb, "_device", lambda *_: Scripted(Hand))
+    options = "env.options={simulated_time: true, robot: {failing: 0.0}}"
+    code = main(["teleop_twin", options, "out=out", "horizon=50"])
+    if len(kinds) == 2:
+        assert code == 130 and "interrupted" in capsys.readouterr().err
+        return
+    said = "told to end by " + ("Ctrl-C" if kinds[0] == signal.SIGINT else "SIGTERM")
+    assert code == 0 and f'stopped: "{said}"' in capsys.readouterr().err
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert summary["stopped"] == said and summary["decisions"] == {"failed": 1}
+    episode = Dataset.open("datasets/twin").load("demo_0")
+    assert len(episode) == 4 and episode.metadata["ended"] == "stopped"
+    assert said in episode.metadata["stopped"]
 
 
 def test_a_camera_says_where_forward_is():
