@@ -51,7 +51,7 @@ from robots.front import InFront
 from robots.geometry import Geometry
 from robots.latch import Latch, StopError
 from robots.safety import Commanded, Limits, SafetyConfig, limits_of
-from robots.stopping import Stopper
+from robots.stopping import Stopper, parts_of
 from robots.watch import EncoderWatch, GuardConfig, require_within
 from robots.watchdog import OVERDUE, Watchdog, take_turn
 
@@ -106,9 +106,8 @@ class Guard(InFront):
         self._commands = Commander(robot, self.limits, self.config, period_s)
         self._latch = Latch()
         self._stopper = Stopper(
-            robot,
+            list(parts_of(robot, self.limits.motion[1] - self.limits.motion[0])),
             self._look,
-            self.limits.motion[1] - self.limits.motion[0],
             clock,
             lambda: self.sleep(period_s),
             self.config.prove_s,
@@ -463,12 +462,12 @@ class Guard(InFront):
         self._seen = exchanged(self.robot.get_observation)
         return self._seen
 
-    def _look(self) -> np.ndarray:
-        """Give where the arm is, [J]; BusError for positions from before this very call."""
+    def _look(self, arm: Robot) -> np.ndarray:
+        """Give where an arm is, [J]; BusError for positions from before this very call."""
         now_s = self.clock()
-        positions = quantity(self.joints, self._read())
-        if self.measured_s[JOINTS] < now_s:
-            raise BusError(f"nothing new was measured of {self.name}")
+        positions = quantity(arm.joints, exchanged(arm.get_observation))
+        if arm.measured_s[JOINTS] < now_s:
+            raise BusError(f"nothing new was measured of {arm.name}")
         return positions
 
     def _check(self, values: Values) -> None:

@@ -50,6 +50,15 @@ class Several:
         )
 
     @property
+    def arms(self) -> dict[str, Robot]:
+        """Each arm by its name, as ``left``, in the order of the joints."""
+        return {
+            f"{side}_{name}" if name else side: arm
+            for side, robot in self.robots.items()
+            for name, arm in getattr(robot, "arms", {"": robot}).items()
+        }
+
+    @property
     def life_cycle(self) -> LifeCycle:
         """The worst of theirs."""
         states = {robot.life_cycle for robot in self.robots.values()}

@@ -20,7 +20,17 @@ import numpy as np
 
 from robolearn.errors import nearest
 from robots import calibration as files
-from robots.base import BusError, Camera, Clock, Driver, Joint, Kind, LostError, RobotError
+from robots.base import (
+    BusError,
+    Camera,
+    Clock,
+    Driver,
+    Joint,
+    Kind,
+    LifeCycle,
+    LostError,
+    RobotError,
+)
 from robots.calibration import Calibration, ServoCalibration
 from robots.clocks import SimulatedClock
 from robots.drivers.arm_kind import (
@@ -258,7 +268,7 @@ class ServoArm(Driver):
             raise BusError(what)
         self._failures = 0
         for identity, reading in found.items():
-            if reading.alarms:
+            if reading.alarms and self.life_cycle is not LifeCycle.ERROR:  # else that is known
                 raise LostError(f"{self.name}: {self._called([identity])}: {reading.alarms[0]}")
         astray = {i: g for i, g in self._goals.items() if found[i].goal != self._fold({i: g})[i]}
         if astray:

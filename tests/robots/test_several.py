@@ -3,6 +3,7 @@ import pytest
 
 from robolearn.errors import SpecError, UserError
 from robots.base import LifeCycle, LostError, RobotError, named
+from robots.guard import Guard, GuardConfig, StopError
 from robots.several import Several, TwoTwinsConfig, two_twins
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
 
@@ -85,3 +86,27 @@ def test_a_stop_reaches_the_others_whatever_is_raised(pair, monkeypatch):
     with pytest.raises(RobotError, match="left: the library's own"):
         pair.stop()
     assert pair.robots["right"].life_cycle is LifeCycle.INACTIVE
+
+
+def test_of_two_arms_only_the_one_that_does_not_stop_is_let_go_of(pair, clock, monkeypatch):
+    guard = Guard(pair, 0.01, config=GuardConfig(ramp_s=0.0), clock=clock)
+    let_go = []
+    for side, robot in pair.robots.items():
+        monkeypatch.setattr(robot, "_disable", lambda side=side: let_go.append(side))
+    guard.connect()
+    guard.activate()
+    pair.robots["left"].faults.append(Fault(FaultKind.DEAF, clock()))
+    monkeypatch.setattr(pair.robots["left"], "_halt", lambda: 1 / 0)
+    guard.emergency_stop("the red button")
+    began_s = clock()
+    with pytest.raises(StopError, match="left: it could not be told to stop: division by zero, so"):
+        guard.tick()
+    assert let_go == ["left"] and clock() - began_s <= 2 * guard.config.prove_s
+    assert pair.robots["right"].life_cycle is LifeCycle.INACTIVE
+
+
+def test_arms_of_arms_have_names(pair, clock):
+    three = Several({"pair": pair, "third": Twin(TwinConfig(), clock)})
+    assert list(three.arms) == ["pair_left", "pair_right", "third"]
+    names = [f"{arm}_{j.name}" for arm, robot in three.arms.items() for j in robot.joints]
+    assert names == [joint.name for joint in three.joints]
