@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robots.base import LifeCycle, Robot
+from robots.base import Kind, LifeCycle, Robot
 
 AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
+GRIPPER_AT_REST = 0.02  # what a gripper holds pushes it open by a little
 LOOK_S = 0.1
 TRIES = 3
 CUT = "cut its power"
@@ -20,10 +21,10 @@ CUT = "cut its power"
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """An arm, and the ranges of its joints [J]; ``name`` is "" where there is no other one."""
+    """An arm, and how far its joints at rest may move [J]; ``name`` is "" where it is alone."""
 
     robot: Robot
-    span: np.ndarray
+    at_rest: np.ndarray
     name: str = ""
 
 
@@ -32,7 +33,8 @@ def parts_of(robot: Robot, span: np.ndarray) -> Iterator[Part]:
     arms: Mapping[str, Robot] = getattr(robot, "arms", {"": robot})
     first = 0
     for name, arm in arms.items():
-        yield Part(arm, span[first : first + len(arm.joints)], name)
+        shares = [GRIPPER_AT_REST if j.kind is Kind.GRIPPER else AT_REST for j in arm.joints]
+        yield Part(arm, shares * span[first : first + len(arm.joints)], name)
         first += len(arm.joints)
 
 
@@ -85,7 +87,7 @@ class Stopper:
                     left.remove(part)
                     continue
                 earlier = [seen for at_s, seen in looks[part] if now_s - at_s >= LOOK_S - 1e-9]
-                if earlier and (np.abs(now - earlier[-1]) <= AT_REST * part.span).all():
+                if earlier and (np.abs(now - earlier[-1]) <= part.at_rest).all():
                     left.remove(part)
                 looks[part].append((now_s, now))
             if now_s - began_s >= self._prove_s:
