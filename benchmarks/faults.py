@@ -69,6 +69,7 @@ ROUNDING = 1e-9
 CLOSEST = 0.9499  # periods between two commands, of which the first was late
 MISSING = 1.9999  # periods between two commands, of which one between them is missing
 LATE = 1.5  # periods after which that may be so, by the machine's time
+REST = 3  # commands alike that make an arm at rest
 POWER = "cut its power"
 OF_THE_ARM = (
     FaultKind.UNPLUGGED, FaultKind.STALLED, FaultKind.NOISY, FaultKind.MIRRORED, FaultKind.WRAPPED,
@@ -257,38 +258,67 @@ def is_moving(joints: Sequence[Any], been: Noted, called_s: float) -> bool:
     return not after or bool((np.ptp(after, axis=0) / span > STILL).any())
 
 
+Piece = tuple[list[np.ndarray], list[float]]  # commands from rest, and the times between them
+
+
 def is_outside(guard: Any, starts: Noted, sent: Noted, by_times: bool) -> bool:
     """Say whether commands left a limit; ``by_times`` if those were closer than a period.
 
     Where a command is missing, the arm has come to rest at the one before, and begins from rest; so
     it does where it was activated anew. Real times are those of a machine that is busy with other
-    things too, and not the guard's: there the arm may go on as well.
+    things too, and not the guard's: there the arm may have gone on as well, and it is outside if it
+    is so either way.
     """
-    pieces = _pieces(guard, starts, sent, by_times)
-    return any(_is_outside(guard, np.array(one), np.array(of)[:, None]) for one, of in pieces)
+    together = _pieces(guard, starts, sent, by_times)
+    return not all(_may_be_inside(guard, pieces) for pieces in together)
 
 
-def _pieces(
-    guard: Any, starts: Noted, sent: Noted, by_times: bool
-) -> list[tuple[list[np.ndarray], list[float]]]:
-    """Give commands that follow each other, at first those of an arm at rest, and times between."""
-    pieces: list[tuple[list[np.ndarray], list[float]]] = []
+def _pieces(guard: Any, starts: Noted, sent: Noted, by_times: bool) -> list[list[Piece]]:
+    """Give commands from rest to rest; those in one list may also follow each other in motion."""
+    together: list[list[Piece]] = []
     period_s, before_s = guard.period_s, 0.0
     first_step = guard.limits.motion[4] * period_s**3 + ROUNDING  # [J], the largest from rest
     events = [(at_s, False, at) for at_s, at in starts] + [(at_s, True, at) for at_s, at in sent]
     for at_s, is_command, positions in sorted(events, key=lambda event: event[:2]):
-        rested = at_s - before_s >= (MISSING if by_times else LATE) * period_s
-        if is_command and rested and not by_times:
-            rested = bool((np.abs(positions - pieces[-1][0][-1]) <= first_step).all())
-        if not is_command or rested:
-            pieces.append(([pieces[-1][0][-1] if is_command else positions] * 3, [period_s] * 2))
+        passed = (at_s - before_s) / period_s
+        if not is_command:
+            together.append([_from_rest(positions, period_s)])
+        elif by_times and passed >= MISSING:
+            together.append([_from_rest(together[-1][-1][0][-1], period_s)])
+        elif not by_times and passed >= LATE:
+            last = together[-1][-1][0][-1]
+            if (np.abs(positions - last) <= first_step).all():
+                together[-1].append(_from_rest(last, period_s))
         if is_command:
-            first = len(pieces[-1][0]) == 3
+            commands, times = together[-1][-1]
+            first = len(commands) == REST
             passed_s = at_s - before_s if by_times and not first else period_s
-            pieces[-1][0].append(positions)
-            pieces[-1][1].append(period_s if passed_s >= CLOSEST * period_s else passed_s)
+            commands.append(positions)
+            times.append(period_s if passed_s >= CLOSEST * period_s else passed_s)
         before_s = at_s
-    return pieces
+    return together
+
+
+def _from_rest(positions: np.ndarray, period_s: float) -> Piece:
+    return [positions] * REST, [period_s] * (REST - 1)
+
+
+def _may_be_inside(guard: Any, pieces: Sequence[Piece]) -> bool:
+    """Say whether pieces obey the limits, if some of them follow the one before in motion."""
+    good = [len(pieces)]  # from these pieces on all may be inside
+    for first in reversed(range(len(pieces))):
+        ends = (_joined(pieces[first:end]) for end in good)
+        if any(not _is_outside(guard, np.array(one), np.array(of)[:, None]) for one, of in ends):
+            good.append(first)
+    return 0 in good
+
+
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    commands, times = map(list, pieces[0])
+    for more, between in pieces[1:]:
+        commands += more[REST:]
+        times += between[REST - 1 :]
+    return commands, times
 
 
 def _is_outside(guard: Any, found: np.ndarray, passed_s: np.ndarray) -> bool:

@@ -125,3 +125,17 @@ def test_motion_that_goes_on_where_a_command_is_missing_is_seen(by_times):
     fresh = safety.safe_command(guard.limits, left_out, start + 0.5).position
     rested = [*sent[:31], (sent[32][0], fresh)]
     assert not faults.is_outside(guard, [(0.0, start)], rested, by_times)
+
+
+def test_what_is_late_by_the_machines_time_may_have_gone_on():
+    guard = faults.RobotEnv(faults.TwinArm(faults.TwinConfig(), faults.Sampling())).guard
+    start = guard.limits.motion[:2].mean(axis=0)
+    commanded, sent = safety.begin(guard.limits, start), []
+    for k in range(120):  # it arrives, slower and slower
+        commanded = safety.safe_command(guard.limits, commanded, start + 0.02).after
+        sent.append((0.01 * (k + 1), commanded.position))
+    for late in range(1, len(sent), 5):
+        delayed = [(at_s + 0.007 * (k >= late), at) for k, (at_s, at) in enumerate(sent)]
+        assert not faults.is_outside(guard, [(0.0, start)], delayed, by_times=False)
+        jump = [*delayed, (delayed[-1][0] + 0.01, start - 0.02)]
+        assert faults.is_outside(guard, [(0.0, start)], jump, by_times=False)
