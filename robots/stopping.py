@@ -13,7 +13,6 @@ import numpy as np
 from robots.base import Kind, LifeCycle, Robot
 
 AT_REST = 0.003  # share of a joint's range: one that moves less in ``LOOK_S`` is at rest
-GRIPPER_AT_REST = 0.02  # what a gripper holds pushes it open by a little
 LOOK_S = 0.1
 TRIES = 3
 CUT = "cut its power"
@@ -21,11 +20,20 @@ CUT = "cut its power"
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """An arm, and how far its joints at rest may move [J]; ``name`` is "" where it is alone."""
+    """An arm, and the ranges of its joints [J]; ``name`` is "" where there is no other one."""
 
     robot: Robot
-    at_rest: np.ndarray
+    span: np.ndarray
     name: str = ""
+
+    def rests(self, before: np.ndarray, now: np.ndarray) -> bool:
+        """Say whether it is at rest that was at positions ``before`` and is at ``now`` [J].
+
+        A gripper that opens is: what it holds pushes it, once it is not told to squeeze any more.
+        """
+        is_gripper = np.array([joint.kind is Kind.GRIPPER for joint in self.robot.joints])
+        moved = np.where(is_gripper, np.maximum(before - now, 0.0), np.abs(now - before))
+        return bool((moved <= AT_REST * self.span).all())
 
 
 def parts_of(robot: Robot, span: np.ndarray) -> Iterator[Part]:
@@ -33,8 +41,7 @@ def parts_of(robot: Robot, span: np.ndarray) -> Iterator[Part]:
     arms: Mapping[str, Robot] = getattr(robot, "arms", {"": robot})
     first = 0
     for name, arm in arms.items():
-        shares = [GRIPPER_AT_REST if j.kind is Kind.GRIPPER else AT_REST for j in arm.joints]
-        yield Part(arm, shares * span[first : first + len(arm.joints)], name)
+        yield Part(arm, span[first : first + len(arm.joints)], name)
         first += len(arm.joints)
 
 
@@ -87,7 +94,7 @@ class Stopper:
                     left.remove(part)
                     continue
                 earlier = [seen for at_s, seen in looks[part] if now_s - at_s >= LOOK_S - 1e-9]
-                if earlier and (np.abs(now - earlier[-1]) <= part.at_rest).all():
+                if earlier and part.rests(earlier[-1], now):
                     left.remove(part)
                 looks[part].append((now_s, now))
             if now_s - began_s >= self._prove_s:

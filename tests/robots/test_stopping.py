@@ -34,10 +34,10 @@ class Drifting:
 
 @pytest.mark.parametrize(
     ("speed", "rests"),
-    [((0.05, 0.0), True), ((0.07, 0.0), False), ((0.0, 0.15), True), ((0.0, 0.25), False)],
+    [((0.05, 0.0), True), ((0.07, 0.0), False), ((0.0, 0.5), True), ((0.0, -0.04), False)],
 )
 def test_a_gripper_may_be_pushed_open_by_what_it_holds(speed, rests):
-    arm = Drifting(speed)  # in shares of its range: 2.5%, 3.5%, 15% and 25% a second
+    arm = Drifting(speed)
     parts = list(parts_of(arm, np.array([2.0, 1.0])))
     words = Stopper(parts, arm.look, lambda: arm.now_s, arm.wait, prove_s=0.2).stop()
     assert (words == "") is rests
