@@ -25,7 +25,7 @@ from stable_baselines3 import SAC as TheirSAC
 from stable_baselines3.common.logger import configure
 
 from robolearn.algos.sac import SAC, SACConfig
-from robolearn.loops.on_policy import on_device
+from robolearn.loops.collecting import on_device
 from robolearn.loops.replay import Replay
 from robolearn.types import ArraySpec, Spec
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from robolearn.errors import UserError
-from robolearn.loops.on_policy import Tally, begin, on_device, require_same_step, take_step
+from robolearn.loops.collecting import Tally, begin, on_device, require_same_step, take_step
 from robolearn.settings import Settings
 from robolearn.types import Learner, Observation, VectorEnvironment
 

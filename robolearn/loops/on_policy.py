@@ -1,33 +1,34 @@
-"""The loop of on-policy learning, as functions that know the protocols, never a method's name.
-
-Its first episodes are cut so that environments do not stay in step ("staggered resets":
-``OnlineConfig.spread``, ``Cuts``).
-"""
+"""The loop of on-policy learning, as functions that know the protocols, never a method's name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from pydantic import PositiveInt
 
-from robolearn.errors import DataError, UserError
+from robolearn.loops.collecting import (
+    Cuts,
+    Rollout,
+    Sampling,
+    Tally,
+    begin,
+    collect,
+    on_device,
+    require_same_step,
+    spread_cuts,
+)
 from robolearn.settings import Settings
-from robolearn.types import Learner, Observation, Spec, VectorEnvironment
-
-Rollout = dict[str, Any]
+from robolearn.types import Learner, VectorEnvironment
 
 
-class OnPolicyLearner(Learner, Protocol):
+class OnPolicyLearner(Learner, Sampling, Protocol):
     """A Learner that eats rollouts of its own making."""
 
     device: torch.device
-
-    def sample(self, observation: Observation) -> np.ndarray:
-        """Draw actions float32 [N, A], which may lie beyond [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -62,75 +63,82 @@ class Progress:
     cuts: list[int] | None = None  # [N], steps until an episode is cut, 0: never; None: all 0
 
 
-class Cuts:
-    """Steps until each environment's first episode is cut: given up as if its time were over.
+class Collecting(Protocol):
+    """Environments that a policy acts in, of this process or of others."""
 
-    For the same end, massively parallel PPO begins with episodes that are already partly over
-    (rsl_rl's ``init_at_random_ep_len``); this needs no access to an environment's clock.
-    """
+    num_envs: int
 
-    def __init__(self, left: np.ndarray):
-        self.left = left  # [N] int, 0: never
+    def begin(self, seed: int, progress: Progress | None) -> None:
+        """Begin, or go on where progress says, with seeds that follow from both."""
 
-    def count(self, ended: np.ndarray) -> np.ndarray:
-        """Count a step, after which some episodes ended, bool [N]; say which are cut now, bool [N].
+    def rollout(self, learner: OnPolicyLearner, update: int) -> Rollout:
+        """Have it act for a horizon; give what happened, see ``collect``."""
 
-        An episode that ended by itself is not cut, nor is the one after it.
-        """
-        due = (self.left == 1) & ~ended
-        self.left = np.where(ended, 0, np.maximum(self.left - 1, 0))
-        return due
-
-
-def spread_cuts(n: int, horizon: int | None) -> Cuts:
-    """Spread the ends of n first episodes evenly over (0, ``horizon``]; None: no cuts."""
-    if horizon is None:
-        return Cuts(np.zeros(n, int))
-    return Cuts(-(-np.arange(1, n + 1) * horizon // n))
-
-
-class Tally:
-    """Returns and lengths of the episodes under way, and what became of those that ended since it
-    was read.
-    """
-
-    def __init__(self, returns: np.ndarray, lengths: np.ndarray):
-        self.returns, self.lengths = returns, lengths  # [N], [N]
-        self._ended: list[tuple[float, int, bool]] = []
-        self._failed = 0
-
-    def add(
-        self, rewards: np.ndarray, ended: np.ndarray, success: np.ndarray, failed: int = 0
-    ) -> None:
-        """Count a step with rewards [N], after which some episodes ended, bool [N], as successes or
-        not, bool [N], and so many because their simulation diverged.
-        """
-        self._failed += failed
-        self.returns, self.lengths = self.returns + rewards, self.lengths + 1
-        self._ended += zip(self.returns[ended], self.lengths[ended], success[ended], strict=True)
-        self.returns, self.lengths = self.returns * ~ended, self.lengths * ~ended
-
-    def forget(self, cut: np.ndarray) -> None:
-        """Leave out episodes that were cut, bool [N]."""
-        self.returns, self.lengths = self.returns * ~cut, self.lengths * ~cut
+    def progress(self, updates: int) -> Progress:
+        """Say where all stands, after so many updates."""
 
     def read(self) -> dict[str, float]:
-        """Give ``return``, ``length`` and ``success`` (in the last step), means over the ended
-        episodes; nothing if none ended. ``diverged`` counts those that ended by that, if any.
-        """
-        if not self._ended:
-            return {}
-        means = np.mean(np.array(self._ended, float), axis=0)
-        found = dict(zip(("return", "length", "success"), means.tolist(), strict=True))
-        if self._failed:
-            found["diverged"] = self._failed
-        self._ended, self._failed = [], 0
-        return found
+        """Say what became of the episodes that ended since it was asked; see ``Tally.read``."""
+
+
+class Collector:
+    """Environments of this process, and the episodes under way in them; see ``Collecting``.
+
+    Raises UserError for environments whose state cannot be read or that do not begin anew within
+    the step that ends an episode. ``keep_states`` adds "states" to rollouts.
+    """
+
+    def __init__(
+        self, env: VectorEnvironment, config: OnlineConfig, keep_states: bool = False
+    ) -> None:
+        require_same_step(env, "learning on rollouts")
+        self.env, self.config, self.num_envs = env, config, env.num_envs
+        self._keep_states = keep_states
+        self._tally = Tally(np.zeros(self.num_envs), np.zeros(self.num_envs, int))
+
+    def begin(self, seed: int, progress: Progress | None) -> None:
+        """See ``Collecting``; ``seed`` may be one for each environment, of ``begin``."""
+        if progress is not None:
+            self._tally.begin(np.array(progress.returns), np.array(progress.lengths))
+        self._cuts = self._cuts_from(progress)
+        done, states = (progress.updates, progress.states) if progress else (0, None)
+        self._observation = begin(self.env, seed, done, states)
+        self.env.get_state()  # one that cannot give it says so now, not after 20 updates
+
+    def rollout(self, learner: Sampling, update: int) -> Rollout:
+        """See ``Collecting``."""
+        horizon = self.config.horizon
+        rollout, self._observation = collect(
+            self.env, learner, self._observation, horizon, self._tally, update * horizon,
+            self._cuts, self._keep_states,
+        )  # fmt: skip
+        return rollout
+
+    def progress(self, updates: int) -> Progress:
+        """See ``Collecting``."""
+        tally = self._tally
+        return Progress(
+            updates, self.env.get_state().tolist(), tally.returns.tolist(),
+            tally.lengths.tolist(), self._cuts.left.tolist(),
+        )  # fmt: skip
+
+    def read(self) -> dict[str, float]:
+        """See ``Collecting``."""
+        return self._tally.read()
+
+    def _cuts_from(self, progress: Progress | None) -> Cuts:
+        """Give the cuts that are left, else those that a training begins with."""
+        if progress is not None and progress.cuts is not None:
+            return Cuts(np.array(progress.cuts))
+        env, config = self.env, self.config
+        whole = env.horizon is not None and config.horizon % env.horizon == 0  # episodes
+        spread = config.spread and not whole and progress is None
+        return spread_cuts(self.num_envs, env.horizon if spread else None)
 
 
 def online(
     learner: OnPolicyLearner,
-    env: VectorEnvironment,
+    env: VectorEnvironment | Collecting,
     config: OnlineConfig,
     seed: int,
     *,
@@ -148,190 +156,20 @@ def online(
     every ``checkpoint_updates`` of them and after the last. There the environments are given new
     seeds, which follow from ``seed`` and the number of updates, so that a learner restored with its
     ``progress`` goes on exactly as if never interrupted. Raises DataError for an observation or
-    reward that is not finite, UserError for environments whose state cannot be read or that do not
-    begin anew within the step that ends an episode.
+    reward that is not finite, UserError for environments that ``Collector`` does not take.
     """
-    require_same_step(env, "learning on rollouts")
-    total = config.updates(env.num_envs)
-    tally, cuts = _tally(env, progress), _cuts(env, config, progress)
-    observation = _begin(env, seed, progress)
-    env.get_state()  # an environment that cannot give its state says so now, not after 20 updates
+    collecting = env if hasattr(env, "rollout") else Collector(env, config, keep_states)
+    total = config.updates(collecting.num_envs)
+    collecting.begin(seed, progress)
     for update in range(progress.updates if progress else 0, total):
-        first_step = update * config.horizon
-        rollout, observation = collect(
-            env, learner, observation, config.horizon, tally, first_step, cuts, keep_states
-        )
+        rollout = collecting.rollout(learner, update)
         if on_rollout is not None:
             on_rollout(update, rollout)
         info = learner.update(on_device(rollout, learner.device) | {"progress": update / total})
         if on_update is not None:
-            on_update(update + 1, tally.read() | info)
+            on_update(update + 1, collecting.read() | info)
         if (update + 1) % config.checkpoint_updates == 0 or update + 1 == total:
-            progress = Progress(
-                update + 1, env.get_state().tolist(), tally.returns.tolist(),
-                tally.lengths.tolist(), cuts.left.tolist(),
-            )  # fmt: skip
-            observation = _begin(env, seed, progress)
+            progress = collecting.progress(update + 1)
+            collecting.begin(seed, progress)
             if on_checkpoint is not None:
                 on_checkpoint(progress)
-
-
-def collect(
-    env: VectorEnvironment,
-    learner: OnPolicyLearner,
-    observation: Observation,
-    horizon: int,
-    tally: Tally,
-    first_step: int = 0,
-    cuts: Cuts | None = None,
-    keep_states: bool = False,
-) -> tuple[Rollout, Observation]:
-    """Act for T = ``horizon`` steps; give what happened, arrays [T, N, ...], and where it stopped.
-
-    Keys: "observations" and "next_observations" (name -> array), "actions" as they were drawn,
-    "rewards", "reward_terms" (name -> array), "terminated", "ended", and "steps", of the episode
-    before this one. Environments get the actions clipped to [-1, 1]. An episode that is cut has
-    ended without having terminated, as if truncated, and does not count in the tally.
-    ``keep_states`` adds "states" of the environments, those before each step.
-    """
-    steps, cuts = [], cuts or spread_cuts(env.num_envs, None)
-    for t in range(horizon):
-        actions = learner.sample(observation)
-        step, following = take_step(env, observation, actions, tally, first_step + t, keep_states)
-        cut = cuts.count(step["ended"])
-        if cut.any():
-            following = _cut(env, cut)
-            tally.forget(cut)
-        steps.append(step | {"ended": step["ended"] | cut})
-        observation = following
-    return _stack(steps), observation
-
-
-def take_step(
-    env: VectorEnvironment,
-    observation: Observation,
-    actions: np.ndarray,
-    tally: Tally,
-    t: int,
-    keep_states: bool = False,
-) -> tuple[Rollout, Observation]:
-    """Step, at the environments' step ``t``; give what happened, arrays [N, ...], and what is seen.
-
-    Keys are those of ``collect``. Raises DataError for an observation or reward that is not finite.
-    """
-    steps = tally.lengths
-    states = {"states": env.get_state()} if keep_states else {}
-    following, rewards, terminated, truncated, info = env.step(actions.clip(-1.0, 1.0))
-    following = {name: array.copy() for name, array in following.items()}
-    ended = terminated | truncated
-    reached = _reached(following, ended, info)
-    _require_finite({"reward": rewards, **reached}, env.interface, t)
-    failed = sum(reason is not None for reason in info.get("error", ()))
-    tally.add(rewards, ended, info["success"], failed)
-    step = {
-        "observations": observation,
-        "next_observations": reached,
-        "actions": actions,
-        "rewards": rewards.astype(np.float32),
-        "reward_terms": _terms(info),
-        "terminated": terminated,
-        "ended": ended,
-        "steps": steps,
-        **states,
-    }
-    return step, following
-
-
-def _cut(env: VectorEnvironment, rows: np.ndarray) -> Observation:
-    """Begin other episodes in some rows, bool [N]; give the observations of all."""
-    observation, _ = env.reset(options={"reset_mask": rows})
-    return {name: array.copy() for name, array in observation.items()}
-
-
-def _reached(following: Observation, ended: np.ndarray, info: Mapping[str, Any]) -> Observation:
-    """Give the observations that the actions led to: the last of an episode, not the next first."""
-    if not ended.any():
-        return following
-    reached = {name: array.copy() for name, array in following.items()}
-    for i in np.flatnonzero(ended):
-        for name, array in reached.items():
-            array[i] = info["final_obs"][i][name]
-    return reached
-
-
-def _terms(info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Give the reward terms as float32 [N]; names with "_" in front are masks."""
-    terms = info.get("reward_terms", {})
-    return {k: v.astype(np.float32) for k, v in terms.items() if not k.startswith("_")}
-
-
-def _require_finite(arrays: Mapping[str, np.ndarray], interface: Spec, step: int) -> None:
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            rows = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)  # [N]
-            raise DataError(
-                f"{interface.environment}: {name} is not finite in environment "
-                f"{int(rows.argmax())} at its step {step}"
-            )
-
-
-def require_same_step(env: VectorEnvironment, what: str) -> None:
-    """Raise UserError for a gymnasium batch with another autoreset than ``what`` can do with.
-
-    The step after the end of an episode, which resets it, would be taken for a transition.
-    """
-    mode = getattr(env, "metadata", {}).get("autoreset_mode")
-    if mode is not None and mode.name != "SAME_STEP":
-        raise UserError(
-            f"{env.interface.environment}: {what} needs a batch with "
-            f"autoreset_mode='same_step', not '{mode.name.lower()}'"
-        )
-
-
-def begin(
-    env: VectorEnvironment, seed: int, done: int, states: list[list[float]] | None
-) -> Observation:
-    """Begin, or go on in ``states``; what is drawn from here on follows from seed and ``done``."""
-    seeds = np.random.SeedSequence([seed, done]).generate_state(env.num_envs).tolist()
-    options = None if states is None else {"state": np.array(states)}
-    return env.reset(seed=seeds, options=options)[0]
-
-
-def _begin(env: VectorEnvironment, seed: int, progress: Progress | None) -> Observation:
-    if progress is None:
-        return begin(env, seed, 0, None)
-    return begin(env, seed, progress.updates, progress.states)
-
-
-def _cuts(env: VectorEnvironment, config: OnlineConfig, progress: Progress | None) -> Cuts:
-    """Give the cuts that are left where progress says, else those that a training begins with."""
-    if progress is not None and progress.cuts is not None:
-        return Cuts(np.array(progress.cuts))
-    whole = env.horizon is not None and config.horizon % env.horizon == 0  # episodes in a rollout
-    spread = config.spread and not whole and progress is None
-    return spread_cuts(env.num_envs, env.horizon if spread else None)
-
-
-def _tally(env: VectorEnvironment, progress: Progress | None) -> Tally:
-    if progress is None:
-        return Tally(np.zeros(env.num_envs), np.zeros(env.num_envs, int))
-    return Tally(np.array(progress.returns), np.array(progress.lengths))
-
-
-def _stack(steps: list[dict[str, Any]]) -> Rollout:
-    return {
-        key: _stack([step[key] for step in steps])
-        if isinstance(value, dict)
-        else np.stack([step[key] for step in steps])
-        for key, value in steps[0].items()
-    }
-
-
-def on_device(rollout: Rollout, device: torch.device) -> Rollout:
-    """Give the arrays of nested mappings as tensors."""
-    return {
-        key: on_device(value, device)
-        if isinstance(value, dict)
-        else torch.as_tensor(value, device=device)
-        for key, value in rollout.items()
-    }

@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveInt
 
 from robolearn.errors import DataError, SpecError
-from robolearn.loops.on_policy import on_device
+from robolearn.loops.collecting import on_device
 from robolearn.settings import Settings
 from robolearn.types import Learner, Spec
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.loops.on_policy import require_same_step
+from robolearn.loops.collecting import require_same_step
 from robolearn.types import ArraySpec, Observation, Spec, VectorEnvironment
 
 Draw = Callable[[int, torch.Generator], Tensor]  # (n, generator) -> z [n, Z]

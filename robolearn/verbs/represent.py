@@ -15,8 +15,8 @@ from robolearn.algos.dreamer import Dreamer, DreamerConfig, DreamingConfig
 from robolearn.algos.infopower import InfoPower, InfoPowerConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
+from robolearn.loops.collecting import on_device
 from robolearn.loops.moments import Moments
-from robolearn.loops.on_policy import on_device
 from robolearn.loops.rollout import rollout
 from robolearn.networks.parallel import together
 from robolearn.networks.probing import Components, Probe, Scale, similarity

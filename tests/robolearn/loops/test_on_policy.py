@@ -10,15 +10,8 @@ from gymnasium.vector import AutoresetMode
 
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import DataError, UserError
-from robolearn.loops.on_policy import (
-    Cuts,
-    OnlineConfig,
-    Progress,
-    Tally,
-    collect,
-    online,
-    spread_cuts,
-)
+from robolearn.loops.collecting import Cuts, Tally, collect, spread_cuts
+from robolearn.loops.on_policy import OnlineConfig, Progress, online
 from robolearn.networks.functional import gae
 from robolearn.skills.env import SkillEnv
 from robolearn.types import VectorEnvironment
