@@ -126,7 +126,10 @@ def _run(name: str, overrides: Sequence[str]) -> int:
     from robolearn.running import launch
 
     words = [command for command in COMMANDS if not command.startswith("-")]
-    directory = launch.execute(launch.read(launch.find(name, words), overrides))
+    path = launch.find(name, words)
+    if names.load("robolearn.sweeps.grid:is_sweep")(path, overrides):
+        return _sweep(path, overrides)
+    directory = launch.execute(launch.read(path, overrides))
     if directory is None:  # another process has the results
         return 0
     _say_results(directory)
@@ -135,6 +138,13 @@ def _run(name: str, overrides: Sequence[str]) -> int:
     if (directory / RECORDING).exists():
         print(f"robolearn view {shlex.quote(str(directory))}", file=sys.stderr)
     return 0
+
+
+def _sweep(path: Path, overrides: Sequence[str]) -> int:
+    folder, failed = names.load("robolearn.sweeps.sweep:run_sweep")(path, overrides)
+    if failed:
+        print(f"robolearn: {folder}: {failed} runs failed", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _say_results(directory: Path) -> None:

@@ -6,6 +6,7 @@ stand for a float and a list for a tuple. The YAML is that of ``strict_yaml``.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
@@ -43,7 +44,7 @@ class Source:
 
     path: Path
     document: strict_yaml.Document  # overrides are put into its value
-    overrides: dict[Keys, str]  # ("bc", "width") -> "bc.width=64"
+    places: dict[Keys, str]  # of overrides: ("bc", "width") -> "'bc.width=64'"
 
     @property
     def values(self) -> dict[str, Any]:
@@ -53,13 +54,22 @@ class Source:
     def where(self, keys: Keys) -> str:
         """Say where ``keys`` was written: ``'bc.width=64'`` or ``launch/lift.yaml:7``."""
         for end in range(len(keys), 0, -1):
-            if keys[:end] in self.overrides:
-                return f"'{self.overrides[keys[:end]]}'"
+            if keys[:end] in self.places:
+                return self.places[keys[:end]]
         line = self.document.line(keys)
-        inside = (o for k, o in self.overrides.items() if k[: len(keys)] == keys)
-        if not line and (override := next(inside, None)):  # it made the section that it is in
-            return f"'{override}'"
+        inside = (place for k, place in self.places.items() if k[: len(keys)] == keys)
+        if not line and (place := next(inside, None)):  # it made the section that it is in
+            return place
         return f"{self.path}:{line}" if line else str(self.path)
+
+    def changed(self, changes: Iterable[tuple[Keys, Any, str]]) -> Source:
+        """Give a copy with other values, each for its keys and with the place that it is from."""
+        document = dataclasses.replace(self.document, value=copy.deepcopy(self.values))
+        copied = Source(self.path, document, dict(self.places))
+        for keys, value, place in changes:
+            _assign(copied.values, keys, value, place)
+            copied.places[keys] = place
+        return copied
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Source:
@@ -72,21 +82,13 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Source:
         raise UserError(f"{path}: is empty; expected 'key: value' lines")
     if not isinstance(document.value, dict):
         raise UserError(f"{path}: expected 'key: value' lines")
-    source = Source(path, document, {})
-    for override in overrides:
-        keys, value = _parse_override(override)
-        _assign(source.values, keys, value, override)
-        source.overrides[keys] = override
-    return source
+    return Source(path, document, {}).changed(map(_parse_override, overrides))
 
 
 def given(cls: type[Config], where: str, overrides: Sequence[str]) -> Config:
     """Make a ``cls`` of ``key=value`` arguments alone, for a command ``where`` without a file."""
     source = Source(Path(where), strict_yaml.Document({}, None), {})
-    for override in overrides:
-        keys, value = _parse_override(override)
-        _assign(source.values, keys, value, override)
-        source.overrides[keys] = override
+    source = source.changed(map(_parse_override, overrides))
     return build(cls, source, source.values)
 
 
@@ -121,19 +123,20 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
-def _parse_override(override: str) -> tuple[Keys, Any]:
+def _parse_override(override: str) -> tuple[Keys, Any, str]:
+    """Give the keys, the value, and how it is cited."""
     name, equals, text = override.partition("=")
-    keys = tuple(name.split("."))
+    keys, place = tuple(name.split(".")), f"'{override}'"
     if not equals or not all(keys):
-        raise UserError(f"'{override}': expected key=value")
-    return keys, strict_yaml.parse(text, f"'{override}'").value
+        raise UserError(f"{place}: expected key=value")
+    return keys, strict_yaml.parse(text, place).value, place
 
 
-def _assign(values: dict[str, Any], keys: Keys, value: Any, override: str) -> None:
+def _assign(values: dict[str, Any], keys: Keys, value: Any, place: str) -> None:
     for depth, key in enumerate(keys[:-1], start=1):
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
-            raise UserError(f"'{override}': {'.'.join(keys[:depth])} has no keys of its own")
+            raise UserError(f"{place}: {'.'.join(keys[:depth])} has no keys of its own")
     values[keys[-1]] = value
 
 

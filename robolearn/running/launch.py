@@ -23,7 +23,7 @@ from robolearn.errors import KEPT, OptionError, UserError, close, nearest
 from robolearn.running import config as configuration
 from robolearn.running import registry
 
-CHANGEABLE = {"out", "resume", "view", "threads"}  # when a run is resumed
+CHANGEABLE = {"out", "resume", "view", "threads"}  # no result depends on them
 MOST_THREADS = 1024
 RECORDING = ("collect", "teleop")  # verbs that make datasets
 
@@ -45,6 +45,8 @@ class Common:
     """Rerun: into ``recording.rrd``, or a live viewer as well."""
     threads: Annotated[int, Ge(1), Le(MOST_THREADS)] = 1
     """Threads of torch; small networks are fastest with one."""
+    sweep: dict[str, Any] | None = None
+    """Many runs in place of one: lists of values by key, and how they are run (docs/sweeps.md)."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What code wrote this file; written by runs, not read."""
 
@@ -60,9 +62,9 @@ class Launch:
     source: configuration.Source
 
     def settings(self) -> dict[str, Any]:
-        """Give the resolved configuration as plain values, in the layout of a launch file."""
+        """Give the resolved configuration of a run as plain values, in a launch file's layout."""
         common = configuration.plain(self.common)
-        del common["provenance"]
+        del common["provenance"], common["sweep"]
         return common | configuration.plain(self.config)
 
 
@@ -133,7 +135,11 @@ def maker_of_dataset(path: str) -> str:
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
     """Read and check a launch file with its overrides; UserError says where it is wrong."""
-    source = configuration.read(path, overrides)
+    return checked(configuration.read(path, overrides))
+
+
+def checked(source: configuration.Source) -> Launch:
+    """Make what was read into the configurations that it is for; UserError as ``read``."""
     names = {f.name for f in dataclasses.fields(Common)}
     ours = {key: value for key, value in source.values.items() if key in names}
     theirs = {key: value for key, value in source.values.items() if key not in names}
@@ -148,7 +154,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Launch:
     if taken:
         raise UserError(f"{kind.__name__}.{min(taken)}: a key of every launch file; rename it")
     config = configuration.build(kind, source, theirs, also_known=names)
-    return Launch(path.stem, common, verb, config, source)
+    return Launch(source.path.stem, common, verb, config, source)
 
 
 def execute(launch: Launch) -> Path | None:
@@ -179,7 +185,7 @@ def execute(launch: Launch) -> Path | None:
         runs.write_config(directory, launch.settings() | {"out": None})
     else:
         directory = runs.old_directory(common.resume)
-        _require_same(launch, directory / "config.yaml", common.resume)
+        require_same(launch, directory / "config.yaml", f"'resume={common.resume}'")
     try:
         with runs.Run(directory, common.seed, common.view) as run:
             run.finish(_summary(function(launch.config, run), common.verb))
@@ -221,26 +227,27 @@ def _summary(summary: Any, verb: str) -> Mapping[str, Any]:
     return summary
 
 
-def _require_same(launch: Launch, earlier: Path, resume: str) -> None:
-    """Raise UserError unless a run that is resumed is configured as it was: else it is another.
+def require_same(launch: Launch, earlier: Path, where: str) -> None:
+    """Raise UserError, which begins with ``where``, unless a run is configured as it was.
 
     ``earlier`` is its resolved configuration: a setting that is not in it is newer than the run,
     was no part of it, and may be anything.
     """
-    ours, theirs = _flat(launch.settings()), _flat(read(earlier).settings())
-    newer = theirs.keys() - _flat(configuration.read(earlier).values).keys()
+    ours, theirs = flat(launch.settings()), flat(read(earlier).settings())
+    newer = theirs.keys() - flat(configuration.read(earlier).values).keys()
     changeable = CHANGEABLE | set(launch.verb.changeable) | newer
     for key in sorted((ours.keys() | theirs.keys()) - changeable):
         if ours.get(key) != theirs.get(key):
             was, now = theirs.get(key), ours.get(key)
-            raise UserError(f"'resume={resume}': that run has {key}={was!r}, not {now!r}")
+            raise UserError(f"{where}: that run has {key}={was!r}, not {now!r}")
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give the values of nested mappings under dotted keys: ``{"ppo.gamma": 0.99}``."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -1,0 +1,1 @@
+"""Runs side by side: by condition, over seeds."""

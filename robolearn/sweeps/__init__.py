@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one launch file, which differ in some settings."""

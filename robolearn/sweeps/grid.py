@@ -1,0 +1,230 @@
+"""The section ``sweep`` of a launch file: lists of values by key, every combination a run.
+
+::
+
+    sweep:
+      seed: [0, 1, 2]
+      ppo.gamma: [0.97, 0.99]     # or nested, ppo: {gamma: [0.97, 0.99]}
+      engine: local               # the settings of ``SweepConfig`` stand beside
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pydantic
+
+from robolearn.errors import UserError, close
+from robolearn.running import config as configuration
+from robolearn.running import launch
+from robolearn.settings import Settings
+
+FIXED = ("out", "resume", "sweep", "provenance", "view", "threads")  # are no conditions
+MOST_RUNS = 10_000
+LONGEST_VALUE, LONGEST_NAME = 32, 200  # characters of a value in the name of a run, and of that
+SEED = ("seed",)
+Keys = configuration.Keys
+
+
+@dataclass(frozen=True)
+class SweepConfig(Settings):
+    """How the runs of a sweep are run."""
+
+    engine: Literal["local", "ray"] = "local"
+    """Where: processes of this machine, or tasks of a Ray cluster (extra ``ray``)."""
+    at_once: pydantic.PositiveInt | None = None
+    """How many at a time; None for as many as cores and memory have room for."""
+    cpus: pydantic.PositiveInt = 1
+    """Cores of a run, which it keeps to."""
+    gpus: pydantic.NonNegativeFloat = 0.0
+    """GPUs of a run, as Ray counts them; "local" gives out none."""
+    memory_gb: pydantic.PositiveFloat = 1.5
+    """Memory that a run may need; none begins with less than that left."""
+    retries: pydantic.NonNegativeInt = 2
+    """How often a run that died or failed goes on from its checkpoint; one that ended with a line
+    of what would be right is not tried again."""
+    address: str | None = None
+    """Ray's cluster, ``HOST:6379`` or "auto"; None for one of its own on this machine."""
+    score: str | None = None
+    """The entry of ``summary.json`` that counts ("evaluation.return"); None for the usual one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.engine == "local" and self.address is not None:
+            raise UserError("address: is for engine: ray")
+        if self.engine == "local" and self.gpus:
+            raise UserError("gpus: are given out by engine: ray alone")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep: its name, what makes it differ, and its checked launch file."""
+
+    name: str
+    changes: dict[str, Any]  # "ppo.gamma" -> 0.99
+    launch: launch.Launch
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep whose every run has been checked."""
+
+    name: str  # of the launch file
+    config: SweepConfig
+    lists: dict[str, list[Any]]  # "ppo.gamma" -> [0.97, 0.99]
+    out: str | None
+    members: tuple[Member, ...]
+
+    def fingerprint(self) -> str:
+        """Give what its runs can be recognised by, whatever their results do not depend on."""
+        same = [_decisive(member.launch) for member in self.members]
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
+
+
+class _Axis(NamedTuple):
+    """A key of the sweep and its values."""
+
+    written: Keys  # ("sweep", "ppo.gamma") or ("sweep", "ppo", "gamma")
+    keys: Keys  # ("ppo", "gamma")
+    values: list[Any]
+
+    @property
+    def name(self) -> str:
+        return ".".join(map(str, self.keys))
+
+
+@dataclass(frozen=True)
+class _Section:
+    sweep: SweepConfig
+
+
+def is_sweep(path: Path, overrides: Sequence[str]) -> bool:
+    """Say whether a launch file, with its overrides, asks for many runs."""
+    return configuration.read(path, overrides).values.get("sweep") is not None
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a launch file with a sweep, and check every run of it.
+
+    Raises UserError, with its place, for the first thing that is wrong in the first run that it
+    is wrong in.
+    """
+    source = configuration.read(path, overrides)
+    section = source.values["sweep"]
+    if not isinstance(section, dict):
+        raise UserError(f"{source.where(('sweep',))}: sweep should be 'key: [values]' lines")
+    known = {f.name for f in dataclasses.fields(SweepConfig)}
+    settings = {key: value for key, value in section.items() if key in known}
+    config = configuration.build(_Section, source, {"sweep": settings}).sweep
+    lists = {key: value for key, value in section.items() if key not in known}
+    axes = list(_axes(lists, source, ("sweep",)))
+    _require_sound(axes, source)
+    out = source.values.get("out")
+    base = source.changed([(("sweep",), None, source.where(("sweep",)))])
+    members = tuple(_members(axes, source, base))
+    _require_of_many(members[0].launch.common, source)
+    return Sweep(path.stem, config, {axis.name: axis.values for axis in axes}, out, members)
+
+
+def _axes(section: Mapping[str, Any], source: configuration.Source, above: Keys) -> Iterator[_Axis]:
+    for key, values in section.items():
+        written = (*above, key)
+        keys = tuple(part for one in written[1:] for part in str(one).split("."))
+        if isinstance(values, dict) and values:
+            yield from _axes(values, source, written)
+        elif isinstance(values, list) and values and all(keys):
+            yield _Axis(written, keys, values)
+        else:
+            known = [f.name for f in dataclasses.fields(SweepConfig)] if len(written) == 2 else []
+            raise UserError(
+                f"{source.where(written)}: {'.'.join(map(str, written))} should be a list of "
+                f"values, [a, b], not {values!r}{close(str(key), known)}"
+            )
+
+
+def _require_sound(axes: Sequence[_Axis], source: configuration.Source) -> None:
+    """Raise UserError for keys that cannot be swept, for what stands twice, for too many runs."""
+    if not axes:
+        raise UserError(f"{source.where(('sweep',))}: sweep has no list of values, 'seed: [0, 1]'")
+    seen: set[Keys] = set()
+    for axis in axes:
+        where = source.where(axis.written)
+        if axis.keys[0] in FIXED:
+            raise UserError(f"{where}: '{axis.name}' cannot be swept")
+        if axis.keys in seen:
+            raise UserError(f"{where}: '{axis.name}' stands twice")
+        seen.add(axis.keys)
+        counts = Counter(json.dumps(value, sort_keys=True) for value in axis.values)
+        if twice := [value for value, count in counts.items() if count > 1]:
+            raise UserError(f"{where}: {axis.name}: {twice[0]} stands twice")
+    if (count := math.prod(len(axis.values) for axis in axes)) > MOST_RUNS:
+        raise UserError(
+            f"{source.where(('sweep',))}: sweep has {count:,} runs; {MOST_RUNS:,} at most"
+        )
+
+
+def _members(
+    axes: Sequence[_Axis], source: configuration.Source, base: configuration.Source
+) -> Iterator[Member]:
+    """Give every combination: all with one seed, then all with the next; the seed is named last."""
+    names = dict(
+        zip((axis.keys for axis in axes), _short([axis.name for axis in axes]), strict=True)
+    )
+    seed_first = sorted(axes, key=lambda axis: axis.keys != SEED)
+    taken: set[str] = set()
+    for combination in itertools.product(*(axis.values for axis in seed_first)):
+        pairs = sorted(
+            zip(seed_first, combination, strict=True), key=lambda pair: pair[0].keys == SEED
+        )
+        changes = [(axis.keys, value, source.where(axis.written)) for axis, value in pairs]
+        words = [f"{names[axis.keys]}-{_word(value)}" for axis, value in pairs]
+        yield Member(
+            _unused("_".join(words)[:LONGEST_NAME], taken),
+            {axis.name: value for axis, value in pairs},
+            launch.checked(base.changed(changes)),
+        )
+
+
+def _require_of_many(common: launch.Common, source: configuration.Source) -> None:
+    """Raise UserError for what belongs to single runs."""
+    if common.view == "live":
+        raise UserError(f"{source.where(('view',))}: view=live is for a single run")
+    if common.resume is not None:
+        raise UserError(
+            f"{source.where(('resume',))}: the same command goes on with a sweep, without resume="
+        )
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Name keys by their last part, or wholly where two end alike."""
+    last = [name.rpartition(".")[2] for name in names]
+    return [end if last.count(end) == 1 else name for end, name in zip(last, names, strict=True)]
+
+
+def _word(value: Any) -> str:
+    """Write a value so that it can stand in the name of a folder."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-.")[:LONGEST_VALUE] or "empty"
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Give the name, or the first with a number behind it that is not taken; take it."""
+    numbered = (f"{name}_{i}" for i in itertools.count(2))
+    found = name if name not in taken else next(n for n in numbered if n not in taken)
+    taken.add(found)
+    return found
+
+
+def _decisive(checked: launch.Launch) -> dict[str, Any]:
+    ignored: Iterable[str] = launch.CHANGEABLE | set(checked.verb.changeable)
+    return {key: value for key, value in checked.settings().items() if key not in ignored}

@@ -1,0 +1,186 @@
+"""``robolearn LAUNCH`` of a launch file with a sweep: all of its runs, each in a folder of its own.
+
+What is done is read off the folders, so that the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Protocol
+
+from robolearn import signals
+from robolearn.comparing.scores import read_summary, score_of
+from robolearn.errors import UserError
+from robolearn.files import make_folder
+from robolearn.names import load
+from robolearn.running import config as configuration
+from robolearn.running import strict_yaml
+from robolearn.running.launch import require_same
+from robolearn.running.processes import Died
+from robolearn.running.run import RUNS, provenance, replace_text
+from robolearn.sweeps import grid
+from robolearn.sweeps.attempt import USERS, has_ended, launch_file, log_of
+
+ENGINES = {"local": "robolearn.sweeps.local:LocalEngine", "ray": "demos.cluster.engine:RayEngine"}
+FILE = "sweep.yaml"  # what was asked for
+LOCK = ".lock"
+LAST_WORDS = 300  # characters
+
+
+class Engine(Protocol):
+    """Where attempts are made: a context manager that leaves nothing running behind.
+
+    Made of a ``SweepConfig`` and a sweep's folder, into which what a run leaves comes, at every
+    checkpoint at the latest.
+    """
+
+    where: str  # in a few words
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def submit(self, name: str) -> Future[int]:
+        """Have ``attempt`` made of a run; the exit code comes out, or ``Died``."""
+
+
+def run_sweep(path: Path, overrides: Sequence[str]) -> tuple[Path, int]:
+    """Run all that has not ended yet; give the sweep's folder and how many runs failed.
+
+    Raises UserError before the first run begins if one of them is wrong, or if the folder holds
+    others; KeyboardInterrupt, which says how far it is, once everything has stopped.
+    """
+    sweep = grid.read(path, overrides)
+    folder = Path(sweep.out or RUNS / sweep.name / f"sweep-{sweep.fingerprint()}")
+    make_folder(folder / "launch")
+    with _alone(folder), signals.as_interrupts():
+        _write(sweep, folder, path)
+        names = [member.name for member in sweep.members]
+        waiting = [name for name in names if not has_ended(folder, name)]
+        teller = _Teller(folder, len(names), len(names) - len(waiting), sweep.config.score)
+        try:
+            if waiting:
+                with load(ENGINES[sweep.config.engine])(sweep.config, folder) as engine:
+                    teller.begin(engine.where)
+                    _run(engine, waiting, sweep.config.retries, teller)
+        except KeyboardInterrupt:
+            ended = sum(has_ended(folder, name) for name in names)
+            raise KeyboardInterrupt(
+                f"{folder}: {ended} of {len(names)} runs have ended", "the same command goes on"
+            ) from None
+    return folder, teller.failures
+
+
+def _run(engine: Engine, names: Sequence[str], retries: int, teller: _Teller) -> None:
+    """Have all runs made, and made again what died or failed."""
+    tries = Counter(names)
+    running = {engine.submit(name): name for name in names}
+    while running:
+        for job in wait(running, return_when=FIRST_COMPLETED).done:
+            name = running.pop(job)
+            why, is_final = _outcome(job)
+            if has_ended(teller.folder, name):
+                teller.ended(name)
+            elif is_final or tries[name] > retries:
+                teller.failed(name, why)
+            else:
+                teller.again(name, f"{why}; retry {tries[name]} of {retries}")
+                tries[name] += 1
+                running[engine.submit(name)] = name
+
+
+def _outcome(job: Future[int]) -> tuple[str, bool]:
+    """Say why an attempt failed, if it did, and whether another would be in vain."""
+    try:
+        code = job.result()
+    except (Died, OSError) as error:
+        return str(error), False
+    return f"exit code {code}", code == USERS
+
+
+def _write(sweep: grid.Sweep, folder: Path, path: Path) -> None:
+    """Write the launch file of every run, and ``sweep.yaml``; UserError if others are there."""
+    for member in sweep.members:
+        file = launch_file(folder, member.name)
+        if file.exists():
+            require_same(member.launch, file, f"{folder / member.name}")
+    for member in sweep.members:
+        settings = member.launch.settings() | {"out": None}
+        replace_text(launch_file(folder, member.name), strict_yaml.dump(settings))
+    asked = {"launch": str(path), "sweep": configuration.plain(sweep.config) | sweep.lists}
+    replace_text(folder / FILE, strict_yaml.dump(asked | {"provenance": provenance()}))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second one out, which would run the same; the lock goes with the process."""
+    with open(folder / LOCK, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: this sweep is being run already") from None
+        yield
+
+
+class _Teller:
+    """Tells people what happens, a line each."""
+
+    def __init__(self, folder: Path, runs: int, done: int, score: str | None) -> None:
+        self.folder, self.failures = folder, 0
+        self._runs, self._done, self._score = runs, done, score
+        self._begun, self._done_before = time.monotonic(), done
+
+    def begin(self, where: str) -> None:
+        """Say what is about to begin."""
+        done = f", {self._done} of them done before" if self._done else ""
+        self._say(f"robolearn: {self.folder}: {self._runs} runs{done}; {where}")
+
+    def ended(self, name: str) -> None:
+        """Say that a run has ended, with its score and how long the rest may take."""
+        score = score_of(read_summary(self.folder / name), self._score)
+        self._count(f"{name}: {score or 'done'}{self._left(self._done + 1)}")
+
+    def failed(self, name: str, why: str) -> None:
+        """Say that a run has failed, with the last line that it printed."""
+        self.failures += 1
+        self._count(f"{name}: failed ({why}): {_last_line(log_of(self.folder, name))}")
+
+    def again(self, name: str, why: str) -> None:
+        """Say that a run goes on."""
+        self._say(f"{name}: {why}")
+
+    def _count(self, text: str) -> None:
+        self._done += 1
+        self._say(f"[{self._done:{len(str(self._runs))}}/{self._runs}] {text}")
+
+    def _left(self, done: int) -> str:
+        each = (time.monotonic() - self._begun) / (done - self._done_before)
+        left = each * (self._runs - done)
+        return f"; {_duration(left)} left" if left else ""
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _last_line(log: Path) -> str:
+    """Give the last line that says anything, and where the others are."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return "it printed nothing"
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    return f"{last[:LAST_WORDS]} ({log})"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
