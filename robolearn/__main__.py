@@ -23,12 +23,14 @@ usage: robolearn LAUNCH [KEY=VALUE ...]        run a launch file, with changes
        robolearn doctor DATASET [--repair]     check a dataset of any format, and mend it
        robolearn convert SRC DST [KEY=VALUE ...]   bring a dataset into another format
        robolearn report DATASET [KEY=VALUE ...]    how good a dataset of any format is
+       robolearn compare RUN [RUN ...]         runs side by side: table, intervals, curves
        robolearn robots COMMAND ...            real robots: find, check, calibrate, list
        robolearn --help | --version
 
 LAUNCH is a path, or a name in ./launch or among the launch files that come with robolearn. KEY may
 have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=DIRECTORY, threads=1,
 view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
+sweep.KEY=[A, B] makes it many runs, one with each value (docs/sweeps.md).
 """
 PUBLISHED = {  # group of entry points -> what installed packages publish in it
     names.VERBS: "verbs",
@@ -141,10 +143,13 @@ def _run(name: str, overrides: Sequence[str]) -> int:
 
 
 def _sweep(path: Path, overrides: Sequence[str]) -> int:
-    folder, failed = names.load("robolearn.sweeps.sweep:run_sweep")(path, overrides)
-    if failed:
-        print(f"robolearn: {folder}: {failed} runs failed", file=sys.stderr)
-    return 1 if failed else 0
+    swept = names.load("robolearn.sweeps.sweep:run_sweep")(path, overrides)
+    if swept.compared is not None:
+        print("", *swept.compared.lines, "", sep="\n", file=sys.stderr)
+        print(*swept.compared.paths, sep="\n", flush=True)
+    if swept.failed:
+        print(f"robolearn: {swept.folder}: {swept.failed} runs failed", file=sys.stderr)
+    return 1 if swept.failed else 0
 
 
 def _say_results(directory: Path) -> None:
@@ -201,7 +206,13 @@ def _show(rest: Sequence[str]) -> int:
         raise UserError("expected: robolearn show LAUNCH [KEY=VALUE ...]")
     from robolearn.running import launch, strict_yaml
 
-    print(strict_yaml.dump(launch.read(launch.find(rest[0]), rest[1:]).settings()), end="")
+    path, overrides = launch.find(rest[0]), rest[1:]
+    if names.load("robolearn.sweeps.grid:is_sweep")(path, overrides):
+        sweep = names.load("robolearn.sweeps.grid:read")(path, overrides)
+        settings = sweep.members[0].launch.settings() | {"sweep": sweep.settings()}
+    else:
+        settings = launch.read(path, overrides).settings()
+    print(strict_yaml.dump(settings), end="")
     return 0
 
 
@@ -249,6 +260,21 @@ def _report(rest: Sequence[str]) -> int:
     return 0
 
 
+def _compare(rest: Sequence[str]) -> int:
+    paths = [argument for argument in rest if "=" not in argument]
+    if not paths or any(path.startswith("-") for path in paths):
+        raise UserError("expected: robolearn compare RUN [RUN ...] [score=...] [KEY=VALUE ...]")
+    from robolearn.running import config
+
+    given = [argument for argument in rest if argument not in paths]
+    settings = config.given(
+        names.load("robolearn.comparing.compare:CompareConfig"), "compare", given
+    )
+    compared = names.load("robolearn.comparing.compare:compare")(paths, settings)
+    print(*compared.lines, "", *compared.paths, sep="\n")
+    return 0
+
+
 def _expect(rest: Sequence[str], count: int, usage: str) -> None:
     if len(rest) != count or any(argument.startswith("-") for argument in rest):
         raise UserError(f"expected: robolearn {usage}")
@@ -265,6 +291,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "robots": _robots,
     "convert": _convert,
     "report": _report,
+    "compare": _compare,
 }
 
 if __name__ == "__main__":

@@ -53,14 +53,18 @@ class Source:
 
     def where(self, keys: Keys) -> str:
         """Say where ``keys`` was written: ``'bc.width=64'`` or ``launch/lift.yaml:7``."""
-        for end in range(len(keys), 0, -1):
-            if keys[:end] in self.places:
-                return self.places[keys[:end]]
+        if (place := self.override(keys)) is not None:
+            return place
         line = self.document.line(keys)
         inside = (place for k, place in self.places.items() if k[: len(keys)] == keys)
         if not line and (place := next(inside, None)):  # it made the section that it is in
             return place
         return f"{self.path}:{line}" if line else str(self.path)
+
+    def override(self, keys: Keys) -> str | None:
+        """Give the override that ``keys`` are from, or a part of; None if they are the file's."""
+        above = (keys[:end] for end in range(len(keys), 0, -1))
+        return next((self.places[some] for some in above if some in self.places), None)
 
     def changed(self, changes: Iterable[tuple[Keys, Any, str]]) -> Source:
         """Give a copy with other values, each for its keys and with the place that it is from."""

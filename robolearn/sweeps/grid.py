@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 import pydantic
 
+from robolearn.comparing.conditions import short_names
 from robolearn.errors import UserError, close
 from robolearn.running import config as configuration
 from robolearn.running import launch
@@ -85,6 +86,10 @@ class Sweep:
     out: str | None
     members: tuple[Member, ...]
 
+    def settings(self) -> dict[str, Any]:
+        """Give the section as plain values, in the layout of a launch file."""
+        return configuration.plain(self.config) | self.lists
+
     def fingerprint(self) -> str:
         """Give what its runs can be recognised by, whatever their results do not depend on."""
         same = [_decisive(member.launch) for member in self.members]
@@ -127,7 +132,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     settings = {key: value for key, value in section.items() if key in known}
     config = configuration.build(_Section, source, {"sweep": settings}).sweep
     lists = {key: value for key, value in section.items() if key not in known}
-    axes = list(_axes(lists, source, ("sweep",)))
+    axes = _overridden(list(_axes(lists, source, ("sweep",))), source)
     _require_sound(axes, source)
     out = source.values.get("out")
     base = source.changed([(("sweep",), None, source.where(("sweep",)))])
@@ -150,6 +155,13 @@ def _axes(section: Mapping[str, Any], source: configuration.Source, above: Keys)
                 f"{source.where(written)}: {'.'.join(map(str, written))} should be a list of "
                 f"values, [a, b], not {values!r}{close(str(key), known)}"
             )
+
+
+def _overridden(axes: Sequence[_Axis], source: configuration.Source) -> list[_Axis]:
+    """Leave out lists of the file where the command line has one for the same key."""
+    given = [a for a in axes if source.override(a.written)]
+    replaced = {axis.keys for axis in given}
+    return [axis for axis in axes if axis in given or axis.keys not in replaced]
 
 
 def _require_sound(axes: Sequence[_Axis], source: configuration.Source) -> None:
@@ -178,7 +190,7 @@ def _members(
 ) -> Iterator[Member]:
     """Give every combination: all with one seed, then all with the next; the seed is named last."""
     names = dict(
-        zip((axis.keys for axis in axes), _short([axis.name for axis in axes]), strict=True)
+        zip((axis.keys for axis in axes), short_names([axis.name for axis in axes]), strict=True)
     )
     seed_first = sorted(axes, key=lambda axis: axis.keys != SEED)
     taken: set[str] = set()
@@ -203,12 +215,6 @@ def _require_of_many(common: launch.Common, source: configuration.Source) -> Non
         raise UserError(
             f"{source.where(('resume',))}: the same command goes on with a sweep, without resume="
         )
-
-
-def _short(names: Sequence[str]) -> list[str]:
-    """Name keys by their last part, or wholly where two end alike."""
-    last = [name.rpartition(".")[2] for name in names]
-    return [end if last.count(end) == 1 else name for end, name in zip(last, names, strict=True)]
 
 
 def _word(value: Any) -> str:

@@ -12,15 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from robolearn import signals
+from robolearn.comparing.compare import CompareConfig, Compared, compare
 from robolearn.comparing.scores import read_summary, score_of
 from robolearn.errors import UserError
 from robolearn.files import make_folder
 from robolearn.names import load
-from robolearn.running import config as configuration
 from robolearn.running import strict_yaml
 from robolearn.running.launch import require_same
 from robolearn.running.processes import Died
@@ -51,8 +52,17 @@ class Engine(Protocol):
         """Have ``attempt`` made of a run; the exit code comes out, or ``Died``."""
 
 
-def run_sweep(path: Path, overrides: Sequence[str]) -> tuple[Path, int]:
-    """Run all that has not ended yet; give the sweep's folder and how many runs failed.
+@dataclass(frozen=True)
+class Swept:
+    """What came of a sweep: its folder, how many runs failed, the report of the others."""
+
+    folder: Path
+    failed: int
+    compared: Compared | None
+
+
+def run_sweep(path: Path, overrides: Sequence[str]) -> Swept:
+    """Run all that has not ended yet, and compare the runs.
 
     Raises UserError before the first run begins if one of them is wrong, or if the folder holds
     others; KeyboardInterrupt, which says how far it is, once everything has stopped.
@@ -75,7 +85,18 @@ def run_sweep(path: Path, overrides: Sequence[str]) -> tuple[Path, int]:
             raise KeyboardInterrupt(
                 f"{folder}: {ended} of {len(names)} runs have ended", "the same command goes on"
             ) from None
-    return folder, teller.failures
+        return Swept(folder, teller.failures, _compared(folder, names, sweep.config.score))
+
+
+def _compared(folder: Path, names: Sequence[str], score: str | None) -> Compared | None:
+    """Compare the runs that have ended, if they have something to compare."""
+    if not any(has_ended(folder, name) for name in names):
+        return None
+    try:
+        return compare([folder], CompareConfig(score=score))
+    except UserError as error:
+        print(f"robolearn: not compared: {error}", file=sys.stderr)
+        return None
 
 
 def _run(engine: Engine, names: Sequence[str], retries: int, teller: _Teller) -> None:
@@ -114,7 +135,7 @@ def _write(sweep: grid.Sweep, folder: Path, path: Path) -> None:
     for member in sweep.members:
         settings = member.launch.settings() | {"out": None}
         replace_text(launch_file(folder, member.name), strict_yaml.dump(settings))
-    asked = {"launch": str(path), "sweep": configuration.plain(sweep.config) | sweep.lists}
+    asked = {"launch": str(path), "sweep": sweep.settings()}
     replace_text(folder / FILE, strict_yaml.dump(asked | {"provenance": provenance()}))
 
 

@@ -33,6 +33,8 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "robolearn.judging": {"networks", "algos", "loops"} | CONTRACTS,
     "robolearn.skills": {"rewards", "loops", "viz"} | CONTRACTS,
     "robolearn.running": CONTRACTS,
+    "robolearn.comparing": {"running", "viz"} | CONTRACTS,
+    "robolearn.sweeps": {"running", "comparing"} | CONTRACTS,
     "robolearn.verbs": {
         "networks",
         "algos",

@@ -1,0 +1,62 @@
+"""Learning curves of the runs of a condition, brought to common steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from robolearn.comparing import measures
+from robolearn.comparing.conditions import Run
+from robolearn.viz.curves import SMOOTHED_SHARE, read_curve, smooth
+
+METRICS = "metrics.jsonl"
+POINTS = 120
+USUAL = ("return", "success", "coverage", "validation_loss", "loss")
+
+
+class Curve(NamedTuple):
+    """Interquartile mean over runs, and its interval, at each step: [P] each."""
+
+    steps: np.ndarray
+    iqm: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    runs: np.ndarray  # [N, P], smoothed
+
+
+def name_of_curve(runs: Sequence[Run], score: str) -> str | None:
+    """Give the entry of ``metrics.jsonl`` that all runs log: the score's, else a usual one."""
+    for name in (score, score.rpartition(".")[2], *USUAL):
+        if all(len(read_curve(run.folder / METRICS, name)[0]) > 1 for run in runs):
+            return name
+    return None
+
+
+def curve_of(folders: Sequence[Path], name: str) -> Curve | None:
+    """Read the curves of runs, smooth them, and interpolate between the steps that all have.
+
+    None if a run has no curve, or not one step is common to all.
+    """
+    found = [read_curve(folder / METRICS, name) for folder in folders]
+    found = [(steps, values) for steps, values in found if len(steps) > 1]
+    if len(found) < len(folders):
+        return None
+    first, last = max(s[0] for s, _ in found), min(s[-1] for s, _ in found)
+    if first >= last:
+        return None
+    steps = np.linspace(first, last, POINTS)
+    windows = [max(1, round(SMOOTHED_SHARE * len(values))) for _, values in found]
+    each = zip(found, windows, strict=True)
+    runs = np.stack([np.interp(steps, at, smooth(values, n)) for (at, values), n in each])
+    rng = np.random.default_rng(0)
+    drawn = runs[rng.integers(len(runs), size=(measures.REPETITIONS // 4, len(runs)))]  # [R, N, P]
+    low, high = measures.interval(_iqm(np.moveaxis(drawn, 1, -1)))
+    return Curve(steps, _iqm(runs.T), low, high, runs)
+
+
+def _iqm(values: np.ndarray) -> np.ndarray:
+    """Give the interquartile mean of values [..., N]: [...]."""
+    return measures.interquartile_mean([values])
