@@ -1,75 +1,42 @@
 """Many runs of launch files, one on each core, of which none is ever done twice."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
-from queue import SimpleQueue
 
 from robolearn.errors import nearest
-from robolearn.running import strict_yaml
+from robolearn.running import launch, strict_yaml
+from robolearn.sweeps.attempt import has_ended, last_words
+from robolearn.sweeps.grid import SweepConfig
+from robolearn.sweeps.local import LocalEngine
+from robolearn.sweeps.sweep import prepare
 from robolearn.viz.curves import read_curve
 
 FOLDER = Path("runs/benchmarks")
 
 
 def run_all(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Path]]:
-    """Run launch files with overrides, name -> ["slim_tabletop", "seed=1"], each in a process of
-    its own; give names and directories, as they end.
+    """Run launch files with overrides, name -> ["slim_tabletop", "seed=1"], as a sweep does, each
+    in a process of its own; give names and directories, as they end.
 
-    A run's directory is ``runs/benchmarks/<name>``, and what made it stands beside it. What ended
-    there is not run again, and what was stopped goes on; RuntimeError if it was made by another
-    line. Remove the folder to begin anew.
+    A run's directory is ``runs/benchmarks/<name>``. What ended there is not run again, and what was
+    stopped goes on. Raises UserError, before any begins, if a line is wrong or the directory holds
+    a run with other settings, which has to be removed; RuntimeError with the last words of a run
+    that fails.
     """
-    for name, line in runs.items():
-        _claim(FOLDER / name, list(line))
-    cores: SimpleQueue[int] = SimpleQueue()
-    own = sorted(os.sched_getaffinity(0))
-    for core in own:
-        cores.put(core)
-
-    def run(name: str) -> tuple[str, Path]:
-        directory, core = FOLDER / name, cores.get()
-        try:
-            _run(directory, runs[name], core)
-        finally:
-            cores.put(core)
-        return name, directory
-
-    pool = ThreadPoolExecutor(len(own))
-    try:
-        for job in as_completed([pool.submit(run, name) for name in runs]):
-            yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _claim(directory: Path, line: list[str]) -> None:
-    """Write what makes a directory beside it; RuntimeError if something else made it."""
-    file = directory.with_name(directory.name + ".json")
-    if directory.exists() and not (file.exists() and json.loads(file.read_text()) == line):
-        raise RuntimeError(f"{directory}: not made by {line}; remove it to begin anew")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(line))
-
-
-def _run(directory: Path, line: Sequence[str], core: int) -> None:
-    """Begin a run or go on with it, on one core; RuntimeError with its last words if it fails."""
-    if (directory / "summary.json").exists():
-        return
-    arguments = [*line, f"out={directory}"]
-    if (directory / "config.yaml").exists():
-        arguments = [str(directory / "config.yaml"), f"resume={directory}"]
-    command = [sys.executable, "-m", "robolearn", *arguments]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **quiet, text=True) as process:
-        os.sched_setaffinity(process.pid, {core})  # before it has threads, which all inherit it
-        _, words = process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}\n{words[-2000:]}")
+    lines = {name: launch.read(launch.find(line[0]), line[1:]) for name, line in runs.items()}
+    prepare(FOLDER, lines)
+    ended = [name for name in runs if has_ended(FOLDER, name)]
+    yield from ((name, FOLDER / name) for name in ended)
+    with LocalEngine(SweepConfig(), FOLDER) as engine:
+        jobs = {engine.submit(name): name for name in runs if name not in ended}
+        for job in as_completed(jobs):
+            name = jobs[job]
+            if job.result() != 0:
+                raise RuntimeError(f"{FOLDER / name}: {last_words(FOLDER, name)}")
+            yield name, FOLDER / name
 
 
 def summary(directory: Path) -> dict:

@@ -23,6 +23,7 @@ from robolearn.running import launch
 from robolearn.sweeps import machine
 
 ENDED = "summary.json"  # a run that has it has ended well
+LAST_WORDS = 300  # characters
 USERS = 2  # exit code: what the user can put right, and nothing else
 
 
@@ -54,6 +55,17 @@ def log_of(folder: Path, name: str) -> Path:
 def has_ended(folder: Path, name: str) -> bool:
     """Say whether a run has ended well."""
     return (folder / name / ENDED).exists()
+
+
+def last_words(folder: Path, name: str) -> str:
+    """Give the last line of what a run printed, and where the others are."""
+    log = log_of(folder, name)
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    return f"{last[:LAST_WORDS]} ({log})"
 
 
 def _line(folder: Path, name: str) -> list[str]:

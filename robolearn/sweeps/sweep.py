@@ -10,7 +10,7 @@ import fcntl
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +23,15 @@ from robolearn.errors import UserError
 from robolearn.files import make_folder
 from robolearn.names import load
 from robolearn.running import strict_yaml
-from robolearn.running.launch import require_same
+from robolearn.running.launch import Launch, require_same
 from robolearn.running.processes import Died
 from robolearn.running.run import RUNS, provenance, replace_text
 from robolearn.sweeps import grid
-from robolearn.sweeps.attempt import USERS, has_ended, launch_file, log_of
+from robolearn.sweeps.attempt import USERS, has_ended, last_words, launch_file
 
 ENGINES = {"local": "robolearn.sweeps.local:LocalEngine", "ray": "demos.cluster.engine:RayEngine"}
 FILE = "sweep.yaml"  # what was asked for
 LOCK = ".lock"
-LAST_WORDS = 300  # characters
 
 
 class Engine(Protocol):
@@ -69,9 +68,9 @@ def run_sweep(path: Path, overrides: Sequence[str]) -> Swept:
     """
     sweep = grid.read(path, overrides)
     folder = Path(sweep.out or RUNS / sweep.name / f"sweep-{sweep.fingerprint()}")
-    make_folder(folder / "launch")
+    make_folder(folder)
     with _alone(folder), signals.as_interrupts():
-        _write(sweep, folder, path)
+        _prepare(sweep, folder, path)
         names = [member.name for member in sweep.members]
         waiting = [name for name in names if not has_ended(folder, name)]
         teller = _Teller(folder, len(names), len(names) - len(waiting), sweep.config.score)
@@ -126,15 +125,20 @@ def _outcome(job: Future[int]) -> tuple[str, bool]:
     return f"exit code {code}", code == USERS
 
 
-def _write(sweep: grid.Sweep, folder: Path, path: Path) -> None:
-    """Write the launch file of every run, and ``sweep.yaml``; UserError if others are there."""
-    for member in sweep.members:
-        file = launch_file(folder, member.name)
-        if file.exists():
-            require_same(member.launch, file, f"{folder / member.name}")
-    for member in sweep.members:
-        settings = member.launch.settings() | {"out": None}
-        replace_text(launch_file(folder, member.name), strict_yaml.dump(settings))
+def prepare(folder: Path, launches: Mapping[str, Launch]) -> None:
+    """Write the launch file of every run, by name; UserError if a run there is another one."""
+    for name, launch in launches.items():
+        earlier = (folder / name / "config.yaml", launch_file(folder, name))
+        for file in filter(Path.exists, earlier):
+            require_same(launch, file, str(folder / name))
+    for name, launch in launches.items():
+        file = launch_file(folder, name)
+        make_folder(file.parent)
+        replace_text(file, strict_yaml.dump(launch.settings() | {"out": None}))
+
+
+def _prepare(sweep: grid.Sweep, folder: Path, path: Path) -> None:
+    prepare(folder, {member.name: member.launch for member in sweep.members})
     asked = {"launch": str(path), "sweep": sweep.settings()}
     replace_text(folder / FILE, strict_yaml.dump(asked | {"provenance": provenance()}))
 
@@ -171,7 +175,7 @@ class _Teller:
     def failed(self, name: str, why: str) -> None:
         """Say that a run has failed, with the last line that it printed."""
         self.failures += 1
-        self._count(f"{name}: failed ({why}): {_last_line(log_of(self.folder, name))}")
+        self._count(f"{name}: failed ({why}): {last_words(self.folder, name)}")
 
     def again(self, name: str, why: str) -> None:
         """Say that a run goes on."""
@@ -188,16 +192,6 @@ class _Teller:
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
-
-
-def _last_line(log: Path) -> str:
-    """Give the last line that says anything, and where the others are."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return "it printed nothing"
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-    return f"{last[:LAST_WORDS]} ({log})"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,5 @@
 """What benchmarks share: runs that are done once, tables, the choice of weights."""
 
-import json
 from pathlib import Path
 
 import harm
@@ -14,10 +13,12 @@ import table
 
 from demos.operators import named_task
 from robolearn.algos.progress import ProgressConfig
+from robolearn.errors import UserError
 from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.running import launch, strict_yaml
 from robolearn.types import ArraySpec, Spec
 
-WRONG = ["collect_lift", "episods=9"]
+LINE = ["evaluate_lift", "checkpoint=nowhere"]  # nothing is there to be evaluated
 
 
 @pytest.fixture
@@ -27,26 +28,33 @@ def folder(tmp_path, monkeypatch):
 
 
 def finish(folder, name, line):
+    settings = launch.read(launch.find(line[0]), line[1:]).settings()
     (folder / name).mkdir()
+    (folder / name / "config.yaml").write_text(strict_yaml.dump(settings))
     (folder / name / "summary.json").write_text('{"coverage": 0.5}')
-    (folder / f"{name}.json").write_text(json.dumps(line))
 
 
 def test_what_ended_is_not_run_again(folder):
-    finish(folder, "one-3", WRONG)  # which would fail
-    assert list(many_runs.run_all({"one-3": WRONG})) == [("one-3", folder / "one-3")]
+    finish(folder, "one-3", LINE)  # which would fail
+    assert list(many_runs.run_all({"one-3": LINE})) == [("one-3", folder / "one-3")]
     assert many_runs.summary(folder / "one-3") == {"coverage": 0.5}
 
 
 def test_a_folder_that_another_line_made_is_refused(folder):
-    finish(folder, "one-3", ["slim_tabletop"])
-    with pytest.raises(RuntimeError, match="one-3: not made by .*remove it to begin anew"):
-        list(many_runs.run_all({"one-3": WRONG}))
+    finish(folder, "one-3", LINE)
+    with pytest.raises(UserError, match="one-3: that run has seed=0, not 1"):
+        list(many_runs.run_all({"one-3": [*LINE, "seed=1"]}))
+
+
+def test_a_line_that_is_wrong_keeps_all_from_beginning(folder):
+    with pytest.raises(UserError, match="'episods=9': unknown key 'episods'"):
+        list(many_runs.run_all({"one-3": LINE, "one-4": ["collect_lift", "episods=9"]}))
+    assert not list(folder.iterdir())
 
 
 def test_a_run_that_fails_is_told_with_its_last_words(folder):
-    with pytest.raises(RuntimeError, match="episods"):
-        list(many_runs.run_all({"one-3": WRONG}))
+    with pytest.raises(RuntimeError, match="one-3: robolearn: checkpoint: none in nowhere"):
+        list(many_runs.run_all({"group/one-3": LINE}))
 
 
 def test_an_unknown_variant_is_told_with_the_nearest(capsys):

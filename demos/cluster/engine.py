@@ -1,0 +1,238 @@
+"""A sweep's runs as tasks of a Ray cluster, or of one that lives as long as the sweep.
+
+Ray (Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", OSDI 2018) gives
+out the machines; what is left here is to send a run, and to fetch what it leaves. This is the only
+file that imports it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from demos.cluster import shipping
+from robolearn.errors import UserError
+from robolearn.running.processes import GRACE_S, Died, Processes
+from robolearn.running.run import provenance
+from robolearn.sweeps import machine
+from robolearn.sweeps.attempt import attempt
+from robolearn.sweeps.grid import SweepConfig
+
+MOST_AT_ONCE = 256  # tasks that wait or run; Ray decides which
+SHIP_PERIOD_S = 2.0
+COMPARED = ("torch", "numpy", "mujoco")  # versions that must be the driver's
+PATIENCE_S = 120.0  # until a node answers
+
+
+class RayEngine:
+    """Has attempts made by a cluster; a context manager that leaves no task behind."""
+
+    def __init__(self, config: SweepConfig, folder: Path) -> None:
+        """Use the cluster at ``config.address``, or make one on this machine.
+
+        Raises UserError if Ray is not installed or not there, if a node has other versions than
+        this one or not this folder, and if none is large enough for a run.
+        """
+        self._config, self._folder = config, folder
+        _choose_environment(config.address)
+        self._ray = _imported()
+        self._threads = ThreadPoolExecutor(config.at_once or MOST_AT_ONCE)
+        self._lock, self._ended = threading.Lock(), False
+        self._tasks: dict[Any, threading.Event] = {}  # those that wait or run -> set when over
+        _connect(self._ray, config.address)
+        try:
+            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+            _require_room(nodes, config)
+            _require_same(self._ray, nodes)
+        except BaseException:
+            self._ray.shutdown()
+            raise
+        cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)
+        cluster = f"Ray at {config.address}" if config.address else "Ray on this machine"
+        self.where = f"{cluster}, {len(nodes)} nodes with {cpus:g} cores"
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        with self._lock:
+            self._ended = kind is not None
+            tasks = dict(self._tasks)
+        if self._ended:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            for task in tasks:  # as Ctrl-C would: runs close what they hold
+                self._ray.cancel(task)
+            for over in tasks.values():
+                over.wait(GRACE_S + SHIP_PERIOD_S)
+        self._ray.shutdown()  # which ends the processes of tasks, should there be any
+        self._threads.shutdown()
+
+    def submit(self, name: str) -> Future[int]:
+        """Have an attempt made; its exit code, or ``Died``, comes out."""
+        return self._threads.submit(self._attempt, name)
+
+    def _attempt(self, name: str) -> int:
+        shipping.recover(self._folder, name)
+        files = shipping.packed(self._folder, name)
+        config = self._config
+        task = self._ray.remote(_attempt).options(
+            num_cpus=config.cpus,
+            num_gpus=config.gpus,
+            memory=int(1e9 * config.memory_gb),
+            max_retries=0,  # it is the sweep that tries again, from what has arrived
+            num_returns="streaming",
+        )
+        with self._lock:
+            if self._ended:
+                raise Died("stopped before it began")
+            running = task.remote(name, files, config.cpus, os.getcwd())
+            self._tasks[running] = over = threading.Event()
+        try:
+            return self._fetched(running, name)
+        except self._ray.exceptions.RayError as error:
+            raise Died(f"its task was lost: {_first_line(error)}") from None
+        finally:
+            over.set()
+            with self._lock:
+                del self._tasks[running]
+
+    def _fetched(self, running: Any, name: str) -> int:
+        """Bring what a run leaves to its folder as it comes; give the exit code."""
+        for reference in running:
+            files, outcome = self._ray.get(reference)
+            shipping.unpack(files, self._folder, name)
+            if isinstance(outcome, str):
+                raise Died(outcome)
+        return outcome
+
+
+def _attempt(
+    name: str, files: shipping.Files, cpus: int, here: str
+) -> Iterator[tuple[shipping.Files, int | str | None]]:
+    """Make an attempt on this node; give the run's files at every checkpoint, and at the end.
+
+    Beside the last ones stands the exit code, or why the process is gone. It runs in a process of
+    its own, which ends with this one.
+    """
+    os.chdir(here)
+    with (
+        tempfile.TemporaryDirectory(prefix="robolearn-") as scratch,
+        Processes(1, fresh=True, threads=cpus) as jobs,
+    ):
+        folder = Path(scratch)
+        shipping.unpack(files, folder, name)
+        shipped = shipping.signature(folder, name)
+        job = jobs.submit(attempt, scratch, name, cpus)
+        while not wait([job], SHIP_PERIOD_S).done:
+            now = shipping.signature(folder, name)
+            if now != shipped and (changed := shipping.packed(folder, name)) is not None:
+                shipped = now
+                yield changed, None
+        try:
+            outcome: int | str = job.result()
+        except Died as error:
+            outcome = str(error)
+        yield shipping.packed(folder, name, whole=True) or {}, outcome
+
+
+def _imported() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+        import ray.util.scheduling_strategies
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("ray"):
+            raise
+        raise UserError(
+            "sweep.engine: ray is not installed; pip install 'robolearn[ray]'"
+        ) from None
+    return ray
+
+
+def _choose_environment(address: str | None) -> None:
+    """Set what Ray reads when it is imported, as far as the user has not.
+
+    It tells its makers nothing; a cluster of a sweep's own has a token of its own, which nobody
+    else knows.
+    """
+    chosen = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
+    if address is None and "RAY_AUTH_MODE" not in os.environ:
+        chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in chosen.items():
+        os.environ.setdefault(name, value)
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect to a cluster, or start one; UserError if that is not possible."""
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    try:
+        if address is None:
+            ray.init("local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        where = f"at {address} (or it wants a token: docs/sweeps.md)" if address else "here"
+        raise UserError(f"sweep.address: no cluster {where}: {_first_line(error)}") from None
+
+
+def _require_room(nodes: list[Mapping[str, Any]], config: SweepConfig) -> None:
+    """Raise UserError if no node is large enough for a run: it would wait for ever."""
+    wanted = {"CPU": config.cpus, "GPU": config.gpus, "memory": 1e9 * config.memory_gb}
+    for node in nodes:
+        if all(node["Resources"].get(what, 0) >= much for what, much in wanted.items()):
+            return
+    raise UserError(
+        f"sweep: no node has {config.cpus} cores, {config.gpus:g} GPUs and {config.memory_gb:g} "
+        "GB, which every run asks for (sweep.cpus, gpus, memory_gb)"
+    )
+
+
+def _require_same(ray: Any, nodes: list[Mapping[str, Any]]) -> None:
+    """Raise UserError that names the first node that differs from this machine, and in what."""
+    ours = _about(os.getcwd())
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    asked = {}
+    for node in nodes:
+        there = affinity(node["NodeID"], soft=False)
+        task = ray.remote(_about).options(num_cpus=0, scheduling_strategy=there)
+        asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(os.getcwd())
+    for (address, _), reference in asked.items():
+        try:
+            theirs = ray.get(reference, timeout=PATIENCE_S)
+        except ray.exceptions.RayError as error:
+            raise UserError(
+                f"node {address}: robolearn cannot be asked there: {_last_line(error)}"
+            ) from None
+        for what, value in ours.items():
+            if theirs.get(what) != value:
+                raise UserError(
+                    f"node {address}: {what} is {theirs.get(what)} there, {value} here; install "
+                    "the same on every machine"
+                )
+
+
+def _about(here: str) -> dict[str, str]:
+    """Say what a run's numbers depend on at this machine, and whether it has a folder."""
+    made = provenance()
+    versions = {name: str(made["versions"][name]) for name in COMPARED}
+    about = {
+        "python": made["python"],
+        "robolearn": made["robolearn"],
+        "commit": str(made["commit"]),
+    }
+    return about | versions | {f"folder {here}": "there" if Path(here).is_dir() else "missing"}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().rpartition("\n")[2]
