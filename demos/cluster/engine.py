@@ -56,7 +56,8 @@ class RayEngine:
             raise
         cpus = sum(node["Resources"].get("CPU", 0) for node in nodes)
         cluster = f"Ray at {config.address}" if config.address else "Ray on this machine"
-        self.where = f"{cluster}, {len(nodes)} nodes with {cpus:g} cores"
+        count = f"{len(nodes)} node{'s' * (len(nodes) > 1)}"
+        self.where = f"{cluster}, {count} with {cpus:g} cores"
 
     def __enter__(self) -> RayEngine:
         return self

@@ -137,7 +137,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     out = source.values.get("out")
     base = source.changed([(("sweep",), None, source.where(("sweep",)))])
     members = tuple(_members(axes, source, base))
-    _require_of_many(members[0].launch.common, source)
+    for member in members:
+        _require_of_many(member.launch.common, config, source)
     return Sweep(path.stem, config, {axis.name: axis.values for axis in axes}, out, members)
 
 
@@ -207,8 +208,15 @@ def _members(
         )
 
 
-def _require_of_many(common: launch.Common, source: configuration.Source) -> None:
-    """Raise UserError for what belongs to single runs."""
+def _require_of_many(
+    common: launch.Common, config: SweepConfig, source: configuration.Source
+) -> None:
+    """Raise UserError for what belongs to single runs, or would have cores shared."""
+    if common.threads > config.cpus:
+        raise UserError(
+            f"{source.where(('threads',))}: {common.threads} threads on sweep.cpus={config.cpus}; "
+            f"sweep.cpus={common.threads} would be right"
+        )
     if common.view == "live":
         raise UserError(f"{source.where(('view',))}: view=live is for a single run")
     if common.resume is not None:

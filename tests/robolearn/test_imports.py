@@ -74,13 +74,14 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
     "demos.teleop": {"data", "devices", "session", "page"},
     "demos.deploy": {"data", "devices", "session", "teleop"},
     "demos.labels": {"session", "page", "teleop"},
+    "demos.cluster": set(),
     "demos.operators": set(),
     "demos.study": {"data", "devices", "session", "operators"},
 }
 OF_THE_CORE = {  # what other packages know of robolearn
     "sim": {"types", "errors", "names"},
     "robots": {"types", "errors", "names", "settings", "files", "signals"},
-    "demos": {"rewards", "algos", "loops", "viz", "judging", "running"} | CONTRACTS,
+    "demos": {"rewards", "algos", "loops", "viz", "judging", "running", "sweeps"} | CONTRACTS,
 }
 RUNS_CODE_WHEN_READ = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -199,6 +200,14 @@ def test_only_the_viewer_knows_rerun_and_is_imported_when_it_is_needed():
         if module != "robolearn.viz.viewer":
             assert "rerun" not in {name.split(".")[0] for name in read(path).imported}, module
             assert "robolearn.viz.viewer" not in map(as_module, read(path).at_once), module
+
+
+def test_only_the_engine_of_clusters_knows_ray_and_is_imported_when_it_is_needed():
+    for module, path in MODULES.items():
+        if module != "demos.cluster.engine":
+            assert "ray" not in {name.split(".")[0] for name in read(path).imported}, module
+            assert "demos.cluster.engine" not in map(as_module, read(path).imported), module
+        assert "ray" not in {name.split(".")[0] for name in read(path).at_once}, module
 
 
 def test_nothing_runs_code_from_data():

@@ -51,7 +51,7 @@ def test_keys_are_dotted_or_nested_in_the_file_or_on_the_command_line():
 
 
 def test_a_sweep_is_the_same_wherever_and_however_many_at_a_time_it_is_run():
-    same = ("sweep.at_once=3", "sweep.engine=ray", "threads=2", "out=elsewhere")
+    same = ("sweep.at_once=3", "sweep.engine=ray", "view=record", "out=elsewhere")
     assert read(*same).fingerprint() == read().fingerprint()
     assert read(*same).config == grid.SweepConfig(engine="ray", at_once=3)
 
@@ -93,6 +93,7 @@ WRONG = [
     ("sweep.out=[a]", "'sweep.out=[a]': 'out' cannot be swept"),
     ("sweep={engine: local}", "'sweep={engine: local}': sweep has no list of values, 'seed:"),
     ("sweep=3", "'sweep=3': sweep"),
+    ("threads=2", "'threads=2': 2 threads on sweep.cpus=1; sweep.cpus=2 would be right"),
     ("view=live", "'view=live': view=live is for a single run"),
     ("resume=x", "'resume=x': the same command goes on with a sweep, without resume="),
     (f"sweep.seed={list(range(5001))}", "walk.yaml:3: sweep has 10,002 runs; 10,000 at most"),

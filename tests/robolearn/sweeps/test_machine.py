@@ -1,12 +1,13 @@
 """What a machine has left: a container is told by its files, cores by their locks."""
 
 import os
+from concurrent.futures import Future
 
 import pytest
 
 from robolearn.sweeps import machine
 from robolearn.sweeps.grid import SweepConfig
-from robolearn.sweeps.local import room_for
+from robolearn.sweeps.local import LocalEngine, room_for
 
 MEMINFO = "MemTotal:       4000000 kB\nMemAvailable:   3000000 kB\n"
 
@@ -59,3 +60,13 @@ def test_a_core_is_nobody_elses_until_it_is_given_back(tmp_path, monkeypatch):
     with machine.pinned(1):
         assert os.sched_getaffinity(0) == {min(everything)}
     assert os.sched_getaffinity(0) == everything
+
+
+def test_a_run_waits_for_memory_while_another_has_it(tmp_path, monkeypatch):
+    with LocalEngine(SweepConfig(at_once=2, memory_gb=2.0), tmp_path) as engine:
+        monkeypatch.setattr(machine, "free_memory_gb", lambda: 1.0)
+        assert not engine._is_short_of_memory()  # it would wait for ever
+        engine._jobs = [Future()]
+        assert engine._is_short_of_memory()
+        monkeypatch.setattr(machine, "free_memory_gb", lambda: 3.0)
+        assert not engine._is_short_of_memory()
