@@ -1,15 +1,12 @@
 """A sweep's runs as tasks of a Ray cluster, or of one that lives as long as the sweep.
 
 Ray (Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", OSDI 2018) gives
-out the machines; what is left here is to send a run, and to fetch what it leaves. This is the only
-file that imports it.
+out the machines; what is left here is to send a run, and to fetch what it leaves.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import secrets
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from demos.cluster import shipping
+from demos.cluster.connection import connect, first_line, living, require_same
 from robolearn.errors import UserError
 from robolearn.running.processes import GRACE_S, Died, Processes
-from robolearn.running.run import provenance
-from robolearn.sweeps import machine
 from robolearn.sweeps.attempt import attempt
 from robolearn.sweeps.grid import SweepConfig
 
@@ -41,16 +37,14 @@ class RayEngine:
         this one or not this folder, and if none is large enough for a run.
         """
         self._config, self._folder = config, folder
-        _choose_environment(config.address)
-        self._ray = _imported()
+        self._ray = connect("sweep.engine", config.address)
         self._threads = ThreadPoolExecutor(config.at_once or MOST_AT_ONCE)
         self._lock, self._ended = threading.Lock(), False
         self._tasks: dict[Any, threading.Event] = {}  # those that wait or run -> set when over
-        _connect(self._ray, config.address)
         try:
-            nodes = [node for node in self._ray.nodes() if node["Alive"]]
+            nodes = living(self._ray)
             _require_room(nodes, config)
-            _require_same(self._ray, nodes)
+            require_same(self._ray, nodes)
         except BaseException:
             self._ray.shutdown()
             raise
@@ -98,7 +92,7 @@ class RayEngine:
         try:
             return self._fetched(running, name)
         except self._ray.exceptions.RayError as error:
-            raise Died(f"its task was lost: {_first_line(error)}") from None
+            raise Died(f"its task was lost: {first_line(error)}") from None
         finally:
             over.set()
             with self._lock:
@@ -143,46 +137,6 @@ def _attempt(
         yield shipping.packed(folder, name, whole=True) or {}, outcome
 
 
-def _imported() -> Any:
-    try:
-        import ray
-        import ray.exceptions
-        import ray.util.scheduling_strategies
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("ray"):
-            raise
-        raise UserError(
-            "sweep.engine: ray is not installed; pip install 'robolearn[ray]'"
-        ) from None
-    return ray
-
-
-def _choose_environment(address: str | None) -> None:
-    """Set what Ray reads when it is imported, as far as the user has not.
-
-    It tells its makers nothing; a cluster of a sweep's own has a token of its own, which nobody
-    else knows.
-    """
-    chosen = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
-    if address is None and "RAY_AUTH_MODE" not in os.environ:
-        chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    for name, value in chosen.items():
-        os.environ.setdefault(name, value)
-
-
-def _connect(ray: Any, address: str | None) -> None:
-    """Connect to a cluster, or start one; UserError if that is not possible."""
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    try:
-        if address is None:
-            ray.init("local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        where = f"at {address} (or it wants a token: docs/sweeps.md)" if address else "here"
-        raise UserError(f"sweep.address: no cluster {where}: {_first_line(error)}") from None
-
-
 def _require_room(nodes: list[Mapping[str, Any]], config: SweepConfig) -> None:
     """Raise UserError if no node is large enough for a run: it would wait for ever."""
     wanted = {"CPU": config.cpus, "GPU": config.gpus, "memory": 1e9 * config.memory_gb}
@@ -193,47 +147,3 @@ def _require_room(nodes: list[Mapping[str, Any]], config: SweepConfig) -> None:
         f"sweep: no node has {config.cpus} cores, {config.gpus:g} GPUs and {config.memory_gb:g} "
         "GB, which every run asks for (sweep.cpus, gpus, memory_gb)"
     )
-
-
-def _require_same(ray: Any, nodes: list[Mapping[str, Any]]) -> None:
-    """Raise UserError that names the first node that differs from this machine, and in what."""
-    ours = _about(os.getcwd())
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    asked = {}
-    for node in nodes:
-        there = affinity(node["NodeID"], soft=False)
-        task = ray.remote(_about).options(num_cpus=0, scheduling_strategy=there)
-        asked[node["NodeManagerAddress"], node["NodeID"]] = task.remote(os.getcwd())
-    for (address, _), reference in asked.items():
-        try:
-            theirs = ray.get(reference, timeout=PATIENCE_S)
-        except ray.exceptions.RayError as error:
-            raise UserError(
-                f"node {address}: robolearn cannot be asked there: {_last_line(error)}"
-            ) from None
-        for what, value in ours.items():
-            if theirs.get(what) != value:
-                raise UserError(
-                    f"node {address}: {what} is {theirs.get(what)} there, {value} here; install "
-                    "the same on every machine"
-                )
-
-
-def _about(here: str) -> dict[str, str]:
-    """Say what a run's numbers depend on at this machine, and whether it has a folder."""
-    made = provenance()
-    versions = {name: str(made["versions"][name]) for name in COMPARED}
-    about = {
-        "python": made["python"],
-        "robolearn": made["robolearn"],
-        "commit": str(made["commit"]),
-    }
-    return about | versions | {f"folder {here}": "there" if Path(here).is_dir() else "missing"}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
-def _last_line(error: BaseException) -> str:
-    return str(error).strip().rpartition("\n")[2]

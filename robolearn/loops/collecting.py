@@ -6,7 +6,7 @@ Its first episodes are cut so that environments do not stay in step ("staggered 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from robolearn.errors import DataError, UserError
 from robolearn.types import Observation, Spec, VectorEnvironment
 
 Rollout = dict[str, Any]
+Ended = tuple[float, int, bool]  # return, length, success of an episode
 
 
 class Sampling(Protocol):
@@ -59,7 +60,7 @@ class Tally:
 
     def __init__(self, returns: np.ndarray, lengths: np.ndarray):
         self.returns, self.lengths = returns, lengths  # [N], [N]
-        self._ended: list[tuple[float, int, bool]] = []
+        self._ended: list[Ended] = []
         self._failed = 0
 
     def begin(self, returns: np.ndarray, lengths: np.ndarray) -> None:
@@ -85,14 +86,23 @@ class Tally:
         """Give ``return``, ``length`` and ``success`` (in the last step), means over the ended
         episodes; nothing if none ended. ``diverged`` counts those that ended by that, if any.
         """
-        if not self._ended:
+        ended, failed = self.drain()
+        if not ended:
             return {}
-        means = np.mean(np.array(self._ended, float), axis=0)
+        means = np.mean(np.array(ended, float), axis=0)
         found = dict(zip(("return", "length", "success"), means.tolist(), strict=True))
-        if self._failed:
-            found["diverged"] = self._failed
+        return found | ({"diverged": failed} if failed else {})
+
+    def drain(self) -> tuple[list[Ended], int]:
+        """Give the episodes that ended, and how many by diverging; they are forgotten then."""
+        found = self._ended, self._failed
         self._ended, self._failed = [], 0
         return found
+
+    def take(self, ended: Sequence[Ended], failed: int) -> None:
+        """Count what another one gave by ``drain``."""
+        self._ended += ended
+        self._failed += failed
 
 
 def collect(
@@ -208,12 +218,20 @@ def require_same_step(env: VectorEnvironment, what: str) -> None:
 
 
 def begin(
-    env: VectorEnvironment, seed: int, done: int, states: list[list[float]] | None
+    env: VectorEnvironment, seed: int | Sequence[int], done: int, states: list[list[float]] | None
 ) -> Observation:
-    """Begin, or go on in ``states``; what is drawn from here on follows from seed and ``done``."""
-    seeds = np.random.SeedSequence([seed, done]).generate_state(env.num_envs).tolist()
+    """Begin, or go on in ``states``; what is drawn from here on follows from seed and ``done``.
+
+    ``seed`` may also be those of the environments, from ``seeds_after``.
+    """
+    seeds = seeds_after(seed, done, env.num_envs) if isinstance(seed, int) else list(seed)
     options = None if states is None else {"state": np.array(states)}
     return env.reset(seed=seeds, options=options)[0]
+
+
+def seeds_after(seed: int, done: int, environments: int) -> list[int]:
+    """Give the seed of each environment after so much was done."""
+    return np.random.SeedSequence([seed, done]).generate_state(environments).tolist()
 
 
 def _stack(steps: list[dict[str, Any]]) -> Rollout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from pydantic import PositiveInt
 
 from robolearn.loops.collecting import (
     Cuts,
+    Ended,
     Rollout,
     Sampling,
     Tally,
@@ -29,6 +30,7 @@ class OnPolicyLearner(Learner, Sampling, Protocol):
     """A Learner that eats rollouts of its own making."""
 
     device: torch.device
+    noise: torch.Generator  # of which its actions are drawn
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,21 @@ class OnlineConfig(Settings):
     def updates(self, environments: int) -> int:
         """Count the updates that ``steps`` are enough for, at least one."""
         return max(1, self.steps // (self.horizon * environments))
+
+
+@dataclass(frozen=True)
+class WorkersConfig(Settings):
+    """Processes of a Ray cluster that have the environments.
+
+    Raises UserError for a value out of range.
+    """
+
+    count: PositiveInt = 2
+    """How many; the environments are dealt out to them."""
+    cpus: PositiveInt = 1
+    """Cores of each."""
+    address: str | None = None
+    """The cluster's, HOST:6379; None: one is made on this machine."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +113,13 @@ class Collector:
         self._keep_states = keep_states
         self._tally = Tally(np.zeros(self.num_envs), np.zeros(self.num_envs, int))
 
-    def begin(self, seed: int, progress: Progress | None) -> None:
-        """See ``Collecting``; ``seed`` may be one for each environment, of ``begin``."""
-        if progress is not None:
-            self._tally.begin(np.array(progress.returns), np.array(progress.lengths))
+    def begin(self, seed: int | Sequence[int], progress: Progress | None) -> None:
+        """See ``Collecting``; ``seed`` may be one for each environment."""
+        none = np.zeros(self.num_envs)
+        self._tally.begin(
+            np.array(progress.returns) if progress else none,
+            np.array(progress.lengths) if progress else none.astype(int),
+        )
         self._cuts = self._cuts_from(progress)
         done, states = (progress.updates, progress.states) if progress else (0, None)
         self._observation = begin(self.env, seed, done, states)
@@ -125,6 +145,10 @@ class Collector:
     def read(self) -> dict[str, float]:
         """See ``Collecting``."""
         return self._tally.read()
+
+    def drain(self) -> tuple[list[Ended], int]:
+        """See ``Tally.drain``."""
+        return self._tally.drain()
 
     def _cuts_from(self, progress: Progress | None) -> Cuts:
         """Give the cuts that are left, else those that a training begins with."""

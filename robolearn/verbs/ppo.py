@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,15 @@ from robolearn.algos.hard_ppo import HardeningConfig, HardPPO, HardPPOConfig
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
-from robolearn.loops.on_policy import OnlineConfig, OnPolicyLearner, Progress, online
+from robolearn.loops.on_policy import (
+    Collecting,
+    OnlineConfig,
+    OnPolicyLearner,
+    Progress,
+    WorkersConfig,
+    online,
+)
+from robolearn.names import load
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import RewardStream, Spec, VectorEnvironment
@@ -32,6 +41,8 @@ class ImproveConfig:
     """The environment."""
     environments: pydantic.PositiveInt = 16
     """How many of them step together."""
+    workers: WorkersConfig | None = None
+    """Who has them in training; None: this process."""
     ppo: PPOConfig = PPOConfig()
     """Network and objective."""
     harden: HardeningConfig | None = None
@@ -47,6 +58,9 @@ class ImproveConfig:
 
     def __post_init__(self) -> None:
         asked, worst = self.preferences, self.harden and self.harden.term == "worst value"
+        require_dealt(self.environments, self.workers)
+        if self.workers is not None and asked is not None:
+            raise UserError("workers: preferences are asked about what this process saw")
         if bool(worst) != (self.intention is not None):
             wrong = "'worst value' needs one" if worst else "only harden.term: worst value has one"
             raise UserError(f"intention: {wrong}")
@@ -70,7 +84,9 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
         opened(config.preferences, env, config.env, run) as preferences,
     ):
         learner = _learner(config, env.interface, run.seed, preferences.streams)
-        train(learner, env, config.training, run, preferences=preferences)
+        make = functools.partial(make_batch, config.env)
+        with dealt(config.workers, make, env, learner, config.training) as workers:
+            train(learner, env, config.training, run, preferences=preferences, workers=workers)
         updates = config.training.updates(env.num_envs)
         steps = updates * config.training.horizon * env.num_envs
         summary = {"steps": steps, **preferences.summary()}
@@ -94,6 +110,28 @@ def _learner(
     return HardPPO(interface, hard, seed, streams=streams, q=q)
 
 
+def require_dealt(environments: int, workers: WorkersConfig | None) -> None:
+    """Raise UserError for environments that cannot be dealt out evenly."""
+    if workers is not None and environments % workers.count:
+        raise UserError(f"workers.count: {environments} environments are no multiple of it")
+
+
+def dealt(
+    config: WorkersConfig | None,
+    make: Callable[..., VectorEnvironment],
+    env: VectorEnvironment,
+    learner: OnPolicyLearner,
+    training: OnlineConfig,
+) -> contextlib.AbstractContextManager[Collecting | None]:
+    """Deal out as many environments as ``env`` has, made by ``make(count, threads=...)``.
+
+    None if nobody else has them.
+    """
+    if config is None:
+        return contextlib.nullcontext()
+    return load("demos.cluster.rollouts:Workers")(config, make, env.num_envs, learner, training)
+
+
 def train(
     learner: OnPolicyLearner,
     env: VectorEnvironment,
@@ -102,12 +140,13 @@ def train(
     hold: int = 1,
     preferences: Preferences | Unasked = UNASKED,
     folder: str = "checkpoint",
+    workers: Collecting | None = None,
 ) -> OnPolicyLearner:
     """Train a fresh learner, or from where a stopped run left one that was made as it was; give it.
 
     Every update is logged under the number of control steps taken by then, of which a step of
-    ``env`` takes ``hold``. Checkpoints go into that folder of the run. A KeyboardInterrupt that
-    comes out says from where to go on.
+    ``env`` takes ``hold``; where there are ``workers``, they act in its place. Checkpoints go into
+    that folder of the run. A KeyboardInterrupt that comes out says from where to go on.
     """
     path, progress = run.path(folder), None
     if checkpoint.exists(path):  # a resumed run
@@ -140,7 +179,7 @@ def train(
 
         try:
             online(
-                learner, env, config, run.seed,
+                learner, env if workers is None else workers, config, run.seed,
                 progress=progress, keep_states=preferences.keep_states,
                 on_rollout=preferences.on_rollout(env, config.horizon * hold, total * steps),
                 on_update=on_update, on_checkpoint=on_checkpoint,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import pydantic
 
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
 from robolearn.loops import checkpoint
-from robolearn.loops.on_policy import OnlineConfig
+from robolearn.loops.on_policy import OnlineConfig, WorkersConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.skills.env import SkillEnv
@@ -26,7 +27,7 @@ from robolearn.skills.measures import (
     skill_paths,
 )
 from robolearn.verbs.evaluate import play
-from robolearn.verbs.ppo import train
+from robolearn.verbs.ppo import dealt, require_dealt, train
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class SkillsConfig:
     """The environment."""
     environments: pydantic.PositiveInt = 64
     """How many of them step together."""
+    workers: WorkersConfig | None = None
+    """Who has them in training; None: this process."""
     slim: SLIMConfig = SLIMConfig()
     """Rewards, network and objective."""
     training: OnlineConfig = OnlineConfig(steps=2_000_000, horizon=50)
@@ -45,6 +48,9 @@ class SkillsConfig:
     """How many skills, and what of them."""
     measured_in: EnvConfig | None = None
     """Where they are measured, if episodes begin elsewhere than in ``env``."""
+
+    def __post_init__(self) -> None:
+        require_dealt(self.environments, self.workers)
 
 
 def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
@@ -59,7 +65,10 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
     ):
         env.interface.require(stage.interface, "env", "measured_in")
         require_measurable(stage, config.measure)  # now, not after the training
-        learner = train(SLIM(env.interface, config.slim, run.seed), env, config.training, run)
+        learner = SLIM(env.interface, config.slim, run.seed)
+        make = functools.partial(_make, config.env, slim=config.slim)
+        with dealt(config.workers, make, env, learner, config.training) as workers:
+            train(learner, env, config.training, run, workers=workers)
         title = f"SLIM on {config.env.name}, seed {run.seed}"
         found = _measure(learner, stage, shown_in, config.measure, run, title)
     draw_critics(run.path("metrics.jsonl"), learner.heads, title, run.path("critics.png"))
@@ -108,7 +117,7 @@ def _measure(
     return skill_metrics(episodes, stage.interface, config)
 
 
-def _make(env: EnvConfig, environments: int, slim: SLIMConfig) -> SkillEnv:
-    batch = make_batch(env, environments)
+def _make(env: EnvConfig, environments: int, slim: SLIMConfig, **options: Any) -> SkillEnv:
+    batch = make_batch(env, environments, **options)
     skills = prior(slim)
     return SkillEnv(batch, skills.size, skills.draw)

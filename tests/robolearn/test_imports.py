@@ -202,12 +202,14 @@ def test_only_the_viewer_knows_rerun_and_is_imported_when_it_is_needed():
             assert "robolearn.viz.viewer" not in map(as_module, read(path).at_once), module
 
 
-def test_only_the_engine_of_clusters_knows_ray_and_is_imported_when_it_is_needed():
+def test_only_the_connection_to_clusters_knows_ray_and_is_imported_when_it_is_needed():
+    of_clusters = {"demos.cluster.engine", "demos.cluster.rollouts"}
     for module, path in MODULES.items():
-        if module != "demos.cluster.engine":
-            assert "ray" not in {name.split(".")[0] for name in read(path).imported}, module
-            assert "demos.cluster.engine" not in map(as_module, read(path).imported), module
-        assert "ray" not in {name.split(".")[0] for name in read(path).at_once}, module
+        found = read(path)
+        if module != "demos.cluster.connection":
+            assert "ray" not in {name.split(".")[0] for name in found.imported}, module
+            assert not of_clusters & set(map(as_module, found.imported)), module
+        assert "ray" not in {name.split(".")[0] for name in found.at_once}, module
 
 
 def test_nothing_runs_code_from_data():

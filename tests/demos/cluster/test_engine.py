@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demos.cluster import engine
+from demos.cluster import connection, engine
 from robolearn.__main__ import main
 from robolearn.errors import UserError
 from robolearn.sweeps.grid import SweepConfig
@@ -56,22 +56,24 @@ class Elsewhere:
 
 def test_a_node_that_differs_is_named_with_what_differs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ours = engine._about(str(tmp_path))
-    engine._require_same(Elsewhere(ours), [NODE])
+    ours = connection._about(str(tmp_path))
+    connection.require_same(Elsewhere(ours), [NODE])
     wrong = {"numpy": "1.0", f"folder {tmp_path}": "missing", "commit": "another"}
     for what, value in wrong.items():
         with pytest.raises(UserError, match=f"node 10.0.0.2: {what} is {value} there, "):
-            engine._require_same(Elsewhere(ours | {what: value}), [NODE])
+            connection.require_same(Elsewhere(ours | {what: value}), [NODE])
     failure = RuntimeError("far\nModuleNotFoundError: No module named 'robolearn'")
     with pytest.raises(UserError, match="node 10.0.0.2: .* there: ModuleNotFoundError: No module"):
-        engine._require_same(Elsewhere(failure), [NODE])
+        connection.require_same(Elsewhere(failure), [NODE])
 
 
-def test_a_sweep_on_a_cluster_of_its_own_gives_the_same_as_here(lab):
+def test_a_sweep_on_a_cluster_of_its_own_gives_the_same_as_here(lab, only_cluster):
     pytest.importorskip("ray", reason="ray is not installed (pip install 'robolearn[ray]')")
     command = [sys.executable, "-m", "robolearn", *LINE, "sweep.engine=ray"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
     assert "Ray on this machine, 1 node with " in told.stderr
     assert main(["reach", "trials=3", "seed=1", "out=alone"]) == 0
     for name in ("summary.json", "checkpoint/weights.safetensors"):
