@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-NAMED = re.compile(r"(?P<stem>.*?)q?(?P<axis>[wxyz])")
+NAMED = re.compile(r"(?P<stem>.*)(?P<axis>[wxyz])", re.IGNORECASE)  # z and qw: two stems
 
 
 def wxyz_by_name(names: Sequence[str]) -> tuple[int, ...]:
     """Put the w of every quaternion, four neighbours whose names end in x, y, z, w, first."""
     order = list(range(len(names)))
-    for i in range(len(names) - 3):
-        found = [NAMED.fullmatch(name) for name in names[i : i + 4]]
-        if all(found) and "".join(m["axis"] for m in found) == "xyzw":
-            if len({m["stem"] for m in found}) == 1:
-                order[i : i + 4] = [i + 3, i, i + 1, i + 2]
+    for i in _neighbours(names, "xyzw"):
+        order[i : i + 4] = [i + 3, i, i + 1, i + 2]
     return tuple(order)
 
 
 def starts_of(names: Sequence[str]) -> tuple[int, ...]:
     """Find where four names end in w, x, y, z, and are called alike before that."""
-    starts = []
+    return tuple(_neighbours(names, "wxyz"))
+
+
+def _neighbours(names: Sequence[str], axes: str) -> Iterator[int]:
+    """Yield where four names end in ``axes``, and are called alike before that."""
     for i in range(len(names) - 3):
         found = [NAMED.fullmatch(name) for name in names[i : i + 4]]
-        if all(found) and "".join(m["axis"] for m in found) == "wxyz":
+        if all(found) and "".join(m["axis"].lower() for m in found) == axes:
             if len({m["stem"] for m in found}) == 1:
-                starts.append(i)
-    return tuple(starts)
+                yield i
 
 
 def on_one_side(q: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -41,6 +41,16 @@ def test_named_entries_say_their_order():
     np.testing.assert_array_equal(episode.observations["state_as_given"], one.observations["state"])
 
 
+def test_a_position_before_a_quaternion_is_no_part_of_it():
+    names = ("x", "y", "z", "qw", "qx", "qy", "qz", "QX", "QY", "QZ", "QW")
+    given = np.float32([[1, -2, 3, W, X, Y, Z, X, Y, Z, W], [-1, 2, -3, W, X, Y, Z, X, Y, Z, W]])
+    terms, episode = episode_of(told({"state": given}), About("there", entries={"state": names}))
+    in_order = (*names[:7], "QW", "QX", "QY", "QZ")
+    assert terms.interface.observations["state"].names == in_order
+    np.testing.assert_array_equal(episode.observations["state"][:, :7], given[:, :7])
+    np.testing.assert_array_equal(episode.observations["state"][:, 7:], given[:, 3:7])
+
+
 def test_a_state_without_quaternions_is_left_alone():
     one = told({"state": np.float32([[1, 2]] * 3)})
     terms, episode = episode_of(one, About("there", entries={"state": ("a", "b")}))
