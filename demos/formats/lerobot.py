@@ -8,6 +8,7 @@ greatest values that the dataset itself states (``meta/stats.json``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from demos.formats import hdf5, rest, video
 from demos.formats import lerobot_layout as layout
-from demos.formats import rest, video
 from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line, read_json, read_lines
-from demos.formats.hdf5 import opened
 from demos.formats.lerobot_layout import AUTOMATIC, Feature, Info, Row
 from demos.formats.terms import About, settle
 from robolearn.errors import DataError, nearest
@@ -50,7 +50,7 @@ class LerobotSource:
             self._starts = starts_of(self._rows.values())
             self._tables = Tables(self._info)
             if (path / REST).is_file():
-                self._rest = opened(path / REST, "what this project wrote")
+                self._rest = hdf5.opened(path / REST, "what this project wrote")
                 ours = rest.about(self._rest, str(path / REST))
                 if ours is not None:
                     (self.interface, self.env_options), self.notes = ours, reading.unused()
@@ -59,7 +59,7 @@ class LerobotSource:
             self.env_options = {}
             self._keys = _keys(self._observed(), str(path))
             first = self._told(self.names[0], True)
-            self._terms = settle(first, self._about(), reading)
+            self._terms = settle(first, self._about(reading), reading)
             self.interface = self._terms.interface
             self.notes = self._terms.notes + self._left_out()
 
@@ -69,7 +69,8 @@ class LerobotSource:
         with one_line(where):
             told = self._told(name, images)
             if self._rest is not None:
-                return rest.whole(self._rest[name], told, self.interface, where, images)
+                group = hdf5.group(self._rest, name, str(self.path / REST))
+                return rest.whole(group, told, self.interface, where, images)
             return self._terms.episode(told, where, images)
 
     def close(self) -> None:
@@ -108,10 +109,10 @@ class LerobotSource:
             said.append(f"{several[0]} has several tasks: the first is its task, all are its tasks")
         return tuple(said)
 
-    def _about(self) -> About:
+    def _about(self, reading: Reading) -> About:
         features, info = self._info.features, self._info
         entries = {self._keys[f.name]: f.names for f in self._observed() if f.names}
-        limits = self._limits()
+        limits = self._limits() if reading.limits is None else None
         return About(
             str(self.path),
             period_s=1.0 / info.fps,
@@ -124,7 +125,7 @@ class LerobotSource:
 
     def _limits(self) -> tuple[Any, Any] | None:
         """Give the least and greatest actions that the dataset states, unless they are in range."""
-        stats = _stats(self._info)
+        stats = _range_of_actions(self._info)
         if stats is None or (np.min(stats[0]) >= -1.0 and np.max(stats[1]) <= 1.0):
             return None
         return stats
@@ -196,6 +197,7 @@ class Tables:
     def __init__(self, info: Info) -> None:
         self._info, self._name, self._file = info, None, None
         self._ends: list[int] = []
+        self._held: tuple[object, pyarrow.Table | None] = (None, None)  # what was read last
 
     def rows(self, row: Row, start: int, left_out: Collection[str] = ()) -> pyarrow.Table:
         """Give an episode's rows, without the columns that are ``left_out``.
@@ -215,21 +217,33 @@ class Tables:
             for i, end in enumerate(self._ends)
             if end > first and (self._ends[i - 1] if i else 0) < last
         ]
-        if not groups or self._ends[-1] < last:
-            have = self._ends[-1] if self._ends else 0
+        have = self._ends[-1] if self._ends else 0
+        if not groups or have < last:
             raise DataError(
                 f"{self._info.path / row.file} has {have} rows; episode {row.number} needs {last}"
             )
+        if row.first is None and have > last:
+            raise DataError(
+                f"{self._info.path / row.file} has {have} rows, the index says {row.length}"
+            )
         begins = self._ends[groups[0] - 1] if groups[0] else 0
-        columns = [c for c in self._file.schema_arrow.names if c not in left_out]
-        read = self._file.read_row_groups(groups, columns=columns)
-        return read.slice(first - begins, row.length)
+        return self._read(groups, left_out).slice(first - begins, row.length)
+
+    def _read(self, groups: Sequence[int], left_out: Collection[str]) -> pyarrow.Table:
+        """Read row groups unless they are still held: one may have all episodes of a file."""
+        key = (self._name, list(groups), set(left_out))
+        if self._held[0] != key:
+            self._held = (None, None)
+            columns = [c for c in self._file.schema_arrow.names if c not in left_out]
+            self._held = (key, self._file.read_row_groups(groups, columns=columns))
+        return self._held[1]
 
     def close(self) -> None:
         """Close the file that is open."""
         if self._file is not None:
             self._file.close()
         self._name = self._file = None
+        self._held = (None, None)
 
 
 def feature_of(name: str, shape: Sequence[int]) -> str:
@@ -297,14 +311,22 @@ def require_in_order(table: pyarrow.Table, row: Row, where: str) -> None:
                 raise DataError(f"{where}: {name} is {values[0]}, ..., not that of this episode")
 
 
-def _stats(info: Info) -> tuple[np.ndarray, np.ndarray] | None:
-    """Give the least and greatest of the actions that the dataset states."""
-    if (info.path / "meta/stats.json").is_file():
-        stated = [read_json(info.path / "meta/stats.json")]
-    elif (info.path / "meta/episodes_stats.jsonl").is_file():
-        stated = [one.get("stats") for one in read_lines(info.path / "meta/episodes_stats.jsonl")]
+def _range_of_actions(info: Info) -> tuple[np.ndarray, np.ndarray] | None:
+    """Give the least and greatest actions that the dataset states; None where it states none."""
+    path = info.path / layout.STATS
+    if path.is_file():
+        stated = [read_json(path)]
     else:
+        path = info.path / layout.STATS_V2
+        stated = [one.get("stats", {}) for one in read_lines(path)] if path.is_file() else []
+    if not stated or not all(ACTION in one for one in stated):
         return None
-    with one_line(f"{info.path}/meta/stats"):
-        least = np.min([np.ravel(one[ACTION]["min"]) for one in stated], axis=0)
-        return least, np.max([np.ravel(one[ACTION]["max"]) for one in stated], axis=0)
+    rows = np.empty((2, len(stated), math.prod(info.features[ACTION].shape)))
+    try:
+        for i, one in enumerate(stated):
+            for row, which in zip(rows, ("min", "max"), strict=True):
+                row[i] = np.reshape(one[ACTION][which], rows.shape[2])
+    except (KeyError, TypeError, ValueError):
+        wanted = f"the least and greatest of {rows.shape[2]} action entries"
+        raise DataError(f"{path} does not say {wanted}; limits=[low, high] does") from None
+    return rows[0].min(axis=0), rows[1].max(axis=0)

@@ -21,6 +21,7 @@ from demos.formats.faults import filled, inside, lines_until, one_line, read_jso
 from robolearn.errors import DataError
 
 INFO, EPISODES, EPISODES_V2 = "meta/info.json", "meta/episodes", "meta/episodes.jsonl"
+STATS, STATS_V2 = "meta/stats.json", "meta/episodes_stats.jsonl"
 CHUNK = 1000  # episodes in a folder of the v2 layout, unless it says otherwise
 V3 = "v3."
 AUTOMATIC = ("timestamp", "frame_index", "episode_index", "index", "task_index")

@@ -16,9 +16,16 @@ from demos.formats import lerobot_layout as layout
 from demos.formats import statistics
 from demos.formats.faults import one_line
 from demos.formats.lerobot import Tables, starts_of
-from demos.formats.lerobot_layout import INFO, Info, Row
+from demos.formats.lerobot_layout import INFO, STATS, Info, Row
 from demos.formats.lerobot_rest import Beside
-from demos.formats.lerobot_whole import TASKS, Found, require_rows, starts, wrong_tasks
+from demos.formats.lerobot_whole import (
+    TASKS,
+    Found,
+    damaged_stats,
+    require_rows,
+    starts,
+    wrong_tasks,
+)
 from demos.formats.lerobot_write import DATA, DataFiles, parent_of, write_tasks
 from robolearn.errors import DataError
 from robolearn.files import write_atomically
@@ -50,7 +57,7 @@ def write(found: Found, rows: Sequence[Row], folder: Path) -> None:
     _copy_meta(info, folder, tasks)
     stats = _stats(kept)
     if stats:
-        (folder / "meta/stats.json").write_text(json.dumps(stats, indent=2))
+        (folder / STATS).write_text(json.dumps(stats, indent=2))
     about = info.raw | {
         "total_episodes": len(rows),
         "total_frames": index,
@@ -139,8 +146,11 @@ def _write_index(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 def _copy_meta(info: Info, folder: Path, tasks: Mapping[int, str]) -> None:
     """Keep what else is in ``meta/``, with tasks that LeRobot can look up."""
+    left_out = {
+        Path(name).name for name in (INFO, TASKS, *([STATS] if damaged_stats(info) else []))
+    }
     for path in (info.path / "meta").iterdir():
-        if path.is_file() and path.name not in ("info.json", "tasks.parquet"):
+        if path.is_file() and path.name not in left_out:
             shutil.copy2(path, folder / "meta" / path.name)
     if not wrong_tasks(info):
         shutil.copy2(info.path / TASKS, folder / TASKS)

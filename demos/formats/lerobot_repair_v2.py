@@ -19,9 +19,9 @@ from demos.formats import lerobot_layout as layout
 from demos.formats import statistics
 from demos.formats.faults import filled, lines_until, one_line, read_lines
 from demos.formats.lerobot import Tables
-from demos.formats.lerobot_layout import EPISODES_V2, INFO, Info, Row
+from demos.formats.lerobot_layout import EPISODES_V2, INFO, STATS, STATS_V2, Info, Row
 from demos.formats.lerobot_repair import numbered, take_beside
-from demos.formats.lerobot_whole import STATS_V2, TASKS_V2, Found, require_rows, wrong_tasks
+from demos.formats.lerobot_whole import TASKS_V2, Found, damaged_stats, require_rows, wrong_tasks
 from demos.formats.lerobot_write import parent_of
 from demos.formats.parts import link
 from robolearn.errors import DataError
@@ -92,9 +92,10 @@ def _link_videos(info: Info, rows: Sequence[Row], folder: Path) -> None:
 
 def _copy_meta(info: Info, folder: Path) -> None:
     """Keep what else is in ``meta/``."""
+    left_out = {*WRITTEN, *([Path(STATS).name] if damaged_stats(info) else [])}
     (folder / "meta").mkdir()
     for path in (info.path / "meta").iterdir():
-        if path.is_file() and path.name not in WRITTEN:
+        if path.is_file() and path.name not in left_out:
             shutil.copy2(path, folder / "meta" / path.name)
 
 

@@ -17,15 +17,14 @@ import pyarrow
 
 from demos.formats import lerobot_layout as layout
 from demos.formats import video
-from demos.formats.faults import first_line, lines_until, one_line, read_lines
+from demos.formats.faults import first_line, lines_until, one_line, read_json, read_lines
 from demos.formats.lerobot import Tables, is_image, require_in_order, starts_of
-from demos.formats.lerobot_layout import INFO, Info, Row
+from demos.formats.lerobot_layout import INFO, STATS, STATS_V2, Info, Row
 from demos.formats.lerobot_rest import Beside
 from robolearn.errors import DataError
 from robolearn.running.counter import Counter
 
 TASKS, TASKS_V2 = "meta/tasks.parquet", "meta/tasks.jsonl"
-STATS_V2 = "meta/episodes_stats.jsonl"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def look_at(path: Path) -> Found:
     lines += [f"{beside.fault}; a repair leaves it out"] if beside.fault else []
     lines += _wrong_numbers(rows)
     lines += _wrong_counts(info, rows, faults)
-    return Found(info, rows, faults, [*lines, *wrong_tasks(info), *_wrong_stats(info)])
+    return Found(info, rows, faults, [*lines, *wrong_tasks(info), *wrong_stats(info)])
 
 
 def _rows(info: Info) -> tuple[list[Row], list[str]]:
@@ -185,11 +184,24 @@ def wrong_tasks(info: Info) -> list[str]:
     return []
 
 
-def _wrong_stats(info: Info) -> list[str]:
-    """Say where the statistics of a v2 dataset cannot be read."""
-    path = info.path / STATS_V2
-    fault = "" if info.is_v3 or not path.is_file() else lines_until(path)[1]
-    return [f"{fault}; a repair leaves statistics out where one it keeps has none"] if fault else []
+def wrong_stats(info: Info) -> list[str]:
+    """Say where statistics cannot be read."""
+    found, path = [], info.path / STATS_V2
+    if not info.is_v3 and path.is_file() and (fault := lines_until(path)[1]):
+        found.append(f"{fault}; a repair leaves statistics out where one it keeps has none")
+    return found + (
+        [f"{fault}; a repair does not keep it"] if (fault := damaged_stats(info)) else []
+    )
+
+
+def damaged_stats(info: Info) -> str:
+    """Say why the statistics of all episodes cannot be read, if they are there; else ""."""
+    try:
+        if (info.path / STATS).is_file():
+            read_json(info.path / STATS)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _wrong_lines(path: Path) -> list[str]:

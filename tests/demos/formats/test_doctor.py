@@ -304,6 +304,17 @@ def test_tasks_without_pandas_index_get_it_back(six):
     assert parquet.read_table(tasks)["task"].to_pylist() == ["Line"]
 
 
+def test_cut_statistics_are_told_and_made_anew(six, healthy):
+    stats = six / "meta/stats.json"
+    stats.write_bytes(stats.read_bytes()[:200])
+    found = diagnose(six)
+    assert not found.healthy and any("stats.json is no JSON" in line for line in found.lines)
+    assert diagnose(six, repair=True).healthy and diagnose(six).healthy
+    right = json.loads((healthy / "meta/stats.json").read_text())["action"]
+    again = json.loads(stats.read_text())["action"]
+    np.testing.assert_allclose([again["min"], again["max"]], [right["min"], right["max"]])
+
+
 def test_a_lost_tasks_table_is_made_of_what_the_index_says(six):
     (six / "meta/tasks.parquet").unlink()
     assert diagnose(six, repair=True).healthy

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
@@ -86,6 +87,12 @@ def truncate_table(path):
     cut(at(path, DATA, 5))
 
 
+def more_rows(path):
+    file = at(path, DATA, 3)
+    table = parquet.read_table(file)
+    parquet.write_table(pyarrow.concat_tables([table, table]), file)
+
+
 def truncate_video(path):
     cut(at(path, VIDEO, 1))
 
@@ -106,6 +113,7 @@ def lose_tasks(path):
 CRASHES = {  # what happened -> what is said, and which episodes are kept
     counts_too_many: ("total_episodes is 8, the index has 6", range(0, 6)),
     truncate_table: ("episode 5: .*its writer was stopped", range(0, 5)),
+    more_rows: ("episode 3: .*has 14 rows, the index says 7", range(0, 3)),
     truncate_video: ("episode 1: .*episode_000001.mp4", range(2, 6)),
     lose_video: ("episode 4: .*episode_000004.mp4: no such file", range(0, 4)),
     truncate_index: ("episodes.jsonl:6: no JSON", range(0, 5)),
@@ -144,6 +152,13 @@ def test_cut_statistics_are_told_and_left_out(six):
     assert any("episodes_stats.jsonl:5: no JSON" in line for line in told)
     assert diagnose(six, repair=True).healthy and diagnose(six).healthy
     assert len(open_source(six).names) == 6 and not (six / "meta/episodes_stats.jsonl").exists()
+
+
+def test_cut_statistics_of_all_are_told_and_left_out(six):
+    (six / "meta/stats.json").write_text('{"action": {"min"')
+    assert any("stats.json is no JSON" in line for line in diagnose(six).lines)
+    assert diagnose(six, repair=True).healthy and diagnose(six).healthy
+    assert not (six / "meta/stats.json").exists()
 
 
 def files_of(folder):

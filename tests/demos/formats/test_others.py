@@ -20,6 +20,7 @@ from demos.formats.robomimic_write import RobomimicWriter
 from robolearn.errors import DataError
 from robolearn.types import ArraySpec
 
+from ..conftest import assert_same
 from .conftest import OTHERS
 
 SIZE, FPS = 64, 10  # of what benchmarks/others.py writes
@@ -118,6 +119,39 @@ def v2(folder):
         (folder / f"meta/{name}.jsonl").write_text(text + "\n")
     (folder / "meta/info.json").write_text(json.dumps(info))
     return folder
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda stats: {}, "beyond .-1, 1.: give limits="),
+        (lambda stats: stats | {"action": {"min": [-40.0]}}, "does not say the least and greatest"),
+        (lambda stats: stats | {"action": stats["action"] | {"min": [-40]}}, "of 2 action entries"),
+        (
+            lambda stats: stats | {"action": stats["action"] | {"min": [None] * 2}},
+            "beyond",
+        ),
+    ],
+)
+def test_statistics_that_say_no_range_are_told_and_limits_go_before(tmp_path, change, said):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    stats = path / "meta/stats.json"
+    stats.write_text(json.dumps(change(json.loads(stats.read_text()))))
+    with pytest.raises(DataError, match=said):
+        open_source(path).load("demo_0")
+    source = open_source(path, Reading(limits=(-40.0, 40.0)))
+    np.testing.assert_array_equal(source.load("demo_0").actions[0], np.float32([-1, 0]))
+
+
+def test_rows_that_one_group_holds_of_many_episodes_are_read_once(tmp_path, monkeypatch):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    data = path / "data/chunk-000/file-000.parquet"
+    parquet.write_table(parquet.read_table(data), data)
+    whole, source = open_source(OTHERS / "lerobot"), open_source(path)
+    before = [whole.load(name) for name in whole.names]
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_groups", None)
+    for name, right in zip(source.names, before, strict=True):
+        assert_same(source.load(name), right)
 
 
 def test_the_layout_before_v3_gives_the_same(tmp_path):
