@@ -10,6 +10,7 @@ place for goes beside it, under ``robolearn`` (``rest.py``), where its own reade
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -28,6 +29,9 @@ def _several(value: Any) -> Any:
 
 Limit = Annotated[tuple[float, ...], pydantic.BeforeValidator(_several)]
 OneOrMore = pydantic.BeforeValidator(_several)
+TERMS = ("obs", "limits", "clip", "quaternions")  # settings of what a source says
+DRAWN = ("recompute", "cameras", "image_size")  # settings of what a simulator computes
+RECORDED = "only observations of robosuite's files are computed"
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,19 @@ class Reading(Settings):
     """Height and width of what they draw, pixels."""
 
     def unused(self) -> tuple[str, ...]:
-        """Say which of obs, limits, clip and quaternions go unused where the terms are ours."""
-        asked = [key for key in ("obs", "limits", "clip", "quaternions") if getattr(self, key)]
-        if not asked:
-            return ()
-        given = ", ".join(f"{key}=" for key in asked)
-        return (f"not used: {given}; these episodes were recorded in robolearn's own terms",)
+        """Say which settings go unused where the terms are ours."""
+        return self._unused(
+            "these episodes were recorded in robolearn's own terms", (*TERMS, *DRAWN)
+        )
+
+    def undrawn(self, why: str = RECORDED) -> tuple[str, ...]:
+        """Say which of recompute, cameras and image_size go unused, and why."""
+        return self._unused(why, DRAWN)
+
+    def _unused(self, why: str, keys: Sequence[str]) -> tuple[str, ...]:
+        usual = Reading()
+        asked = [f"{key}=" for key in keys if getattr(self, key) != getattr(usual, key)]
+        return (f"not used: {', '.join(asked)}; {why}",) if asked else ()
 
 
 @dataclass(frozen=True)

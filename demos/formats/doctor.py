@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from demos.data import doctor as ours
 from demos.formats import guess, lerobot_doctor
@@ -23,13 +24,17 @@ from demos.formats.hdf5 import attribute, opened
 from demos.formats.minari import EPISODE, MAIN, METADATA, data_folder
 from demos.formats.parts import free_name
 from demos.formats.robomimic import DEMO
+from demos.formats.terms import AS_GIVEN, ROUNDING
 from robolearn.errors import DataError
 from robolearn.files import write_atomically
 from robolearn.running.counter import Counter
+from robolearn.types import Episode, Spec
 
 LOST = "lost"  # where what a repair replaces is kept
 MENDED = "repaired"
 MENDS_IT = "--repair mends it"
+ANEW = "robolearn convert SRC DST format=minari numbers episodes anew"
+BEYOND = "robolearn convert takes limits=[low, high], or clip=true"
 SKIP = "robolearn convert SRC DST skip=true leaves it out"
 
 
@@ -55,13 +60,13 @@ def diagnose(path: str | Path, repair: bool = False) -> Diagnosis:
     try:
         source = guess.open_source(path, Reading(clip=True))
     except DataError as error:
-        return Diagnosis(False, [*mended, str(error)])
+        return Diagnosis(False, list(dict.fromkeys([*mended, str(error)])))
     try:
         faults_of_file = _told(_faults_of_file(source), source.path)
-        found, lines = _read_all(source)
+        found, lines, beyond = _read_all(source)
     finally:
         source.close()
-    told = [*mended, *source.notes, *faults_of_file, *lines]
+    told = [*mended, *source.notes, *faults_of_file, *lines, *beyond]
     told.append(f"{path}: {found} of {len(source.names)} episodes in order ({source.format})")
     return Diagnosis(not faults and not faults_of_file and not lines, told)
 
@@ -78,18 +83,34 @@ def _told(faults: Iterator[str], path: Path) -> list[str]:
     return found
 
 
-def _read_all(source: Source) -> tuple[int, list[str]]:
-    """Read every episode; count those that can be, and say what is wrong with the others."""
-    good, lines = 0, []
+def _read_all(source: Source) -> tuple[int, list[str], list[str]]:
+    """Read every episode; count those that can be, and say what is wrong with the others.
+
+    Said last is where actions leave [-1, 1], or the limits that the source states.
+    """
+    good, lines, beyond = 0, [], []
     with Counter(len(source.names), "reading", "episodes") as bar:
         for name in source.names:
             try:
-                source.load(name)
+                episode = source.load(name)
                 good += 1
+                if _is_clipped(episode, source.interface):
+                    beyond.append(name)
             except DataError as error:
                 lines.append(f"{error}; {SKIP}")
             bar.update()
-    return good, lines
+    said = f"{len(beyond)} have actions beyond their limits, {', '.join(beyond[:3])}: {BEYOND}"
+    return good, lines, [said] if beyond else []
+
+
+def _is_clipped(episode: Episode, interface: Spec) -> bool:
+    """Say whether an episode of others needed clip=true to be read."""
+    given = episode.records.get(AS_GIVEN)
+    if given is None or "source" in episode.metadata:  # ours already
+        return False
+    low, high = map(np.asarray, interface.controller.get("action_limits", (-1.0, 1.0)))
+    beyond = np.abs(given - (low + high) / 2) > (high - low) / 2 * (1.0 + ROUNDING)
+    return bool(beyond.any())
 
 
 def _faults_of_file(source: Source) -> Iterator[str]:
@@ -137,10 +158,13 @@ def _mend_counts(path: Path, repair: bool) -> Iterator[str]:
         groups = [g for g in map(file.get, names) if isinstance(g, h5py.Group)]
         steps = sum(len(g["rewards"]) for g in groups if "rewards" in g)
         right = {"total_episodes": len(names), "total_steps": steps}
+        gone = set(range(len(names))) - {int(EPISODE.fullmatch(name)[1]) for name in names}
     wrong = {name: about.get(name) for name, value in right.items() if about.get(name) != value}
     for name, value in wrong.items():
         verdict = MENDED if repair else MENDS_IT
         yield f"{METADATA}: {name} is {value} instead of {right[name]}; {verdict}"
+    if gone:
+        yield f"{MAIN}: there is no episode_{min(gone)}; {ANEW}"
     if wrong and repair:
         kept = free_name(folder / LOST)
         kept.mkdir()

@@ -61,7 +61,7 @@ class LerobotSource:
             first = self._told(self.names[0], True)
             self._terms = settle(first, self._about(reading), reading)
             self.interface = self._terms.interface
-            self.notes = self._terms.notes + self._left_out()
+            self.notes = self._terms.notes + reading.undrawn() + self._left_out()
 
     def load(self, name: str, images: bool = True) -> Episode:
         """Read one episode; DataError says what is wrong with it."""

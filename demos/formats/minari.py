@@ -82,7 +82,8 @@ class MinariSource:
         limits = _bounds(about.get("action_space"), str(self.path))
         described = About(str(self.path), environment, limits=limits, who="its action_space")
         self._terms = settle(told, described, reading)
-        self.interface, self.notes = self._terms.interface, self._terms.notes
+        self.interface = self._terms.interface
+        self.notes = self._terms.notes + reading.undrawn()
         if self._left_out:
             self.notes += (f"left out: {', '.join(sorted(self._left_out))} (no numbers)",)
 
@@ -125,8 +126,13 @@ class MinariSource:
             key: bool(rows[key][-1]) if key in rows and len(actions) else None
             for key in ("terminations", "truncations")
         }
+        observations = self._numbers(group, "observations", where, images)
+        for key, seen in observations.items():
+            if len(seen) != len(actions) + 1:
+                rows = f"{len(seen)} rows of {key} for {len(actions)} actions"
+                raise DataError(f"{where}: {rows}; Minari has one more than actions")
         return Told(
-            self._numbers(group, "observations", where, images),
+            observations,
             actions,
             rows.get("rewards"),
             ends["terminations"],
@@ -165,7 +171,8 @@ class MinariSource:
 
 def data_folder(path: Path) -> Path:
     """Give the folder with Minari's two files, ``path`` or ``path/data``."""
-    return path / "data" if (path / "data" / METADATA).exists() else path
+    below = path / "data"
+    return below if any((below / name).exists() for name in (METADATA, MAIN)) else path
 
 
 def _environment(about: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

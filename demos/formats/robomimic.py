@@ -39,6 +39,7 @@ STATES = "mujoco_state"  # the record: time, qpos, qvel before each action
 ROBOSUITE = 1  # robomimic's EnvType
 REWARD_OF_SUCCESS = 1.0
 TAKEN = ("actions", "rewards", "dones", "states", "obs", "next_obs", "num_samples", rest.GROUP)
+OWN = "the file has observations; recompute=true computes others from its states"
 EXPECTED = "a robomimic file, or robosuite's demo.hdf5"
 
 
@@ -86,6 +87,8 @@ class RobomimicSource:
         if self._observer is not None:
             self.notes += (self._observer.note,)
             self.env_options = self._observer.options
+        else:
+            self.notes += self._reading.undrawn(OWN)
 
     def load(self, name: str, images: bool = True) -> Episode:
         """Read one demonstration; DataError says what is wrong with it."""

@@ -169,7 +169,7 @@ class Terms:
         low, high = (-1, 1) if self.low is None else (self.low[entry], self.high[entry])
         return (
             f"{where}: action entry {entry} is {value:.4g} at step {step}, beyond [{low:g}, "
-            f"{high:g}]: give limits=[low, high] of the actions, or clip=true"
+            f"{high:g}]: convert, judge and report take limits=[low, high] of them, or clip=true"
         )
 
 

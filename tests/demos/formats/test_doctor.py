@@ -391,6 +391,45 @@ def test_minaris_counts_are_mended(tmp_path):
     assert json.loads((path / "data/lost/metadata.json").read_text()) == wrong  # nothing is deleted
 
 
+def test_minaris_files_are_told_of_by_their_place(tmp_path):
+    path = shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    (path / "data/metadata.json").unlink()
+    assert diagnose(path).lines == [f"{path}/data/metadata.json: no such file"]
+
+
+def test_a_gap_in_minaris_numbers_is_told_and_closed_by_a_conversion(tmp_path):
+    path = shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    with h5py.File(path / "data/main_data.hdf5", "r+") as file:
+        del file["episode_0"]
+    found = diagnose(path, repair=True)
+    assert not found.healthy and any("there is no episode_0; " in line for line in found.lines)
+    convert(path, tmp_path / "there", ConvertConfig(format="minari"))
+    assert diagnose(tmp_path / "there").healthy
+
+
+def test_an_observation_that_minari_would_have_is_missed(tmp_path):
+    path = shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    with h5py.File(path / "data/main_data.hdf5", "r+") as file:
+        rows = file["episode_1/observations"][:-1]
+        del file["episode_1/observations"]
+        file["episode_1/observations"] = rows
+    found = diagnose(path)
+    assert not found.healthy
+    assert any("demo_1: 8 rows of observation for 8 actions" in line for line in found.lines)
+
+
+def test_actions_beyond_their_limits_are_told_and_no_fault(tmp_path):
+    path = shutil.copytree(OTHERS / "minari", tmp_path / "x")
+    assert not any("have actions beyond" in line for line in diagnose(path).lines)
+    with h5py.File(path / "data/main_data.hdf5", "r+") as file:
+        file["episode_1/actions"][2] = 2.5
+    found = diagnose(path)
+    assert found.healthy
+    assert any("1 have actions beyond their limits, demo_1: " in line for line in found.lines)
+    convert(path, tmp_path / "there", ConvertConfig(format="minari", clip=True))
+    assert not any("have actions beyond" in line for line in diagnose(tmp_path / "there").lines)
+
+
 def numbers_for_a_mask(file):
     file["mask/x"] = np.arange(3)
 

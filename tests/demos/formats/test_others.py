@@ -124,7 +124,7 @@ def v2(folder):
 @pytest.mark.parametrize(
     "change, said",
     [
-        (lambda stats: {}, "beyond .-1, 1.: give limits="),
+        (lambda stats: {}, "beyond .-1, 1.: convert, judge and report take limits="),
         (lambda stats: stats | {"action": {"min": [-40.0]}}, "does not say the least and greatest"),
         (lambda stats: stats | {"action": stats["action"] | {"min": [-40]}}, "of 2 action entries"),
         (
@@ -141,6 +141,21 @@ def test_statistics_that_say_no_range_are_told_and_limits_go_before(tmp_path, ch
         open_source(path).load("demo_0")
     source = open_source(path, Reading(limits=(-40.0, 40.0)))
     np.testing.assert_array_equal(source.load("demo_0").actions[0], np.float32([-1, 0]))
+
+
+@pytest.mark.parametrize("name", ["lerobot", "minari"])
+def test_settings_of_what_is_computed_are_named_where_nothing_is(name):
+    source = open_source(OTHERS / name, Reading(cameras=("front",)))
+    said = "not used: cameras=; only observations of robosuite's files are computed"
+    assert said in source.notes
+
+
+def test_what_somebody_recorded_on_into_ours_is_named(vectors, tmp_path):
+    convert(vectors.path, tmp_path / "x", ConvertConfig(format="lerobot"))
+    with h5py.File(tmp_path / "x/robolearn/rest.hdf5", "r+") as file:
+        del file["demo_2"]
+    with pytest.raises(DataError, match="rest.hdf5 has no group 'demo_2'$"):
+        open_source(tmp_path / "x").load("demo_2")
 
 
 def test_rows_that_one_group_holds_of_many_episodes_are_read_once(tmp_path, monkeypatch):

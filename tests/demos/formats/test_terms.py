@@ -120,9 +120,8 @@ def test_actions_are_scaled_by_what_the_source_states_and_kept_as_given():
 
 def test_actions_beyond_are_refused_unless_limits_or_clip_are_given():
     one = told({"x": np.zeros((3, 1))}, np.float32([[0, 0], [0.5, -1.5]]))
-    with pytest.raises(
-        DataError, match=r"demo_0: action entry 1 is -1.5 at step 1, beyond \[-1, 1\]: give limits="
-    ):
+    told_of = r"demo_0: action entry 1 is -1.5 at step 1, beyond \[-1, 1\]: convert, .* limits="
+    with pytest.raises(DataError, match=told_of):
         episode_of(one)
     _, episode = episode_of(one, reading=Reading(clip=True))
     assert episode.actions[1, 1] == -1.0 and episode.records[AS_GIVEN][1, 1] == -1.5
@@ -200,3 +199,7 @@ def test_options_that_our_own_terms_leave_unused_are_named():
         "not used: obs=, limits=; these episodes were recorded in robolearn's own terms",
     )
     assert Reading().unused() == ()
+    assert Reading(cameras=("front",), obs=("a",)).undrawn() == (
+        "not used: cameras=; only observations of robosuite's files are computed",
+    )
+    assert Reading(image_size=(64, 64)).undrawn("so")[0].startswith("not used: image_size=; so")
