@@ -21,7 +21,7 @@ from demos.formats import lerobot_layout as layout
 from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line, read_json, read_lines
 from demos.formats.lerobot_layout import AUTOMATIC, Feature, Info, Row
-from demos.formats.terms import About, settle
+from demos.formats.terms import About, first_whole, settle
 from robolearn.errors import DataError, nearest
 from robolearn.types import Episode
 
@@ -58,7 +58,7 @@ class LerobotSource:
                     return
             self.env_options = {}
             self._keys = _keys(self._observed(), str(path))
-            first = self._told(self.names[0], True)
+            first = first_whole(self.names, lambda name: self._told(name, True), str(path))
             self._terms = settle(first, self._about(reading), reading)
             self.interface = self._terms.interface
             self.notes = self._terms.notes + reading.undrawn() + self._left_out()

@@ -26,7 +26,7 @@ from demos.formats import hdf5, rest, video
 from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line, read_json
 from demos.formats.hdf5 import array, attribute, opened
-from demos.formats.terms import About, settle
+from demos.formats.terms import About, first_whole, settle
 from robolearn.errors import DataError
 from robolearn.types import Episode
 
@@ -78,7 +78,7 @@ class MinariSource:
             (self.interface, self.env_options), self.notes = self._ours, reading.unused()
             return
         environment, self.env_options = _environment(about)
-        told = self._told(self.names[0], True)
+        told = first_whole(self.names, lambda name: self._told(name, True), str(self.path))
         limits = _bounds(about.get("action_space"), str(self.path))
         described = About(str(self.path), environment, limits=limits, who="its action_space")
         self._terms = settle(told, described, reading)

@@ -18,7 +18,8 @@ import numpy as np
 from demos.data.episode_file import to_json
 from demos.formats import hdf5
 from demos.formats.contract import Told
-from demos.formats.terms import as_given, require_safe
+from demos.formats.safe_names import require_safe
+from demos.formats.terms import as_given
 from robolearn.errors import DataError, SpecError
 from robolearn.types import Episode, Spec
 

@@ -29,7 +29,7 @@ from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line
 from demos.formats.hdf5 import array, arrays, attribute, described, opened
 from demos.formats.recorded import options_of
-from demos.formats.terms import OTHER_STATE, STATE, About, settle
+from demos.formats.terms import OTHER_STATE, STATE, About, first_whole, settle
 from robolearn.errors import DataError
 from robolearn.names import load
 from robolearn.types import Episode
@@ -75,14 +75,14 @@ class RobomimicSource:
             return
         name, arguments = _environment(self._data)
         self.env_options = options_of(arguments)
-        first = self._data[self.names[0]]
-        if "obs" not in first or self._reading.recompute:
+        if self._reading.recompute or not self._any_has("obs"):
             self._observer = self._make_observer(name, arguments)
         about = About(str(self.path), f"robosuite/{name}" if name else "", order="xyzw")
         about = _about(about, arguments)
         if self._observer is not None:
             about = self._observer.describe(about)
-        self._terms = settle(self._told(self.names[0], True), about, self._reading)
+        told = first_whole(self.names, lambda name: self._told(name, True), str(self.path))
+        self._terms = settle(told, about, self._reading)
         self.interface, self.notes = self._terms.interface, self._terms.notes
         if self._observer is not None:
             self.notes += (self._observer.note,)
@@ -153,10 +153,12 @@ class RobomimicSource:
             return False  # who lists those that succeeded lists them all
         return None if rewards is None else bool((rewards >= REWARD_OF_SUCCESS).any())
 
+    def _any_has(self, key: str) -> bool:
+        return any(f"{name}/{key}" in self._data for name in self.names)
+
     def _make_observer(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Make the task in which the states are looked at; DataError if nobody knows which."""
-        first = self._data[self.names[0]]
-        if "states" not in first:
+        if not self._any_has("states"):
             raise DataError(f"{self.path}: {self.names[0]} has neither observations nor states")
         if not name:
             raise DataError(

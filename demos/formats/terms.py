@@ -15,14 +15,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from demos.formats.contract import Reading, Told
+from demos.formats.faults import one_line
 from demos.formats.quaternions import on_one_side, starts_of, wxyz_by_name
+from demos.formats.safe_names import require_names
 from robolearn.errors import DataError, nearest
 from robolearn.types import ArraySpec, Episode, Spec
 
@@ -32,7 +34,6 @@ AS_GIVEN = "action_as_given"
 CHANGED = "actions"  # of the metadata's source: who had the actions changed
 USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
 QUATERNION = re.compile(r"(?:.*_)?quat(?:_site)?")
-SAFE = re.compile(r"[\w.\- ]{1,128}(?:/[\w.\- ]{1,128}){0,8}")
 XYZW = (3, 0, 1, 2)  # where w, x, y and z are found
 VECTOR = ("x", "y", "z")
 MOST_ENTRIES = 1 << 20  # of "state"
@@ -173,8 +174,27 @@ class Terms:
         )
 
 
+def first_whole(names: Sequence[str], tell: Callable[[str], Told], where: str) -> Told:
+    """Give the first episode that can be read, by which the terms of all are settled.
+
+    Raises DataError, as the very first has it, if none can.
+    """
+    fault: DataError | None = None
+    for name in names:
+        try:
+            with one_line(f"{where}: {name}"):
+                told = tell(name)
+                steps = len(_rows_of(told.actions, f"{where}: {name}"))
+                for key, array in told.observations.items():
+                    _completed(array, steps, f"{where}: {name}: {key}")
+                return told
+        except DataError as error:
+            fault = fault or error
+    raise fault or DataError(f"{where} holds no episodes")
+
+
 def settle(told: Told, about: About, reading: Reading) -> Terms:
-    """Decide, by the first episode of a source, how all of them are brought to our terms.
+    """Decide, by an episode of a source, how all of them are brought to our terms.
 
     Raises DataError for names that could lead elsewhere, and for ``reading`` that asks for what is
     not there.
@@ -244,23 +264,6 @@ def is_as_given(episode: Episode, format: str) -> bool:
     """
     source = episode.metadata.get("source")
     return isinstance(source, Mapping) and source.get("format") == format and CHANGED not in source
-
-
-def require_safe(name: str, where: str) -> None:
-    """Raise DataError for a name that, as a path, could lead out of the folder it is used in."""
-    parts = name.split("/")
-    if not SAFE.fullmatch(name) or any(set(part) <= {".", " "} for part in parts):
-        raise DataError(f"{where}: {name[:60]!r} is no name for an observation")
-
-
-def require_names(names: Iterable[str], where: str) -> None:
-    """Raise DataError for a name that is unsafe, or that others lie below, as "a" and "a/b"."""
-    there = set(names)
-    for name in there:
-        require_safe(name, where)
-        parts = name.split("/")
-        if above := {"/".join(parts[:n]) for n in range(1, len(parts))} & there:
-            raise DataError(f"{where}: {min(above)[:60]!r} is an array; {name[:60]!r} cannot be")
 
 
 def _names_for(about: About, size: int) -> tuple[str, ...]:

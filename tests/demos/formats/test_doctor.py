@@ -358,6 +358,47 @@ def test_without_info_nothing_can_be_kept(six):
 # robomimic's and Minari's
 
 
+def no_actions(demo):
+    del demo["actions"]
+
+
+def no_observations(demo):
+    del demo["obs"]
+
+
+def no_number(demo):
+    demo["obs/state"][2] = np.nan
+
+
+@pytest.mark.parametrize("damage", [no_actions, no_observations, no_number])
+def test_a_first_demonstration_that_is_damaged_costs_no_other(vectors, tmp_path, damage):
+    there = tmp_path / "x.hdf5"
+    convert(vectors.path, there, ConvertConfig())
+    with h5py.File(there, "r+") as file:
+        del file.attrs["robolearn"]  # as robomimic's own
+        for demo in file["data"].values():
+            del demo["robolearn"]
+        damage(file["data/demo_0"])
+    found = diagnose(there)
+    assert not found.healthy and f"{there}: 2 of 3 episodes in order (robomimic)" in found.lines
+    done = convert(there, tmp_path / "whole", ConvertConfig(skip=True, check=True))
+    assert list(done.skipped) == ["demo_0"] and done.check.is_exact
+
+
+@pytest.mark.parametrize("name", ["lerobot", "minari"])
+def test_others_are_read_without_their_first_episode(tmp_path, name):
+    path = shutil.copytree(OTHERS / name, tmp_path / "x")
+    if name == "minari":
+        with h5py.File(path / "data/main_data.hdf5", "r+") as file:
+            no_actions(file["episode_0"])
+    else:
+        rewrite(path / DATA, lambda rows: rows[3].update(action=[float("nan")] * 2))
+    with pytest.raises(DataError, match="demo_0"):
+        open_source(path).load("demo_0")
+    whole = open_source(OTHERS / name).load("demo_1")
+    assert_same(open_source(path).load("demo_1"), whole)
+
+
 def test_a_robomimic_file_is_told_of(vectors, tmp_path):
     there = tmp_path / "x.hdf5"
     convert(vectors.path, there, ConvertConfig())

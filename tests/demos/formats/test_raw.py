@@ -154,7 +154,7 @@ def unknown_robot(data):
 )
 def test_what_cannot_be_computed_is_said(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
-        open_source(changed(tmp_path, change))
+        open_source(changed(tmp_path, change)).load("demo_1")
     assert "\n" not in str(caught.value)
 
 
