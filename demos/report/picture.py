@@ -156,6 +156,8 @@ def _draw_column(axes: Axes, column: _Column, quality: Quality, shown: Sequence[
         least = min(0.0, *every)
         span = max(0.0, *every, column.line or 0.0) - least or 1.0
         axes.set_xlim(least - 0.03 * span, least + 1.03 * span)  # room for half a dot
+        if all(value == round(value) for value in every):
+            axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(column.title, loc="left", fontsize=11)
     axes.set_xlabel(_plain(column.label), fontsize=9.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -222,16 +224,20 @@ def _draw_starts(axes: Axes, quality: Quality, findings: Sequence[Finding]) -> N
         axes.set_title(title, loc="left", fontsize=11)
         return
     twice = flagged(findings, "duplicates")
-    colours = [STANDS_OUT if one.name in twice else NORMAL for one in quality.found]
+    red = np.array([one.name in twice for one in quality.found])
     x = starts.points[:, 0]
     if len(starts.shown) == 2:
         y, label = starts.points[:, 1], starts.shown[1]
     else:
         y, label = np.arange(len(x)), "episode"
-    axes.scatter(x, y, s=_size(len(x)), c=colours, linewidths=0, alpha=0.85)
+    for chosen, colour, size in ((~red, NORMAL, 1), (red, STANDS_OUT, 3)):
+        at = x[chosen], y[chosen]
+        axes.scatter(*at, s=size * _size(len(x)), c=colour, linewidths=0, alpha=0.85)
     axes.set_xlabel(_cut(starts.shown[0], 32), fontsize=9.5)
     axes.set_ylabel(_cut(label, 32), fontsize=9.5)
     axes.locator_params(nbins=5)
+    if label == "episode":
+        axes.yaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -279,8 +285,11 @@ def _write_findings(axes: Axes, findings: Sequence[Finding]) -> None:
 
 
 def _cut(name: str, most: int) -> str:
-    """Shorten a name to so many characters."""
-    return _plain(name if len(name) <= most else f"{name[: most - 2]}..")
+    """Shorten a name to so many characters, in the middle: names often begin alike."""
+    if len(name) > most:
+        end = (most - 2) // 2
+        name = f"{name[: most - 2 - end]}..{name[-end:]}"
+    return _plain(name)
 
 
 def _plain(text: str) -> str:

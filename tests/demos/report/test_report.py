@@ -13,7 +13,7 @@ from demos.formats.contract import Reading
 from demos.formats.convert import ConvertConfig, convert
 from demos.formats.guess import open_source
 from demos.formats.ours import OurSource
-from demos.report import operators
+from demos.report import operators, picture
 from demos.report.findings import Lines, findings_of
 from demos.report.quality import look_at
 from demos.report.run import ReportConfig, report
@@ -70,6 +70,11 @@ def test_the_picture_and_the_recording_are_whole(made):
     paths = {str(chunk.entity_path) for chunk in reader.stream()}
     assert {"/camera/front", "/score/paused", "/score/speed_of_hand", "/action"} <= paths
     assert [path.name for path in reported.paths] == ["report.png", "report.json", "recording.rrd"]
+
+
+def test_long_names_that_begin_alike_stay_different():
+    short = [picture._cut(f"the_operator_with_the_longest_name_{i}", 12) for i in range(2)]
+    assert short == ["the_o..ame_0", "the_o..ame_1"] and picture._cut("ann", 12) == "ann"
 
 
 def test_the_base_is_who_succeeded_most_unless_one_is_called_so(people, tmp_path):
