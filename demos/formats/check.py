@@ -64,7 +64,7 @@ def check_round_trip(
 ) -> Check:
     """Read ``target`` back, and hold every episode against that of ``source``.
 
-    Cameras that are ``lossy`` need not be the same.
+    Fields that are ``lossy`` need not be the same.
     """
     again = guess.open_source(target)
     fields: set[str] = set()
@@ -91,12 +91,17 @@ def check_round_trip(
     return Check(len(names), exact, dict(sorted(different.items())), sorted(absent), kept)
 
 
+def last_of(name: str) -> str:
+    """Name the field of an observation's last row."""
+    return f"{name} after the last action"
+
+
 def _fields(episode: Episode) -> dict[str, Any]:
     """Name all that an episode holds; the last observation is a field of its own."""
     found: dict[str, Any] = {"actions": episode.actions, "rewards": episode.rewards}
     for name, array in episode.observations.items():
         found[name] = array[:-1]
-        found[f"{name} after the last action"] = array[-1:]
+        found[last_of(name)] = array[-1:]
     if episode.states is not None:
         found["states"] = episode.states
     found |= {f"reward terms: {name}": a for name, a in episode.reward_terms.items()}

@@ -23,7 +23,7 @@ import pydantic
 from demos.data.dataset import Dataset
 from demos.data.mp4 import is_colour
 from demos.formats import guess
-from demos.formats.check import Check, check_round_trip
+from demos.formats.check import Check, check_round_trip, last_of
 from demos.formats.contract import Reading, Source, Writer
 from demos.formats.faults import first_line
 from demos.formats.terms import CHANGED
@@ -120,11 +120,12 @@ def convert(source: str | Path, target: str | Path, config: ConvertConfig) -> Co
 
 
 def _lossy(kind: str, source: Source, config: ConvertConfig) -> list[str]:
-    """Name the cameras that are kept as lossy video."""
+    """Name the fields that are kept as lossy video; ours has the last frame in it, too."""
     if kind not in IMAGES or _images(kind, config.images) != "video":
         return []
     seen = source.interface.observations.items()
-    return [name for name, array in seen if is_colour(array)]
+    cameras = [name for name, array in seen if is_colour(array)]
+    return cameras + ([last_of(name) for name in cameras] if kind == guess.OURS else [])
 
 
 def _writer(kind: str, source: Source, target: Path, config: ConvertConfig) -> Writer:

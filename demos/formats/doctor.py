@@ -30,6 +30,7 @@ from robolearn.files import write_atomically
 from robolearn.running.counter import Counter
 from robolearn.types import Episode, Spec
 
+CLIPPED = Reading(clip=True)  # an action beyond its limits is no damage
 LOST = "lost"  # where what a repair replaces is kept
 MENDED = "repaired"
 MENDS_IT = "--repair mends it"
@@ -58,7 +59,7 @@ def diagnose(path: str | Path, repair: bool = False) -> Diagnosis:
     mended = _told(_mend_counts(path, repair), path) if kind == guess.MINARI else []
     faults = [line for line in mended if not line.endswith(MENDED)]
     try:
-        source = guess.open_source(path, Reading(clip=True))
+        source = guess.open_source(path, CLIPPED)
     except DataError as error:
         return Diagnosis(False, list(dict.fromkeys([*mended, str(error)])))
     try:
@@ -66,7 +67,8 @@ def diagnose(path: str | Path, repair: bool = False) -> Diagnosis:
         found, lines, beyond = _read_all(source)
     finally:
         source.close()
-    told = [*mended, *source.notes, *faults_of_file, *lines, *beyond]
+    notes = [note for note in source.notes if note not in CLIPPED.unused()]
+    told = [*mended, *notes, *faults_of_file, *lines, *beyond]
     told.append(f"{path}: {found} of {len(source.names)} episodes in order ({source.format})")
     return Diagnosis(not faults and not faults_of_file and not lines, told)
 

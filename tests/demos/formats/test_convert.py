@@ -58,6 +58,12 @@ def test_video_is_lossy_and_says_so(ours, tmp_path):
     assert done.check.is_kept and not done.check.is_exact
 
 
+def test_the_last_frame_of_ours_is_lossy_too(ours, tmp_path):
+    done = convert(ours.path, tmp_path / "there", ConvertConfig(images="video", check=True))
+    assert list(done.check.different) == ["wrist/left", "wrist/left after the last action"]
+    assert done.check.is_kept
+
+
 def test_what_a_format_cannot_hold_is_said_and_kept_beside(ours, tmp_path):
     done = convert(ours.path, tmp_path / "there", ConvertConfig(format="lerobot", images="png"))
     told = "\n".join(done.lines())

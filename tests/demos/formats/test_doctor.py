@@ -516,6 +516,12 @@ def test_the_command_line_looks_at_any_format(capsys):
     assert main(["doctor", str(OTHERS / "nothing")]) == 2
 
 
+def test_what_nobody_asked_for_is_not_told_of(vectors, tmp_path):
+    convert(vectors.path, tmp_path / "x.hdf5", ConvertConfig())
+    told = f"{tmp_path}/x.hdf5: 3 of 3 episodes in order (robomimic)"
+    assert diagnose(tmp_path / "x.hdf5").lines == [told]
+
+
 def test_ours_are_looked_at_as_before(vectors):
     assert diagnose(vectors.path).lines == [f"{vectors.path}: 3 of 3 episodes in order"]
     assert dataclasses.is_dataclass(diagnose(vectors.path))
