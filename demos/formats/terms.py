@@ -3,7 +3,8 @@
 - Every observation keeps its key, type and rows. Beside them stands "state", float32, which is made
   of some of them: robomimic's usual keys where there are any, else all that are vectors.
 - Entries are called as robosuite's adapter calls them (``robot0_eef_pos_x``), else by what the
-  source calls them. A quaternion in "state" is wxyz, whatever its order was, and keeps to one side.
+  source calls them. A quaternion in "state" is wxyz, whatever its order was, and keeps to one side;
+  three entries that are called an axis-angle become one.
 - Actions are brought to [-1, 1] by the limits that the source or the user states. Where that, or
   float32, changes a bit, the record ``action_as_given`` [T, A] keeps what the file says.
 - What nobody says is listed under ``not_told`` in the metadata: without rewards these are zeros;
@@ -23,19 +24,16 @@ import numpy as np
 
 from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line
-from demos.formats.quaternions import on_one_side, starts_of, wxyz_by_name
+from demos.formats.quaternions import on_one_side
 from demos.formats.safe_names import require_names
+from demos.formats.state import STATE, Part, part_of
 from robolearn.errors import DataError, nearest
 from robolearn.types import ArraySpec, Episode, Spec
 
-STATE = "state"
 OTHER_STATE = "state_as_given"  # what the source calls "state", where ours is another
 AS_GIVEN = "action_as_given"
 CHANGED = "actions"  # of the metadata's source: who had the actions changed
 USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
-QUATERNION = re.compile(r"(?:.*_)?quat(?:_site)?")
-XYZW = (3, 0, 1, 2)  # where w, x, y and z are found
-VECTOR = ("x", "y", "z")
 MOST_ENTRIES = 1 << 20  # of "state"
 ROUNDING = 1e-6  # beyond a limit that is float32's doing
 
@@ -55,16 +53,6 @@ class About:
     who: str = ""  # says so: "its action_space"
     order: str = ""  # of quaternions whose entries have no names
     spec: Spec | None = None  # of the task itself, where the observations are its own
-
-
-@dataclass(frozen=True)
-class Part:
-    """A stretch of "state": columns of a key, and what its entries are called there."""
-
-    key: str
-    names: tuple[str, ...]
-    columns: tuple[int, ...]
-    quaternions: tuple[int, ...] = ()  # where, in the part, four entries w, x, y, z begin
 
 
 @dataclass(frozen=True)
@@ -137,12 +125,12 @@ class Terms:
             flat = given[key].reshape(len(given[key]), -1)
             if flat.shape[1] <= max(part.columns):
                 raise DataError(f"{where}: {key} has {flat.shape[1]} entries, others have more")
-            stretch = flat[:, part.columns].astype(np.float32)
+            stretch = part.rows(flat).astype(np.float32)
             for at in part.quaternions:
                 reference = self.reference[start + at : start + at + 4]
                 stretch[:, at : at + 4] = on_one_side(stretch[:, at : at + 4], reference)
             columns.append(stretch)
-            start += len(part.columns)
+            start += len(part.names)
         return np.concatenate(columns, axis=1)
 
     def _actions(self, given: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -204,7 +192,11 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
     order = reading.quaternions or about.order
     vectors = [key for key, a in told.observations.items() if _is_vector(a)]
     chosen = _chosen(reading, vectors, about.where)
-    parts = tuple(_part(key, told.observations[key], about, order) for key in chosen)
+    first = {key: told.observations[key].reshape(len(told.observations[key]), -1) for key in chosen}
+    parts = tuple(
+        part_of(key, rows.shape[1], tuple(map(str, about.entries.get(key, ()))), order)
+        for key, rows in first.items()
+    )
     low, high, note = _limits(reading, about, actions.shape[1])
     kept = dict(told.observations)
     itself = _is_itself(parts, kept, about)
@@ -216,14 +208,15 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
         if len(names) > MOST_ENTRIES:
             raise DataError(f"{about.where}: 'state' would have {len(names)} entries")
         names = names if len(set(names)) == len(names) else ()
-        size = sum(len(part.columns) for part in parts)
+        size = sum(len(part.names) for part in parts)
         observations[STATE] = ArraySpec((size,), "float32", names)
     observations |= {
         key: ArraySpec(_completed(a, len(actions), f"{about.where}: {key}").shape[1:], str(a.dtype))
         for key, a in kept.items()
         if key != STATE
     }
-    reference = _reference(parts, told.observations)
+    begin = [part.rows(first[part.key][:1])[0] for part in parts]
+    reference = np.concatenate(begin).astype(np.float64) if begin else np.zeros(0)
     controller = dict(about.controller)
     if low is not None:
         controller["action_limits"] = [low.tolist(), high.tolist()]
@@ -247,7 +240,7 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
         high,
         reading.clip,
         reference,
-        tuple(filter(None, [note, _choice(chosen, vectors)])),
+        tuple(filter(None, [note, _choice(chosen, vectors), _turned(parts)])),
     )
 
 
@@ -341,32 +334,16 @@ def _choice(chosen: Sequence[str], vectors: Sequence[str]) -> str:
     return said + (f"; beside it stays {', '.join(beside)}" if beside else "")
 
 
-def _part(key: str, array: np.ndarray, about: About, order: str) -> Part:
-    """Say which columns of a key are in "state", in which order, and what they are called."""
-    size = int(np.prod(array.shape[1:], dtype=int))
-    names = tuple(map(str, about.entries.get(key, ())))
-    if len(names) == size and len(set(names)) == size:
-        columns = wxyz_by_name(names)
-        named = tuple(names[c] for c in columns)
-        named = named if key == STATE else tuple(_under(key, name) for name in named)
-        return Part(key, named, columns, starts_of(named))
-    if size == 1:
-        return Part(key, (key,), (0,))
-    if size == 4 and order and QUATERNION.fullmatch(key.rpartition("/")[2]):
-        columns = XYZW if order == "xyzw" else (0, 1, 2, 3)
-        return Part(key, tuple(f"{key}_{axis}" for axis in "wxyz"), columns, (0,))
-    suffixes = VECTOR if size == 3 and key.endswith("pos") else range(size)
-    return Part(key, tuple(f"{key}_{suffix}" for suffix in suffixes), tuple(range(size)))
-
-
-def _under(key: str, name: str) -> str:
-    return name if name.startswith(key) else f"{key}_{name}"
+def _turned(parts: Sequence[Part]) -> str:
+    """Say which rotations become quaternions."""
+    turned = [name for part in parts for name in part.turned]
+    return f"state: the axis-angle {', '.join(turned)} is a quaternion in it" if turned else ""
 
 
 def _is_itself(parts: Sequence[Part], observations: Mapping[str, np.ndarray], about: About) -> bool:
     """Say whether "state" is the source's own "state", as it is.
 
-    One with quaternions is not, as they are turned to one side, unless it is the task's own.
+    One with rotations is not, as they are turned to one side, unless it is the task's own.
     """
     if [part.key for part in parts] != [STATE]:
         return False
@@ -399,9 +376,3 @@ def _broadcast(limit: Any, size: int, where: str) -> np.ndarray:
     if values.size not in (1, size):
         raise DataError(f"{where}: {values.size} limits for {size} action entries")
     return np.broadcast_to(values, size).copy()
-
-
-def _reference(parts: Sequence[Part], observations: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Give the first observation's "state", on whose side later quaternions are kept."""
-    rows = [observations[p.key][0].reshape(-1)[list(p.columns)] for p in parts]
-    return np.concatenate(rows).astype(np.float64) if rows else np.zeros(0)

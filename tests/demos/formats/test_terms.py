@@ -51,6 +51,47 @@ def test_a_position_before_a_quaternion_is_no_part_of_it():
     np.testing.assert_array_equal(episode.observations["state"][:, 7:], given[:, 3:7])
 
 
+def test_an_axis_angle_becomes_a_quaternion_that_does_not_jump():
+    names = ("x", "axis_angle1", "axis_angle2", "axis_angle3", "gripper")
+    turns = [[np.pi - 0.1, 0, 0], [np.pi, 0, 0], [-np.pi + 0.1, 0, 0], [0, 0, np.pi / 2]]
+    given = np.float32([[i, *turn, -i] for i, turn in enumerate(turns)])
+    terms, episode = episode_of(told({"state": given}), About("there", entries={"state": names}))
+    in_order = ("x", "quat_w", "quat_x", "quat_y", "quat_z", "gripper")
+    assert terms.interface.observations["state"].names == in_order
+    assert terms.notes == ("state: the axis-angle axis_angle is a quaternion in it",)
+    small, half = np.sin(0.05), np.sqrt(0.5)
+    right = [[small, np.cos(0.05), 0, 0], [0, 1, 0, 0], [-small, np.cos(0.05), 0, 0]]
+    state = episode.observations["state"]
+    np.testing.assert_allclose(state[:3, 1:5], right, atol=1e-6)
+    np.testing.assert_allclose(np.abs(state[3, 1:5]), [half, 0, 0, half], atol=1e-6)
+    np.testing.assert_array_equal(state[:, [0, 5]], given[:, [0, 4]])
+    np.testing.assert_array_equal(episode.observations["state_as_given"], given)
+
+
+def test_a_key_called_an_axis_angle_is_one_and_what_else_has_three_entries_is_not():
+    keys = {"eef_axis_angle": [[0, 0, np.pi]] * 3, "arm_rpy": [[1, 2, 3]] * 3}
+    terms, episode = episode_of(told(keys))
+    names = ("eef_quat_w", "eef_quat_x", "eef_quat_y", "eef_quat_z")
+    assert terms.interface.observations["state"].names == (
+        *names, "arm_rpy_0", "arm_rpy_1", "arm_rpy_2",
+    )  # fmt: skip
+    np.testing.assert_allclose(episode.observations["state"][0], [0, 0, 0, 1, 1, 2, 3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("axis_angle0", "axis_angle1", "axis_angle2", "axis_angle3"),  # an axis, and an angle
+        ("a_rotvec_x", "a_rotvec_y", "b_rotvec_z"),
+        ("rx", "ry", "rz"),
+    ],
+)
+def test_names_that_do_not_say_so_are_no_axis_angle(names):
+    one = told({"state": np.ones((3, len(names)), np.float32)})
+    terms, _ = episode_of(one, About("there", entries={"state": names}))
+    assert terms.interface.observations["state"].names == names and terms.notes == ()
+
+
 def test_a_state_without_quaternions_is_left_alone():
     one = told({"state": np.float32([[1, 2]] * 3)})
     terms, episode = episode_of(one, About("there", entries={"state": ("a", "b")}))
