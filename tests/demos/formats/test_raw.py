@@ -2,19 +2,24 @@
 
 import json
 import re
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 
 import sim
+from demos.data.dataset import Dataset
 from demos.formats.contract import Reading
+from demos.formats.convert import ConvertConfig, convert
 from demos.formats.guess import open_source
 from robolearn.errors import DataError
+from robolearn.types import Episode
 
 from .conftest import OTHERS
 
 RAW = OTHERS / "raw_lift.hdf5"
+OPTIONS = {"robot": "Panda"}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,54 @@ def test_they_are_those_of_robosuite_in_each_episodes_own_model(source):
     np.testing.assert_array_equal(episode.records["mujoco_state"], states)
     np.testing.assert_array_equal(episode.records["action_as_given"], actions)
     assert episode.metadata["model_file"] == xml
+
+
+@pytest.fixture(scope="module")
+def lifted(tmp_path_factory):
+    """Give two episodes of Lift of ours."""
+    env = sim.make("robosuite/Lift", **OPTIONS)
+    dataset = Dataset.create(tmp_path_factory.mktemp("ours") / "lift", env.interface, OPTIONS)
+    for seed in range(2):
+        seen, states = [env.reset(seed=seed)[0]["state"]], [env.get_state()]
+        actions = np.random.default_rng(seed).uniform(-1, 1, (4, 7)).astype(np.float32)
+        for action in actions:
+            seen.append(env.step(action)[0]["state"])
+            states.append(env.get_state())
+        about = {"mujoco_state_size": env.mujoco_state_size}
+        episode = Episode(
+            {"state": np.stack(seen)}, actions, np.zeros(4, np.float32), False, True, False,
+            states=np.stack(states), metadata=about,
+        )  # fmt: skip
+        dataset.append(episode)
+    dataset.flush()
+    env.close()
+    return dataset.path
+
+
+def test_our_states_go_to_robomimic_with_the_models_that_they_are_of(lifted, tmp_path):
+    there = tmp_path / "there.hdf5"
+    assert convert(lifted, there, ConvertConfig(check=True)).check.is_exact
+    with h5py.File(there, "r+") as file:
+        del file.attrs["robolearn"]
+        for demo in file["data"].values():
+            for name in ("robolearn", "obs", "next_obs"):
+                del demo[name]
+    ours, raw = open_source(lifted), open_source(there)
+    for name in ours.names:
+        state = ours.load(name).observations["state"][:-1]
+        again = raw.load(name).observations["state"][:-1]
+        np.testing.assert_allclose(again, state, rtol=0, atol=1e-6)
+    raw.close()
+
+
+def test_where_no_model_can_be_made_that_is_said(lifted, tmp_path):
+    spoilt = shutil.copytree(lifted, tmp_path / "spoilt")
+    about = json.loads((spoilt / "dataset.json").read_text())
+    about["env_options"]["robot"] = "Pand"
+    (spoilt / "dataset.json").write_text(json.dumps(about))
+    done = convert(spoilt, tmp_path / "there.hdf5", ConvertConfig())
+    assert done.episodes == 2
+    assert "nowhere: " in done.held["robosuite's models of the states"]
 
 
 def test_the_interface_is_the_tasks_own(source):
