@@ -124,6 +124,7 @@ def fitted(
     faults = _action_faults(ours.action, theirs.action)
     if ours.period_s and theirs.period_s and not np.isclose(ours.period_s, theirs.period_s):
         faults.append(f"{1 / theirs.period_s:g} Hz instead of {1 / ours.period_s:g} Hz")
+    faults += _limit_faults(ours, theirs)
     mine, other = ours.observations[STATE], theirs.observations[STATE]
     if not mine.names or not other.names:
         if mine.shape != other.shape:
@@ -157,6 +158,14 @@ def _action_faults(ours: ArraySpec, theirs: ArraySpec) -> list[str]:
     if ours.scale and theirs.scale and ours.scale != theirs.scale:
         return ["actions of another scale"]
     return []
+
+
+def _limit_faults(ours: Spec, theirs: Spec) -> list[str]:
+    """Say where actions of both were brought to [-1, 1], but from other limits."""
+    mine, other = (spec.controller.get("action_limits") for spec in (ours, theirs))
+    if not mine or not other or np.array_equal(np.asarray(mine), np.asarray(other)):
+        return []
+    return [f"actions in [-1, 1] stood for {other} instead of {mine}: give limits=[low, high]"]
 
 
 def _entry_faults(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:

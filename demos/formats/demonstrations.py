@@ -15,17 +15,24 @@ from demos.formats.foreign import demonstrations
 
 
 def read(
-    path: str | Path, obs: Sequence[str] | None = None, success: bool | None = None
+    path: str | Path,
+    obs: Sequence[str] | None = None,
+    success: bool | None = None,
+    as_given: bool = False,
+    clip: bool = False,
 ) -> Demonstrations:
     """Read a dataset of ours, or others' in any format, as ``demos.data.arrays.read`` does.
 
-    Raises DataError for what is not there, damaged, of no known format or empty.
+    Actions of formats that state limits come in [-1, 1], if ``clip`` what lies beyond, too; in
+    their own units if ``as_given``, for a reader who has limits. Raises DataError for what is not
+    there, damaged, of no known format or empty.
     """
     path = Path(path)
     kind = guess.format_of(path)
     if kind == guess.OURS or (kind == guess.ROBOMIMIC and not _says_more(path)):
         return arrays.read(path, obs, success)
-    return demonstrations(path, Reading(obs=tuple(obs) if obs else None), success)
+    reading = Reading(obs=tuple(obs) if obs else None, clip=clip or as_given)
+    return demonstrations(path, reading, success, as_given)
 
 
 def _says_more(path: Path) -> bool:

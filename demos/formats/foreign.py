@@ -19,6 +19,7 @@ from demos.data.dataset import Dataset
 from demos.data.index import Masks
 from demos.formats import guess
 from demos.formats.contract import Reading, Source
+from demos.formats.terms import AS_GIVEN, LIMITS
 from robolearn.errors import DataError, nearest
 from robolearn.running.counter import Counter
 from robolearn.types import Episode
@@ -37,14 +38,19 @@ def open_dataset(path: str | Path) -> Dataset | Foreign:
 class Foreign:
     """Others' dataset, read whole but for its images; the names are those of ``Dataset``."""
 
-    def __init__(self, path: str | Path, reading: Reading | None = None) -> None:
-        """Read it; DataError for what is damaged, or too large to be held in memory."""
+    def __init__(
+        self, path: str | Path, reading: Reading | None = None, as_given: bool = False
+    ) -> None:
+        """Read it, its actions as they came if ``as_given``, else in [-1, 1].
+
+        Raises DataError for what is damaged, or too large to be held in memory.
+        """
         self._reading = reading
         source = guess.open_source(path, reading)
         try:
             self.path, self.env_options = source.path, source.env_options
             self.interface = source.interface
-            self._episodes = _all(source)
+            self._episodes = _all(source, as_given)
             self._masks = source.masks
             self.notes, self.format = source.notes, source.format
         finally:
@@ -133,9 +139,11 @@ class Foreign:
             raise DataError(f"{self.path} has no {what} '{name}'{nearest(name, known)}")
 
 
-def demonstrations(path: Path, reading: Reading, success: bool | None) -> Demonstrations:
+def demonstrations(
+    path: Path, reading: Reading, success: bool | None, as_given: bool = False
+) -> Demonstrations:
     """Read others' demonstrations as plain arrays, to be judged; DataError if there are none."""
-    dataset = Foreign(path, reading)
+    dataset = Foreign(path, reading, as_given)
     if STATE not in dataset.interface.observations:
         raise DataError(f"{path} has no vectors: images alone cannot be compared")
     names = dataset.names(success=success)
@@ -143,9 +151,13 @@ def demonstrations(path: Path, reading: Reading, success: bool | None) -> Demons
         raise DataError(f"{path} holds no{_outcome(success)} demonstrations")
     state = dataset.interface.observations[STATE]
     some = [dataset.load(name) for name in names]
+    interface = dataclasses.replace(dataset.interface, observations={STATE: state})
+    if as_given:
+        controller = {k: v for k, v in interface.controller.items() if k != LIMITS}
+        interface = dataclasses.replace(interface, controller=controller)
     return Demonstrations(
         path,
-        dataclasses.replace(dataset.interface, observations={STATE: state}),
+        interface,
         tuple(names),
         tuple(operator_of(episode) for episode in some),
         dataset.masks(),
@@ -167,13 +179,15 @@ def _last(steps: int) -> np.ndarray:
     return np.arange(steps) == steps - 1
 
 
-def _all(source: Source) -> dict[str, Episode]:
+def _all(source: Source, as_given: bool) -> dict[str, Episode]:
     """Read all episodes without images; DataError where they take more memory than they may."""
     found, size = {}, 0
     with Counter(len(source.names), "reading", "episodes") as bar:
         for name in source.names:
             episode = source.load(name, images=False)
-            episode = dataclasses.replace(episode, records={}, states=None)
+            actions = episode.records.get(AS_GIVEN, episode.actions)
+            actions = actions if as_given else episode.actions
+            episode = dataclasses.replace(episode, actions=actions, records={}, states=None)
             size += sum(a.nbytes for a in (*episode.observations.values(), episode.actions))
             if size > MOST_BYTES:
                 raise _too_large(source.path)

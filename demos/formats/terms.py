@@ -32,6 +32,7 @@ from robolearn.types import ArraySpec, Episode, Spec
 
 OTHER_STATE = "state_as_given"  # what the source calls "state", where ours is another
 AS_GIVEN = "action_as_given"
+LIMITS = "action_limits"  # of a controller: what became -1 and 1
 CHANGED = "actions"  # of the metadata's source: who had the actions changed
 USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
 MOST_ENTRIES = 1 << 20  # of "state"
@@ -219,7 +220,7 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
     reference = np.concatenate(begin).astype(np.float64) if begin else np.zeros(0)
     controller = dict(about.controller)
     if low is not None:
-        controller["action_limits"] = [low.tolist(), high.tolist()]
+        controller[LIMITS] = [low.tolist(), high.tolist()]
     action = ArraySpec((actions.shape[1],), "float32", _names_for(about, actions.shape[1]))
     if about.spec is not None and about.spec.action.shape == action.shape:
         action = about.spec.action

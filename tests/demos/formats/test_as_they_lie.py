@@ -1,8 +1,11 @@
 """Others' datasets where ours are taken: judged, trained on, viewed, without converting first."""
 
+import json
 import shutil
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from demos.data import arrays
@@ -59,6 +62,34 @@ def test_plain_arrays_are_the_same_in_either(both):
             np.testing.assert_array_equal(mine, others)
     base, new = arrays.fitted(ours, theirs)
     assert base.interface.observations["state"].names == ("position", "goal")
+
+
+def in_units(path, target, unit):
+    """Copy a LeRobot dataset whose actions are so many times as large, as its statistics say."""
+    shutil.copytree(path, target)
+    file = target / "data/chunk-000/file-000.parquet"
+    table = parquet.read_table(file)
+    at = table.schema.get_field_index("action")
+    larger = pyarrow.array(unit * table["action"].to_numpy())
+    parquet.write_table(table.set_column(at, table.schema.field(at), larger), file)
+    stats = json.loads((target / "meta/stats.json").read_text())
+    stats["action"] |= {"min": [float(larger.to_numpy().min())], "max": [unit]}
+    (target / "meta/stats.json").write_text(json.dumps(stats))
+    return target
+
+
+def test_actions_of_two_units_are_judged_in_stated_ones_only(both, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    degrees, ticks = (in_units(both[1], tmp_path / f"in_{n}", float(n)) for n in (40, 80))
+    raw, ours = read(degrees, as_given=True), read(both[0])
+    np.testing.assert_array_equal(raw.actions[3], 40 * ours.actions[3])
+    assert "action_limits" not in raw.interface.controller
+    given = [f"base={degrees}", f"new={ticks}", "out=run"]
+    assert main(["judge", *given]) == 2
+    assert "actions in [-1, 1] stood for" in capsys.readouterr().err
+    assert main(["judge", *given, "limits=[-80,80]"]) == 0
+    told = json.loads((tmp_path / "run/summary.json").read_text())
+    assert told["clipped"] == {"base": 0, "new": 0}
 
 
 def test_robomimics_that_we_wrote_keep_the_names_of_their_entries(both, tmp_path):
