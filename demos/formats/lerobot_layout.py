@@ -21,6 +21,7 @@ from demos.formats.faults import filled, inside, lines_until, one_line, read_jso
 from robolearn.errors import DataError
 
 INFO, EPISODES, EPISODES_V2 = "meta/info.json", "meta/episodes", "meta/episodes.jsonl"
+TASKS, TASKS_V2 = "meta/tasks.parquet", "meta/tasks.jsonl"
 STATS, STATS_V2 = "meta/stats.json", "meta/episodes_stats.jsonl"
 CHUNK = 1000  # episodes in a folder of the v2 layout, unless it says otherwise
 V3 = "v3."
@@ -72,6 +73,7 @@ class Row:
     clips: Mapping[str, Clip] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
     entry: tuple[Path, int] | None = None  # file of the index, and the row or record in it
+    record: Mapping[str, Any] | None = None  # what the index would say, where it was lost
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,12 @@ def rows_of_file(info: Info, file: Path) -> list[Row]:
             there = opened.schema_arrow.names
             wanted = [c for c in there if not c.startswith(("stats/", "meta/"))]
             records = opened.read(columns=wanted).to_pylist()
-        rows = [_row_v3(info, record, cameras, file) for record in records]
+        rows = [row_v3(info, record, cameras, file) for record in records]
         return [dataclasses.replace(row, entry=(file, i)) for i, row in enumerate(rows)]
 
 
-def _row_v3(info: Info, record: Mapping[str, Any], cameras: list[str], file: Path) -> Row:
+def row_v3(info: Info, record: Mapping[str, Any], cameras: list[str], file: Path) -> Row:
+    """Make a row of what a v3 index says of an episode; DataError if that cannot be."""
     number, length = whole(record, "episode_index", file), whole(record, "length", file)
     first, end = (whole(record, f"dataset_{w}_index", file) for w in ("from", "to"))
     if end - first != length or not length:

@@ -16,10 +16,9 @@ from demos.formats import lerobot_layout as layout
 from demos.formats import statistics
 from demos.formats.faults import one_line
 from demos.formats.lerobot import Tables, starts_of
-from demos.formats.lerobot_layout import INFO, STATS, Info, Row
+from demos.formats.lerobot_layout import INFO, STATS, TASKS, Info, Row
 from demos.formats.lerobot_rest import Beside
 from demos.formats.lerobot_whole import (
-    TASKS,
     Found,
     damaged_stats,
     require_rows,
@@ -100,12 +99,15 @@ def numbered(table: pyarrow.Table, number: int, index: int) -> pyarrow.Table:
 
 
 def _records(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Read what the index says of these rows, statistics and all: each from its own place."""
+    """Read what the index says of these rows, statistics and all: each from its own place.
+
+    Where it was lost, what was told anew stands for it.
+    """
     files: dict[Path, list[dict[str, Any]]] = {}
-    for path in {row.entry[0] for row in rows}:
+    for path in {row.entry[0] for row in rows if row.entry}:
         with layout.table_file(path) as opened:
             files[path] = opened.read().to_pylist()
-    return [dict(files[row.entry[0]][row.entry[1]]) for row in rows]
+    return [dict(row.record or files[row.entry[0]][row.entry[1]]) for row in rows]
 
 
 def take_beside(info: Info, rows: Sequence[Row], folder: Path) -> None:

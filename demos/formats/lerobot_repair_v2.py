@@ -19,9 +19,9 @@ from demos.formats import lerobot_layout as layout
 from demos.formats import statistics
 from demos.formats.faults import filled, lines_until, one_line, read_lines
 from demos.formats.lerobot import Tables
-from demos.formats.lerobot_layout import EPISODES_V2, INFO, STATS, STATS_V2, Info, Row
+from demos.formats.lerobot_layout import EPISODES_V2, INFO, STATS, STATS_V2, TASKS_V2, Info, Row
 from demos.formats.lerobot_repair import numbered, take_beside
-from demos.formats.lerobot_whole import TASKS_V2, Found, damaged_stats, require_rows, wrong_tasks
+from demos.formats.lerobot_whole import Found, damaged_stats, require_rows, wrong_tasks
 from demos.formats.lerobot_write import parent_of
 from demos.formats.parts import link
 from robolearn.errors import DataError

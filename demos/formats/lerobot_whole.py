@@ -19,12 +19,11 @@ from demos.formats import lerobot_layout as layout
 from demos.formats import video
 from demos.formats.faults import first_line, lines_until, one_line, read_json, read_lines
 from demos.formats.lerobot import Tables, is_image, require_in_order, starts_of
-from demos.formats.lerobot_layout import INFO, STATS, STATS_V2, Info, Row
+from demos.formats.lerobot_index import told_anew
+from demos.formats.lerobot_layout import INFO, STATS, STATS_V2, TASKS, TASKS_V2, Info, Row
 from demos.formats.lerobot_rest import Beside
 from robolearn.errors import DataError
 from robolearn.running.counter import Counter
-
-TASKS, TASKS_V2 = "meta/tasks.parquet", "meta/tasks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,9 @@ def _rows(info: Info) -> tuple[list[Row], list[str]]:
             lines.append(str(error))
     if not rows and not lines:
         lines.append(f"{info.path}: the index of episodes (meta/episodes) is missing")
+    if lines and (lost := len(anew := told_anew(info, rows)) - len(rows)):
+        lines.append(f"tables and videos tell of {lost} episodes that the index has lost")
+        return anew, lines
     return rows, lines
 
 

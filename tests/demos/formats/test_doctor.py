@@ -341,6 +341,52 @@ def test_a_repair_that_is_stopped_is_finished_by_the_next(six, monkeypatch, move
     assert len(open_source(six).names) == 6
 
 
+def lose_index(path):
+    (path / INDEX).unlink()
+
+
+def cut_index(path):
+    (path / INDEX).write_bytes((path / INDEX).read_bytes()[:-50])
+
+
+def cut_half_of_the_index(path):
+    """Have two files of the index, the first of which its writer did not finish."""
+    table = parquet.read_table(path / INDEX)
+    parquet.write_table(table.slice(3), path / INDEX.replace("file-000", "file-001"))
+    cut_index(path)
+
+
+@pytest.mark.parametrize("damage", [lose_index, cut_index, cut_half_of_the_index])
+def test_an_index_that_was_lost_is_told_by_tables_and_videos(six, healthy, damage):
+    before = open_source(healthy)
+    right = [before.load(name) for name in before.names]
+    damage(six)
+    found = diagnose(six)
+    lost = 3 if damage is cut_half_of_the_index else 6
+    assert f"tables and videos tell of {lost} episodes that the index has lost" in found.lines
+    assert diagnose(six, repair=True).healthy and diagnose(six).healthy
+    after = open_source(six)
+    for name, episode in zip(after.names, right, strict=True):
+        assert_same(after.load(name), episode)
+
+
+def test_an_index_of_others_is_told_anew(tmp_path):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    columns = ["tasks", "length", "videos/observation.images.front/from_timestamp"]
+    right = parquet.read_table(path / INDEX, columns=columns).to_pylist()
+    lose_index(path)
+    assert diagnose(path, repair=True).healthy
+    assert parquet.read_table(path / INDEX, columns=columns).to_pylist() == right
+
+
+def test_videos_that_do_not_go_on_end_what_is_told_anew(six):
+    lose_index(six)
+    shutil.copy(video(six, 5), video(six, 3))  # more frames than the episode has rows
+    assert "tables and videos tell of 4 episodes that the index has lost" in diagnose(six).lines
+    shutil.copy(video(six, 2), video(six, 3))  # fewer
+    assert "tables and videos tell of 3 episodes that the index has lost" in diagnose(six).lines
+
+
 def test_where_nothing_is_whole_nothing_is_touched(six):
     (six / DATA).write_bytes(b"PAR1")
     before = {file: file.read_bytes() for file in six.rglob("*") if file.is_file()}
