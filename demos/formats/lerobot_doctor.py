@@ -51,7 +51,7 @@ def _mended(found: Found, repair: bool, lines: list[str]) -> tuple[bool, list[st
     if not run:
         return False, [*lines, "no episode is whole: left alone"]
     first, last = found.rows[run[0]].number, found.rows[run[-1]].number
-    span = f"{len(run)} episodes ({first} to {last})"
+    span = f"{len(run)} episodes ({first} to {last})" if len(run) > 1 else f"episode {first}"
     if not repair:
         return False, [*lines, f"--repair keeps the longest whole run, {span}"]
     try:

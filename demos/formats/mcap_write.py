@@ -80,7 +80,10 @@ class McapWriter:
         with path.open("wb") as file:
             writer = Writer(file)
             writer.start(library="robolearn")
-            topics = dict(self._topics(episode))
+            told = list(self._topics(episode))
+            topics = dict(told)
+            if len(topics) < len(told):
+                raise DataError("two observations or records have the same name once '.' is '/'")
             channels = {name: _channel(writer, name, *about) for name, (about, _) in topics.items()}
             rows = {name: iter(messages) for name, (_, messages) in topics.items()}
             for step in range(len(episode) + 1):
@@ -122,16 +125,16 @@ class McapWriter:
         for name, spec in self._interface.observations.items():
             array = episode.observations[name]
             if is_colour(spec):
-                yield f"/camera/{name}", (_image_schema(), self._images(name, array))
+                yield _topic("camera", name), (_image_schema(), self._images(name, array))
             else:
-                yield f"/observation/{name}", _vectors(f"observation.{name}", array, spec)
+                yield _topic("observation", name), _vectors(f"observation.{name}", array, spec)
         yield "/action", _vectors("action", episode.actions, self._interface.action)
         rewards = {"total": episode.rewards, **episode.reward_terms}
         schema = ("reward", {name: NUMBER for name in rewards})
         rows = ({k: _number(a[t]) for k, a in rewards.items()} for t in range(len(episode)))
         yield "/reward", (schema, rows)
         for name, array in episode.records.items():
-            yield f"/record/{name}", _vectors(f"record.{name}", array)
+            yield _topic("record", name), _vectors(f"record.{name}", array)
         if episode.states is not None:
             yield "/simulator_state", _vectors("simulator_state", episode.states)
 
@@ -140,6 +143,11 @@ class McapWriter:
         for frame in frames:
             data = base64.b64encode(encode(frame)).decode()
             yield {"frame_id": name, "format": kind, "data": data}
+
+
+def _topic(kind: str, name: str) -> str:
+    """Name a topic: there may be no dot in it."""
+    return f"/{kind}/{name.replace('.', '/')}"
 
 
 def _vectors(

@@ -93,6 +93,19 @@ def test_jpeg_unless_asked_otherwise(ours, tmp_path):
     assert image["format"] == "jpeg"
 
 
+def test_topics_have_no_dots_and_none_is_lost(vectors, tmp_path):
+    pytest.importorskip("mcap", reason="the package mcap is not installed")
+    episode = vectors.load("demo_0")
+    writer = mcap_write.McapWriter(vectors.interface, {})
+    episode.records["motor.current"] = np.arange(len(episode), dtype=float)
+    writer.part(tmp_path / "one.mcap", episode)
+    topics = set(messages(tmp_path / "one.mcap"))
+    assert "/record/motor/current" in topics and not any("." in topic for topic in topics)
+    episode.records["motor/current"] = np.zeros(len(episode))
+    with pytest.raises(DataError, match="two observations or records have the same name"):
+        writer.part(tmp_path / "two.mcap", episode)
+
+
 def test_what_json_does_not_know_is_null():
     _, rows = mcap_write._vectors("x", np.array([[1.5, np.nan], [np.inf, 2.0]]))
     assert [row["values"] for row in rows] == [[1.5, None], [None, 2.0]]
