@@ -121,9 +121,12 @@ def _feature(name: str, about: Any, where: Path) -> Feature:
 
 
 def _entry_names(names: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Give the names of a vector's entries, which may stand in a list or under one key."""
-    if isinstance(names, Mapping) and len(names) == 1:
-        names = next(iter(names.values()))
+    """Give the names of a vector's entries: a list, lists under keys, or a number for each name."""
+    parts = list(names.values()) if isinstance(names, Mapping) else []
+    if parts and all(isinstance(part, list) for part in parts):
+        names = [name for part in parts for name in part]
+    elif parts and all(isinstance(part, int) for part in parts):
+        names = sorted(names, key=names.get) if sorted(parts) == [*range(len(parts))] else None
     if isinstance(names, list) and len(shape) == 1 and len(names) == shape[0]:
         return tuple(str(name)[:128] for name in names)
     return ()

@@ -179,6 +179,26 @@ def test_the_layout_before_v3_gives_the_same(tmp_path):
         np.testing.assert_array_equal(old.load(name).actions, theirs.actions)
 
 
+@pytest.mark.parametrize(
+    "names, told",
+    [
+        (["dx", "grip"], ("dx", "grip")),
+        ({"motors": ["dx", "grip"]}, ("dx", "grip")),
+        ({"arm": ["dx"], "hand": ["grip"]}, ("dx", "grip")),
+        ({"grip": 1, "dx": 0}, ("dx", "grip")),
+        ({"grip": 1, "dx": 1}, ()),
+        ({"motors": ["dx"]}, ()),
+        (None, ()),
+    ],
+)
+def test_names_of_entries_stand_in_several_ways(tmp_path, names, told):
+    path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
+    info = json.loads((path / "meta/info.json").read_text())
+    info["features"]["action"]["names"] = names
+    (path / "meta/info.json").write_text(json.dumps(info))
+    assert open_source(path).interface.action.names == told
+
+
 def test_older_datasets_say_channels_first(tmp_path):
     path = shutil.copytree(OTHERS / "lerobot", tmp_path / "x")
     info = json.loads((path / "meta/info.json").read_text())
