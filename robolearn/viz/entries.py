@@ -85,20 +85,35 @@ def groups(names: Sequence[str]) -> list[Group]:
 
 
 def seen(observation: Observation, grouped: Mapping[str, list[Group]]) -> list[Entry]:
-    """Give cameras, segmentations in colours, and vectors.
+    """Give cameras as ``picture`` has them, and vectors.
 
     Vectors that are not in ``grouped`` go into one plot each.
     """
     entries = []
     for key, array in observation.items():
         if array.ndim == 3:
-            image = coloured(array) if array.shape[-1] == 2 else array
-            entries.append(Entry("image", ("camera", key), image))
+            entries.append(Entry("image", ("camera", key), picture(array)))
         elif grouped.get(key):
             entries += [Entry("scalars", g.path, array[g.where]) for g in grouped[key]]
         else:
             entries.append(Entry("scalars", ("observation", key), array.reshape(-1)))
     return entries
+
+
+def picture(array: np.ndarray) -> np.ndarray:
+    """Give an image uint8 [H, W, 3] of what a camera tells, [H, W, C].
+
+    Colours stay as they are, objects (whole numbers) get colours of their own, and other numbers,
+    as depth, are grey from their least to their greatest.
+    """
+    if array.dtype == np.uint8:
+        return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else array
+    if np.issubdtype(array.dtype, np.integer):
+        kinds = array[..., 1:2] if array.shape[-1] > 1 else np.zeros_like(array)
+        return coloured(np.concatenate([array[..., :1], kinds], axis=-1))
+    values = np.nan_to_num(array[..., :1].astype(np.float64))
+    grey = 255 * (values - values.min()) / max(np.ptp(values), np.finfo(np.float32).tiny)
+    return np.repeat(grey.astype(np.uint8), 3, axis=-1)
 
 
 def coloured(objects: np.ndarray) -> np.ndarray:

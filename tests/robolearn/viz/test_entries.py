@@ -20,3 +20,19 @@ def test_images_are_shown_as_they_are():
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     (entry,) = seen({"front": image}, {})
     np.testing.assert_array_equal(entry.value, image)
+
+
+def test_depth_is_grey_and_numbers_of_objects_are_coloured():
+    depth = np.float32([[[0.5], [1.0]], [[1.5], [2.5]]])
+    (entry,) = seen({"depth": depth}, {})
+    assert entry.value.dtype == np.uint8
+    assert entry.value[..., 0].tolist() == [[0, 63], [127, 255]]
+    assert (entry.value == entry.value[..., :1]).all() and entry.value.shape == (2, 2, 3)
+    (flat,) = seen({"depth": np.ones((2, 2, 1))}, {})
+    assert not flat.value.any()
+    (grey,) = seen({"eye": np.full((2, 2, 1), 7, np.uint8)}, {})
+    assert grey.value.shape == (2, 2, 3) and (grey.value == 7).all()
+    numbers = np.int32([[[0], [1]], [[2], [2]]])
+    (objects,) = seen({"objects": numbers}, {})
+    colours = {tuple(colour) for colour in objects.value.reshape(-1, 3).tolist()}
+    assert objects.value.dtype == np.uint8 and len(colours) == 3
