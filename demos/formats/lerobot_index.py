@@ -29,14 +29,7 @@ def told_anew(info: Info, known: Sequence[Row]) -> list[Row]:
 
     Rows end where a table or a video cannot be read, or does not go on as it should.
     """
-    records: list[Record] = []
-    try:
-        tasks = _tasks(info)
-        for file in sorted((info.path / "data").glob("chunk-*/file-*.parquet")):
-            records += _of_table(info, file, tasks)
-    except DataError:
-        pass  # doctor says what is wrong with it; the episodes before it are kept
-    in_order = [r for i, r in enumerate(records) if r["episode_index"] == i]
+    in_order = [r for i, r in enumerate(_of_tables(info)) if r["episode_index"] == i]
     cameras = [f.name for f in info.features.values() if f.dtype == "video"]
     count = min([len(in_order), *(_place(info, camera, in_order) for camera in cameras)])
     rows = [_row(info, record, cameras) for record in in_order[:count]]
@@ -57,6 +50,18 @@ def _same(known: Row, again: Row) -> bool:
 
     starts = [[clip.start_s for clip in row.clips.values()] for row in (known, again)]
     return about(known) == about(again) and np.allclose(*starts, rtol=0, atol=TOLERANCE_S)
+
+
+def _of_tables(info: Info) -> list[Record]:
+    """Give what tables say of their episodes, up to one that cannot be read."""
+    found: list[Record] = []
+    try:
+        tasks = _tasks(info)
+        for file in sorted((info.path / "data").glob("chunk-*/file-*.parquet")):
+            found += _of_table(info, file, tasks)
+    except DataError:
+        return found  # what was in the others is lost
+    return found
 
 
 def _of_table(info: Info, file: Path, tasks: Mapping[int, str]) -> list[Record]:

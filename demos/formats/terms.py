@@ -205,12 +205,7 @@ def settle(told: Told, about: About, reading: Reading) -> Terms:
         kept[OTHER_STATE] = kept.pop(STATE)
     observations = {}
     if parts:
-        names = tuple(name for part in parts for name in part.names)
-        if len(names) > MOST_ENTRIES:
-            raise DataError(f"{about.where}: 'state' would have {len(names)} entries")
-        names = names if len(set(names)) == len(names) else ()
-        size = sum(len(part.names) for part in parts)
-        observations[STATE] = ArraySpec((size,), "float32", names)
+        observations[STATE] = _state_of(parts, about.where)
     observations |= {
         key: ArraySpec(_completed(a, len(actions), f"{about.where}: {key}").shape[1:], str(a.dtype))
         for key, a in kept.items()
@@ -258,6 +253,13 @@ def is_as_given(episode: Episode, format: str) -> bool:
     """
     source = episode.metadata.get("source")
     return isinstance(source, Mapping) and source.get("format") == format and CHANGED not in source
+
+
+def _state_of(parts: Sequence[Part], where: str) -> ArraySpec:
+    names = tuple(name for part in parts for name in part.names)
+    if len(names) > MOST_ENTRIES:
+        raise DataError(f"{where}: 'state' would have {len(names)} entries")
+    return ArraySpec((len(names),), "float32", names if len(set(names)) == len(names) else ())
 
 
 def _names_for(about: About, size: int) -> tuple[str, ...]:
