@@ -20,16 +20,19 @@ def read(
     success: bool | None = None,
     as_given: bool = False,
     clip: bool = False,
+    beside: Sequence[str | Path] = (),
 ) -> Demonstrations:
     """Read a dataset of ours, or others' in any format, as ``demos.data.arrays.read`` does.
 
     Actions of formats that state limits come in [-1, 1], if ``clip`` what lies beyond, too; in
-    their own units if ``as_given``, for a reader who has limits. Raises DataError for what is not
-    there, damaged, of no known format or empty.
+    their own units if ``as_given``, for a reader who has limits. Entries of robomimic's files are
+    called as ours are if data of another format are read ``beside``. Raises DataError for what is
+    not there, damaged, of no known format or empty.
     """
     path = Path(path)
     kind = guess.format_of(path)
-    if kind == guess.OURS or (kind == guess.ROBOMIMIC and not _says_more(path)):
+    alone = all(guess.format_of(Path(other)) == kind for other in beside)
+    if kind == guess.OURS or (kind == guess.ROBOMIMIC and alone and not _says_more(path)):
         return arrays.read(path, obs, success)
     reading = Reading(obs=tuple(obs) if obs else None, clip=clip or as_given)
     return demonstrations(path, reading, success, as_given)

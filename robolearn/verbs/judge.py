@@ -157,10 +157,11 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
 def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
     """Read the base's demonstrations, and from each path the new ones that are not the base's."""
     read, fitted = load("demos.formats.demonstrations:read"), load("demos.data.arrays:fitted")
-    limited = {"as_given": config.limits is not None, "clip": config.clip}
-    base = read(config.base, config.obs, success=True, **limited)
-    base = _of_one_operator(base, config.base_operator)
     paths = config.new or (config.base,)
+    how = {"as_given": config.limits is not None, "clip": config.clip}
+    how["beside"] = (config.base, *paths)
+    base = read(config.base, config.obs, success=True, **how)
+    base = _of_one_operator(base, config.base_operator)
     if config.keep is not None:
         if len(paths) > 1:
             raise DataError(f"keep={config.keep}: what is kept comes from one dataset; give one")
@@ -169,7 +170,7 @@ def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
         raise DataError("repair: what is repaired is written as a dataset: choose keep=FOLDER")
     news = []
     for path in map(Path, paths):
-        new = read(path, config.obs, success=config.success, **limited)
+        new = read(path, config.obs, success=config.success, **how)
         if path.resolve() == base.path.resolve():
             new = new.only(set(new.names) - set(base.names))
             if not len(new):

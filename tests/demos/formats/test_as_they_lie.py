@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import h5py
 import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
@@ -19,7 +20,9 @@ from robolearn.__main__ import main
 from robolearn.errors import DataError
 
 from ..conftest import CAMERA, INTERFACE, walk, with_camera
-from .conftest import OTHERS
+from .conftest import OTHERS, recorded
+
+POSITION = "robot0_eef_pos"
 
 
 def test_images_are_read_when_they_are_asked_for_and_too_many_are_refused(tmp_path, monkeypatch):
@@ -98,6 +101,25 @@ def test_robomimics_that_we_wrote_keep_the_names_of_their_entries(both, tmp_path
     assert theirs.interface.observations["state"].names == ("position", "goal")
     for mine, others in zip(ours.states, theirs.states, strict=True):
         np.testing.assert_array_equal(mine, others)
+
+
+def test_entries_of_robomimics_are_called_as_those_that_they_are_held_against(tmp_path):
+    ours = recorded(tmp_path / "ours")
+    convert(ours.path, tmp_path / "x.hdf5", ConvertConfig())
+    with h5py.File(tmp_path / "x.hdf5", "r+") as file:
+        del file.attrs["robolearn"]  # as robomimic's own, without a "state"
+        for demo in file["data"].values():
+            for name in ("robolearn", "obs/state", "next_obs/state"):
+                del demo[name]
+    alone = read(tmp_path / "x.hdf5", beside=[tmp_path / "x.hdf5"])
+    assert alone.interface.observations["state"].names[:2] == tuple(f"{POSITION}_{i}" for i in "01")
+    there = read(tmp_path / "x.hdf5", beside=[ours.path, tmp_path / "x.hdf5"])
+    base, new = arrays.fitted(read(ours.path), there)
+    names = base.interface.observations["state"].names
+    assert names[:4] == (f"{POSITION}_x", f"{POSITION}_y", f"{POSITION}_z", "robot0_eef_quat_w")
+    for mine, others in zip(base.states, new.states, strict=True):
+        np.testing.assert_array_equal(mine[:, :3], others[:, :3])
+        np.testing.assert_array_equal(np.abs(mine[:, 3:]), np.abs(others[:, 3:]))
 
 
 def test_raw_files_are_read_by_their_task_and_robomimics_as_before():
