@@ -158,16 +158,19 @@ def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
     """Read the base's demonstrations, and from each path the new ones that are not the base's."""
     read, fitted = load("demos.formats.demonstrations:read"), load("demos.data.arrays:fitted")
     paths = config.new or (config.base,)
-    how = {"as_given": config.limits is not None, "clip": config.clip}
-    how["beside"] = (config.base, *paths)
-    base = read(config.base, config.obs, success=True, **how)
-    base = _of_one_operator(base, config.base_operator)
     if config.keep is not None:
         if len(paths) > 1:
             raise DataError(f"keep={config.keep}: what is kept comes from one dataset; give one")
         load("demos.data.keep:require_free")(config.keep, Path(paths[0]))
     if config.repair and (config.keep is None or Path(config.keep).suffix):
         raise DataError("repair: what is repaired is written as a dataset: choose keep=FOLDER")
+    how = {
+        "as_given": config.limits is not None,
+        "clip": config.clip,
+        "beside": (config.base, *paths),
+    }
+    base = read(config.base, config.obs, success=True, **how)
+    base = _of_one_operator(base, config.base_operator)
     news = []
     for path in map(Path, paths):
         new = read(path, config.obs, success=config.success, **how)
