@@ -50,7 +50,7 @@ ROBOTS = {
     ),
     "dynamixel": Entry(
         "robots.drivers.dynamixel:DynamixelConfig", "robots.drivers.dynamixel:dynamixel",
-        "Koch arms, Dynamixel servos",
+        "Koch arms and ViperX, Dynamixel servos",
         "robolearn[dynamixel], a serial port; with port=emulated no arm",
     ),
     "franka": Entry(

@@ -17,6 +17,7 @@ from robots.emulators.line import Station
 from robots.servos.bus import DirectPort, ServoBus, ports
 
 EMULATED = "emulated"
+SHADOW = "_shadow"  # behind a joint's name: its second servo
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,11 @@ class ArmServo:
     model: int  # the number that it must say
     lower: float  # rad; of a gripper: rad of the motor, closed
     upper: float
+    speed: float  # steps/s, the fastest that it turns
     gripper: bool = False
     settings: Mapping[str, int] = field(default_factory=dict)  # registers, beside the bus's own
+    drive_mode: int = 0  # 1: it counts the other way
+    shadow: int | None = None  # the number of another servo that turns the same joint, see shadows
 
 
 @dataclass(frozen=True)
@@ -63,27 +67,38 @@ class ArmKind:
     servos: tuple[ArmServo, ...]
     make_bus: Callable[[str | DirectPort, ServoArmConfig, Clock], ServoBus]
     emulate: Callable[[Mapping[str, ServoCalibration], Clock], Station]
-    speed: float  # steps/s, the fastest that its servos turn
     settings: Mapping[str, int]  # of every servo
     limits_in_servo: bool  # whether its servos keep to position limits of their own
     folds: bool = False  # whether they count turns, which are unknown after a loss of power
     turns_in_servo: bool = False  # whether a drive_mode of 1 is the servo's own doing
 
+    @property
+    def called(self) -> dict[int, str]:
+        """What each servo is called, by number: as its joint."""
+        names = {servo.id: servo.joint for servo in self.servos}
+        pairs = {servo.shadow: servo.joint + SHADOW for servo in self.servos if servo.shadow}
+        return names | pairs
+
 
 def nominal(kind: ArmKind) -> dict[str, ServoCalibration]:
     """Give the calibration that an arm as in its drawings would have."""
-    return {servo.joint: _nominal(servo) for servo in kind.servos}
+    entries = {servo.joint: _nominal(servo, servo.id, servo.drive_mode) for servo in kind.servos}
+    for servo in kind.servos:
+        if servo.shadow is not None:
+            entries[servo.joint + SHADOW] = _nominal(servo, servo.shadow, 1 - servo.drive_mode)
+    return entries
 
 
-def _nominal(servo: ArmServo) -> ServoCalibration:
+def _nominal(servo: ArmServo, identity: int, drive_mode: int) -> ServoCalibration:
     half = round((servo.upper - servo.lower) * 4096 / (4 * np.pi))
-    return ServoCalibration(servo.id, 0, 0, max(2048 - half, 0), min(2048 + half, 4095))
+    ends = max(2048 - half, 0), min(2048 + half, 4095)
+    return ServoCalibration(identity, drive_mode, 4096 * drive_mode, *ends)
 
 
 def wave(servos: Sequence[Any], entries: Mapping[str, ServoCalibration]) -> None:
     """Have emulated servos moved slowly, each through a fifth of its range at its own pace."""
     spans = {entry.id: entry.range_max - entry.range_min for entry in entries.values()}
-    for servo in servos:
+    for servo in [servo for servo in servos if servo.motor.leads]:
         middle, way = servo.motor.position, spans[servo.identity] / 10
         pace = 2 * np.pi / (6.0 + servo.identity)
         servo.motor.hand = lambda now_s, m=middle, w=way, p=pace: m + w * np.sin(p * now_s)

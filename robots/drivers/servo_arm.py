@@ -3,6 +3,7 @@
 A position is given only when two answers agree on it (``robots.servos.bus``). Whether a goal came
 through is read back every time, and a lost one is sent again. When it is to stop, every servo gets
 its present position as goal and is asked whether it has it; one that cannot be told so is named.
+Second servos of a joint are told, asked and looked at as the first (``robots.drivers.shadows``).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from robots.drivers.arm_kind import (
     only_port,
     wave,
 )
+from robots.drivers.shadows import Shadows, require_entries
 from robots.emulators.direct import Direct
 from robots.emulators.line import Line
 from robots.servos.bus import DirectPort, Reading, ServoBus
@@ -75,7 +77,9 @@ class ServoArm(Driver):
         self.kind, self.config = kind, config
         self._ask, self._pressed = ask, pressed or enter_pressed
         self.name = config.name or kind.name
-        self.ids = [servo.id for servo in kind.servos]
+        self.ids = [servo.id for servo in kind.servos]  # in the order of the joints
+        self._shadows = Shadows(kind, self.name)
+        self._all = [*self.ids, *self._shadows.ids]
         self.resent = 0  # goals that had not come through
         self.line: Line | None = None  # the emulated one, if it is,
         self.station: Any = None  # and its servos
@@ -110,6 +114,8 @@ class ServoArm(Driver):
         """Give the joints with their calibrated ranges, or nominal ones until they are known."""
         servos = self._servos or nominal(self.kind)
         joints = tuple(self._joint(servo, servos) for servo in self.kind.servos)
+        require_entries(self._shadows, servos, str(self._file))
+        servos = {n: entry for n, entry in servos.items() if n not in self._shadows.entries}
         if self.kind.turns_in_servo:
             servos = {name: replace(entry, drive_mode=0) for name, entry in servos.items()}
         translate = Calibration(joints, servos, 4096, str(self._file))
@@ -123,19 +129,21 @@ class ServoArm(Driver):
             raise RobotError(f"{self._file}: no entry for joint '{servo.joint}'{meant}")
         span = entry.range_max - entry.range_min
         if servo.gripper:
-            speed = self.kind.speed / span
+            speed = servo.speed / span
             return Joint(servo.joint, Kind.GRIPPER, 0.0, 1.0, speed, 10 * speed, 500 * speed)
-        half, speed = np.pi * span / 4096, 2 * np.pi * self.kind.speed / 4096
+        half, speed = np.pi * span / 4096, 2 * np.pi * servo.speed / 4096
         return Joint(servo.joint, Kind.REVOLUTE, -half, half, speed, 10 * speed, 500 * speed)
 
     def _open(self) -> None:
         self._bus = self.kind.make_bus(self._port(), self.config, self.clock)
         self._bus.open()
         self._failures = 0
-        found = self._bus.models(self.ids)
+        found = self._bus.models(self._all)
         for servo in self.kind.servos:
-            if found.get(servo.id) != servo.model:
-                raise RobotError(f"{self.name}: {self._who_is_missing(servo, found)}")
+            for identity in filter(None, (servo.id, servo.shadow)):
+                if found.get(identity) != servo.model:
+                    words = self._who_is_missing(identity, servo.model, found)
+                    raise RobotError(f"{self.name}: {words}")
 
     def _port(self) -> str | DirectPort:
         """Give the port; an emulated one in simulated time needs no terminal."""
@@ -150,16 +158,16 @@ class ServoArm(Driver):
         self.line = Line(station, self.config.faults)
         return self.line.path
 
-    def _who_is_missing(self, servo: ArmServo, found: Mapping[int, int]) -> str:
+    def _who_is_missing(self, identity: int, model: int, found: Mapping[int, int]) -> str:
         where = f"on {self.bus.port} at {self.bus.baud_rate} baud"
         if not found:
             return f"no servo answers {where}; is its power on, and is it the right port?"
-        if servo.id in found:
-            wrong = f"servo {servo.id} ({servo.joint}) is model {found[servo.id]}"
-            return f"{wrong} instead of {servo.model}; is this another arm?"
+        servo = self._called([identity])
+        if identity in found:
+            return f"{servo} is model {found[identity]} instead of {model}; is this another arm?"
         return (
-            f"servo {servo.id} ({servo.joint}) does not answer {where}; look at the cable between "
-            "it and its neighbour, and whether it has this number"
+            f"{servo} does not answer {where}; look at the cable between it and its neighbour, and "
+            "whether it has this number"
         )
 
     def _close(self) -> None:
@@ -182,6 +190,7 @@ class ServoArm(Driver):
                     wanted["min_position_limit"] = entry.range_min
                     wanted["max_position_limit"] = entry.range_max
             self.bus.ensure(servo.id, wanted)
+        self._shadows.configure(self.bus, self._servos)
         self._turns = dict.fromkeys(self.ids, 0)
         if self.kind.folds and self._translate is not None:
             middle = (self._translate.lowest + self._translate.highest) / 2
@@ -198,12 +207,12 @@ class ServoArm(Driver):
                 f"{self.name}: {self.joints[i].name} is at {here[i]} steps, outside its calibrated "
                 f"{translate.lowest[i]} to {translate.highest[i]}; move it inside by hand"
             )
-        self.bus.ready(self.ids)
-        self._hold(dict(zip(self.ids, map(int, here), strict=True)))
-        self.bus.enable(self.ids)
+        self.bus.ready(self._all)
+        self._hold(self._fold(dict(zip(self.ids, map(int, here), strict=True))))
+        self.bus.enable(self._all)
 
     def _disable(self) -> None:
-        self.bus.disable(self.ids)
+        self.bus.disable(self._all)
 
     def _read(self) -> dict[str, np.ndarray]:
         readings = self._readings()
@@ -223,11 +232,11 @@ class ServoArm(Driver):
 
     def _halt(self) -> None:
         """Hold where it is; a servo without torque is at rest already, and is left alone."""
-        found = self.bus.confirmed(self.ids)
-        turning = [i for i in self.ids if i in found and found[i].torque]
+        found = self.bus.confirmed(self._all)
+        here = {i: reading.position for i, reading in found.items() if reading.torque}
         self._goals = {}
-        self._hold({i: found[i].position - 4096 * self._turns[i] for i in turning})
-        silent = [i for i in self.ids if i not in found]
+        self._hold(here | {i: g for i, g in self._shadows.mirrored(here).items() if i in here})
+        silent = [i for i in self._all if i not in found]
         if silent:
             with contextlib.suppress(BusError):
                 self.bus.disable(silent)
@@ -235,19 +244,21 @@ class ServoArm(Driver):
             raise LostError(f"{self.name}: {self._called(silent)} cannot be told to stop")
 
     def _hold(self, goals: Mapping[int, int]) -> None:
-        """Set goals and see that every servo has them; LostError that names one that has not."""
+        """Set goals, as servos count them, and see that every one has its own; LostError that names
+        one that has not.
+        """
         left = dict(goals)
         for _ in range(HOLDING_TRIES):
             if not left:
                 return
-            self.bus.aim(self._fold(left))
+            self.bus.aim(left)
             for identity, reading in self.bus.read(list(left), whole=True).items():
-                if reading.goal == left[identity] + 4096 * self._turns[identity]:
+                if reading.goal == left[identity]:
                     del left[identity]
         for identity in list(left):
             with contextlib.suppress(BusError):
                 if not self.bus.rests(identity):
-                    self.bus.set(identity, "goal_position", self._fold(left)[identity])
+                    self.bus.set(identity, "goal_position", left[identity])
                 del left[identity]
         if left:
             raise LostError(f"{self.name}: {self._called(left)} does not take a position to hold")
@@ -258,8 +269,8 @@ class ServoArm(Driver):
 
     def _readings(self) -> dict[int, Reading]:
         """Give what every servo says, healthy and on its way to its goal; else raise."""
-        found = self.bus.confirmed(self.ids)
-        silent = [identity for identity in self.ids if identity not in found]
+        found = self.bus.confirmed(self._all)
+        silent = [identity for identity in self._all if identity not in found]
         if silent:
             self._failures += 1
             what = f"{self.name}: nothing to rely on from {self._called(silent)}"
@@ -270,7 +281,9 @@ class ServoArm(Driver):
         for identity, reading in found.items():
             if reading.alarms and self.life_cycle is not LifeCycle.ERROR:  # else that is known
                 raise LostError(f"{self.name}: {self._called([identity])}: {reading.alarms[0]}")
-        astray = {i: g for i, g in self._goals.items() if found[i].goal != self._fold({i: g})[i]}
+        self._shadows.require_together(found)
+        wanted = self._fold(self._goals)
+        astray = {i: goal for i, goal in wanted.items() if found[i].goal != goal}
         if astray:
             self._send_again(astray)
         return found
@@ -293,21 +306,24 @@ class ServoArm(Driver):
         return np.array([readings[i].position - 4096 * self._turns[i] for i in self.ids])
 
     def _fold(self, goals: Mapping[int, int]) -> dict[int, int]:
-        return {i: goal + 4096 * self._turns[i] for i, goal in goals.items()}
+        """Give goals as servos count them, for second servos too."""
+        folded = {i: goal + 4096 * self._turns[i] for i, goal in goals.items()}
+        return self._shadows.mirrored(folded)
 
     def _called(self, ids: Sequence[int] | Mapping[int, int]) -> str:
-        joints = {servo.id: servo.joint for servo in self.kind.servos}
-        return ", ".join(f"servo {identity} ({joints[identity]})" for identity in ids)
+        names = self.kind.called
+        return ", ".join(f"servo {identity} ({names[identity]})" for identity in ids)
 
     def _calibrate(self) -> None:
         """Ask for the middle, then for the ends of every joint; write servos and file."""
-        self.bus.disable(self.ids)
+        self.bus.disable(self._all)
         self._goals, self._turns = {}, dict.fromkeys(self.ids, 0)
         if self.kind.turns_in_servo:
-            for identity in self.ids:
-                self.bus.ensure(identity, {"drive_mode": 0})
+            for servo in self.kind.servos:
+                self.bus.ensure(servo.id, {"drive_mode": servo.drive_mode})
         self._ask(f"{self.name}: move every joint to the middle of its range, then press Enter ")
         offsets = [self._centre(identity) for identity in self.ids]
+        self._shadows.calibrate(self.bus)
         lowest = highest = self._positions()
         print(f"{self.name}: move every joint from end to end; press Enter when done", flush=True)
         before = lowest
@@ -319,6 +335,7 @@ class ServoArm(Driver):
         turned = np.abs(self._positions() - highest) < np.abs(self._positions() - lowest)  # [J]
         ends = zip(self.kind.servos, offsets, lowest, highest, turned, strict=True)
         self._servos = {servo.joint: self._found(servo, *rest) for servo, *rest in ends}
+        self._servos |= self._shadows.found(self.bus, self._servos)
         files.write(self._file, self._servos)
         self.joints = self._make_joints()
         self._configure()
@@ -346,7 +363,7 @@ class ServoArm(Driver):
                 "can turn: it went over its encoder's seam; calibrate again"
             )
         if not (servo.gripper and turned):
-            return ServoCalibration(servo.id, 0, offset, int(low), int(high))
+            return ServoCalibration(servo.id, servo.drive_mode, offset, int(low), int(high))
         if not self.kind.turns_in_servo:
             return ServoCalibration(servo.id, 1, offset, int(low), int(high))
         return ServoCalibration(servo.id, 1, 4096 - offset, 4096 - int(high), 4096 - int(low))

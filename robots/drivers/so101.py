@@ -36,7 +36,7 @@ def _emulate(servos: Mapping[str, ServoCalibration], clock: Clock) -> FeetechSta
 
 
 def _servo(joint: str, identity: int, lower: float, upper: float) -> ArmServo:
-    return ArmServo(joint, identity, sts3215.MODEL, lower, upper)
+    return ArmServo(joint, identity, sts3215.MODEL, lower, upper, sts3215.SPEED_LIMIT)
 
 
 SO101 = ArmKind(
@@ -47,11 +47,19 @@ SO101 = ArmKind(
         _servo("elbow_flex", 3, -1.69, 1.69),
         _servo("wrist_flex", 4, -1.66, 1.66),
         _servo("wrist_roll", 5, -2.79, 2.79),
-        ArmServo("gripper", 6, sts3215.MODEL, -0.17, 1.75, gripper=True, settings=GRIPPER),
+        ArmServo(
+            "gripper",
+            6,
+            sts3215.MODEL,
+            -0.17,
+            1.75,
+            sts3215.SPEED_LIMIT,
+            gripper=True,
+            settings=GRIPPER,
+        ),
     ),
     make_bus=_make_bus,
     emulate=_emulate,
-    speed=sts3215.SPEED_LIMIT,
     settings={"operating_mode": 0, "return_delay_time": 0, "response_status_level": 1, **SOFT},
     limits_in_servo=True,
 )

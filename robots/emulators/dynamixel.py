@@ -7,8 +7,8 @@ highest bit while ``hardware_error_status`` is not 0.
 
 As far as the maker does not say otherwise, the harsher of two behaviours is taken: a servo that is
 asked together with others waits for those before it, and stays silent if one of them does.
-Emulated are the position modes, with limited speed but not acceleration, the bus watchdog, and all
-instructions but FACTORY_RESET, CLEAR and CONTROL_TABLE_BACKUP.
+Emulated are the position modes, with limited speed but not acceleration, the bus watchdog, a second
+number, and all instructions but FACTORY_RESET, CLEAR and CONTROL_TABLE_BACKUP.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SHORTEST = 10  # bytes of a packet
 MEMORY = 256
 BAD_INSTRUCTION, BAD_CRC, BAD_RANGE, BAD_LENGTH, BAD_LIMIT, BAD_ACCESS = 2, 3, 4, 5, 6, 7
 ALERT = 0x80
+LAST_SHADOW = 252  # a larger secondary number is none
 GOALS = frozenset(("goal_pwm", "goal_current", "goal_velocity", "goal_position"))
 
 
@@ -99,6 +100,10 @@ class Servo:
     def identity(self) -> int:
         """The number that it answers to."""
         return self.memory["id"]
+
+    def shadows(self, identity: int) -> bool:
+        """Whether it obeys what is said to another servo, by its secondary number; it is silent."""
+        return identity == self.memory["secondary_id"] <= LAST_SHADOW and identity != self.identity
 
     @property
     def baud_rate(self) -> int:
@@ -292,6 +297,10 @@ class DynamixelStation:
             servo.spoken_to()
         if identity == BROADCAST:
             return self._obey_all(instruction, parameters, listening)
+        if instruction in (WRITE, REG_WRITE, ACTION, REBOOT):
+            for shadow in _shadows(identity, listening):
+                if instruction in (ACTION, REBOOT) or words(parameters)[0] >= xseries.EEPROM_END:
+                    _do(shadow, instruction, parameters)
         if identity not in listening:
             return []
         servo = listening[identity]
@@ -301,17 +310,7 @@ class DynamixelStation:
         if instruction == READ:
             answers = [servo.answer(servo.read(*words(parameters[:4])))]
             return answers if servo.memory["status_return_level"] else []
-        error, (address,) = 0, words(parameters[:2]) or (0,)
-        if instruction == WRITE:
-            error = servo.write(address, parameters[2:])
-        elif instruction == REG_WRITE:
-            servo.keep(address, parameters[2:])
-        elif instruction == ACTION:
-            servo.act()
-        elif instruction == REBOOT:
-            servo.lose_power()
-        else:
-            error = BAD_INSTRUCTION
+        error = _do(servo, instruction, parameters)
         return [servo.answer(error=error)] if servo.memory["status_return_level"] == 2 else []
 
     def _obey_all(
@@ -327,7 +326,12 @@ class DynamixelStation:
             for servo in listening.values():
                 servo.act()
         elif instruction in (SYNC_WRITE, BULK_WRITE):
-            for identity, address, data in writes(instruction, parameters):
+            entries = list(writes(instruction, parameters))
+            meant = {identity for identity, _, _ in entries}
+            for identity, address, data in entries:
+                for shadow in _shadows(identity, listening):
+                    if shadow.identity not in meant and address >= xseries.EEPROM_END:
+                        shadow.write(address, data)
                 if identity in listening:
                     listening[identity].write(address, data)
         elif instruction in (SYNC_READ, BULK_READ, FAST_SYNC_READ, FAST_BULK_READ):
@@ -361,6 +365,27 @@ class DynamixelStation:
             whole += bytes((servo.error_byte(), identity)) + data
             whole += crc16(whole).to_bytes(2, "little")
         return [whole]
+
+
+def _shadows(identity: int, listening: Mapping[int, Servo]) -> list[Servo]:
+    """Give the servos that obey what is said to one, beside that one."""
+    return [servo for servo in listening.values() if servo.shadows(identity)]
+
+
+def _do(servo: Servo, instruction: int, parameters: bytes) -> int:
+    """Have a servo do what it is told; give the number of the error, 0 for none."""
+    (address,) = words(parameters[:2]) or (0,)
+    if instruction == WRITE:
+        return servo.write(address, parameters[2:])
+    if instruction == REG_WRITE:
+        servo.keep(address, parameters[2:])
+    elif instruction == ACTION:
+        servo.act()
+    elif instruction == REBOOT:
+        servo.lose_power()
+    else:
+        return BAD_INSTRUCTION
+    return 0
 
 
 def words(data: bytes) -> tuple[int, ...]:

@@ -19,16 +19,28 @@ class Motor:
     blocked: bool = False
     hand: Callable[[float], float] | None = None
     """Where somebody's hand has it at a time, as long as it has no torque."""
+    partner: Motor | None = None
+    """One that turns the same joint, from the other side; without torque either goes where the
+    other is."""
+    leads: bool = True  # whether a hand that moves the joint is said to this one
+    driven: bool = False  # whether it has torque
     velocity: float = 0.0  # steps/s, over the last time that passed
     load: float = 0.0  # share of the torque, signed
+
+    def couple(self, other: Motor) -> None:
+        """Have another one turn the same joint, from the other side; hands move this one."""
+        self.partner, other.partner, other.leads = other, self, False
+        self._sum = other._sum = self.position + other.position
 
     def turn(self, goal: float | None, speed: float, passed_s: float, now_s: float) -> None:
         """Let time pass with a goal, or None without torque: then it stays, or a hand moves it."""
         if passed_s <= 0:
             return
-        before = self.position
+        before, self.driven = self.position, goal is not None
         if goal is None and self.hand is not None:
             goal, speed = self.hand(now_s), math.inf
+        elif goal is None and self.partner is not None and (self.partner.driven or not self.leads):
+            goal, speed = self._sum - self.partner.position, math.inf
         wanted = self.position if goal is None else goal
         if not self.blocked:
             way = min(max(wanted - before, -speed * passed_s), speed * passed_s)

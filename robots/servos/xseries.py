@@ -14,6 +14,7 @@ EEPROM_END = 64
 STEPS_PER_VELOCITY = 0.229 / 60 * STEPS_PER_TURN  # steps/s in one unit of velocity, 0.229 rev/min
 WATCHDOG_UNIT_S = 0.02
 WATCHDOG_FIRED = 255  # read from bus_watchdog: no goals are taken until 0 is written
+NO_SHADOW = 255  # a secondary number that is none
 POSITION, EXTENDED_POSITION, CURRENT_BASED_POSITION = 3, 4, 5  # operating modes
 
 
@@ -43,7 +44,7 @@ REGISTERS = {
     "return_delay_time": Register(9, 1, 250),  # 2 us
     "drive_mode": Register(10, 1, 0),  # bit 0: the other direction
     "operating_mode": Register(11, 1, POSITION),
-    "secondary_id": Register(12, 1, 255),
+    "secondary_id": Register(12, 1, NO_SHADOW),
     "protocol_type": Register(13, 1, 2),
     "homing_offset": Register(20, 4, 0, signed=True),
     "moving_threshold": Register(24, 4, 10),

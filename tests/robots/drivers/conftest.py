@@ -10,13 +10,13 @@ from robots.drivers.servo_arm import ServoArm
 from robots.drivers.so101 import SO101
 from robots.emulators.line import Line
 
-KINDS = {"so101": SO101, "koch": ARMS["koch"]}
+KINDS = {"so101": SO101, "koch": ARMS["koch"], "viperx": ARMS["viperx"]}
 ANSWER_S = 0.5  # a busy computer takes its time; what is lost costs as much
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["so101", "koch"])
 def kind(request):
-    """Each kind of arm."""
+    """Each maker's kind of arm, unless a test names another."""
     return KINDS[request.param]
 
 

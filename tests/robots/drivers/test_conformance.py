@@ -10,6 +10,7 @@ ARMS = {
     "so101": ("so101", {}),
     "koch": ("dynamixel", {"arm": "koch"}),
     "koch_leader": ("dynamixel", {"arm": "koch_leader"}),
+    "viperx": ("dynamixel", {"arm": "viperx"}),
 }
 
 

@@ -21,7 +21,8 @@ from robots.emulators.line import Line
 from robots.servos import xseries
 
 IDS = list(range(1, 7))
-MODE, TORQUE, ERRORS, WATCHDOG, GOAL, VELOCITY, PRESENT = 11, 64, 70, 98, 116, 128, 132
+MODE, SECONDARY, TORQUE, ERRORS, WATCHDOG, GOAL = 11, 12, 64, 70, 98, 116
+VELOCITY, PRESENT = 128, 132
 OK = (sdk.COMM_SUCCESS, 0)
 
 
@@ -169,3 +170,48 @@ def test_turns_are_forgotten_without_power_and_the_offset_is_not(bus, station):
     assert packets.read4ByteTxRx(port, 1, PRESENT)[0] == 1004
     packets.write1ByteTxRx(port, 1, 10, 1)  # the other direction
     assert packets.read4ByteTxRx(port, 1, PRESENT)[0] == 2**32 - 904 + 100
+
+
+def test_a_shadow_obeys_what_is_said_to_another_and_does_not_answer(bus, station):
+    port, packets = bus
+    assert packets.write1ByteTxRx(port, 2, SECONDARY, 1) == OK
+    port.clearPort()
+    assert packets.write1ByteTxRx(port, 1, TORQUE, 1) == OK and port.ser.in_waiting == 0
+    assert packets.write4ByteTxRx(port, 1, GOAL, 900) == OK
+    for identity, torque, goal in ((1, 1, 900), (2, 1, 900), (3, 0, 1800)):
+        assert packets.read1ByteTxRx(port, identity, TORQUE)[0] == torque
+        assert packets.read4ByteTxRx(port, identity, GOAL)[0] == goal
+    assert packets.write4ByteTxRx(port, 2, GOAL, 950) == OK  # its own number goes on
+    assert packets.read4ByteTxRx(port, 1, GOAL)[0] == 900
+    station[1].dropped = True
+    packets.write4ByteTxOnly(port, 1, GOAL, 800)
+    assert packets.read4ByteTxRx(port, 2, GOAL)[0] == 800
+
+
+def test_a_shadows_eeprom_is_written_by_its_own_number_only(bus, station):
+    port, packets = bus
+    packets.write1ByteTxRx(port, 2, SECONDARY, 1)
+    assert packets.write1ByteTxRx(port, 1, MODE, xseries.EXTENDED_POSITION) == OK
+    assert [station[i].memory["operating_mode"] for i in (1, 2)] == [4, 3]
+    for secondary in (253, 255):  # none
+        packets.write1ByteTxRx(port, 2, SECONDARY, secondary)
+        packets.write1ByteTxRx(port, 1, TORQUE, 1)
+        assert station[2].memory["torque_enable"] == 0
+
+
+@pytest.mark.parametrize(("told", "goal"), [([1], 900), ([1, 2], 950), ([2, 1], 950)])
+def test_of_several_goals_a_shadow_takes_its_own(bus, told, goal):
+    port, packets = bus
+    packets.write1ByteTxRx(port, 2, SECONDARY, 1)
+    write = sdk.GroupSyncWrite(port, packets, GOAL, 4)
+    for identity in told:
+        assert write.addParam(identity, list((850 + 50 * identity).to_bytes(4, "little")))
+    assert write.txPacket() == sdk.COMM_SUCCESS
+    assert packets.read4ByteTxRx(port, 2, GOAL)[0] == goal
+
+
+def test_who_asks_a_shadow_by_its_secondary_number_hears_nothing(opened, station):
+    with Line(station) as line:
+        port, packets = opened(sdk, line, 2.0, patient_ms=50)
+        packets.write1ByteTxRx(port, 2, SECONDARY, 100)
+        assert packets.read1ByteTxRx(port, 100, TORQUE)[1] == sdk.COMM_RX_TIMEOUT
