@@ -70,6 +70,8 @@ def make_actions(
         return JointSteps(joints, config.step_rad)
     if arm is None:
         raise UserError("actions: pose needs a model of the arm; use joints or joint_steps")
+    if len(arm.hands) > 1:
+        raise UserError("actions: pose moves one hand only; use joints or joint_steps")
     return HandMotion(config, arm, tick_s)
 
 

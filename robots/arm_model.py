@@ -13,6 +13,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from robolearn.settings import Settings
 from robots.base import Joint, Kind, RobotError
 
 MODELS = Path(__file__).parent / "models"
@@ -37,17 +38,19 @@ class ArmModel:
         joints: Sequence[Joint],
         model: mujoco.MjModel,
         places: Sequence[Place],
-        hand: str,
+        hands: Sequence[str],
         home: Sequence[float],
         joined: int = 1,
     ) -> None:
-        """``hand`` is the site between the fingers; ``home`` [J] a pose in which nothing touches.
+        """``hands`` are the sites between fingers, one for each arm; the first is ``hand``.
 
-        Bodies that at most ``joined`` joints separate cannot touch in any pose.
+        ``home`` [J] is a pose in which nothing touches. Bodies of one arm that at most ``joined``
+        joints separate cannot touch in any pose.
         """
         self.joined = joined
         self.name, self.joints, self.model = name, tuple(joints), model
-        self.hand = model.site(hand).id
+        self.hands = [model.site(hand).id for hand in hands]
+        self.hand = self.hands[0]
         self.home = np.array(home, np.float64)
         ids = [model.joint(place.name).id for place in places]
         self.joint_ids = np.array(ids)
@@ -103,20 +106,47 @@ class ArmModel:
         return moved
 
 
+DESK_ARM = MODELS / "desk_arm.xml"
+DESK_HOME = (0, -0.3, 0.6, 0.7, 0, 0.5)
+
+
+@dataclass(frozen=True)
+class Stand(Settings):
+    """Where an arm stands on a table that it shares with others."""
+
+    at_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of its base, in the world of all."""
+    yaw_rad: float = 0.0
+    """By how much it is turned, about the vertical, to the left."""
+
+
 def desk_arm() -> ArmModel:
     """Give the desk arm of ``models/desk_arm.xml``, with the joints of an SO-101."""
-    model = mujoco.MjModel.from_xml_path(str(MODELS / "desk_arm.xml"))
-    names = [model.joint(i).name for i in range(model.njnt)]
+    return _desk_arms("desk_arm", mujoco.MjModel.from_xml_path(str(DESK_ARM)), [""])
+
+
+def desk_arms(stands: Mapping[str, Stand]) -> ArmModel:
+    """Give several desk arms as one model; what each has begins with its name: ``left_hand``."""
+    world = mujoco.MjSpec()
+    for name, stand in stands.items():
+        turned = [np.cos(stand.yaw_rad / 2), 0.0, 0.0, np.sin(stand.yaw_rad / 2)]
+        frame = world.worldbody.add_frame(pos=stand.at_m, quat=turned)
+        world.attach(mujoco.MjSpec.from_file(str(DESK_ARM)), prefix=f"{name}_", frame=frame)
+    return _desk_arms("desk_arms", world.compile(), [f"{name}_" for name in stands])
+
+
+def _desk_arms(name: str, model: mujoco.MjModel, prefixes: Sequence[str]) -> ArmModel:
     joints, places = [], []
-    for j, name in enumerate(names):
-        low, high = model.jnt_range[j]
-        if name == "gripper":
-            joints.append(Joint(name, Kind.GRIPPER, 0, 1, 2.0, 15.0, 300.0, stroke_m=0.08))
-            places.append(Place(j, name, low, high - low))
+    for j in range(model.njnt):
+        joint, (low, high) = model.joint(j).name, model.jnt_range[j]
+        if joint.endswith("gripper"):
+            joints.append(Joint(joint, Kind.GRIPPER, 0, 1, 2.0, 15.0, 300.0, stroke_m=0.08))
+            places.append(Place(j, joint, low, high - low))
         else:
-            joints.append(Joint(name, Kind.REVOLUTE, low, high, 4.0, 20.0, 400.0))
-            places.append(Place(j, name, 0.0, 1.0))
-    return ArmModel("desk_arm", joints, model, places, "hand", [0, -0.3, 0.6, 0.7, 0, 0.5])
+            joints.append(Joint(joint, Kind.REVOLUTE, low, high, 4.0, 20.0, 400.0))
+            places.append(Place(j, joint, 0.0, 1.0))
+    hands = [f"{prefix}hand" for prefix in prefixes]
+    return ArmModel(name, joints, model, places, hands, DESK_HOME * len(prefixes))
 
 
 PANDA_LIMITS = (  # lower, upper (rad), velocity, acceleration, jerk: Franka's, per joint
@@ -150,7 +180,7 @@ def panda(
     joints.append(Joint("gripper", Kind.GRIPPER, 0, 1, 2.5, 25.0, 1000.0, stroke_m=2 * FINGER_M))
     places = [Place(i, name, 0.0, 1.0) for i, name in enumerate(names)]
     places += [Place(7, fingers[0], 0.0, FINGER_M), Place(7, fingers[1], 0.0, -FINGER_M)]
-    return ArmModel("Panda", joints, model, places, f"{gripper}grip_site", PANDA_HOME, 2)
+    return ArmModel("Panda", joints, model, places, [f"{gripper}grip_site"], PANDA_HOME, 2)
 
 
 def home_positions(arm: ArmModel) -> Mapping[str, float]:

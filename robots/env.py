@@ -219,6 +219,7 @@ class RobotEnv(gymnasium.Env):
         self._require_open()
         if not self.robot.is_connected:
             self.guard.connect(calibrate=False)
+        self._come_to_rest()
         pose = self._reset_pose
         if hasattr(self.robot, "reset_world"):
             self.guard.stop()
@@ -327,6 +328,14 @@ class RobotEnv(gymnasium.Env):
             self._actions.begin(self.guard.commanded)
             self._next_s, self._paused = self.clock(), False
 
+    def _come_to_rest(self) -> None:
+        """Bring an arm that the last episode has left in motion to rest, within its limits."""
+        self._next_s = self.clock()
+        while self.robot.life_cycle is LifeCycle.ACTIVE and not self.guard.at_rest:
+            self._wait()
+            self._look()
+            self.guard.pause("the episode is over")
+
     def _require_open(self) -> None:
         """Raise StopError where somebody has to look: not for silence between two episodes."""
         stops = self.guard.stops
@@ -364,9 +373,11 @@ class RobotEnv(gymnasium.Env):
             if self.guard.config.dry_run or (off <= ARRIVED).all() and self.guard.at_rest:
                 return
         joint = self.robot.joints[int(off.argmax())].name
+        late = f" ({self.missed} of {self.ticks} servo periods were late)" if self.missed else ""
         raise RobotError(
             f"{self.robot.name}: {joint} is still {100 * off.max():.0f}% of its range from the "
-            f"reset pose after {self.config.reset_s:g} s; give it more reset_s, or another pose"
+            f"reset pose after {self.config.reset_s:g} s{late}; give it more reset_s, or another "
+            "pose"
         )
 
     def _checked_action(self, action: np.ndarray) -> np.ndarray:

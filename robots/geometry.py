@@ -3,7 +3,8 @@
 Every geom of the arm that can touch something is put in a capsule that contains it: distances of
 capsules are quickly had, and never larger than those of the geoms. Not compared are bodies that
 few joints separate (``ArmModel.joined``), that the model excludes, whose capsules overlap in the
-home pose, and those of one gripper.
+home pose, and those of one gripper. Of several arms in one model everything of one is compared with
+everything of another.
 
 No point of the arm moves, relative to another, by more than sum_j |dq_j| reach_j. So a clearance is
 also a promise for what follows: a path is looked at anew only where that bound has used it up.
@@ -18,6 +19,7 @@ import mujoco
 import numpy as np
 from numba import njit
 
+from robolearn.errors import UserError
 from robots.arm_model import ArmModel
 from robots.base import Kind
 
@@ -37,7 +39,7 @@ class Geometry:
         """``box_m`` is ((x low, high), (y ...), (z ...)) for the hand, in the model's world frame.
 
         ``floor`` keeps all but the hand itself above the model's planes, ``pairs`` the arm off
-        itself.
+        itself. Raises UserError for arms that touch in their home pose.
         """
         self.arm = arm
         low, high = np.full((2, 3), [[-FAR_M], [FAR_M]])
@@ -49,7 +51,7 @@ class Geometry:
         capsules = [_capsule(arm.model, geom) for geom in geoms]
         ends = np.array([two for two, _ in capsules]).reshape(-1, 2, 3)
         radii = np.array([radius for _, radius in capsules])
-        near_hand = _below(arm.model, int(arm.model.site_bodyid[arm.hand]))
+        near_hand = set().union(*(_below(arm.model, int(b)) for b in _hand_bodies(arm)))
         over_floor = np.array([b in moving and b not in near_hand for b in bodies])
         floors = _planes(arm.model) if floor else np.zeros((0, 4))
         self._shape = (bodies, ends, radii, over_floor, floors, low, high)
@@ -58,6 +60,7 @@ class Geometry:
         near = list(_pairs(arm, bodies, moving)) if pairs else []
         every = np.array(near, np.int64).reshape(-1, 2)
         home = np.array([self._clearance(arm.home, every[p : p + 1], 0) for p in range(len(near))])
+        _require_apart(arm, bodies, every[home <= 0] if near else every)
         self.pairs = every[home > 0] if near else every
         self.unchecked = len(every) - len(self.pairs)  # pairs that overlap at home
 
@@ -74,6 +77,20 @@ class Geometry:
         """Give the least distance of pairs (0), with floors (1), or in the box (2)."""
         found = _clearances(np.asarray(positions, np.float64), self._chain, self._shape, pairs)
         return (found[0], min(found[0], found[1]), found[2])[which]
+
+
+def _hand_bodies(arm: ArmModel) -> np.ndarray:
+    """Give the body of each hand [H]."""
+    return arm.model.site_bodyid[arm.hands].astype(np.int64)
+
+
+def _require_apart(arm: ArmModel, bodies: np.ndarray, overlapping: np.ndarray) -> None:
+    """Raise UserError if any of the pairs of capsules are those of two arms."""
+    model = arm.model
+    for first, second in bodies[overlapping]:
+        if model.body_rootid[first] != model.body_rootid[second]:
+            names = f"{model.body(int(first)).name} and {model.body(int(second)).name}"
+            raise UserError(f"{names} touch in the home pose: put the arms further apart")
 
 
 def _moving_bodies(arm: ArmModel) -> set[int]:
@@ -94,11 +111,10 @@ def _below(model: mujoco.MjModel, root: int) -> set[int]:
 def _solid_geoms(arm: ArmModel, moving: set[int]) -> Iterator[int]:
     """Give the geoms that can touch: of what moves, and of what it stands on."""
     model = arm.model
-    base = int(model.body_parentid[model.jnt_bodyid[arm.joint_ids[0]]])
+    bases = {int(model.body_parentid[body]) for body in moving} - {0}
     for geom in range(model.ngeom):
         touches = model.geom_contype[geom] or model.geom_conaffinity[geom]
-        of_base = base > 0 and int(model.geom_bodyid[geom]) == base
-        if touches and (int(model.geom_bodyid[geom]) in moving or of_base):
+        if touches and int(model.geom_bodyid[geom]) in moving | bases:
             yield geom
 
 
@@ -154,7 +170,7 @@ def _chain(arm: ArmModel) -> tuple[np.ndarray, ...]:
     """Give what kinematics needs: bodies in order, where they hang, and what moves them."""
     model = arm.model
     needed = {0}
-    for body in [*_moving_bodies(arm), int(model.site_bodyid[arm.hand])]:
+    for body in [*_moving_bodies(arm), *map(int, _hand_bodies(arm))]:
         while body:
             needed.add(body)
             body = int(model.body_parentid[body])
@@ -166,12 +182,11 @@ def _chain(arm: ArmModel) -> tuple[np.ndarray, ...]:
     place[model.jnt_bodyid[arm.joint_ids]] = np.arange(len(arm.joint_ids))
     slides = model.jnt_type[arm.joint_ids] == mujoco.mjtJoint.mjJNT_SLIDE
     rest = model.qpos0[arm.qpos_at]
-    hand = model.site_pos[arm.hand].copy()
     return (
         bodies, model.body_parentid.astype(np.int64), model.body_pos.copy(), rotations, place,
         slides, model.jnt_axis[arm.joint_ids].copy(), model.jnt_pos[arm.joint_ids].copy(),
         arm.of_joint.astype(np.int64), arm.offset - rest, arm.gain,
-        np.array([int(model.site_bodyid[arm.hand])]), hand,
+        _hand_bodies(arm), model.site_pos[arm.hands].copy(),
     )  # fmt: skip
 
 
@@ -184,7 +199,8 @@ def _pairs(arm: ArmModel, bodies: np.ndarray, moving: set[int]) -> Iterator[tupl
         for k, second in enumerate(map(int, bodies[:i])):
             still = first not in moving and second not in moving
             apart = _joints_between(model, int(rigid[first]), int(rigid[second]))
-            if apart > arm.joined and not still and frozenset((first, second)) not in excluded:
+            far = apart > arm.joined or model.body_rootid[first] != model.body_rootid[second]
+            if far and not still and frozenset((first, second)) not in excluded:
                 yield i, k
 
 
@@ -221,9 +237,9 @@ def _reach(arm: ArmModel, bodies: np.ndarray, ends: np.ndarray, radii: np.ndarra
     for body, two, radius in zip(bodies, ends, radii, strict=True):
         here = float(np.linalg.norm(two, axis=1).max()) + radius
         extent[int(body)] = max(here, extent.get(int(body), 0.0))
-    extent.setdefault(int(model.site_bodyid[arm.hand]), 0.0)
-    site = float(np.linalg.norm(model.site_pos[arm.hand]))
-    extent[int(model.site_bodyid[arm.hand])] = max(site, extent[int(model.site_bodyid[arm.hand])])
+    for hand, body in zip(arm.hands, map(int, _hand_bodies(arm)), strict=True):
+        site = float(np.linalg.norm(model.site_pos[hand]))
+        extent[body] = max(site, extent.get(body, 0.0))
     slides = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
     for place, joint in enumerate(arm.joint_ids):
         if slides[joint]:
@@ -251,12 +267,12 @@ def _farthest(
 
 @njit(cache=True)
 def _frames(positions: np.ndarray, chain: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the positions [N, 3] and rotations [N, 3, 3] of bodies, and where the hand is [3].
+    """Give the positions [N, 3] and rotations [N, 3, 3] of bodies, and where hands are [H, 3].
 
     As MuJoCo's ``mj_kinematics``, for bodies with one joint at most.
     """
     bodies, parents, offsets, turned, place, slides, axes, anchors = chain[:8]
-    of_joint, shift, gain, hand_body, hand = chain[8:]
+    of_joint, shift, gain, hand_bodies, hands = chain[8:]
     origin = np.zeros((parents.shape[0], 3))
     rotation = np.zeros((parents.shape[0], 3, 3))
     own, joint, about = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
@@ -280,9 +296,11 @@ def _frames(positions: np.ndarray, chain: tuple) -> tuple[np.ndarray, np.ndarray
                 own[:] = rotation[b]
                 _times(own, joint, rotation[b])
                 _put(about, rotation[b], anchors[p], -1.0, origin[b])
-    at = hand_body[0]
-    _put(origin[at], rotation[at], hand, 1.0, about)
-    return origin, rotation, about
+    where = np.empty((hands.shape[0], 3))
+    for h in range(hands.shape[0]):
+        at = hand_bodies[h]
+        _put(origin[at], rotation[at], hands[h], 1.0, where[h])
+    return origin, rotation, where
 
 
 @njit(cache=True)
@@ -321,7 +339,7 @@ def _clearances(
 ) -> tuple[float, float, float]:
     """Give the least distance of pairs of capsules, of capsules from floors, and in the box."""
     bodies, ends, radii, over_floor, floors, low, high = shape
-    origin, rotation, hand = _frames(positions, chain)
+    origin, rotation, hands = _frames(positions, chain)
     world = np.empty((bodies.shape[0], 2, 3))
     for c in range(bodies.shape[0]):
         for e in range(2):
@@ -339,8 +357,9 @@ def _clearances(
                     for i in range(3):
                         above += floors[f, i] * world[c, e, i]
                     height = min(height, above)
-    for i in range(3):
-        depth = min(depth, hand[i] - low[i], high[i] - hand[i])
+    for h in range(hands.shape[0]):
+        for i in range(3):
+            depth = min(depth, hands[h, i] - low[i], high[i] - hands[h, i])
     return apart, height, depth
 
 

@@ -21,14 +21,18 @@ def state_parts(
     if asked is None:
         if np.ndarray in robot.observation_features.values():
             return ("state",)
-        return ("pos",) if arm is None else ("pos", "hand")
+        return ("pos", "hand") if _has_one_hand(arm) else ("pos",)
     first = robot.joints[0].name
     known = [q for q in ("pos", "vel", "effort") if f"{first}.{q}" in robot.observation_features]
-    known += [] if arm is None else ["hand"]
+    known += ["hand"] if _has_one_hand(arm) else []
     for part in asked:
         if part not in known:
             raise UserError(f"state: {robot.name} has no '{part}'{nearest(part, known)}")
     return asked
+
+
+def _has_one_hand(arm: ArmModel | None) -> bool:
+    return arm is not None and len(arm.hands) == 1
 
 
 def described(part: str, robot: Robot) -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from robolearn.errors import UserError
 from robolearn.settings import Settings
+from robots.arm_model import ArmModel, Stand, desk_arms
 from robots.base import (
     JOINTS,
     Camera,
@@ -34,14 +35,18 @@ WORST_FIRST = (LifeCycle.ERROR, LifeCycle.UNCONFIGURED, LifeCycle.INACTIVE, Life
 class Several:
     """A Robot of robots."""
 
-    def __init__(self, robots: Mapping[str, Robot], name: str = "") -> None:
+    def __init__(
+        self, robots: Mapping[str, Robot], name: str = "", arm: ArmModel | None = None
+    ) -> None:
         """``robots`` by what their names begin with: ``{"left": ..., "right": ...}``.
 
-        Raises UserError for fewer than two.
+        ``arm`` is a model of all, where they stand (``arm_model.desk_arms``): with it they are kept
+        off each other, and their hands in a box. Raises UserError for fewer than two robots.
         """
         if len(robots) < 2:
             raise UserError("several: name two robots or more")
         self.robots = dict(robots)
+        self.arm = arm
         self.name = name or "+".join(robot.name for robot in robots.values())
         self.joints = tuple(
             dataclasses.replace(joint, name=f"{side}_{joint.name}")
@@ -177,14 +182,20 @@ class TwoTwinsConfig(Settings):
     left: TwinConfig = TwinConfig()
     """The one."""
     right: TwinConfig = TwinConfig(seed=1)
-    """The other; they do not see each other."""
+    """The other; they go through each other, but for the guard."""
+    left_stand: Stand = Stand((0.0, 0.2, 0.0))
+    """Where the one stands."""
+    right_stand: Stand = Stand((0.0, -0.2, 0.0))
+    """Where the other does."""
 
 
 def two_twins(
     config: TwoTwinsConfig, cameras: Mapping[str, Camera] | None = None, clock: Clock | None = None
 ) -> Several:
-    """Make two twins as one robot."""
+    """Make two twins as one robot, with a model of both if they are desk arms."""
     if cameras:
         raise UserError(f"two_twins: camera '{min(cameras)}' cannot see what is simulated")
     pair = {"left": Twin(config.left, clock), "right": Twin(config.right, clock)}
-    return Several(pair, "two_twins")
+    desk = config.left.world == config.right.world == "desk"
+    stands = {"left": config.left_stand, "right": config.right_stand}
+    return Several(pair, "two_twins", desk_arms(stands) if desk else None)

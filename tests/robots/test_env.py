@@ -252,6 +252,23 @@ def test_closing_stops_it(made):
     assert env.robot.life_cycle is LifeCycle.UNCONFIGURED
 
 
+def test_a_reset_brings_an_arm_in_motion_to_rest_before_it_is_stopped(made, monkeypatch):
+    env = made(guard={"ramp_s": 0.0}, safety={"velocity": 1.0})
+    env.reset(seed=0)
+    for _ in range(10):
+        env.step(np.array([1.0, 0, 0, 0, 0, 0]))
+    moved, halt = [], env.robot._halt
+
+    def halted():
+        moved.append(np.abs(env.robot.arm.velocities(env.robot.world.data)).max())
+        halt()
+
+    assert not env.guard.at_rest
+    monkeypatch.setattr(env.robot, "_halt", halted)
+    env.reset(seed=1)
+    assert moved and max(moved) < 0.5  # of 1 rad/s
+
+
 def test_nothing_before_a_reset(made):
     with pytest.raises(UserError, match="reset the environment before a step"):
         made().step(np.zeros(6))

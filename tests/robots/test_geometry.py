@@ -2,7 +2,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from robots.arm_model import desk_arm
+from robolearn.errors import UserError
+from robots.arm_model import Stand, desk_arm, desk_arms
 from robots.geometry import Geometry, _frames, _segments
 
 BOX = ((0.05, 0.4), (-0.3, 0.3), (0.03, 0.4))
@@ -18,19 +19,33 @@ def geometry(arm):
     return Geometry(arm, BOX)
 
 
+@pytest.fixture(scope="module")
+def pair():
+    """Two arms on one table, so near that each reaches where the other stands."""
+    return desk_arms({"left": Stand((0.0, 0.15, 0.0), -0.3), "right": Stand((0.0, -0.15, 0.0))})
+
+
+@pytest.fixture(scope="module", params=["one", "two"])
+def either(request, arm, pair):
+    """Give one arm or two, and their geometry."""
+    found = arm if request.param == "one" else pair
+    return found, Geometry(found, BOX)
+
+
 def poses(arm, count, seed=0):
     rng = np.random.default_rng(seed)
     low, high = ([getattr(j, end) for j in arm.joints] for end in ("lower", "upper"))
     return rng.uniform(low, high, (count, len(arm.joints)))
 
 
-def test_kinematics_are_mujocos(arm, geometry):
+def test_kinematics_are_mujocos(either):
+    arm, geometry = either
     for pose in poses(arm, 30):
-        origin, rotation, hand = _frames(pose, geometry._chain)
+        origin, rotation, hands = _frames(pose, geometry._chain)
         data, bodies = arm.kinematics(pose), geometry._chain[0]
         np.testing.assert_allclose(origin[bodies], data.xpos[bodies], atol=1e-12)
         np.testing.assert_allclose(rotation[bodies].reshape(-1, 9), data.xmat[bodies], atol=1e-12)
-        np.testing.assert_allclose(hand, data.site_xpos[arm.hand], atol=1e-12)
+        np.testing.assert_allclose(hands, data.site_xpos[arm.hands], atol=1e-12)
 
 
 def test_what_mujoco_sees_touch_is_never_apart(arm, geometry):
@@ -49,6 +64,36 @@ def test_what_mujoco_sees_touch_is_never_apart(arm, geometry):
     assert touching > 20
 
 
+def test_two_arms_that_mujoco_sees_touch_each_other_are_never_apart(pair):
+    model, data, touching = pair.model, mujoco.MjData(pair.model), 0
+    off = Geometry(pair, floor=False)
+    root = model.body_rootid
+    for pose in poses(pair, 400):
+        pair.put(data, pose)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        bodies = [model.geom_bodyid[c.geom] for c in data.contact[: data.ncon]]
+        if any(0 not in two and root[two[0]] != root[two[1]] for two in bodies):
+            touching += 1
+            assert off.clearance(pose)[0] <= 0
+    assert touching > 10
+
+
+def test_a_box_holds_the_hands_of_both(pair):
+    hands = pair.kinematics(pair.home).site_xpos[pair.hands]
+    low, high = np.array(BOX).T
+    assert len(hands) == 2
+    expected = np.minimum(hands - low, high - hands).min()
+    assert Geometry(pair, BOX).clearance(pair.home)[1] == pytest.approx(expected)
+
+
+def test_arms_that_stand_in_each_other_are_refused():
+    near = desk_arms({"left": Stand((0.0, 0.03, 0.0)), "right": Stand((0.0, -0.03, 0.0))})
+    with pytest.raises(UserError, match="right_.* and left_.* touch in the home pose"):
+        Geometry(near)
+    assert Geometry(near, pairs=False).clearance(near.home)[0] > 0
+
+
 def test_the_floor_is_seen_and_the_hand_may_touch_it(arm, geometry):
     low = np.array([0, 1.5, -0.3, 0.0, 0, 0.5])  # the wrist goes through the table
     assert geometry.clearance(low)[0] < 0
@@ -61,7 +106,8 @@ def test_the_box_is_where_the_hand_is(arm, geometry):
     assert geometry.clearance(arm.home)[1] == pytest.approx(expected)
 
 
-def test_no_clearance_changes_faster_than_reach_says(arm, geometry):
+def test_no_clearance_changes_faster_than_reach_says(either):
+    arm, geometry = either
     rng = np.random.default_rng(1)
     for pose in poses(arm, 200, seed=2):
         other = pose + rng.normal(0, 0.05, len(pose))
@@ -70,9 +116,11 @@ def test_no_clearance_changes_faster_than_reach_says(arm, geometry):
             assert abs(there - here) <= bound
 
 
-def test_along_a_path_is_as_every_pose_of_it(arm, geometry):
+def test_along_a_path_is_as_every_pose_of_it(either):
+    arm, geometry = either
     outcomes = set()
     for start, end in zip(poses(arm, 60, 3), poses(arm, 60, 4), strict=True):
+        start, end = (arm.home + 0.6 * (pose - arm.home) for pose in (start, end))
         path = start + np.linspace(0, 0.3, 40)[:, None] * (end - start)
         found = [geometry.clearance(pose) for pose in path]
         lowest = tuple(min(part) for part in zip(*found, strict=True))

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+import sim
 from robolearn.errors import SpecError, UserError
+from robots.arm_model import Stand
 from robots.base import LifeCycle, LostError, RobotError, named
 from robots.guard import Guard, GuardConfig, StopError
+from robots.safety import SafetyConfig
 from robots.several import Several, TwoTwinsConfig, two_twins
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
 
@@ -110,3 +113,38 @@ def test_arms_of_arms_have_names(pair, clock):
     assert list(three.arms) == ["pair_left", "pair_right", "third"]
     names = [f"{arm}_{j.name}" for arm, robot in three.arms.items() for j in robot.joints]
     assert names == [joint.name for joint in three.joints]
+
+
+def test_two_arms_are_kept_off_each_other_and_in_their_box(clock):
+    box = ((0.0, 0.5), (-0.5, 0.5), (0.02, 0.5))
+    stands = {"left_stand": Stand((0.0, 0.12, 0.0)), "right_stand": Stand((0.0, -0.12, 0.0))}
+    quiet = {side: TwinConfig(**QUIET) for side in ("left", "right")}
+    pair = two_twins(TwoTwinsConfig(**quiet, **stands), None, clock)
+    safe = SafetyConfig(velocity=1.0, box_m=box)
+    guard = Guard(pair, 0.01, safe=safe, config=GuardConfig(ramp_s=0), arm=pair.arm, clock=clock)
+    guard.connect()
+    guard.activate()
+    inwards = pair.arm.home + np.repeat([-1.2, 1.2], 6) * np.tile([1, 0, 0, 0, 0, 0], 2)
+    words = set()
+    for _ in range(150):
+        clock.sleep(0.01)
+        guard.get_observation()
+        guard.send_action(named(guard.joints, {"pos": inwards}))
+        words |= {word.partition(":")[0] for word in guard.record.words}
+        apart, depth = guard.limits.geometry.clearance(guard.commanded)
+        assert apart >= safe.apart_m - 1e-9 and depth >= -1e-9
+    assert "collision" in words and np.abs(guard.commanded - inwards).max() > 0.1
+    guard.disconnect()
+
+
+def test_two_twins_are_an_environment_without_one_hand():
+    env = sim.make("robot/two_twins", simulated_time=True)
+    observation, _ = env.reset(seed=0)
+    assert observation["state"].shape == (12,) and env.interface.robot == "desk_arms"
+    env.close()
+    for options, words in (
+        ({"action": {"kind": "pose"}}, "pose moves one hand only"),
+        ({"state": ("hand",)}, "two_twins has no 'hand'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            sim.make("robot/two_twins", simulated_time=True, **options)
