@@ -26,7 +26,8 @@ def take_turn(guard: Guard) -> None:
 class Watchdog(threading.Thread):
     """Calls ``guard.watch`` in every period, once a command is overdue, from ``start`` to ``end``.
 
-    It is no daemon: a program that ends without a word is waited for until its arm is stopped.
+    It is no daemon: a program that ends without a word is waited for until its arm is stopped. A
+    second thread asks for the guard's turn now and then, only to say so where a call hangs.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -41,6 +42,8 @@ class Watchdog(threading.Thread):
     def run(self) -> None:
         """See ``Thread``."""
         guard = self._guard
+        name = f"witness of {guard.name}"
+        threading.Thread(target=self._witness, name=name, daemon=True).start()
         while not self._ended.wait(self._until_overdue_s()):
             take_turn(guard)
             try:
@@ -48,6 +51,11 @@ class Watchdog(threading.Thread):
                     self._look()
             finally:
                 guard.turn.release()
+
+    def _witness(self) -> None:
+        while not self._ended.wait(PATIENCE_S):
+            take_turn(self._guard)
+            self._guard.turn.release()
 
     def _until_overdue_s(self) -> float:
         """Say how long to wait, so that no command is missing: at most for a period."""

@@ -635,6 +635,18 @@ def test_a_driver_that_hangs_while_nobody_calls_is_said_to_who_calls_then(
     assert "does not come back" in caplog.text
 
 
+def test_a_driver_that_hangs_while_nobody_calls_at_all_is_said_to(
+    watched, caplog, impatient, monkeypatch
+):
+    guard = watched(stop_s=60.0)
+    goes_on = threading.Event()
+    with guard.turn:
+        monkeypatch.setattr(guard.robot, "send_action", lambda action: goes_on.wait() and action)
+    with caplog.at_level(logging.CRITICAL):
+        wait_for(lambda: "twin: a call to its driver does not come back" in caplog.text)
+    goes_on.set()
+
+
 def test_an_active_arm_is_stopped_before_it_is_disconnected(guarded, monkeypatch):
     guard = guarded()
     run(guard, guard.robot.arm.home + [1, 0, 0, 0, 0, 0], 0.5)
