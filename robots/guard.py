@@ -105,6 +105,9 @@ class Guard(InFront):
         self._watch = EncoderWatch(self.limits, self.config)
         self._commands = Commander(robot, self.limits, self.config, period_s)
         self._latch = Latch()
+        self._stopped_behind = (
+            False  # by a guard of the robot's own: one that is at another machine
+        )
         self._stopper = Stopper(
             list(parts_of(robot, self.limits.motion[1] - self.limits.motion[0])),
             self._look,
@@ -191,7 +194,8 @@ class Guard(InFront):
         positions = quantity(self.joints, self._read())
         require_within(self.limits, positions, self.name)
         if not self.config.dry_run:
-            self.robot.activate()
+            with self._noticing(StopError):
+                self.robot.activate()
             positions = self._looked_again(positions)
         self._begin(positions)
 
@@ -225,7 +229,7 @@ class Guard(InFront):
         now_s = self.clock()
         self._require_spoken_to(now_s)
         try:
-            with self._noticing_loss():
+            with self._noticing(LostError, StopError):
                 values = self._read()
         except BusError as error:
             age_s = self.clock() - self.measured_s[JOINTS]
@@ -364,12 +368,17 @@ class Guard(InFront):
 
         Raises StopError if a stop was called for that nobody has been told of, by a StopError: the
         latch stays closed, and a second call opens it. ``stops``, what ``Guard.stops`` was when
-        somebody looked at ``reason``, says of how many they know.
+        somebody looked at ``reason``, says of how many they know. A guard behind this one that has
+        stopped the robot is reset too.
         """
         if self.is_stopped and self._commands.state is not None:
             self._stopped()
         if not self._latch.open(self._latch.told if stops is None else stops):
             self._stopped()
+        if self._stopped_behind:
+            with self._noticing(LostError, StopError):
+                self.robot.reset_stop()
+            self._stopped_behind = False
 
     @_in_turn
     def require_open(self) -> None:
@@ -441,19 +450,21 @@ class Guard(InFront):
 
     def _step(self, now_s: float, target: np.ndarray) -> None:
         seen = quantity(self.joints, self._seen) if self._seen else None
-        with self._noticing_loss():
+        with self._noticing(LostError, StopError):
             self._commands.step(now_s, target, seen)
 
     def _rest(self, now_s: float, words: str) -> None:
         self._memory()
-        with self._noticing_loss():
+        with self._noticing(LostError, StopError):
             self._commands.rest(now_s, words)
 
     @contextlib.contextmanager
-    def _noticing_loss(self) -> Iterator[None]:
+    def _noticing(self, *kinds: type[RobotError]) -> Iterator[None]:
+        """Stop for what a driver raises; a StopError comes from another guard behind this one."""
         try:
             yield
-        except (LostError, StopError) as error:  # the latter from another guard behind this one
+        except kinds as error:
+            self._stopped_behind |= isinstance(error, StopError)
             self._stop(str(error))
 
     # observations

@@ -256,6 +256,29 @@ def test_a_stop_there_is_a_stop_here_and_is_reset_by_who_has_seen_it(guard, guar
     assert guarded.life_cycle is LifeCycle.ACTIVE
 
 
+def test_a_guard_here_resets_the_one_there_too(guard, guarded):
+    here = Guard(guarded, 0.02, config=GuardConfig(hold_s=30.0, stop_s=60.0, stale_s=60.0))
+    for first, later in (("the button", ""), ("the button again", "somebody else")):
+        here.activate()
+        guard.emergency_stop(first)
+        with pytest.raises(StopError, match=first):
+            wait_until(lambda: not here.get_observation())
+        if later:  # since that was told
+            guard.emergency_stop(later)
+            with pytest.raises(StopError, match=later):
+                here.reset_stop()
+            assert here.is_stopped and guard.is_stopped
+        here.reset_stop()
+        assert not here.is_stopped and not guard.is_stopped
+    guard.emergency_stop("while it was inactive")
+    with pytest.raises(StopError, match="while it was inactive"):
+        here.activate()
+    here.reset_stop()
+    here.activate()
+    assert guard.life_cycle is LifeCycle.ACTIVE
+    here.disconnect()
+
+
 def test_a_robot_that_is_served_is_guarded_unless_it_is_said(arm):
     config = ServerConfig(port=0)
     assert isinstance(Server(arm, config, TOKEN).robot, Guard)
