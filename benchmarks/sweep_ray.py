@@ -1,15 +1,17 @@
 """A sweep on a Ray cluster of two nodes: the same numbers as locally, and what survives a kill.
 
-    python benchmarks/sweep_ray.py
+    python benchmarks/sweep_ray.py [case ...]
 
-Prints JSON lines. A sweep of 12 small runs of SAC (three learning rates, four seeds; the replay is
+Appends a JSON line for each case to ``benchmarks/results/sweep_ray.jsonl``, and gathers them in
+``sweep_ray.json``. A sweep of 12 small runs of SAC (three learning rates, four seeds; the replay is
 kept, so that a run goes on bit for bit) is made on this machine alone, and on two nodes that
-``ray start`` makes on loopback, with one core each: undisturbed; with one node killed in the middle
-(SIGKILL to all of its processes); with the driver killed in the middle, and the same command given
-again. ``same`` counts the runs whose summary and weights are those of the local sweep, byte for
-byte; ``left`` the processes of runs that are there 20 s after the driver was killed. Last, what a
-task costs beside a local process: runs that do nothing, one at a time, the median time from the end
-of one to the end of the next.
+``ray start`` makes on loopback, with one core each: undisturbed (``ray``); with one node killed in
+the middle, SIGKILL to all of its processes (``node_killed``); with the command killed in the
+middle, and given again (``driver_killed``); with Ctrl-C in the middle (``interrupted``). ``same``
+counts the runs whose summary and weights are those of the local sweep, byte for byte; ``left`` the
+processes of runs that are there 20 s after the command was killed, or at once after Ctrl-C.
+``overhead``: what a task costs beside a local process, of runs that do nothing, one at a time, as
+the median time from the end of one to the end of the next.
 """
 
 import contextlib
@@ -27,9 +29,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from keep import commit, gather
+from many_runs import known
+
 from robolearn.settings import Settings
 
 HERE = Path(__file__).resolve().parent
+ROWS = HERE / "results" / "sweep_ray.jsonl"
 PORT = 6391
 ADDRESS = f"127.0.0.1:{PORT}"
 SWEEP = (
@@ -56,32 +62,36 @@ def nothing(config: NothingConfig, run: object) -> dict[str, float]:
     return {"score": 0.0}
 
 
-def main() -> None:
-    """Measure all of it, in a folder that is removed."""
+def main(cases: list[str]) -> None:
+    """Measure some cases, in a folder that is removed."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("nothing.yaml").write_text("verb: sweep_ray:nothing\n")
-        finish("local", start("local"))
-        tell("local", "local", {})
-        with cluster():
-            finish("ray", start("ray", *ON_RAY))
-        tell("ray", "ray", {})
-        node_killed()
-        driver_killed()
-        overhead()
+        if set(cases) & {"ray", "node_killed", "driver_killed"}:
+            finish("local", start("local"))
+        for case in cases:
+            append({"case": case} | CASES[case]())
+    gather(ROWS)
 
 
-def node_killed() -> None:
+def undisturbed() -> dict:
+    """Let nothing happen."""
+    with cluster():
+        finish("ray", start("ray", *ON_RAY))
+    return compared("ray")
+
+
+def node_killed() -> dict:
     """Kill one node when some runs have ended."""
     with cluster() as nodes:
         sweep = start("node_killed", *ON_RAY)
         wait_for_runs("node_killed", IN_THE_MIDDLE)
         kill_tree(nodes[1].pid)
         told = finish("node_killed", sweep)
-    tell("node killed", "node_killed", {"retried": len(re.findall("retry", told))})
+    return compared("node_killed") | {"retried": len(re.findall("retry", told))}
 
 
-def driver_killed() -> None:
+def driver_killed() -> dict:
     """Kill the command when some runs have ended, then give it again."""
     with cluster():
         sweep = start("driver_killed", *ON_RAY)
@@ -91,10 +101,21 @@ def driver_killed() -> None:
         time.sleep(20)
         left, ended = runs_at_work(), len(ended_runs("driver_killed"))
         finish("driver_killed", start("driver_killed", *ON_RAY))
-    tell("driver killed", "driver_killed", {"ended_before": ended, "left": left})
+    return compared("driver_killed") | {"ended_before": ended, "left": left}
 
 
-def overhead() -> None:
+def interrupted() -> dict:
+    """Interrupt the command when a run has ended."""
+    with cluster():
+        sweep = start("interrupted", *ON_RAY)
+        wait_for_runs("interrupted", 1)
+        sweep.send_signal(signal.SIGINT)
+        sweep.communicate(timeout=PATIENCE_S)
+        left = runs_at_work()
+    return {"exit_code": sweep.returncode, "left": left}
+
+
+def overhead() -> dict:
     """Compare what a run costs that does nothing, by a task and by a local process."""
     found = {}
     with cluster():
@@ -107,9 +128,16 @@ def overhead() -> None:
             ends = sorted(path.stat().st_mtime for path in Path(folder).glob("*/summary.json"))
             found[engine] = median(b - a for a, b in zip(ends, ends[1:], strict=False))
     row = {f"{engine}_s": round(seconds, 2) for engine, seconds in found.items()}
-    print(
-        json.dumps({"case": "a task", **row, "overhead_s": round(row["ray_s"] - row["local_s"], 2)})
-    )
+    return row | {"overhead_s": round(row["ray_s"] - row["local_s"], 2)}
+
+
+CASES = {
+    "ray": undisturbed,
+    "node_killed": node_killed,
+    "driver_killed": driver_killed,
+    "interrupted": interrupted,
+    "overhead": overhead,
+}
 
 
 def start(folder: str, *more: str) -> subprocess.Popen:
@@ -127,12 +155,19 @@ def finish(folder: str, sweep: subprocess.Popen) -> str:
     return told
 
 
-def tell(case: str, folder: str, more: dict[str, int]) -> None:
-    """Print a row: how many runs have ended, and how many as locally."""
+def append(row: dict) -> None:
+    """Add a row, with the commit that it is of, and show it."""
+    line = json.dumps(row | {"commit": commit()})
+    print(line, flush=True)
+    with ROWS.open("a") as file:
+        file.write(line + "\n")
+
+
+def compared(folder: str) -> dict:
+    """Count the runs that have ended, and those that came to what they do locally."""
     ended = ended_runs(folder)
     same = sum(results(path) == results(Path("local", path.name)) for path in ended)
-    row = {"case": case, "runs": RUNS, "ended": len(ended), "same": same}
-    print(json.dumps(row | more), flush=True)
+    return {"runs": RUNS, "ended": len(ended), "same": same}
 
 
 def results(run: Path) -> list[bytes]:
@@ -208,4 +243,4 @@ def runs_at_work() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    main(known(sys.argv[1:], CASES))
