@@ -5,27 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robolearn import signals
 from robolearn.errors import UserError
 from robolearn.running.run import provenance
 from robolearn.sweeps import machine
+from robolearn.sweeps.attempt import printing_to
 
 COMPARED = ("torch", "numpy", "mujoco")  # versions that must be the driver's
 PATIENCE_S = 120.0  # until a node answers
 
 
-def connect(what: str, address: str | None) -> Any:
+def connect(what: str, address: str | None, log: Path) -> Any:
     """Connect to the cluster at an address, or make one on this machine; give the module ``ray``.
 
-    Its ``shutdown`` ends both. UserError, which begins with the key ``what``, if Ray is not
-    installed or not there.
+    Its ``shutdown`` ends both; what it says at the beginning goes into ``log``. UserError, which
+    begins with the key ``what``, if Ray is not installed or not there.
     """
     _choose_environment(address)
     ray = _imported(what)
-    _connect(ray, what, address)
+    _connect(ray, what, address, log)
     return ray
 
 
@@ -52,24 +55,31 @@ def _choose_environment(address: str | None) -> None:
     It tells its makers nothing; a cluster of a sweep's own has a token of its own, which nobody
     else knows.
     """
-    chosen = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error"}
+    chosen = {"RAY_USAGE_STATS_ENABLED": "0"}
     if address is None and "RAY_AUTH_MODE" not in os.environ:
         chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in chosen.items():
         os.environ.setdefault(name, value)
 
 
-def _connect(ray: Any, what: str, address: str | None) -> None:
-    """Connect to a cluster, or start one; UserError if that is not possible."""
+def _connect(ray: Any, what: str, address: str | None, log: Path) -> None:
+    """Connect to a cluster, or start one, which talks into ``log``.
+
+    Raises UserError if that is not possible.
+    """
+    own = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, *signals.ENDING)}
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
-        if address is None:
-            ray.init("local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
+        with printing_to(log):
+            if address is None:
+                ray.init("local", num_cpus=machine.cores(), include_dashboard=False, **quiet)
+            else:
+                ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         where = f"at {address} (or it wants a token: docs/sweeps.md)" if address else "here"
-        raise UserError(f"{what}: no cluster {where}: {first_line(error)}") from None
+        raise UserError(f"{what}: no cluster {where}: {first_line(error)} ({log})") from None
+    for kind, handler in own.items():  # Ray's would end this program at once, and what it runs late
+        signal.signal(kind, handler)
 
 
 def require_same(ray: Any, nodes: Sequence[Mapping[str, Any]]) -> None:

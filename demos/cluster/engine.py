@@ -7,8 +7,10 @@ out the machines; what is left here is to send a run, and to fetch what it leave
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -18,7 +20,7 @@ from demos.cluster import shipping
 from demos.cluster.connection import connect, first_line, living, require_same
 from robolearn.errors import UserError
 from robolearn.running.processes import GRACE_S, Died, Processes
-from robolearn.sweeps.attempt import attempt
+from robolearn.sweeps.attempt import attempt, log_of
 from robolearn.sweeps.grid import SweepConfig
 
 MOST_AT_ONCE = 256  # tasks that wait or run; Ray decides which
@@ -37,7 +39,7 @@ class RayEngine:
         this one or not this folder, and if none is large enough for a run.
         """
         self._config, self._folder = config, folder
-        self._ray = connect("sweep.engine", config.address)
+        self._ray = connect("sweep.engine", config.address, log_of(folder, "ray"))
         self._threads = ThreadPoolExecutor(config.at_once or MOST_AT_ONCE)
         self._lock, self._ended = threading.Lock(), False
         self._tasks: dict[Any, threading.Event] = {}  # those that wait or run -> set when over
@@ -64,8 +66,9 @@ class RayEngine:
             self._threads.shutdown(wait=False, cancel_futures=True)
             for task in tasks:  # as Ctrl-C would: runs close what they hold
                 self._ray.cancel(task)
+            deadline = time.monotonic() + GRACE_S + SHIP_PERIOD_S
             for over in tasks.values():
-                over.wait(GRACE_S + SHIP_PERIOD_S)
+                over.wait(max(0.0, deadline - time.monotonic()))
         self._ray.shutdown()  # which ends the processes of tasks, should there be any
         self._threads.shutdown()
 
@@ -100,11 +103,12 @@ class RayEngine:
 
     def _fetched(self, running: Any, name: str) -> int:
         """Bring what a run leaves to its folder as it comes; give the exit code."""
+        outcome: int | str | None = None
         for reference in running:
             files, outcome = self._ray.get(reference)
             shipping.unpack(files, self._folder, name)
-            if isinstance(outcome, str):
-                raise Died(outcome)
+        if not isinstance(outcome, int):
+            raise Died(outcome or "its task was stopped")
         return outcome
 
 
@@ -117,6 +121,7 @@ def _attempt(
     its own, which ends with this one.
     """
     os.chdir(here)
+    vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's, which children would import too
     with (
         tempfile.TemporaryDirectory(prefix="robolearn-") as scratch,
         Processes(1, fresh=True, threads=cpus) as jobs,

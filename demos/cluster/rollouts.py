@@ -51,15 +51,17 @@ class Workers:
         environments: int,
         learner: OnPolicyLearner,
         training: OnlineConfig,
+        log: Path,
     ) -> None:
         """Deal ``environments`` out to the workers, each of which calls ``make``.
 
+        What Ray says when it begins goes into ``log``.
         Raises UserError where Ray is not installed or not there, its nodes have other software, or
         have not the cores that are asked for.
         """
         self.num_envs, self.config = environments, config
         self._each = environments // config.count
-        self._ray = connect(KEY, config.address)
+        self._ray = connect(KEY, config.address, log)
         try:
             nodes = living(self._ray)
             _require_cores(nodes, config)

@@ -34,7 +34,7 @@ def attempt(folder: str, name: str, cpus: int) -> int:
     the file system does.
     """
     log = log_of(Path(folder), name)
-    with _printing_to(log), machine.pinned(cpus), signals.as_interrupts():
+    with printing_to(log), machine.pinned(cpus), signals.as_interrupts():
         try:
             return names.load("robolearn.__main__:main")(_line(Path(folder), name))
         except Exception:  # a bug, which is shown whole, and no other run's concern
@@ -79,7 +79,7 @@ def _line(folder: Path, name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _printing_to(log: Path) -> Iterator[None]:
+def printing_to(log: Path) -> Iterator[None]:
     """Have all that this process prints, and its children, go to the end of a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     streams = (sys.stdout, sys.stderr)

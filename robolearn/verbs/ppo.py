@@ -85,7 +85,7 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     ):
         learner = _learner(config, env.interface, run.seed, preferences.streams)
         make = functools.partial(make_batch, config.env)
-        with dealt(config.workers, make, env, learner, config.training) as workers:
+        with dealt(config.workers, make, env, learner, config.training, run) as workers:
             train(learner, env, config.training, run, preferences=preferences, workers=workers)
         updates = config.training.updates(env.num_envs)
         steps = updates * config.training.horizon * env.num_envs
@@ -122,6 +122,7 @@ def dealt(
     env: VectorEnvironment,
     learner: OnPolicyLearner,
     training: OnlineConfig,
+    run: Run,
 ) -> contextlib.AbstractContextManager[Collecting | None]:
     """Deal out as many environments as ``env`` has, made by ``make(count, threads=...)``.
 
@@ -129,7 +130,8 @@ def dealt(
     """
     if config is None:
         return contextlib.nullcontext()
-    return load("demos.cluster.rollouts:Workers")(config, make, env.num_envs, learner, training)
+    kind, log = load("demos.cluster.rollouts:Workers"), run.path("ray.txt")
+    return kind(config, make, env.num_envs, learner, training, log)
 
 
 def train(

@@ -67,7 +67,7 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
         require_measurable(stage, config.measure)  # now, not after the training
         learner = SLIM(env.interface, config.slim, run.seed)
         make = functools.partial(_make, config.env, slim=config.slim)
-        with dealt(config.workers, make, env, learner, config.training) as workers:
+        with dealt(config.workers, make, env, learner, config.training, run) as workers:
             train(learner, env, config.training, run, workers=workers)
         title = f"SLIM on {config.env.name}, seed {run.seed}"
         found = _measure(learner, stage, shown_in, config.measure, run, title)

@@ -92,10 +92,10 @@ def learnt(one, environments, progress=None, until=None):
     importlib.util.find_spec("ray") is None,  # not imported: what it reads then is not set yet
     reason="ray is not installed (pip install 'robolearn[ray]')",
 )
-def test_workers_do_what_is_done_here_and_a_stopped_training_goes_on(only_cluster):
+def test_workers_do_what_is_done_here_and_a_stopped_training_goes_on(only_cluster, tmp_path):
     here, at_last = learnt(learner(), Here(learner()))
     config = WorkersConfig(count=2)
-    with rollouts.Workers(config, MAKE, 4, learner(), TRAINING) as workers:
+    with rollouts.Workers(config, MAKE, 4, learner(), TRAINING, tmp_path / "ray.txt") as workers:
         whole, end = learnt(learner(), workers)
         assert workers.read()["staleness"] == 0.0
         half, middle = learnt(learner(), workers, until=2)
