@@ -6,6 +6,7 @@ from robolearn.comparing.compare import Comparison, Interval, Row
 
 HEADER = ("condition", "runs", "mean", "IQM", "P(better than the base)")
 ON_INTERVALS = "intervals (brackets, bars, bands): 95%, bootstrapped over runs"
+MOST_NAMED = 3  # runs in a note
 FEW_RUNS = "with fewer than 5 runs they are too narrow"
 
 
@@ -24,7 +25,10 @@ def notes_of(found: Comparison) -> list[str]:
         tasks = ", ".join(found.tasks)
         notes.append(f"{len(found.tasks)} tasks count together, on one scale: {tasks}")
     if found.left_out:
-        notes.append(f"left out, as they have not ended: {', '.join(map(str, found.left_out))}")
+        named = ", ".join(map(str, found.left_out[:MOST_NAMED]))
+        more = len(found.left_out) - MOST_NAMED
+        others = f" and {more} more" if more > 0 else ""
+        notes.append(f"left out, as they have not ended: {named}{others}")
     if len(found.commits) > 1:
         notes.append(f"made by different code: {', '.join(found.commits)}")
     return notes
