@@ -1,1 +1,1 @@
-"""A cluster of one's own: a sweep's runs on the machines of a Ray cluster."""
+"""A cluster of one's own: a sweep's runs, and environments of a learner, on Ray."""
