@@ -54,6 +54,7 @@ from demos.session.clock import SimulatedClock as SimulatedSessionClock
 from demos.session.session import Session
 from demos.session.teaching import SessionConfig
 from robolearn.errors import DataError, UserError
+from robots.base import Kind
 from robots.clocks import RealClock
 from robots.env import RobotConfig, RobotEnv
 from robots.guard import GuardConfig
@@ -251,11 +252,18 @@ def is_lost(
 
 
 def is_moving(joints: Sequence[Any], been: Noted, called_s: float) -> bool:
-    """Say whether an arm moved in the window after the time that a stop may take."""
+    """Say whether an arm moved in the window after the time that a stop may take.
+
+    A gripper that opens does not: what it holds pushes it.
+    """
     span = np.array([joint.upper - joint.lower for joint in joints])
     opens_s = called_s + STILL_S
     after = [at for at_s, at in been if opens_s <= at_s <= opens_s + WINDOW_S]
-    return not after or bool((np.ptp(after, axis=0) / span > STILL).any())
+    if not after:
+        return True
+    closed = (np.maximum.accumulate(after) - after).max(axis=0)
+    grippers = [joint.kind is Kind.GRIPPER for joint in joints]
+    return bool((np.where(grippers, closed, np.ptp(after, axis=0)) / span > STILL).any())
 
 
 Piece = tuple[list[np.ndarray], list[float]]  # commands from rest, and the times between them

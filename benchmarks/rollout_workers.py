@@ -5,8 +5,10 @@
 
 Skills on the tabletop (``launch/slim_tabletop.yaml``), rollouts of 50 steps, no learning. By turns
 some rollouts here, with as many threads as there are cores, and in as many workers of one core
-each, to which weights are sent for each rollout. ``share`` is the workers' speed in this process's;
-``weights_kb`` and ``rollout_mb`` are what goes to and fro.
+each, to which weights are sent for each rollout. ``share`` is the workers' speed in this process's.
+The last row has what a plan for more cores needs: ``weights_kb`` and ``rollout_mb`` go to and fro,
+``call_ms`` is a call that does nothing, ``fetch_ms_mb`` what each MB takes that comes back,
+``update_s`` what learning from the rollout takes here.
 """
 
 import functools
@@ -15,6 +17,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +25,13 @@ import torch
 
 from demos.cluster.rollouts import Workers
 from robolearn.algos.slim import SLIM
+from robolearn.loops.collecting import on_device
 from robolearn.loops.on_policy import Collector, OnlineConfig, WorkersConfig
 from robolearn.running import launch
 from robolearn.verbs.slim import _make
 
 AT_ONCE = 8  # rollouts in a round of each
+SENT = 20_000_000  # bytes
 
 
 def main() -> None:
@@ -51,18 +56,39 @@ def main() -> None:
                 row = {"round": number, "environments": environments, "cores": cores}
                 row |= {"here_steps_s": round(local), "workers_steps_s": round(remote)}
                 print(json.dumps(row | {"share": round(remote / local, 3)}), flush=True)
-            rollout = there.rollout(learner, 0)
-    weights = sum(tensor.nbytes for tensor in learner.state_dict().values())
-    sizes = {"weights_kb": round(weights / 1e3), "rollout_mb": round(size_of(rollout) / 1e6, 2)}
-    print(json.dumps(sizes))
+            print(json.dumps(costs(there, learner)))
 
 
 def speed(collecting: Collector | Workers, learner: SLIM, environments: int) -> float:
     """Give control steps a second, of all environments together."""
+    taken = timed(lambda: [collecting.rollout(learner, update) for update in range(AT_ONCE)])
+    return AT_ONCE * 50 * environments / taken
+
+
+def costs(there: Workers, learner: SLIM) -> dict[str, float]:
+    """Measure messages and an update; medians of some, in one row."""
+    rollout = there.rollout(learner, 0)
+    weights = sum(tensor.nbytes for tensor in learner.state_dict().values())
+    zeros = there._ray.remote(lambda count: np.zeros(count, np.uint8)).options(num_cpus=0)
+    call_s, fetch_s = (
+        float(np.median([timed(lambda n=n: there._ray.get(zeros.remote(n))) for _ in range(30)]))
+        for n in (0, SENT)
+    )
+    batch = on_device(rollout, learner.device) | {"progress": 0.0}
+    return {
+        "weights_kb": round(weights / 1e3),
+        "rollout_mb": round(size_of(rollout) / 1e6, 2),
+        "call_ms": round(1e3 * call_s, 2),
+        "fetch_ms_mb": round(1e3 * (fetch_s - call_s) / (SENT / 1e6), 3),
+        "update_s": round(timed(lambda: learner.update(batch)), 2),
+    }
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Give the seconds that a call takes."""
     begin = time.perf_counter()
-    for update in range(AT_ONCE):
-        collecting.rollout(learner, update)
-    return AT_ONCE * 50 * environments / (time.perf_counter() - begin)
+    call()
+    return time.perf_counter() - begin
 
 
 def size_of(rollout: dict) -> int:

@@ -139,3 +139,19 @@ def test_what_is_late_by_the_machines_time_may_have_gone_on():
         assert not faults.is_outside(guard, [(0.0, start)], delayed, by_times=False)
         jump = [*delayed, (delayed[-1][0] + 0.01, start - 0.02)]
         assert faults.is_outside(guard, [(0.0, start)], jump, by_times=False)
+
+
+def test_a_gripper_that_opens_does_not_move_the_arm():
+    joints = faults.TwinArm(faults.TwinConfig(), faults.Sampling()).joints
+    still, opening, lifting = np.zeros((3, 61, len(joints)))
+    grippers = [joint.kind is faults.Kind.GRIPPER for joint in joints]
+    opening[:, grippers] = np.linspace(0, 0.1, 61)[:, None]
+    lifting[:, 0] = np.linspace(0, 0.5, 61)
+    times = 0.01 * np.arange(61)
+
+    def is_moving(positions):
+        return faults.is_moving(joints, list(zip(times, positions, strict=True)), 0.1)
+
+    assert not is_moving(still) and not is_moving(opening)
+    assert is_moving(lifting) and is_moving(opening[::-1])
+    assert faults.is_moving(joints, [], 0.1)
