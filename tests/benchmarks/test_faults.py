@@ -5,6 +5,7 @@ import json
 import sys
 
 import faults
+import numpy as np
 import pytest
 
 from demos.data.dataset import Dataset
