@@ -11,10 +11,11 @@ middle, and given again (``driver_killed``); with Ctrl-C in the middle (``interr
 counts the runs whose summary and weights are those of the local sweep, byte for byte; ``left`` the
 processes of runs that are there 20 s after the command was killed, or at once after Ctrl-C.
 ``overhead``: what a task costs beside a local process, of runs that do nothing, one at a time, as
-the median time from the end of one to the end of the next.
+the median time from the end of one to the end of the next; both engines twice, in turn.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -64,6 +65,7 @@ def nothing(config: NothingConfig, run: object) -> dict[str, float]:
 
 def main(cases: list[str]) -> None:
     """Measure some cases, in a folder that is removed."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("nothing.yaml").write_text("verb: sweep_ray:nothing\n")
@@ -117,17 +119,17 @@ def interrupted() -> dict:
 
 def overhead() -> dict:
     """Compare what a run costs that does nothing, by a task and by a local process."""
-    found = {}
+    found: dict[str, list[float]] = {"local": [], "ray": []}
     with cluster():
-        for engine, more in (("local", ()), ("ray", ON_RAY)):
+        for turn, (engine, more) in itertools.product(range(2), (("local", ()), ("ray", ON_RAY))):
             seeds = f"sweep={{seed: {list(range(TRIVIAL))}, at_once: 1}}"
-            folder = f"nothing_{engine}"
+            folder = f"nothing_{engine}_{turn}"
             command = ["nothing.yaml", seeds, *more, f"out={folder}"]
             subprocess.run([sys.executable, "-m", "robolearn", *command], check=True,
                            env=environment(), capture_output=True)  # fmt: skip
             ends = sorted(path.stat().st_mtime for path in Path(folder).glob("*/summary.json"))
-            found[engine] = median(b - a for a, b in zip(ends, ends[1:], strict=False))
-    row = {f"{engine}_s": round(seconds, 2) for engine, seconds in found.items()}
+            found[engine] += [b - a for a, b in itertools.pairwise(ends)]
+    row = {f"{engine}_s": round(median(gaps), 2) for engine, gaps in found.items()}
     return row | {"overhead_s": round(row["ray_s"] - row["local_s"], 2)}
 
 
