@@ -161,12 +161,13 @@ class ServoProcess:
         def take(seen: np.ndarray) -> tuple[float, np.ndarray, Values, str]:
             arrays = seen["arrays"]
             images = {key: arrays[key].copy() for key in arrays.dtype.names}
-            return float(seen["looked_s"]), seen["measured"].copy(), images, text(seen["words"])
+            unseen_s = float(seen["at_s"] - seen["looked_s"])  # by its own last word
+            return unseen_s, seen["measured"].copy(), images, text(seen["words"])
 
-        looked_s, measured, images, said = self._read(take)
+        unseen_s, measured, images, said = self._read(take)
         if self.life_cycle is LifeCycle.UNCONFIGURED:
             raise RobotError(f"{name}: get_observation() while it is unconfigured")
-        if time.monotonic() - looked_s > FROZEN_S:
+        if unseen_s > FROZEN_S:
             raise BusError(f"{name}: nothing was measured for {FROZEN_S:g} s: {said}")
         return named(joints, dict(zip(self.layout.measures, measured, strict=True))) | images
 

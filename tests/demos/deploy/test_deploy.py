@@ -11,13 +11,16 @@ import sim
 from demos.data.dataset import Dataset
 from demos.deploy import run as verb
 from demos.deploy.answers import Answers, Chunks
-from demos.deploy.config import ChunkConfig
+from demos.deploy.config import ChunkConfig, DeployConfig
+from demos.deploy.words import words_of
 from demos.devices.contracts import Button, Signal
 from demos.session.clock import SimulatedClock
+from demos.session.contracts import Phase, State, Status
 from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.errors import DataError, UserError
 from robolearn.loops import checkpoint
+from robolearn.running.config import EnvConfig
 from robots.twin import Twin
 
 LAUNCH = """
@@ -155,12 +158,19 @@ def operator(run, monkeypatch):
     return deploy
 
 
+def test_who_judges_is_told_when_to_begin():
+    config = DeployConfig("policy", EnvConfig("robot/twin"), success="person", episodes=3)
+    words = words_of(config, earlier=0)
+    assert words.messages[State.WAITING] == "ready: begin when all is in place"
+    status = Status(Phase.TEACH, State.WAITING, attempts=1, kept=1)
+    assert words.headline(status) == "policy: episode 2 of 3, 1 succeeded so far"
+
+
 def test_an_operator_says_what_succeeded_and_what_failed(operator):
     begin, soon = Button.START, (None, None)
     pressed = (None, begin, *soon, Button.KEEP, None, begin, *soon, Button.DISCARD, None, begin)
     code, _, err = operator(pressed, "success=person", "episodes=3")
-    assert code == 0 and "policy: episode 1 of 3: ready: begin when all is in place" in err
-    assert "policy: episode 2 of 3, 1 succeeded so far: the policy" in err
+    assert code == 0 and "policy: 1 of 3 episodes succeeded: done" in err
     found = summary()
     assert found["ended"] == {"success": 1, "failure": 1, "time": 1}
     assert found["success"] == pytest.approx(1 / 3)
