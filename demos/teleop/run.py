@@ -68,12 +68,7 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
             closing.callback(pictured.close)
         closing.callback(device.close)
         device.open()
-        dataset = None
-        if config.dataset is not None:
-            dataset = Dataset.ensure(
-                config.dataset, env.interface, env_config.options, config.images
-            )
-            closing.callback(dataset.flush)
+        dataset = _dataset(config, env, env_config, closing)
         checks = dataset is not None and config.replay_check
         session = Session(
             env,
@@ -108,6 +103,17 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     if stored and session.last is not None:
         summary["replay"] = difference(session.last.states, stored[0].states)
     return summary
+
+
+def _dataset(
+    config: TeleopConfig, env: Environment, made: EnvConfig, closing: contextlib.ExitStack
+) -> Dataset | None:
+    """Open where demonstrations go, or make it; None if they go nowhere."""
+    if config.dataset is None:
+        return None
+    dataset = Dataset.ensure(config.dataset, env.interface, made.options, config.images)
+    closing.callback(dataset.flush)
+    return dataset
 
 
 def _told(env: Environment, session: Session) -> ToldToEnd:
