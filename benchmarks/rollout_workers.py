@@ -25,8 +25,8 @@ import torch
 
 from demos.cluster.rollouts import Workers
 from robolearn.algos.slim import SLIM
-from robolearn.loops.collecting import on_device
-from robolearn.loops.on_policy import Collector, OnlineConfig, WorkersConfig
+from robolearn.loops.collecting import WorkersConfig, on_device
+from robolearn.loops.on_policy import Collector, OnlineConfig
 from robolearn.running import launch
 from robolearn.verbs.slim import _make
 

@@ -7,16 +7,34 @@ Its first episodes are cut so that environments do not stay in step ("staggered 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 
 from robolearn.errors import DataError, UserError
+from robolearn.settings import Settings
 from robolearn.types import Observation, Spec, VectorEnvironment
 
 Rollout = dict[str, Any]
 Ended = tuple[float, int, bool]  # return, length, success of an episode
+
+
+@dataclass(frozen=True)
+class WorkersConfig(Settings):
+    """Processes of a Ray cluster that have the environments.
+
+    Raises UserError for a value out of range.
+    """
+
+    count: PositiveInt = 2
+    """How many; the environments are dealt out to them."""
+    cpus: PositiveInt = 1
+    """Cores of each."""
+    address: str | None = None
+    """The cluster's, HOST:6379; None: one is made on this machine."""
 
 
 class Sampling(Protocol):

@@ -5,7 +5,7 @@ It knows the protocols, never a method's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,9 +14,18 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from robolearn.errors import UserError
-from robolearn.loops.collecting import Tally, begin, on_device, require_same_step, take_step
+from robolearn.loops.collecting import (
+    Ended,
+    Rollout,
+    Tally,
+    WorkersConfig,
+    begin,
+    on_device,
+    require_same_step,
+    take_step,
+)
 from robolearn.settings import Settings
-from robolearn.types import Learner, Observation, VectorEnvironment
+from robolearn.types import Learner, Policy, VectorEnvironment
 
 
 class Memory(Protocol):
@@ -98,9 +107,92 @@ class OffPolicyProgress:
     lengths: list[int]  # [N]
 
 
+@dataclass(frozen=True)
+class ActorsConfig(WorkersConfig):
+    """Processes of a Ray cluster that have the environments."""
+
+    rounds: PositiveInt = 10
+    """Steps of each environment by the same weights; they are twice as old at most."""
+
+
+class Acting(Protocol):
+    """Environments that a policy acts in, of this process or of others."""
+
+    num_envs: int
+
+    def begin(self, seed: int, progress: OffPolicyProgress | None) -> None:
+        """Begin, or go on where progress says, with seeds that follow from both."""
+
+    def step(self, learner: OffPolicyLearner, rounds: int, rng: np.random.Generator) -> Rollout:
+        """Take a step, the batch's number ``rounds``; give what happened, see ``take_step``."""
+
+    def progress(self, rounds: int) -> OffPolicyProgress:
+        """Say where all stands, after so many steps of the batch."""
+
+    def read(self) -> dict[str, float]:
+        """Say what became of the episodes that ended since it was asked; see ``Tally.read``."""
+
+
+class Actor:
+    """Environments of this process, and the episodes under way in them; see ``Acting``.
+
+    Raises UserError for environments whose state cannot be read or that do not begin anew within
+    the step that ends an episode. ``keep_states`` adds "states" to steps. ``whole`` counts the
+    environments where these are a part of them.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnvironment,
+        config: OffPolicyConfig,
+        keep_states: bool = False,
+        whole: int | None = None,
+    ) -> None:
+        require_same_step(env, "learning from a replay")
+        self.env, self.config, self.num_envs = env, config, env.num_envs
+        self._whole, self._keep_states = whole or env.num_envs, keep_states
+        self._tally = Tally(np.zeros(self.num_envs), np.zeros(self.num_envs, int))
+
+    def begin(self, seed: int | Sequence[int], progress: OffPolicyProgress | None) -> None:
+        """See ``Acting``; ``seed`` may be one for each environment."""
+        none = np.zeros(self.num_envs)
+        self._tally.begin(
+            np.array(progress.returns) if progress else none,
+            np.array(progress.lengths) if progress else none.astype(int),
+        )
+        done, states = (progress.rounds, progress.states) if progress else (0, None)
+        self._observation = begin(self.env, seed, done, states)
+        self.env.get_state()  # one that cannot give it says so now
+
+    def step(self, learner: Policy, rounds: int, rng: np.random.Generator) -> Rollout:
+        """See ``Acting``; the first ones, of ``random_steps``, are drawn from ``rng``."""
+        if (rounds - 1) * self._whole < self.config.random_steps:
+            shape = (self.num_envs, *self.env.interface.action.shape)
+            actions = rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+        else:
+            actions = learner.act(self._observation, explore=True)
+        step, self._observation = take_step(
+            self.env, self._observation, actions, self._tally, rounds - 1, self._keep_states
+        )
+        return step
+
+    def progress(self, rounds: int) -> OffPolicyProgress:
+        """See ``Acting``."""
+        tally, states = self._tally, self.env.get_state().tolist()
+        return OffPolicyProgress(rounds, states, tally.returns.tolist(), tally.lengths.tolist())
+
+    def read(self) -> dict[str, float]:
+        """See ``Acting``."""
+        return self._tally.read()
+
+    def drain(self) -> tuple[list[Ended], int]:
+        """See ``Tally.drain``."""
+        return self._tally.drain()
+
+
 def off_policy(
     learner: OffPolicyLearner,
-    env: VectorEnvironment,
+    env: VectorEnvironment | Acting,
     config: OffPolicyConfig,
     seed: int,
     replay: Memory,
@@ -120,32 +212,35 @@ def off_policy(
     ``checkpoint_steps`` and at the end. There the environments and what draws from the replay are
     given new seeds, which follow from ``seed`` and the number of steps, so that a learner restored
     with its ``progress`` and replay goes on exactly as if never interrupted. Raises DataError for
-    an observation or reward that is not finite, UserError for environments whose state cannot be
-    read or that do not begin anew within the step that ends an episode.
+    an observation or reward that is not finite, UserError for environments that ``Actor`` does not
+    take.
     """
-    require_same_step(env, "learning from a replay")
-    n, total = env.num_envs, config.rounds(env.num_envs)
-    tally, infos = _tally(n, progress), []
-    observation, rng, done = _begin(env, seed, progress)
-    env.get_state()  # an environment that cannot give its state says so now
+    acting = env if hasattr(env, "progress") else Actor(env, config, keep_states)
+    n, total, infos = acting.num_envs, config.rounds(acting.num_envs), []
+    acting.begin(seed, progress)
+    done = progress.rounds if progress else 0
+    rng = np.random.default_rng([seed, done, 1])
     for rounds in range(done + 1, total + 1):
-        observation = _remember(
-            learner, env, observation, replay, tally, rng, config, rounds, keep_states
-        )
+        _remember(learner, acting.step(learner, rounds, rng), replay)
         if on_step is not None:
             on_step(rounds)
         if len(replay) >= config.random_steps:
             infos += _learn(learner, replay, rng, config.batch, updates_in(rounds, n, config))
         if on_log is not None and (_due(rounds, n, config.log_steps) or rounds == total):
-            on_log(rounds, tally.read() | _means(infos))
+            on_log(rounds, acting.read() | _means(infos))
             infos.clear()
-        if _due(rounds, n, config.checkpoint_steps) or rounds == total:
-            progress = OffPolicyProgress(
-                rounds, env.get_state().tolist(), tally.returns.tolist(), tally.lengths.tolist()
-            )
-            observation, rng, _ = _begin(env, seed, progress)
+        if is_kept(rounds, n, config):
+            progress = acting.progress(rounds)
+            acting.begin(seed, progress)
+            rng = np.random.default_rng([seed, rounds, 1])
             if on_checkpoint is not None:
                 on_checkpoint(progress)
+
+
+def is_kept(rounds: int, environments: int, config: OffPolicyConfig) -> bool:
+    """Say whether a training can go on after this step of the batch."""
+    is_last = rounds == config.rounds(environments)
+    return is_last or _due(rounds, environments, config.checkpoint_steps)
 
 
 def updates_in(rounds: int, environments: int, config: OffPolicyConfig) -> int:
@@ -155,29 +250,11 @@ def updates_in(rounds: int, environments: int, config: OffPolicyConfig) -> int:
     return int(ratio * steps) - int(ratio * (steps - environments))
 
 
-def _remember(
-    learner: OffPolicyLearner,
-    env: VectorEnvironment,
-    observation: Observation,
-    replay: Memory,
-    tally: Tally,
-    rng: np.random.Generator,
-    config: OffPolicyConfig,
-    rounds: int,
-    keep_states: bool,
-) -> Observation:
-    """Take a step and remember it; give what is seen then."""
-    if (rounds - 1) * env.num_envs < config.random_steps:
-        shape = (env.num_envs, *env.interface.action.shape)
-        actions = rng.uniform(-1.0, 1.0, shape).astype(np.float32)
-    else:
-        actions = learner.act(observation, explore=True)
-    step, following = take_step(env, observation, actions, tally, rounds - 1, keep_states)
+def _remember(learner: OffPolicyLearner, step: Rollout, replay: Memory) -> None:
     if hasattr(learner, "forget"):
         learner.forget(step["ended"])
     rewards = learner.reward(on_device(step, learner.device))
     replay.add(step | {"task_rewards": step["rewards"], "rewards": rewards.cpu().numpy()})
-    return following
 
 
 def _learn(
@@ -198,17 +275,3 @@ def _due(rounds: int, environments: int, every: int) -> bool:
     """Say whether this step of the batch is the one that completes so many control steps."""
     steps = rounds * environments
     return steps // every > (steps - environments) // every
-
-
-def _begin(
-    env: VectorEnvironment, seed: int, progress: OffPolicyProgress | None
-) -> tuple[Observation, np.random.Generator, int]:
-    """Begin, or go on where progress says; give what is seen, what draws, and the steps taken."""
-    done, states = (progress.rounds, progress.states) if progress else (0, None)
-    return begin(env, seed, done, states), np.random.default_rng([seed, done, 1]), done
-
-
-def _tally(environments: int, progress: OffPolicyProgress | None) -> Tally:
-    if progress is None:
-        return Tally(np.zeros(environments), np.zeros(environments, int))
-    return Tally(np.array(progress.returns), np.array(progress.lengths))

@@ -55,21 +55,6 @@ class OnlineConfig(Settings):
 
 
 @dataclass(frozen=True)
-class WorkersConfig(Settings):
-    """Processes of a Ray cluster that have the environments.
-
-    Raises UserError for a value out of range.
-    """
-
-    count: PositiveInt = 2
-    """How many; the environments are dealt out to them."""
-    cpus: PositiveInt = 1
-    """Cores of each."""
-    address: str | None = None
-    """The cluster's, HOST:6379; None: one is made on this machine."""
-
-
-@dataclass(frozen=True)
 class Progress:
     """Where a training stands after some updates, as JSON-able values."""
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,21 @@ from robolearn.algos.hard_ppo import HardeningConfig, HardPPO, HardPPOConfig
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
+from robolearn.loops.collecting import WorkersConfig
 from robolearn.loops.on_policy import (
     Collecting,
     OnlineConfig,
     OnPolicyLearner,
     Progress,
-    WorkersConfig,
     online,
 )
-from robolearn.names import load
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import RewardStream, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.verbs.preferences import UNASKED, Preferences, PreferencesConfig, Unasked, opened
 from robolearn.verbs.restoring import restored, value_of
+from robolearn.verbs.workers import ROLLOUTS, dealt, require_dealt
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ class ImproveConfig:
 
     def __post_init__(self) -> None:
         asked, worst = self.preferences, self.harden and self.harden.term == "worst value"
-        require_dealt(self.environments, self.workers)
-        if self.workers is not None and asked is not None:
-            raise UserError("workers: preferences are asked about what this process saw")
+        require_dealt(self.environments, self.workers, asks=asked is not None)
         if bool(worst) != (self.intention is not None):
             wrong = "'worst value' needs one" if worst else "only harden.term: worst value has one"
             raise UserError(f"intention: {wrong}")
@@ -85,7 +83,7 @@ def improve(config: ImproveConfig, run: Run) -> dict[str, Any]:
     ):
         learner = _learner(config, env.interface, run.seed, preferences.streams)
         make = functools.partial(make_batch, config.env)
-        with dealt(config.workers, make, env, learner, config.training, run) as workers:
+        with dealt(ROLLOUTS, config.workers, make, env, learner, config.training, run) as workers:
             train(learner, env, config.training, run, preferences=preferences, workers=workers)
         updates = config.training.updates(env.num_envs)
         steps = updates * config.training.horizon * env.num_envs
@@ -108,30 +106,6 @@ def _learner(
         if q is None:
             raise UserError(f"intention: the policy in {config.intention} has no Q, unlike sac's")
     return HardPPO(interface, hard, seed, streams=streams, q=q)
-
-
-def require_dealt(environments: int, workers: WorkersConfig | None) -> None:
-    """Raise UserError for environments that cannot be dealt out evenly."""
-    if workers is not None and environments % workers.count:
-        raise UserError(f"workers.count: {environments} environments are no multiple of it")
-
-
-def dealt(
-    config: WorkersConfig | None,
-    make: Callable[..., VectorEnvironment],
-    env: VectorEnvironment,
-    learner: OnPolicyLearner,
-    training: OnlineConfig,
-    run: Run,
-) -> contextlib.AbstractContextManager[Collecting | None]:
-    """Deal out as many environments as ``env`` has, made by ``make(count, threads=...)``.
-
-    None if nobody else has them.
-    """
-    if config is None:
-        return contextlib.nullcontext()
-    kind, log = load("demos.cluster.rollouts:Workers"), run.path("ray.txt")
-    return kind(config, make, env.num_envs, learner, training, log)
 
 
 def train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from robolearn.algos.sac import SAC, SACConfig
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.off_policy import (
+    Acting,
+    ActorsConfig,
     Memory,
     OffPolicyConfig,
     OffPolicyLearner,
@@ -26,6 +29,7 @@ from robolearn.running.run import Run, kept_until, make_batch
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.verbs.preferences import Preferences, PreferencesConfig, Unasked, opened
+from robolearn.verbs.workers import STEPS, dealt, require_dealt
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class ReplayedConfig:
     """The environment."""
     environments: pydantic.PositiveInt = 1
     """How many of them step together."""
+    workers: ActorsConfig | None = None
+    """Who has them in training; None: this process."""
     sac: SACConfig = SACConfig()
     """Networks and objectives."""
     training: OffPolicyConfig = OffPolicyConfig()
@@ -46,6 +52,7 @@ class ReplayedConfig:
     """How many episodes, how long, and where they end; None for no evaluation."""
 
     def __post_init__(self) -> None:
+        require_dealt(self.environments, self.workers, asks=self.preferences is not None)
         if self.preferences is not None and self.sac.terms:
             raise UserError("sac.terms: rewards beside preferences; leave out one of them")
 
@@ -63,7 +70,9 @@ def improve(config: ReplayedConfig, run: Run) -> dict[str, Any]:
         learner = SAC(env.interface, config.sac, run.seed, streams=preferences.streams)
         replay = preferences.memory(env, config.training.capacity, run.seed)
         say(run, f"the replay of {config.training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
-        train(learner, env, config.training, run, replay, preferences)
+        make = functools.partial(make_batch, config.env)
+        with dealt(STEPS, config.workers, make, env, learner, config.training, run) as workers:
+            train(learner, env, config.training, run, replay, preferences, workers)
         steps = config.training.rounds(env.num_envs) * env.num_envs
         summary = {"steps": steps, "replay_bytes": replay.nbytes, **preferences.summary()}
         if config.evaluation is not None:
@@ -80,9 +89,11 @@ def train(
     run: Run,
     replay: Memory,
     preferences: Preferences | Unasked,
+    workers: Acting | None = None,
 ) -> dict[str, float]:
     """Train a fresh learner, or from where a stopped run left one that was made as it was.
 
+    Where there are ``workers``, they act in the place of ``env``, but for what fills a replay anew.
     Lines are logged under the number of control steps taken by then; the last is given. A
     KeyboardInterrupt that comes out says from where to go on.
     """
@@ -115,7 +126,7 @@ def train(
 
         try:
             off_policy(
-                learner, env, config, run.seed, replay,
+                learner, env if workers is None else workers, config, run.seed, replay,
                 progress=progress, keep_states=preferences.keep_states,
                 on_step=preferences.on_step(replay, config.random_steps, total * n),
                 on_log=on_log, on_checkpoint=on_checkpoint,

@@ -13,7 +13,8 @@ import pydantic
 
 from robolearn.algos.slim import SLIM, SLIMConfig, prior
 from robolearn.loops import checkpoint
-from robolearn.loops.on_policy import OnlineConfig, WorkersConfig
+from robolearn.loops.collecting import WorkersConfig
+from robolearn.loops.on_policy import OnlineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.skills.env import SkillEnv
@@ -27,7 +28,8 @@ from robolearn.skills.measures import (
     skill_paths,
 )
 from robolearn.verbs.evaluate import play
-from robolearn.verbs.ppo import dealt, require_dealt, train
+from robolearn.verbs.ppo import train
+from robolearn.verbs.workers import ROLLOUTS, dealt, require_dealt
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def learn(config: SkillsConfig, run: Run) -> dict[str, Any]:
         require_measurable(stage, config.measure)  # now, not after the training
         learner = SLIM(env.interface, config.slim, run.seed)
         make = functools.partial(_make, config.env, slim=config.slim)
-        with dealt(config.workers, make, env, learner, config.training, run) as workers:
+        with dealt(ROLLOUTS, config.workers, make, env, learner, config.training, run) as workers:
             train(learner, env, config.training, run, workers=workers)
         title = f"SLIM on {config.env.name}, seed {run.seed}"
         found = _measure(learner, stage, shown_in, config.measure, run, title)
