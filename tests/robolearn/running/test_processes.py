@@ -68,12 +68,13 @@ def test_an_error_outside_ends_the_jobs():
     with pytest.raises(KeyboardInterrupt), Processes(1) as jobs:
         pid = jobs.submit(os.getpid).result()
         running, waiting = jobs.submit(time.sleep, 600), jobs.submit(time.sleep, 600)
-        while not running.running():
+        deadline = time.monotonic() + 60
+        while not running.running() and time.monotonic() < deadline:
             time.sleep(0.01)
         raise KeyboardInterrupt
     assert gone(pid)
     with pytest.raises(Died):
-        running.result()
+        running.result(60)
     assert waiting.cancelled()
 
 
@@ -84,4 +85,5 @@ def test_jobs_end_with_the_program_however_it_ends(tmp_path, kind):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         pid = int(parent.stdout.readline())
         parent.send_signal(kind)
+        parent.wait(60)
     assert gone(pid)

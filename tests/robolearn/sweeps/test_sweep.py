@@ -163,7 +163,7 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(many, kind):
         wait_for(many / "waiting-0", many / "waiting-1")
         assert len(processes_of(many / "all")) == 2
         sweep.send_signal(kind)
-        told = sweep.stderr.read()
+        told = sweep.communicate(timeout=120)[1]
     if kind == signal.SIGINT:
         assert sweep.returncode == 130
         stopped = "interrupted; all: 0 of 2 runs have ended; the same command goes on\n"
