@@ -31,6 +31,7 @@ from robolearn.running.run import jsonable, new_directory, replace_text
 from robolearn.settings import Settings
 
 PICTURE, PAGE, FIGURES = FILES = ("report.png", "report.html", "report.json")
+EVENTS = "tensorboard"
 FEW = 5  # runs, below which an interval is too narrow
 Interval = tuple[float, float]
 
@@ -51,6 +52,8 @@ class CompareConfig(Settings):
     """The setting that says what the task is; runs of several tasks count together."""
     out: str | None = None
     """The folder of the report; None for the one that is compared, or one in runs/compare/."""
+    tensorboard: bool = False
+    """Whether what the runs have logged is also written as TensorBoard reads it."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ def compare(paths: Sequence[str | Path], config: CompareConfig) -> Compared:
     else:
         folder = new_directory("compare", 0, config.out)
     files = [folder / name for name in FILES]
+    if config.tensorboard:
+        files.append(folder / EVENTS)
+        load("robolearn.comparing.events:write_events")(folders, files[-1])
     try:
         load("robolearn.comparing.picture:draw_report")(found, files[0])
     except OSError as error:

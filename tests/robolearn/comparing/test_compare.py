@@ -2,10 +2,12 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from robolearn.__main__ import main
 from robolearn.comparing.compare import CompareConfig, comparison_of
@@ -201,3 +203,21 @@ def test_the_report_is_a_table_a_picture_figures_and_a_page_that_needs_nothing_e
     assert row["scores"] == {"": {"all/a0": 1.0, "all/a1": 2.0}}
     assert (told["score"], told["curve"], row["mean"]) == ("evaluation.return", "return", 1.5)
     assert main(["compare", "all"]) == 0  # again, with what is in there by now
+
+
+def test_tensorboard_reads_what_was_logged(capsys):
+    make("all/one", 1.0, curve=[1.0, 3.0, 2.0])
+    make("all/other", 2.0, seed=1, curve=[4.0, 5.0])
+    assert main(["compare", "all", "tensorboard=true"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "all/tensorboard"
+    reading = event_accumulator.EventAccumulator("all/tensorboard/all/one").Reload()
+    assert reading.Tags()["scalars"] == ["return"]
+    read = [(event.step, event.value) for event in reading.Scalars("return")]
+    assert read == [(0, 1.0), (10, 3.0), (20, 2.0)]
+
+
+def test_without_tensorboard_the_extra_is_named(monkeypatch, capsys):
+    make("all/one", 1.0, curve=[1.0, 3.0])
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert main(["compare", "all", "tensorboard=true"]) == 2
+    assert "pip install 'robolearn[tensorboard]'" in capsys.readouterr().err
