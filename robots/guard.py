@@ -196,6 +196,7 @@ class Guard(InFront):
         if not self.config.dry_run:
             with self._noticing(StopError):
                 self.robot.activate()
+            self._commands.begin(positions, self.clock())  # from now on a stop is made
             positions = self._looked_again(positions)
         self._begin(positions)
 
@@ -424,7 +425,7 @@ class Guard(InFront):
         self._asked_s = self.clock()
         self._commands.begin(positions, self._asked_s)
         self._watch.begin(positions, self._asked_s)
-        if self.watched:
+        if self.watched and self._watchdog is None:  # a dry run may begin anew
             self._watchdog = Watchdog(self)
             self._watchdog.start()
 

@@ -16,6 +16,7 @@ from robots.commanding import JITTER
 from robots.guard import Guard, GuardConfig, StopError
 from robots.safety import SafetyConfig
 from robots.twin import Fault, FaultKind, Twin, TwinConfig
+from robots.watchdog import Watchdog
 
 PERIOD_S = 0.01
 STILL = 0.01
@@ -566,6 +567,17 @@ def watched():
         guard.disconnect()
 
 
+def test_a_dry_run_that_begins_anew_is_watched_by_one_thread(watched):
+    before = threading.enumerate()
+    guard = watched(dry_run=True, stop_s=60.0)
+    guard.activate()
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, Watchdog)]
+    began = [thread for thread in threads if thread not in before]
+    for thread in began:  # none may keep this program from ending
+        thread.end()
+    assert len(began) == 1
+
+
 def test_a_thread_watches_an_arm_in_the_machines_time(watched):
     guard = watched()
     wait_for(lambda: guard.life_cycle is LifeCycle.INACTIVE)
@@ -697,6 +709,21 @@ def test_a_bug_of_the_driver_while_it_is_activated_leaves_it_inactive(guarded, m
     with pytest.raises(StopError, match="elbow"):
         guard.activate()
     assert guard.life_cycle is LifeCycle.INACTIVE
+
+
+def test_an_arm_that_is_lost_while_it_is_activated_is_told_to_stop(guarded, monkeypatch):
+    guard = guarded(active=False)
+    activate, halt, told = guard.robot.activate, guard.robot._halt, []
+
+    def breaks():
+        activate()
+        failing(monkeypatch, guard.robot, "_read", LostError("it is too hot"), times=1)
+
+    monkeypatch.setattr(guard.robot, "activate", breaks)
+    monkeypatch.setattr(guard.robot, "_halt", lambda: told.append(halt()))
+    with pytest.raises(StopError, match="it is too hot; reset"):
+        guard.activate()
+    assert told and guard.life_cycle is LifeCycle.ERROR
 
 
 def test_a_program_that_ends_without_a_word_leaves_no_arm_active():
