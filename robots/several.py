@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,15 +18,18 @@ from robolearn.settings import Settings
 from robots.arm_model import ArmModel, Stand, desk_arms
 from robots.base import (
     JOINTS,
+    BusError,
     Camera,
     Clock,
     Features,
     LifeCycle,
+    LostError,
     Robot,
     RobotError,
     Values,
     vector,
 )
+from robots.commanding import exchanged
 from robots.twin import Twin, TwinConfig
 
 # The state of all is the first of these that any of them is in.
@@ -125,13 +129,23 @@ class Several:
         return self._gathered(lambda robot: robot.get_observation())
 
     def send_action(self, action: Mapping[str, float]) -> dict[str, float]:
-        """Send to each its part; nothing is sent if a part is wrong."""
+        """Send to each its part; nothing is sent if a part is wrong.
+
+        Raises LostError where noise keeps a part from one after another has taken its own: nobody
+        who begins anew from what all had before would be right.
+        """
         vector(self.joints, action, f"{self.name}: action")
-        return self._gathered_by_side(
-            lambda side, robot: robot.send_action(
-                {name: action[f"{side}_{name}"] for name in robot.action_features}
-            )
-        )
+        sent: dict[str, float] = {}
+        for side, robot in self.robots.items():
+            part = {name: action[f"{side}_{name}"] for name in robot.action_features}
+            try:
+                given = exchanged(functools.partial(robot.send_action, part))
+            except BusError as error:
+                if sent:
+                    raise LostError(f"{side}: {error}; the others have had their part") from error
+                raise
+            sent |= {f"{side}_{name}": value for name, value in given.items()}
+        return sent
 
     def stop(self) -> None:
         """Stop every one; what fails comes out when all have been told."""
@@ -146,13 +160,10 @@ class Several:
         self._every(lambda robot: robot.disconnect())
 
     def _gathered(self, ask: Callable[[Robot], Mapping]) -> dict:
-        return self._gathered_by_side(lambda side, robot: ask(robot))
-
-    def _gathered_by_side(self, ask: Callable[[str, Robot], Mapping]) -> dict:
         return {
             f"{side}_{name}": value
             for side, robot in self.robots.items()
-            for name, value in ask(side, robot).items()
+            for name, value in ask(robot).items()
         }
 
     def _all_or_none(self, do: Callable[[Robot], None], undo: Callable[[Robot], None]) -> None:

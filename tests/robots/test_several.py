@@ -4,7 +4,7 @@ import pytest
 import sim
 from robolearn.errors import SpecError, UserError
 from robots.arm_model import Stand
-from robots.base import LifeCycle, LostError, RobotError, named
+from robots.base import TRIES, BusError, LifeCycle, LostError, RobotError, named
 from robots.guard import Guard, GuardConfig, StopError
 from robots.safety import SafetyConfig
 from robots.several import Several, TwoTwinsConfig, two_twins
@@ -106,6 +106,72 @@ def test_of_two_arms_only_the_one_that_does_not_stop_is_let_go_of(pair, clock, m
         guard.tick()
     assert let_go == ["left"] and clock() - began_s <= 2 * guard.config.prove_s
     assert pair.robots["right"].life_cycle is LifeCycle.INACTIVE
+
+
+def test_where_one_of_two_arms_is_lost_as_they_are_activated_both_are_stopped(
+    pair, clock, monkeypatch
+):
+    guard = Guard(pair, 0.01, clock=clock)
+    guard.connect()
+    activate = pair.activate
+
+    def loses_one():
+        activate()
+        pair.robots["right"].faults.append(Fault(FaultKind.UNPLUGGED, 0.0))
+        clock.sleep(0.01)
+
+    monkeypatch.setattr(pair, "activate", loses_one)
+    with pytest.raises(StopError, match="right: it could not be told to stop"):
+        guard.activate()
+    assert pair.robots["left"].life_cycle is LifeCycle.INACTIVE
+
+
+def disturb(monkeypatch, robot, times):
+    """Have noise keep so many actions from a robot; give those that it has taken."""
+    taken, left, write = [], iter(range(times)), robot._write
+
+    def disturbed(positions):
+        if next(left, None) is not None:
+            raise BusError("noise")
+        taken.append(positions)
+        return write(positions)
+
+    monkeypatch.setattr(robot, "_write", disturbed)
+    return taken
+
+
+def test_what_noise_keeps_from_both_arms_can_be_sent_again(pair, monkeypatch):
+    pair.connect()
+    pair.activate()
+    taken = disturb(monkeypatch, pair.robots["right"], 0)
+    disturb(monkeypatch, pair.robots["left"], TRIES)
+    action = {name: 0.0 for name in pair.action_features}
+    with pytest.raises(BusError):
+        pair.send_action(action)
+    assert not taken
+    pair.send_action(action)
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("times", [TRIES - 1, TRIES])
+def test_what_noise_keeps_from_one_of_two_arms_for_good_stops_both(pair, clock, monkeypatch, times):
+    guard = Guard(pair, 0.01, config=GuardConfig(ramp_s=0.0), clock=clock)
+    guard.connect()
+    guard.activate()
+    taken = disturb(monkeypatch, pair.robots["left"], 0)
+    disturb(monkeypatch, pair.robots["right"], times)
+    clock.sleep(0.01)
+    guard.get_observation()
+    action = named(guard.joints, {"pos": guard.commanded + 0.1})
+    if times < TRIES:
+        guard.send_action(action)
+        assert guard.is_active
+    else:
+        with pytest.raises(StopError, match="right: noise; the others have had their part"):
+            guard.send_action(action)
+        for robot in pair.robots.values():
+            assert robot.life_cycle is LifeCycle.INACTIVE
+    assert len(taken) == 1
 
 
 def test_arms_of_arms_have_names(pair, clock):
