@@ -268,7 +268,7 @@ class ServoArm(Driver):
         return self._unfold(self._readings())
 
     def _readings(self) -> dict[int, Reading]:
-        """Give what every servo says, healthy and on its way to its goal; else raise."""
+        """Give what every servo says, healthy and driven to its goal; else raise."""
         found = self.bus.confirmed(self._all)
         silent = [identity for identity in self._all if identity not in found]
         if silent:
@@ -283,7 +283,9 @@ class ServoArm(Driver):
                 raise LostError(f"{self.name}: {self._called([identity])}: {reading.alarms[0]}")
         self._shadows.require_together(found)
         wanted = self._fold(self._goals)
-        astray = {i: goal for i, goal in wanted.items() if found[i].goal != goal}
+        astray = {
+            i: goal for i, goal in wanted.items() if found[i].goal != goal or not found[i].torque
+        }
         if astray:
             self._send_again(astray)
         return found

@@ -186,6 +186,15 @@ def test_a_servo_that_lost_its_power_for_a_moment_is_noticed(arm, line):
         arm.get_observation()
 
 
+def test_a_servo_that_lost_its_power_at_its_goal_is_noticed_too(arm, line, clock):
+    command(arm, line, 0.3)
+    pass_s(line, clock, 2.0)
+    arm.get_observation()
+    line.station[2].lose_power()
+    with pytest.raises(LostError, match=r"servo 2 \(shoulder_lift\) has let go"):
+        arm.get_observation()
+
+
 def test_an_alarm_is_an_error_that_says_what_it_is(arm, line):
     line.station[4].celsius = 95
     with pytest.raises(LostError, match=r"servo 4 \(wrist_flex\): it is too hot"):
