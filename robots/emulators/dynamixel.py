@@ -299,7 +299,7 @@ class DynamixelStation:
             return self._obey_all(instruction, parameters, listening)
         if instruction in (WRITE, REG_WRITE, ACTION, REBOOT):
             for shadow in _shadows(identity, listening):
-                if instruction in (ACTION, REBOOT) or words(parameters)[0] >= xseries.EEPROM_END:
+                if instruction in (ACTION, REBOOT) or _address(parameters) >= xseries.EEPROM_END:
                     _do(shadow, instruction, parameters)
         if identity not in listening:
             return []
@@ -374,11 +374,10 @@ def _shadows(identity: int, listening: Mapping[int, Servo]) -> list[Servo]:
 
 def _do(servo: Servo, instruction: int, parameters: bytes) -> int:
     """Have a servo do what it is told; give the number of the error, 0 for none."""
-    (address,) = words(parameters[:2]) or (0,)
     if instruction == WRITE:
-        return servo.write(address, parameters[2:])
+        return servo.write(_address(parameters), parameters[2:])
     if instruction == REG_WRITE:
-        servo.keep(address, parameters[2:])
+        servo.keep(_address(parameters), parameters[2:])
     elif instruction == ACTION:
         servo.act()
     elif instruction == REBOOT:
@@ -386,6 +385,11 @@ def _do(servo: Servo, instruction: int, parameters: bytes) -> int:
     else:
         return BAD_INSTRUCTION
     return 0
+
+
+def _address(parameters: bytes) -> int:
+    """Give where in its memory a servo is to write; 0 if that is not said."""
+    return words(parameters[:2])[0] if len(parameters) >= 2 else 0
 
 
 def words(data: bytes) -> tuple[int, ...]:

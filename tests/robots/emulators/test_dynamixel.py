@@ -12,6 +12,9 @@ from robots.emulators.dynamixel import (
     BAD_LENGTH,
     BAD_LIMIT,
     BAD_RANGE,
+    PING,
+    REG_WRITE,
+    WRITE,
     DynamixelStation,
     Servo,
     crc16,
@@ -215,3 +218,10 @@ def test_who_asks_a_shadow_by_its_secondary_number_hears_nothing(opened, station
         port, packets = opened(sdk, line, 2.0, patient_ms=50)
         packets.write1ByteTxRx(port, 2, SECONDARY, 100)
         assert packets.read1ByteTxRx(port, 100, TORQUE)[1] == sdk.COMM_RX_TIMEOUT
+
+
+@pytest.mark.parametrize("instruction", [WRITE, REG_WRITE])
+def test_who_is_told_to_write_and_not_where_goes_on(station, instruction):
+    station[2].write(SECONDARY, b"\x01")
+    assert len(station.hear(packet(1, instruction), None)) == 1
+    assert len(station.hear(packet(2, PING), None)) == 1
