@@ -25,8 +25,6 @@ from robolearn.sweeps.grid import SweepConfig
 
 MOST_AT_ONCE = 256  # tasks that wait or run; Ray decides which
 SHIP_PERIOD_S = 2.0
-COMPARED = ("torch", "numpy", "mujoco")  # versions that must be the driver's
-PATIENCE_S = 120.0  # until a node answers
 
 
 class RayEngine:

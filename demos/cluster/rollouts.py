@@ -21,17 +21,16 @@ class RolloutWorker(Worker):
         """See ``Worker``."""
         return Collector(env, training)
 
-    def rollout(self, weights: Weights, update: int) -> tuple[Rollout, list[Ended], int, int]:
-        """Give what happened, what became of episodes, and of which update the weights are."""
+    def rollout(self, weights: Weights, update: int) -> tuple[Rollout, list[Ended], int]:
+        """Give what happened, and what became of episodes; see ``Tally.drain``."""
         self.take(weights)
-        return (self.acting.rollout(self.policy, update), *self.acting.drain(), update)
+        return (self.acting.rollout(self.policy, update), *self.acting.drain())
 
 
 class Workers(Dealt):
     """Environments of other processes, and the episodes in them; a ``Collecting``."""
 
     worker = RolloutWorker
-    _staleness = 0
 
     def begin(self, seed: int, progress: Progress | None) -> None:
         """See ``Collecting``."""
@@ -41,9 +40,8 @@ class Workers(Dealt):
         """See ``Collecting``."""
         weights = self._send(learner)
         found = self._all(worker.rollout.remote(weights, update) for worker in self._workers)
-        for _, ended, failed, _ in found:
+        for _, ended, failed in found:
             self._tally.take(ended, failed)
-        self._staleness = update - min(of for *_, of in found)
         return side_by_side([rollout for rollout, *_ in found], axis=1)
 
     def progress(self, updates: int) -> Progress:
@@ -51,5 +49,5 @@ class Workers(Dealt):
         return self._progress(updates)
 
     def read(self) -> dict[str, float]:
-        """See ``Collecting``; ``staleness`` counts the updates since the weights that acted."""
-        return self._tally.read() | {"staleness": float(self._staleness)}
+        """See ``Collecting``."""
+        return self._tally.read()

@@ -37,6 +37,13 @@ class WorkersConfig(Settings):
     """The cluster's, HOST:6379; None: one is made on this machine."""
 
 
+class UnderWay(Protocol):
+    """How far episodes have got, as JSON-able values."""
+
+    returns: list[float]  # [N]
+    lengths: list[int]  # [N]
+
+
 class Sampling(Protocol):
     """A policy whose actions are learnt from as they were drawn."""
 
@@ -81,9 +88,11 @@ class Tally:
         self._ended: list[Ended] = []
         self._failed = 0
 
-    def begin(self, returns: np.ndarray, lengths: np.ndarray) -> None:
-        """Go on with episodes that have got so far, [N], [N]."""
-        self.returns, self.lengths = returns, lengths
+    def begin(self, progress: UnderWay | None) -> None:
+        """Begin episodes, or go on with those that are under way."""
+        n = len(self.returns)
+        self.returns = np.array(progress.returns) if progress else np.zeros(n)
+        self.lengths = np.array(progress.lengths) if progress else np.zeros(n, int)
 
     def add(
         self, rewards: np.ndarray, ended: np.ndarray, success: np.ndarray, failed: int = 0

@@ -155,11 +155,7 @@ class Actor:
 
     def begin(self, seed: int | Sequence[int], progress: OffPolicyProgress | None) -> None:
         """See ``Acting``; ``seed`` may be one for each environment."""
-        none = np.zeros(self.num_envs)
-        self._tally.begin(
-            np.array(progress.returns) if progress else none,
-            np.array(progress.lengths) if progress else none.astype(int),
-        )
+        self._tally.begin(progress)
         done, states = (progress.rounds, progress.states) if progress else (0, None)
         self._observation = begin(self.env, seed, done, states)
         self.env.get_state()  # one that cannot give it says so now
@@ -215,7 +211,7 @@ def off_policy(
     an observation or reward that is not finite, UserError for environments that ``Actor`` does not
     take.
     """
-    acting = env if hasattr(env, "progress") else Actor(env, config, keep_states)
+    acting = Actor(env, config, keep_states) if hasattr(env, "reset") else env
     n, total, infos = acting.num_envs, config.rounds(acting.num_envs), []
     acting.begin(seed, progress)
     done = progress.rounds if progress else 0

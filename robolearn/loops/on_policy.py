@@ -100,11 +100,7 @@ class Collector:
 
     def begin(self, seed: int | Sequence[int], progress: Progress | None) -> None:
         """See ``Collecting``; ``seed`` may be one for each environment."""
-        none = np.zeros(self.num_envs)
-        self._tally.begin(
-            np.array(progress.returns) if progress else none,
-            np.array(progress.lengths) if progress else none.astype(int),
-        )
+        self._tally.begin(progress)
         self._cuts = self._cuts_from(progress)
         done, states = (progress.updates, progress.states) if progress else (0, None)
         self._observation = begin(self.env, seed, done, states)
@@ -167,7 +163,7 @@ def online(
     ``progress`` goes on exactly as if never interrupted. Raises DataError for an observation or
     reward that is not finite, UserError for environments that ``Collector`` does not take.
     """
-    collecting = env if hasattr(env, "rollout") else Collector(env, config, keep_states)
+    collecting = Collector(env, config, keep_states) if hasattr(env, "reset") else env
     total = config.updates(collecting.num_envs)
     collecting.begin(seed, progress)
     for update in range(progress.updates if progress else 0, total):

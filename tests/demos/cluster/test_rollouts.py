@@ -110,7 +110,6 @@ def test_workers_do_what_is_done_here_and_a_stopped_training_goes_on(only_cluste
     config = WorkersConfig(count=2)
     with rollouts.Workers(config, MAKE, 4, learner(), TRAINING, tmp_path / "ray.txt") as workers:
         whole, end = learnt(learner(), workers)
-        assert workers.read()["staleness"] == 0.0
         half, middle = learnt(learner(), workers, until=True)
         assert middle.updates == 2 and len(middle.states) == 4
         resumed, again = learnt(half, workers, progress=middle)
