@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from keep import gather
-from many_runs import commit, run_all, summary, training_s
+from swept import commit, runs_of, summary, training_s
 
 from robolearn.viz.curves import read_curve
 
@@ -53,7 +53,7 @@ def main() -> None:
     for fixed, line, read in {1: clean, 2: fixed_data}[arguments.stage](arguments):
         if missing(fixed) and time.time() < deadline:
             name = "-".join(str(value) for value in fixed.values())
-            for _, directory in run_all({f"infopower/{name}": line()}):
+            for _, directory in runs_of(line(), f"infopower/{name}", seed=[fixed["seed"]]):
                 append(fixed | read(directory) | {"commit": commit(directory)})
     gather(ROWS)
 
@@ -63,7 +63,7 @@ def clean(arguments: argparse.Namespace):
     for seed in arguments.seeds:
         for task in arguments.tasks or FROM_STATES:
             fixed = {"stage": 1, "task": task, "method": "dreamer", "seed": seed}
-            line = (f"dreamer_{task.replace('-', '_')}", f"seed={seed}")
+            line = (f"dreamer_{task.replace('-', '_')}",)
             yield fixed, lambda line=line: line, lambda found, task=task: clean_row(task, found)
 
 
@@ -85,7 +85,7 @@ def fixed_data(arguments: argparse.Namespace):
             for method in arguments.methods:
                 fixed = {"stage": 2, "task": task, "method": method, "seed": seed,
                          "updates": arguments.updates}  # fmt: skip
-                options = (*METHODS[method], f"seed={seed}", f"updates={arguments.updates}")
+                options = (*METHODS[method], f"updates={arguments.updates}")
                 yield (
                     fixed,
                     lambda task=task, options=options: offline(task, arguments.videos, options),
@@ -111,7 +111,7 @@ def knowing(task: str, steps: int) -> str:
     """Train PPO from states for so many decisions, unless that was done; give its run."""
     line = ("ppo_walker", f"env.name=dmc/{task}", f"env.options.action_repeat={REPEAT}",
             f"training.steps={steps}", "training.horizon=500", "evaluation=null")  # fmt: skip
-    ((_, directory),) = run_all({f"infopower/ppo-{task}-{steps}": line})
+    ((_, directory),) = runs_of(line, f"infopower/ppo-{task}-{steps}", seed=[0])
     return str(directory)
 
 

@@ -7,14 +7,14 @@ at the end; ``training_return`` the mean over the last tenth of the updates in w
 exploring, as published figures have it; ``published`` that of CleanRL's ``ppo_continuous_action``
 after a million steps, mean over 3 seeds (docs.cleanrl.dev/rl-algorithms/ppo, table "dm_control").
 One setting for all tasks: that of ``launch/ppo_walker.yaml``. ``wall_s`` is the training on one
-core, beside another one on the other. What has been measured is not measured again: ``many_runs``.
+core, beside another one on the other. What has been measured is not measured again: ``swept``.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from many_runs import commit, known, run_all, summary, training_s
+from swept import commit, known, runs_of, summary, training_s
 
 from robolearn.viz.curves import read_curve
 
@@ -39,16 +39,11 @@ def row(task: str, seed: int, directory: Path) -> dict:
 
 def main(seeds: int, steps: int, tasks: list[str]) -> None:
     """Train on every task with every seed."""
-    runs = {
-        f"ppo/{steps}/{task}-{seed}": (
-            "ppo_walker", f"env.name=dmc/{task}", f"training.steps={steps}", f"seed={seed}"
-        )
-        for seed in range(seeds)
-        for task in tasks
-    }  # fmt: skip
-    for name, directory in run_all(runs):
-        task, seed = Path(name).name.rsplit("-", 1)
-        print(json.dumps(row(task, int(seed), directory)), flush=True)
+    swept = {"seed": list(range(seeds)), "env.name": [f"dmc/{task}" for task in tasks]}
+    line = ("ppo_walker", f"training.steps={steps}")
+    for changes, directory in runs_of(line, f"ppo/{steps}", **swept):
+        task = changes["env.name"].removeprefix("dmc/")
+        print(json.dumps(row(task, changes["seed"], directory)), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from many_runs import FOLDER, known
 from stable_baselines3 import PPO as TheirPPO
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from swept import FOLDER, known
 
 import sim
 from robolearn.algos.ppo import FURTHEST_OBSERVATION, PPO, PPOConfig

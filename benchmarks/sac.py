@@ -8,14 +8,14 @@ tenth of the lines in which episodes ended, exploring. ``published`` is the SAC 
 compared with: mean over its 3 seeds after as many control steps, taken two at a time, hence 50,000
 decisions (github.com/nicklashansen/tdmpc2, results/sac/TASK.csv, step 100000). One setting for all
 tasks: that of ``launch/sac_walker.yaml``. ``wall_s`` is the training on one core, shared with other
-work. One run after the other; what has been measured is not measured again: ``many_runs``.
+work. One run after the other; what has been measured is not measured again: ``swept``.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from many_runs import commit, known, run_all, summary, training_s
+from swept import commit, known, runs_of, summary, training_s
 
 from robolearn.viz.curves import read_curve
 
@@ -40,11 +40,10 @@ def row(task: str, seed: int, directory: Path) -> dict:
 
 def main(seeds: int, tasks: list[str]) -> None:
     """Train on every task with every seed."""
-    for seed in range(seeds):
-        for task in tasks:
-            line = ("sac_walker", f"env.name=dmc/{task}", f"seed={seed}")
-            for _, directory in run_all({f"sac/{task}-{seed}": line}):
-                print(json.dumps(row(task, seed, directory)), flush=True)
+    swept = {"seed": list(range(seeds)), "env.name": [f"dmc/{task}" for task in tasks]}
+    for changes, directory in runs_of(("sac_walker",), "sac", at_once=1, **swept):
+        task = changes["env.name"].removeprefix("dmc/")
+        print(json.dumps(row(task, changes["seed"], directory)), flush=True)
 
 
 if __name__ == "__main__":

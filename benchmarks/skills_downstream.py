@@ -9,7 +9,7 @@ task is a launch file; ``steps`` are the control steps that PPO may learn from, 
 environment and reward. "curve" is the share of the episodes that end in success while learning,
 over control steps, as means of WINDOW updates; ``steps_to_80`` is where it first is 80%. The curves
 are drawn as ``runs/benchmarks/skills_downstream.png``. What has been measured is not measured
-again: ``many_runs``.
+again: ``swept``.
 """
 
 import json
@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from many_runs import FOLDER, commit, known, run_all, summary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from swept import FOLDER, commit, known, runs_of, settings, summary
 
 from robolearn.viz.curves import read_curve, smooth
 
@@ -83,19 +83,18 @@ def draw(rows: list[dict], path: Path) -> None:
 
 def main(skills: str, seeds: int, steps: int, tasks: list[str]) -> None:
     """Measure every task with every seed."""
-    runs = {}
-    for seed in range(FIRST_SEED, FIRST_SEED + seeds):
-        for task in tasks:
-            name, overrides = TASKS[task]
-            line = [name, f"skills={skills.format(seed=seed)}", *overrides, f"seed={seed}"]
-            if task in LEARNT:
-                line.append(f"training.steps={steps}")
-            runs[f"skills_downstream/{steps}/{task}-{seed}"] = line
     rows = []
-    for name, directory in run_all(runs):
-        task, seed = Path(name).name.rsplit("-", 1)
-        rows.append(row(task, int(seed), skills.format(seed=seed), directory))
-        print(json.dumps(rows[-1]), flush=True)
+    for task in tasks:
+        name, overrides = TASKS[task]
+        line = [name, *([f"training.steps={steps}"] if task in LEARNT else [])]
+        each = {
+            str(seed): {"seed": seed, "skills": skills.format(seed=seed)} | settings(overrides)
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
+        }
+        swept = runs_of(line, f"skills_downstream/{steps}/{task}", conditions=each)
+        for changes, directory in swept:
+            rows.append(row(task, changes["seed"], changes["skills"], directory))
+            print(json.dumps(rows[-1]), flush=True)
     if any("curve" in row for row in rows):
         draw(rows, FOLDER / "skills_downstream.png")
 

@@ -9,7 +9,7 @@ another one on the other. Names: a stream and a factor multiply the unit of that
 they must change nothing at all; ``single_tuned`` is the best of TRIALS sets of weights, on a seed
 of their own. ``diayn``, ``lsd`` and ``metra`` have no reward but discovery; their episodes begin as
 all others do, some with the object at hand. What has been measured is not measured again:
-``many_runs``. With all seeds of a variant and its scales there is a picture,
+``swept``. With all seeds of a variant and its scales there is a picture,
 ``runs/benchmarks/slim_scales.png``.
 """
 
@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from many_runs import FOLDER, commit, known, run_all, summary, training_s
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from swept import FOLDER, commit, known, runs_of, settings, summary, training_s
 
 STREAMS = ("reach", "discovery", "safety")
 SINGLE = ("slim.critics=sum",)
@@ -58,16 +58,11 @@ COLOURS = {"slim": "#2e86ab", "single": "#e07a1f"}
 
 
 def measure(variants: dict[str, Iterable[str]], seeds: range, steps: int) -> Iterator[dict]:
-    """Run the launch file with overrides; give a row for every variant and seed, as they end."""
-    runs = {
-        f"slim/{steps}/{variant}-{seed}": (
-            "slim_tabletop", *overrides, f"training.steps={steps}", f"seed={seed}"
-        )
-        for seed in seeds
-        for variant, overrides in variants.items()
-    }  # fmt: skip
-    for name, directory in run_all(runs):
-        variant, seed = Path(name).name.rsplit("-", 1)
+    """Run the launch file with overrides; give a row for every variant and seed."""
+    line = ("slim_tabletop", f"training.steps={steps}")
+    conditions = {variant: settings(overrides) for variant, overrides in variants.items()}
+    swept = runs_of(line, f"slim/{steps}", seed=list(seeds), conditions=conditions)
+    for changes, directory in swept:
         found = summary(directory)
         kept = (
             "steps",
@@ -78,8 +73,8 @@ def measure(variants: dict[str, Iterable[str]], seeds: range, steps: int) -> Ite
             "violations_per_episode",
         )
         yield {
-            "variant": variant,
-            "seed": int(seed),
+            "variant": changes["label"],
+            "seed": changes["seed"],
             **{key: found[key] for key in kept},
             "wall_s": training_s(directory),
             "commit": commit(directory),

@@ -31,7 +31,7 @@ from pathlib import Path
 from statistics import median
 
 from keep import commit, gather
-from many_runs import known
+from swept import known
 
 from robolearn.settings import Settings
 

@@ -17,8 +17,11 @@ from robolearn.running import strict_yaml
 from robolearn.running.launch import CHANGEABLE, flat
 
 CONFIG = "config.yaml"
-IGNORED = {"seed", *CHANGEABLE}
+LABEL = "label"
+SAME = CHANGEABLE - {LABEL}  # what runs may have otherwise that are the same
+IGNORED = {"seed", *SAME}
 EVERYTHING = "all runs"  # the name of the condition where nothing differs
+UNLABELLED = "no label"
 LONGEST = 40  # characters of a value in a condition's name
 
 
@@ -86,7 +89,7 @@ def conditions_of(runs: Sequence[Run], task_key: str) -> list[Condition]:
     """Group runs, in their order; where ``task_key`` does not differ there is one task, ""."""
     keys = _differing(runs)
     has_tasks = task_key in keys
-    keys = [key for key in keys if key != task_key]
+    keys = sorted((key for key in keys if key != task_key), key=lambda key: key != LABEL)
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(_text([run.settings.get(key) for key in keys]), []).append(run)
@@ -99,7 +102,7 @@ def conditions_of(runs: Sequence[Run], task_key: str) -> list[Condition]:
             task = str(run.settings.get(task_key)) if has_tasks else ""
             by_task.setdefault(task, []).append(run)
         settings = {key: some[0].settings.get(key) for key in keys}
-        name = ", ".join(f"{names[key]}={_value(settings[key])}" for key in told) or EVERYTHING
+        name = ", ".join(_told(key, names[key], settings[key]) for key in told) or EVERYTHING
         runs_of = {task: tuple(by_task[task]) for task in sorted(by_task)}
         conditions.append(Condition(name, settings, runs_of))
     return conditions
@@ -158,7 +161,7 @@ def commit_of(run: Run) -> str:
 def _twice(runs: Sequence[Run]) -> tuple[Run, Run] | None:
     seen: dict[str, Run] = {}
     for run in runs:
-        decisive = {k: v for k, v in run.settings.items() if k not in CHANGEABLE}
+        decisive = {k: v for k, v in run.settings.items() if k not in SAME}
         other = seen.setdefault(_text(decisive), run)
         if other is not run:
             return other, run
@@ -189,8 +192,13 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 
 
 def _telling(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """Leave out settings that only some runs have, as long as the others tell them apart."""
+    """Leave out settings that need not be told, since others tell the runs apart.
+
+    Those are all but the label, where there are labels, else those that only some runs have.
+    """
     told = [key for key in keys if all(key in run.settings for run in runs)]
+    if LABEL in keys:
+        told = [LABEL]
     for key in keys:
         if key not in told and _groups([*told, key], runs) > _groups(told, runs):
             told.append(key)
@@ -203,6 +211,11 @@ def _groups(keys: Sequence[str], runs: Sequence[Run]) -> int:
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _told(key: str, name: str, value: Any) -> str:
+    """Say a setting, a label as it is."""
+    return (value or UNLABELLED) if key == LABEL else f"{name}={_value(value)}"
 
 
 def _value(value: Any) -> str:

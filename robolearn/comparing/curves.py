@@ -10,6 +10,7 @@ import numpy as np
 
 from robolearn.comparing import measures
 from robolearn.comparing.conditions import Run
+from robolearn.errors import DataError
 from robolearn.viz.curves import SMOOTHED_SHARE, read_curve, smooth
 
 METRICS = "metrics.jsonl"
@@ -30,7 +31,7 @@ class Curve(NamedTuple):
 def name_of_curve(runs: Sequence[Run], score: str) -> str | None:
     """Give the entry of ``metrics.jsonl`` that all runs log: the score's, else a usual one."""
     for name in (score, score.rpartition(".")[2], *USUAL):
-        if all(len(read_curve(run.folder / METRICS, name)[0]) > 1 for run in runs):
+        if all(len(_read(run.folder, name)[0]) > 1 for run in runs):
             return name
     return None
 
@@ -40,7 +41,7 @@ def curve_of(folders: Sequence[Path], name: str) -> Curve | None:
 
     None if a run has no curve, or not one step is common to all.
     """
-    found = [read_curve(folder / METRICS, name) for folder in folders]
+    found = [_read(folder, name) for folder in folders]
     found = [(steps, values) for steps, values in found if len(steps) > 1]
     if len(found) < len(folders):
         return None
@@ -55,6 +56,17 @@ def curve_of(folders: Sequence[Path], name: str) -> Curve | None:
     drawn = runs[rng.integers(len(runs), size=(measures.REPETITIONS // 4, len(runs)))]  # [R, N, P]
     low, high = measures.interval(_iqm(np.moveaxis(drawn, 1, -1)))
     return Curve(steps, _iqm(runs.T), low, high, runs)
+
+
+def _read(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a curve, empty where nothing was logged; DataError for a damaged file."""
+    file = folder / METRICS
+    try:
+        return read_curve(file, name)
+    except FileNotFoundError:
+        return np.array([]), np.array([])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{file}: damaged: {error}") from error
 
 
 def _iqm(values: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from robolearn.errors import KEPT, OptionError, UserError, close, nearest
 from robolearn.running import config as configuration
 from robolearn.running import registry
 
-CHANGEABLE = {"out", "resume", "view", "threads"}  # no result depends on them
+CHANGEABLE = {"out", "resume", "view", "threads", "label"}  # no result depends on them
 MOST_THREADS = 1024
 RECORDING = ("collect", "teleop")  # verbs that make datasets
 
@@ -41,6 +41,8 @@ class Common:
     """The run's directory; by default ``runs/<launch>/<time>-<seed>``."""
     resume: str | None = None
     """Directory of a stopped run to go on in."""
+    label: str | None = None
+    """What comparisons call it, with other runs of that label; no result depends on it."""
     view: Literal["off", "record", "live"] = "off"
     """Rerun: into ``recording.rrd``, or a live viewer as well."""
     threads: Annotated[int, Ge(1), Le(MOST_THREADS)] = 1

@@ -5,6 +5,9 @@
     sweep:
       seed: [0, 1, 2]
       ppo.gamma: [0.97, 0.99]     # or nested, ppo: {gamma: [0.97, 0.99]}
+      conditions:                 # settings with a name, dotted as on the command line
+        usual: {}
+        small: {ppo.widths: [32, 32], ppo.minibatch: 64}
       engine: local               # the settings of ``SweepConfig`` stand beside
 """
 
@@ -33,7 +36,7 @@ from robolearn.settings import Settings
 FIXED = ("out", "resume", "sweep", "provenance", "view", "threads")  # are no conditions
 MOST_RUNS = 10_000
 LONGEST_VALUE, LONGEST_NAME = 32, 200  # characters of a value in the name of a run, and of that
-SEED = ("seed",)
+SEED, LABEL, CONDITIONS = ("seed",), ("label",), "conditions"
 Keys = configuration.Keys
 
 
@@ -82,13 +85,13 @@ class Sweep:
 
     name: str  # of the launch file
     config: SweepConfig
-    lists: dict[str, list[Any]]  # "ppo.gamma" -> [0.97, 0.99]
+    asked: dict[str, Any]  # "ppo.gamma" -> [0.97, 0.99]; "conditions" -> their settings
     out: str | None
     members: tuple[Member, ...]
 
     def settings(self) -> dict[str, Any]:
         """Give the section as plain values, in the layout of a launch file."""
-        return configuration.plain(self.config) | self.lists
+        return configuration.plain(self.config) | self.asked
 
     def fingerprint(self) -> str:
         """Give what its runs can be recognised by, whatever their results do not depend on."""
@@ -96,16 +99,44 @@ class Sweep:
         return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
 
 
-class _Axis(NamedTuple):
-    """A key of the sweep and its values."""
+class _Option(NamedTuple):
+    """One of the things that runs differ by."""
+
+    word: str  # in the name of a run
+    changes: list[tuple[Keys, Any, str]]  # ("ppo", "gamma"), 0.99, the place that it is from
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A key of the sweep and its values, or the conditions that have a name."""
 
     written: Keys  # ("sweep", "ppo.gamma") or ("sweep", "ppo", "gamma")
-    keys: Keys  # ("ppo", "gamma")
-    values: list[Any]
+    keys: Keys  # ("ppo", "gamma"); LABEL of conditions
+    values: Any  # a list; of conditions their settings by name
 
     @property
     def name(self) -> str:
         return ".".join(map(str, self.keys))
+
+    def options(self, source: configuration.Source, short: str) -> list[_Option]:
+        """Give what a run may be; ``short`` is what the key is called in names of runs."""
+        if isinstance(self.values, list):
+            where = source.where(self.written)
+            words = [f"{short}-{_word(value)}" for value in self.values]
+            return [
+                _Option(word, [(self.keys, value, where)])
+                for word, value in zip(words, self.values, strict=True)
+            ]
+        return [_Option(_word(name), self._changes(source, name)) for name in self.values]
+
+    def _changes(self, source: configuration.Source, name: str) -> list[tuple[Keys, Any, str]]:
+        settings = self.values[name] or {}
+        if not isinstance(settings, dict):
+            where = source.where((*self.written, name))
+            raise UserError(f"{where}: condition '{name}' should be 'key: value' lines")
+        places = {key: source.where((*self.written, name, key)) for key in settings}
+        changes = [(tuple(key.split(".")), settings[key], places[key]) for key in settings]
+        return [(LABEL, name, source.where((*self.written, name))), *changes]
 
 
 @dataclass(frozen=True)
@@ -139,14 +170,20 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     members = tuple(_members(axes, source, base))
     for member in members:
         _require_of_many(member.launch.common, config, source)
-    return Sweep(path.stem, config, {axis.name: axis.values for axis in axes}, out, members)
+    asked = {axis.name if axis.keys != LABEL else CONDITIONS: axis.values for axis in axes}
+    return Sweep(path.stem, config, asked, out, members)
 
 
 def _axes(section: Mapping[str, Any], source: configuration.Source, above: Keys) -> Iterator[_Axis]:
     for key, values in section.items():
         written = (*above, key)
         keys = tuple(part for one in written[1:] for part in str(one).split("."))
-        if isinstance(values, dict) and values:
+        if keys == (CONDITIONS,):
+            if not isinstance(values, dict) or not values:
+                where = source.where(written)
+                raise UserError(f"{where}: sweep.conditions should be 'name: {{key: value}}' lines")
+            yield _Axis(written, LABEL, values)
+        elif isinstance(values, dict) and values:
             yield from _axes(values, source, written)
         elif isinstance(values, list) and values and all(keys):
             yield _Axis(written, keys, values)
@@ -171,14 +208,18 @@ def _require_sound(axes: Sequence[_Axis], source: configuration.Source) -> None:
         raise UserError(f"{source.where(('sweep',))}: sweep has no list of values, 'seed: [0, 1]'")
     seen: set[Keys] = set()
     for axis in axes:
-        where = source.where(axis.written)
-        if axis.keys[0] in FIXED:
-            raise UserError(f"{where}: '{axis.name}' cannot be swept")
-        if axis.keys in seen:
-            raise UserError(f"{where}: '{axis.name}' stands twice")
-        seen.add(axis.keys)
+        places = {k: at for o in axis.options(source, "") for k, _, at in o.changes}
+        for keys, where in places.items():
+            name = ".".join(map(str, keys))
+            if keys[0] in FIXED or (keys == LABEL and isinstance(axis.values, list)):
+                hint = "; conditions have names" if keys == LABEL else ""
+                raise UserError(f"{where}: '{name}' cannot be swept{hint}")
+            if keys in seen:
+                raise UserError(f"{where}: '{name}' stands twice")
+        seen |= places.keys()
         counts = Counter(json.dumps(value, sort_keys=True) for value in axis.values)
         if twice := [value for value, count in counts.items() if count > 1]:
+            where = source.where(axis.written)
             raise UserError(f"{where}: {axis.name}: {twice[0]} stands twice")
     if (count := math.prod(len(axis.values) for axis in axes)) > MOST_RUNS:
         raise UserError(
@@ -190,20 +231,19 @@ def _members(
     axes: Sequence[_Axis], source: configuration.Source, base: configuration.Source
 ) -> Iterator[Member]:
     """Give every combination: all with one seed, then all with the next; the seed is named last."""
-    names = dict(
-        zip((axis.keys for axis in axes), short_names([axis.name for axis in axes]), strict=True)
-    )
-    seed_first = sorted(axes, key=lambda axis: axis.keys != SEED)
+    names = short_names([axis.name for axis in axes])
+    options = [axis.options(source, name) for axis, name in zip(axes, names, strict=True)]
+    is_seed = [axis.keys == SEED for axis in axes]
+    seed_first = sorted(range(len(axes)), key=lambda i: not is_seed[i])
+    seed_last = sorted(range(len(axes)), key=lambda i: is_seed[i])
     taken: set[str] = set()
-    for combination in itertools.product(*(axis.values for axis in seed_first)):
-        pairs = sorted(
-            zip(seed_first, combination, strict=True), key=lambda pair: pair[0].keys == SEED
-        )
-        changes = [(axis.keys, value, source.where(axis.written)) for axis, value in pairs]
-        words = [f"{names[axis.keys]}-{_word(value)}" for axis, value in pairs]
+    for combination in itertools.product(*(options[i] for i in seed_first)):
+        chosen = dict(zip(seed_first, combination, strict=True))
+        changes = [change for i in seed_last for change in chosen[i].changes]
+        name = "_".join(chosen[i].word for i in seed_last)[:LONGEST_NAME]
         yield Member(
-            _unused("_".join(words)[:LONGEST_NAME], taken),
-            {axis.name: value for axis, value in pairs},
+            _unused(name, taken),
+            {".".join(map(str, keys)): value for keys, value, _ in changes},
             launch.checked(base.changed(changes)),
         )
 
@@ -241,4 +281,5 @@ def _unused(name: str, taken: set[str]) -> str:
 
 def _decisive(checked: launch.Launch) -> dict[str, Any]:
     ignored: Iterable[str] = launch.CHANGEABLE | set(checked.verb.changeable)
-    return {key: value for key, value in checked.settings().items() if key not in ignored}
+    decisive = {key: value for key, value in checked.settings().items() if key not in ignored}
+    return decisive | ({} if checked.common.label is None else {"label": checked.common.label})

@@ -56,6 +56,7 @@ class Swept:
     """What came of a sweep: its folder, how many runs failed, the report of the others."""
 
     folder: Path
+    members: tuple[grid.Member, ...]
     failed: int
     compared: Compared | None
 
@@ -84,7 +85,8 @@ def run_sweep(path: Path, overrides: Sequence[str]) -> Swept:
             raise KeyboardInterrupt(
                 f"{folder}: {ended} of {len(names)} runs have ended", "the same command goes on"
             ) from None
-        return Swept(folder, teller.failures, _compared(folder, names, sweep.config.score))
+        compared = _compared(folder, names, sweep.config.score)
+        return Swept(folder, sweep.members, teller.failures, compared)
 
 
 def _compared(folder: Path, names: Sequence[str], score: str | None) -> Compared | None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import harm
 import harm_verdicts
-import many_runs
 import numpy as np
 import portability
 import pytest
 import slim
+import swept
 import table
 
 from demos.operators import named_task
@@ -23,44 +23,47 @@ LINE = ["evaluate_lift", "checkpoint=nowhere"]  # nothing is there to be evaluat
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(many_runs, "FOLDER", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(swept, "FOLDER", tmp_path)
+    return tmp_path / "group"
 
 
-def finish(folder, name, line):
-    settings = launch.read(launch.find(line[0]), line[1:]).settings()
-    (folder / name).mkdir()
-    (folder / name / "config.yaml").write_text(strict_yaml.dump(settings))
-    (folder / name / "summary.json").write_text('{"coverage": 0.5}')
+def finish(run, line):
+    resolved = launch.read(launch.find(line[0]), line[1:]).settings()
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(strict_yaml.dump(resolved))
+    (run / "summary.json").write_text('{"coverage": 0.5}')
 
 
 def test_what_ended_is_not_run_again(folder):
-    finish(folder, "one-3", LINE)  # which would fail
-    assert list(many_runs.run_all({"one-3": LINE})) == [("one-3", folder / "one-3")]
-    assert many_runs.summary(folder / "one-3") == {"coverage": 0.5}
+    finish(folder / "seed-3", [*LINE, "seed=3"])  # which would fail
+    assert list(swept.runs_of(LINE, "group", seed=[3])) == [({"seed": 3}, folder / "seed-3")]
+    assert swept.summary(folder / "seed-3") == {"coverage": 0.5}
 
 
 def test_a_folder_that_another_line_made_is_refused(folder):
-    finish(folder, "one-3", LINE)
-    with pytest.raises(UserError, match="one-3: that run has seed=0, not 1"):
-        list(many_runs.run_all({"one-3": [*LINE, "seed=1"]}))
+    finish(folder / "seed-3", LINE)
+    with pytest.raises(UserError, match="seed-3: that run has seed=0, not 3"):
+        list(swept.runs_of(LINE, "group", seed=[3]))
 
 
 def test_a_line_that_is_wrong_keeps_all_from_beginning(folder):
-    with pytest.raises(UserError, match="'episods=9': unknown key 'episods'"):
-        list(many_runs.run_all({"one-3": LINE, "one-4": ["collect_lift", "episods=9"]}))
-    assert not list(folder.iterdir())
+    conditions = {"one": {}, "other": swept.settings(["episods=9"])}
+    with pytest.raises(UserError, match=r"unknown key 'episods'"):
+        list(swept.runs_of(LINE, "group", conditions=conditions))
+    assert not folder.exists()
 
 
-def test_a_run_that_fails_is_told_with_its_last_words(folder):
-    with pytest.raises(RuntimeError, match="one-3: robolearn: checkpoint: none in nowhere"):
-        list(many_runs.run_all({"group/one-3": LINE}))
+def test_a_run_that_fails_is_told_with_its_last_words(folder, capfd):
+    with pytest.raises(RuntimeError, match="group: 1 runs failed"):
+        list(swept.runs_of(LINE, "group", seed=[3]))
+    said = "seed-3: failed (exit code 2): robolearn: checkpoint: none in nowhere"
+    assert said in capfd.readouterr().err
 
 
 def test_an_unknown_variant_is_told_with_the_nearest(capsys):
-    assert many_runs.known([], ["slim", "single"]) == ["slim", "single"]
+    assert swept.known([], ["slim", "single"]) == ["slim", "single"]
     with pytest.raises(SystemExit, match="'singel'.*single"):
-        many_runs.known(["singel"], ["slim", "single"])
+        swept.known(["singel"], ["slim", "single"])
 
 
 def test_a_table_has_means_and_ranges():

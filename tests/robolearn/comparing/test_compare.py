@@ -107,6 +107,24 @@ def test_settings_that_some_runs_lack_are_named_where_nothing_else_tells_them_ap
     assert names == ["gamma=0.9, robot=null", "gamma=0.9, robot=Panda", "gamma=0.99, robot=null"]
 
 
+def test_labels_name_conditions_and_other_settings_only_where_they_must():
+    for seed in (0, 1):
+        for label, gamma in (("usual", 0.9), ("far", 0.99)):
+            label_run(make(f"all/{label}{seed}", 1.0, seed, gamma), label)
+    assert [row.condition.name for row in compared("all").rows] == ["far", "usual"]
+    make("all/bare", 1.0, gamma=0.9)
+    names = [row.condition.name for row in compared("all").rows]
+    assert sorted(names) == ["far", "no label", "usual"]
+    label_run(make("all/farther", 1.0, gamma=0.999), "far")
+    names = [row.condition.name for row in compared("all").rows]
+    assert {"far, gamma=0.99", "far, gamma=0.999"} < set(names)
+
+
+def label_run(run, label):
+    with (run / "config.yaml").open("a") as config:
+        config.write(f"label: {label}\n")
+
+
 def test_the_same_run_twice_is_told_apart_by_its_commit_or_refused():
     make("one", 1.0)
     make("other", 2.0, commit="b" * 40)
@@ -181,6 +199,15 @@ def test_a_damaged_run_is_one_line(capsys):
     Path("all/a/summary.json").write_text('{"ste')
     assert main(["compare", "all"]) == 2
     assert capsys.readouterr().err.startswith("robolearn: all/a/summary.json: damaged: ")
+
+
+def test_without_what_was_logged_there_is_no_curve_and_damage_is_one_line(capsys):
+    run = make("all/one", 1.0, curve=[1.0, 2.0])
+    (run / "metrics.jsonl").write_text('{"step": 1, "ret')
+    assert main(["compare", "all"]) == 2
+    assert "all/one/metrics.jsonl: damaged: " in capsys.readouterr().err
+    (run / "metrics.jsonl").unlink()
+    assert compared("all").curve is None
 
 
 def test_the_report_is_a_table_a_picture_figures_and_a_page_that_needs_nothing_else(capsys):

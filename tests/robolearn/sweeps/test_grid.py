@@ -75,6 +75,55 @@ def test_what_the_base_lacks_may_be_swept():
     assert [member.launch.config.dataset for member in read(text=text).members] == ["one", "other"]
 
 
+CONDITIONS = """\
+verb: ppo
+env: {name: dmc/walker-walk}
+sweep:
+  conditions:
+    usual:
+    small nets: {ppo.widths: [32, 32], ppo.minibatch: 64}
+  seed: [0, 1]
+"""
+
+
+def test_conditions_have_a_name_and_any_settings():
+    members = read(text=CONDITIONS).members
+    assert [(m.name, m.launch.common.label) for m in members] == [
+        ("usual_seed-0", "usual"), ("small-nets_seed-0", "small nets"),
+        ("usual_seed-1", "usual"), ("small-nets_seed-1", "small nets"),
+    ]  # fmt: skip
+    assert members[3].changes == {
+        "label": "small nets", "ppo.widths": [32, 32], "ppo.minibatch": 64, "seed": 1,
+    }  # fmt: skip
+    assert members[3].launch.config.ppo.widths == (32, 32)
+    assert members[2].launch.config.ppo.widths == (128, 128)
+    assert read("sweep.conditions.large={ppo.minibatch: 512}", text=CONDITIONS).members[2].changes
+
+
+def test_a_condition_of_another_name_is_another_sweep():
+    renamed = CONDITIONS.replace("usual", "base")
+    assert read(text=CONDITIONS).fingerprint() != read(text=renamed).fingerprint()
+
+
+WRONG_CONDITIONS = [
+    ("sweep.conditions.large={ppo.gama: 1.0}", "'sweep.conditions.large={ppo.gama: 1.0}': unknown "
+     "key 'ppo.gama'; did you mean 'gamma'?"),
+    ("sweep.conditions.large={seed: 3}", "walk.yaml:7: 'seed' stands twice"),
+    ("sweep.conditions.large={out: x}", "'sweep.conditions.large={out: x}': 'out' cannot be swept"),
+    ("sweep.conditions.large=3", "'sweep.conditions.large=3': condition 'large' should be 'key: "),
+    ("sweep.label=[a]", "'sweep.label=[a]': 'label' cannot be swept; conditions have names"),
+    ("sweep.conditions=[a]", "'sweep.conditions=[a]': sweep.conditions should be 'name: {key: "),
+    ("sweep.conditions={}", "'sweep.conditions={}': sweep.conditions should be 'name: {key: value"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("override", "said"), WRONG_CONDITIONS)
+def test_what_is_wrong_in_a_condition_is_said_with_its_place(override, said):
+    with pytest.raises(UserError) as caught:
+        read(override, text=CONDITIONS)
+    assert str(caught.value).startswith(said)
+
+
 WRONG = [
     ("sweep.ppo.gama=[1.0]", "'sweep.ppo.gama=[1.0]': unknown key 'ppo.gama'; did you mean 'gam"),
     ("sweep.sede=[1]", "'sweep.sede=[1]': unknown key 'sede'; did you mean 'seed'?"),
