@@ -24,7 +24,6 @@ import hashlib
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -37,6 +36,7 @@ from robolearn.judging import demonstrations, reasons, repair
 from robolearn.judging import harm as judging_harm
 from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.running import launch
+from robolearn.running.processes import Processes
 
 FOLDER = Path("runs/benchmarks/harm")
 ROWS = Path(__file__).parent / "results" / "harm.jsonl"
@@ -99,7 +99,7 @@ def main() -> None:
         for replicate in arguments.replicates
         for task in arguments.tasks
     ]  # one for each folder of demonstrations
-    with ProcessPoolExecutor(arguments.workers) as pool:
+    with Processes(arguments.workers) as pool:
         for done in [pool.submit(measure, *job) for job in jobs]:
             done.result()
 

@@ -83,6 +83,10 @@ class StudyConfig(Settings):
     """Length and batches of every training."""
     replicates: PositiveInt = 5
     """Training seeds."""
+    replicate: NonNegativeInt | None = None
+    """This one of them alone, as the runs of a sweep are: ``sweep.replicate=[0,1,2]``."""
+    gathered: str | None = None
+    """The folder of such runs: replicates that have ended there are not done again."""
     episodes: PositiveInt = 100
     """Evaluation episodes of a condition in each replicate."""
     horizon: PositiveInt = 600
@@ -95,6 +99,7 @@ class StudyConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_horizons()
+        self._check_replicate()
         named_task(self.env.name)
         if self.filter_by == "pairs" and self.verdict == "harm":
             raise UserError("filter_by: 'pairs' is not for the verdict 'harm'")
@@ -110,6 +115,21 @@ class StudyConfig(Settings):
         named_style(self.base)
         if len({o.compatible for o in self.operators.values()}) < 2:
             raise UserError("operators: name at least one compatible operator and one that is not")
+
+    def _check_replicate(self) -> None:
+        if self.replicate is None:
+            return
+        if self.gathered is not None:
+            raise UserError("replicate: is for the runs that are gathered, not beside gathered")
+        if self.replicate >= self.replicates:
+            raise UserError(
+                f"replicate: {self.replicate} is not below {self.replicates} replicates"
+            )
+        if self.verdict != "harm" and self.tuning_operators:
+            raise UserError(
+                "replicate: the tuning operators of all replicates choose the statistic; "
+                "judge.statistic=NAME with tuning_operators={} would be right"
+            )
 
     def _check_horizons(self) -> None:
         limit = self.env.options.get("horizon")

@@ -96,7 +96,7 @@ VERBS = {
         "demos.study.config:StudyConfig",
         "demos.study.run:run_study",
         resumable=True,
-        changeable=("workers",),
+        changeable=("workers", "replicate", "gathered"),
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,9 +126,9 @@ def start(rng: np.random.Generator) -> int:
 
 
 class Here:
-    """Runs the jobs of a stage in this process, which has imported all that they need."""
+    """Does jobs in this process, which has imported all that they need."""
 
-    def __init__(self, workers, run):
+    def __init__(self, workers, initializer):
         pass
 
     def __enter__(self):
@@ -136,13 +137,14 @@ class Here:
     def __exit__(self, *error):
         pass
 
-    def stage(self, label, jobs):
-        for function, *arguments in jobs:
-            function(*arguments)
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
 
 
 def test_a_stopped_study_goes_on_where_it_was(finished, monkeypatch):
-    monkeypatch.setattr("demos.study.run.Pool", Here)
+    monkeypatch.setattr("demos.study.run.Processes", Here)
     folder, summary = finished
     result = folder / "replicate_0" / "conditions" / "twin-naive" / "evaluation.json"
     kept = folder / "replicate_0" / "conditions" / "other-naive" / "evaluation.json"
@@ -255,6 +257,16 @@ def test_the_random_control_drops_as_much_where_runs_are_longer_than_demonstrati
             "'repaired' is for the verdict 'harm'",
         ),
         ({"filter_by": "pairs", "verdict": "harm"}, "'pairs' is not for the verdict 'harm'"),
+        ({"replicate": 1}, "replicate: 1 is not below 1 replicates"),
+        ({"replicate": 0, "gathered": "x"}, "not beside gathered"),
+        (
+            {
+                "replicate": 0,
+                "verdict": "compatibility",
+                "tuning_operators": {"odd": OperatorConfig("diagonal")},
+            },
+            "replicate: the tuning operators of all replicates choose the statistic",
+        ),
         ({"base": "bass"}, "did you mean 'base'"),
     ],
 )
