@@ -19,9 +19,17 @@ def record(replicate: Replicate, operators: Sequence[str], statistic: str, run: 
         verdicts = judge_together(judge, replicate.demonstrations(operator))
         episodes = replicate.episodes(operator)[: config.recorded]
         for i, (episode, verdict) in enumerate(zip(episodes, verdicts, strict=False)):
-            word = "accepted" if verdict.accepted else f"rejected: {_why(verdict)}"
-            text = f"{operator}, demonstration {i}: {word} (p = {verdict.p_value:.2f})"
-            replay_episode(run.viewer, env, episode, _curves(judge, verdict), text)
+            text, curves = f"{operator}, demonstration {i}: {_said(verdict)}", None
+            if verdict is not None:
+                curves = _curves(judge, verdict)
+            replay_episode(run.viewer, env, episode, curves, text)
+
+
+def _said(verdict: Verdict | HarmVerdict | None) -> str:
+    if verdict is None:
+        return "too short to judge"
+    word = "accepted" if verdict.accepted else f"rejected: {_why(verdict)}"
+    return f"{word} (p = {verdict.p_value:.2f})"
 
 
 def _why(verdict: Verdict | HarmVerdict) -> str:

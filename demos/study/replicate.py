@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from demos.session.record import collect
 from demos.study.config import StudyConfig
 from demos.study.elicitation import Elicitation
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.commands import LEAST_STEPS
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.demonstrations import Demonstration, transitions
 from robolearn.judging.files import load_judge, save_judge
@@ -35,6 +37,7 @@ ENVS = 8  # episodes that a job runs at a time
 BASE, HELD_OUT, MATCHED = "base", "base_held_out", "matched"
 MOST_MATCHED = 4  # times the demonstrations of an operator, who may be so much slower
 HARM = "harm"  # the statistic of the judge of harm
+TOO_SHORT = (2.0, 0.0)  # harm, beyond the line, and p-value of what cannot be judged
 Scores = dict[str, list[dict[str, tuple[float, float]]]]  # operator -> per demonstration, statistic
 
 
@@ -72,11 +75,26 @@ def _fingerprint(data: Sequence[Demonstration]) -> str:
 
 def judge_together(
     judge: Judge | HarmJudge, demonstrations: Sequence[Demonstration]
-) -> Sequence[Verdict | HarmVerdict]:
-    """Judge an operator's demonstrations: those who can, judge them together."""
-    if isinstance(judge, HarmJudge):
-        return judge.score_all(*zip(*demonstrations, strict=True))
-    return [judge.score(*pair) for pair in demonstrations]
+) -> Sequence[Verdict | HarmVerdict | None]:
+    """Judge an operator's demonstrations: those who can, judge them together.
+
+    None for one that is too short for that, which is not accepted.
+    """
+    if not isinstance(judge, HarmJudge):
+        return [judge.score(*pair) for pair in demonstrations]
+    long = [is_long(pair) for pair in demonstrations]
+    verdicts = iter(judge.score_all(*_unzipped(itertools.compress(demonstrations, long))))
+    return [next(verdicts) if is_judged else None for is_judged in long]
+
+
+def is_long(demonstration: Demonstration) -> bool:
+    """Say whether harm can be judged of a demonstration."""
+    return len(demonstration[1]) >= LEAST_STEPS
+
+
+def _unzipped(demonstrations: Iterable[Demonstration]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    pairs = list(demonstrations)
+    return [states for states, _ in pairs], [actions for _, actions in pairs]
 
 
 def _ignore_result(folder: str, names: list[str]) -> list[str]:
@@ -213,10 +231,11 @@ class Replicate:
         harm = self.judge(HARM)
 
         def compare(demonstrations: list[Demonstration]) -> list[dict[str, tuple[float, float]]]:
-            together = harm.score_all(*zip(*demonstrations, strict=True))
+            verdicts = judge_together(harm, demonstrations)
+            told = [TOO_SHORT if v is None else (v.harm, v.p_value) for v in verdicts]
             return [
-                judge.compare(*one) | {HARM: (verdict.harm, verdict.p_value)}
-                for one, verdict in zip(demonstrations, together, strict=True)
+                judge.compare(*one) | {HARM: both}
+                for one, both in zip(demonstrations, told, strict=True)
             ]
 
         names = [name for name in self.datasets if name != BASE]
@@ -230,7 +249,7 @@ class Replicate:
     def judge(self, statistic: str) -> Judge | HarmJudge:
         """Load the judge, with a chosen statistic; HARM is that of harm."""
         if statistic == HARM:
-            states, actions = zip(*self.demonstrations(BASE), strict=True)
+            states, actions = _unzipped(filter(is_long, self.demonstrations(BASE)))
             return HarmJudge.of(
                 states, actions, interface=self._interface(), config=self.config.harm
             )
@@ -301,10 +320,10 @@ class Replicate:
             return base + self._matched(sum(len(actions) for _, actions in new))
         if condition == "repaired":
             judge = self.judge(HARM)
-            verdicts = judge.score_all(*zip(*new, strict=True))
-            kept = [mended(judge, *d, v) for d, v in zip(new, verdicts, strict=True)]
-            each = zip(new, kept, strict=True)
-            return base + [(s[some.rows], some.actions) for (s, _), some in each if len(some)]
+            judged = [(d, v) for d, v in zip(new, judge_together(judge, new), strict=True) if v]
+            kept = [mended(judge, *d, v) for d, v in judged]
+            each = zip(judged, kept, strict=True)
+            return base + [(s[some.rows], some.actions) for ((s, _), _), some in each if len(some)]
         kept = self._filtered(new, statistic)
         if condition == "filtered":
             return base + [(s, a) for s, a in kept if len(a)]
@@ -324,13 +343,13 @@ class Replicate:
         """Give what is left of each demonstration, which may be nothing."""
         judge = self.judge(statistic)
         if self.config.filter_by == "demonstrations":
-            accepted = [verdict.accepted for verdict in judge_together(judge, new)]
+            accepted = [v is not None and v.accepted for v in judge_together(judge, new)]
             return [
                 (s, a) if ok else (s[:0], a[:0]) for (s, a), ok in zip(new, accepted, strict=True)
             ]
         if isinstance(judge, HarmJudge):
-            each = zip(new, judge.score_all(*zip(*new, strict=True)), strict=True)
-            stays = [harmless(judge, *demonstration, verdict) for demonstration, verdict in each]
+            each = zip(new, judge_together(judge, new), strict=True)
+            stays = [harmless(judge, *d, v) if v else slice(0, 0) for d, v in each]
             return [(s[stay], a[stay]) for (s, a), stay in zip(new, stays, strict=True)]
         by_stretch = self.config.filter_by == "stretches"
         filtering = judge.filter_stretches if by_stretch else judge.filter_pairs

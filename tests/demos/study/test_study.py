@@ -11,7 +11,7 @@ import pytest
 from demos.data.dataset import Dataset
 from demos.operators import make_operator
 from demos.study.config import OperatorConfig, StudyConfig
-from demos.study.replicate import HARM, Replicate, drop_runs
+from demos.study.replicate import HARM, Replicate, drop_runs, judge_together
 from demos.study.report import report_text
 from demos.study.run import run_study
 from robolearn.algos.bc import BCConfig
@@ -80,6 +80,28 @@ def test_harm_decides_what_is_left(finished, filter_by):
     *base, repaired = replicate._data("other", "repaired", HARM, None)
     np.testing.assert_array_equal(repaired[1], mended(judge, *mine).actions)
     assert len(base) == SMALL.base_demonstrations
+
+
+def test_what_is_too_short_to_judge_is_not_accepted_and_keeps_nobody_from_being_judged(
+    finished, monkeypatch
+):
+    folder, _ = finished
+    replicate = Replicate(dataclasses.replace(SMALL, verdict="harm"), folder, 0, 0)
+    base = replicate.demonstrations("base")
+    short = tuple(array[:6] for array in base[0])
+    judge = replicate.judge(HARM)
+    verdicts = judge_together(judge, [short, *base])
+    assert verdicts[0] is None and all(verdict is not None for verdict in verdicts[1:])
+    assert judge_together(judge, [short]) == [None]
+    monkeypatch.setattr(
+        Replicate,
+        "demonstrations",
+        lambda _, name: [*base, short] if name == "base" else [short, base[0]],
+    )
+    assert len(replicate.judge(HARM).own_lost) == len(base)
+    for condition in ("filtered", "repaired"):
+        _, *left = replicate._data("other", condition, HARM, None)
+        assert all(len(actions) != 6 for _, actions in left[len(base) :])
 
 
 def test_the_picture_is_there(finished):
