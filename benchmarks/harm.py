@@ -1,6 +1,6 @@
 """What an operator's demonstrations do to a policy: the truth that verdicts are held against.
 
-    python benchmarks/harm.py [--tasks square ...] [--replicates 0 1 2] [--part tuning apart last]
+    python benchmarks/harm.py [--tasks square ...] [--replicates 0 1 2] [--part tuning apart ...]
                               [--operators slow ...] [--conditions naive matched ...]
                               [--workers 2] [--minutes 100]
 
@@ -14,8 +14,8 @@ they are measured anew. Whatever else is in there is not; after ``--minutes`` no
 begins. Harm is the success of the compatible operators' ``naive`` policies less that of the
 operator's, in the same replicate.
 
-No choice of a measure looks at operators of the part "last". Those "apart" were kept for that; then
-they were looked at, and choices have been made on them since.
+No choice of a measure looks at operators of the part "fresh". Those "apart" and "last" were kept
+for that; then they were looked at, and choices have been made on them since.
 """
 
 import argparse
@@ -86,6 +86,20 @@ PARTS = {
         "diagonal_end",
         "early_and_fidgety",
         "base_steady",
+    ),
+    "fresh": (
+        "slow_diagonal",
+        "noisy_and_low",
+        "trembling",
+        "slow_detour",
+        "slow_and_hesitant",
+        "short_pauses",
+        "opposite_and_slow",
+        "low_end",
+        "brisk_and_high",
+        "roomy_and_fidgety",
+        "gentle",
+        "early_and_slow",
     ),
 }
 

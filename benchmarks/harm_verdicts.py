@@ -1,7 +1,7 @@
 """What the judge of harm, and other predictors, say of the operators whose harm is measured.
 
     python benchmarks/harm_verdicts.py [--tasks square ...] [--replicates 0 1 2]
-                                       [--part tuning apart]
+                                       [--part tuning apart last fresh]
 
 Appends JSON lines to ``benchmarks/results/harm_verdicts.jsonl``, and does not repeat any: for every
 operator the share of its demonstrations that is rejected and the mean of every predictor, for the

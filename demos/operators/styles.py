@@ -140,6 +140,19 @@ STYLES = MappingProxyType(
         "diagonal_end": Style(order="diagonal", grasp_site="end"),
         "early_and_fidgety": Style(early_m=0.015, fidget=0.2),
         "base_steady": Style(gain=2.8, speed=0.82, noise=0.04),
+        # and others, for another last word on what harms
+        "slow_diagonal": Style(order="diagonal", speed=0.4),
+        "noisy_and_low": Style(order="down_then_across", noise=0.2, noise_time_s=1.0),
+        "trembling": Style(noise=0.15, noise_time_s=0.1),
+        "slow_detour": Style(detour_m=0.1, speed=0.5),
+        "slow_and_hesitant": Style(speed=0.45, hesitation_s=0.4, hesitations_hz=0.6),
+        "short_pauses": Style(pause_s=0.25),
+        "opposite_and_slow": Style(grasp_side="opposite", speed=0.45),
+        "low_end": Style(order="down_then_across", grasp_site="end", transport_height_m=0.02),
+        "brisk_and_high": Style(gain=3.6, speed=0.95, transport_height_m=0.12),
+        "roomy_and_fidgety": Style(high_approach_m=0.16, fidget=0.25),
+        "gentle": Style(gain=1.6),
+        "early_and_slow": Style(early_m=0.015, speed=0.4),
     }
 )
 
