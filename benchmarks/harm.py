@@ -31,10 +31,10 @@ from keep import commit
 
 from demos.study.config import OperatorConfig, StudyConfig
 from demos.study.replicate import BASE, HARM, Replicate
-from robolearn.algos import commands, progress, waiting
-from robolearn.judging import demonstrations, reasons, repair
+from robolearn.algos import commands, contrary, progress, waiting
+from robolearn.judging import demonstrations, reasons, repair, verdicts
 from robolearn.judging import harm as judging_harm
-from robolearn.judging.harm import HarmJudgeConfig
+from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.running import launch
 from robolearn.running.processes import Processes
 
@@ -45,7 +45,8 @@ EPISODES = 200
 CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
 JUDGED = ("filtered", "repaired", "random_drop", "informed")  # what the judge decides
 MEASURE = tuple(
-    m.__file__ for m in (progress, waiting, commands, demonstrations, judging_harm)
+    m.__file__
+    for m in (progress, waiting, contrary, commands, demonstrations, judging_harm, verdicts)
 )  # its code
 DECIDED = (*MEASURE, reasons.__file__, repair.__file__)  # and what its verdicts lead to
 COMPATIBLE = ("base_twin", "base_calm")

@@ -35,7 +35,7 @@ from keep import RESULTS, about
 from scipy.stats import spearmanr
 
 from demos.study.replicate import BASE, HELD_OUT
-from robolearn.judging.harm import HarmJudgeConfig
+from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.loops.evaluate import student_interval
 
 HARMFUL = 10.0  # points

@@ -79,6 +79,7 @@ def judged(
         "harm": float(np.median([v.harm for v in found])),
         "progress": float(np.log(np.mean([v.progress_lost for v in found]))),
         "waited": float(np.mean([v.waited for v in found])),
+        "contrary": float(np.mean([v.contrary for v in found])),
         "mismatch": float(np.median([v.command_mismatch for v in found])),
         "baselines": {
             name: float(predict(base, demonstrations).mean()) for name, predict in BASELINES.items()

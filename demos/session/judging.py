@@ -19,10 +19,11 @@ from robolearn.algos.bc import BCConfig
 from robolearn.algos.commands import LEAST_STEPS
 from robolearn.errors import DataError
 from robolearn.judging.calibration import SMALL_NETWORK, TRAINING, calibrate
-from robolearn.judging.harm import HarmJudge, HarmJudgeConfig, HarmVerdict
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.judge import Judge, JudgeConfig
 from robolearn.judging.judge import Verdict as JudgeVerdict
 from robolearn.judging.live import LiveHarm
+from robolearn.judging.verdicts import HarmJudgeConfig, HarmVerdict
 from robolearn.loops.offline import OfflineConfig
 from robolearn.settings import Settings
 from robolearn.types import Episode, Spec

@@ -9,8 +9,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from demos.operators import named_style, named_task
 from robolearn.algos.bc import BCConfig
 from robolearn.errors import UserError
-from robolearn.judging.harm import HarmJudgeConfig
 from robolearn.judging.judge import JudgeConfig
+from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.loops.offline import OfflineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.settings import Settings, Share

@@ -22,9 +22,10 @@ from demos.session.contracts import Decision, State, Status, Verdict, Window
 from demos.session.judging import judged
 from demos.session.session import Session
 from demos.session.teaching import SessionConfig
-from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.judge import Judge
 from robolearn.judging.judge import Verdict as JudgeVerdict
+from robolearn.judging.verdicts import HarmVerdict
 from robolearn.loops.row import RowEnvironment
 from robolearn.types import Episode, Policy, Spec, VectorEnvironment
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from demos.study.replicate import Replicate, judge_together
-from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.judge import Judge, Verdict
+from robolearn.judging.verdicts import HarmVerdict
 from robolearn.running.run import Run
 from robolearn.viz import StepScores, replay_episode
 
@@ -44,6 +45,7 @@ def _curves(judge: Judge | HarmJudge, verdict: Verdict | HarmVerdict) -> list[St
         series = {
             "lost": verdict.lost,
             "waiting": verdict.waiting,
+            "contrary": verdict.opposing,
             "mismatch": verdict.mismatch,
         }
         return StepScores.along(series, {"lost": judge.step_line}, verdict.lost > judge.step_line)

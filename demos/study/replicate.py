@@ -24,9 +24,10 @@ from robolearn.algos.commands import LEAST_STEPS
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.demonstrations import Demonstration, transitions
 from robolearn.judging.files import load_judge, save_judge
-from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.judge import Judge, Verdict
 from robolearn.judging.repair import harmless, mended
+from robolearn.judging.verdicts import HarmVerdict
 from robolearn.loops.checkpoint import read_spec, save
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.offline import OfflineConfig, offline, search

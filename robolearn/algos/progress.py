@@ -230,6 +230,18 @@ class Progress:
         """Say of each of a newcomer's steps [T] whether the base has been there."""
         return expected.weight[:, 0] >= FAMILIAR
 
+    def mean_around(
+        self, z: np.ndarray, values: np.ndarray, width: float, without: int | None = None
+    ) -> np.ndarray:
+        """Give the mean [T, V] of what the base's steps have, values [M, V], around z [T, O].
+
+        Its ``width`` is that of the weights; one of the base's demonstrations may be left out.
+        """
+        mine = slice(None) if without is None else self._thin_owner != without
+        thin = values[:: int(self._thin.weight)][mine]
+        sums, weight = _weighted(z, self._thin.where[mine], thin, width)
+        return sums / weight
+
     def _of_base(self) -> Iterator[np.ndarray]:
         """Give d [T] of each base demonstration, as a newcomer to the others."""
         for i in range(self.count):
@@ -252,19 +264,13 @@ class Progress:
         return np.minimum(1.0, lack / (np.square(alone).sum(1) + self.config.least_motion))
 
     def _sums(self, z: np.ndarray, moves: Moves) -> Sums:
-        """Give the sums of m at z [T, O], in single precision, which is much faster."""
-        where, ahead = moves.where.astype(np.float32), moves.ahead.astype(np.float32)
-        also = np.zeros((len(where), 0)) if moves.also is None else moves.also
-        values = np.column_stack([ahead, also.astype(np.float32)])
-        scale = np.float32(-0.5 / self.width**2)
-        sums = []
-        for rows in np.array_split(z.astype(np.float32), -(-len(z) // ROWS)):
-            weights = np.exp(scale * _squared_distances(rows, where)) + np.float32(FAINT)
-            sums.append((weights @ values, weights.sum(1, keepdims=True)))
-        values, weight = (
-            moves.weight * np.concatenate(parts, dtype=float) for parts in zip(*sums, strict=True)
-        )
-        return Sums(values[:, : ahead.shape[1]], weight, values[:, ahead.shape[1] :])
+        """Give the sums of m at z [T, O]."""
+        also = np.zeros((len(moves.where), 0)) if moves.also is None else moves.also
+        values = np.column_stack([moves.ahead, also])
+        both = _weighted(z, moves.where, values, self.width)
+        sums, weight = (moves.weight * some for some in both)
+        entries = moves.ahead.shape[1]
+        return Sums(sums[:, :entries], weight, sums[:, entries:])
 
     def _gap(self) -> float:
         """Give the median distance from a base's state to the nearest of another demonstration.
@@ -285,6 +291,23 @@ class Progress:
     def _ahead(self, z: np.ndarray) -> np.ndarray:
         """Give z_(t + k) - z_t; beyond the end a demonstration stays where it is."""
         return z[np.minimum(np.arange(len(z)) + self.look_ahead, len(z) - 1)] - z
+
+
+def _weighted(
+    z: np.ndarray, where: np.ndarray, values: np.ndarray, width: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give sum_j w_j v_j [T, V] and sum_j w_j [T, 1]: z_j [M, O] weigh as they are near z [T, O].
+
+    In single precision, which is much faster.
+    """
+    where, values = where.astype(np.float32), values.astype(np.float32)
+    scale = np.float32(-0.5 / width**2)
+    sums = []
+    for rows in np.array_split(z.astype(np.float32), -(-len(z) // ROWS)):
+        weights = np.exp(scale * _squared_distances(rows, where)) + np.float32(FAINT)
+        sums.append((weights @ values, weights.sum(1, keepdims=True)))
+    both = zip(*sums, strict=True)
+    return tuple(np.concatenate(parts, dtype=float) for parts in both)
 
 
 def _squared_distances(z: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from robolearn.algos.commands import LEAST_STEPS
-from robolearn.judging.harm import HarmVerdict
+from robolearn.judging.verdicts import HarmVerdict
 
 MECHANISMS = {
     "tempo": "slower than the base",
     "direction": "goes another way",
     "waiting": "waits before a switch",
+    "contrary": "commands the opposite near a switch",
     "commands": "commands do not go with the motion",
 }
-FIGURES = ("harm", "p_value", "progress_lost", "waited", "command_mismatch", "clipped")
-HEADS = ("harm", "progress lost", "waited")
+FIGURES = (
+    "harm", "p_value", "progress_lost", "waited", "contrary", "command_mismatch", "clipped",
+)  # fmt: skip
+HEADS = ("harm", "progress lost", "waited", "contrary")
 COLUMN_GAP = "   "
 MOST_NAMED = 10
 
@@ -99,6 +102,7 @@ def summary_of(found: Sequence[Judged]) -> dict[str, Any]:
         "harm": median("harm"),
         "progress_lost": median("progress_lost"),
         "waited": median("waited"),
+        "contrary": median("contrary"),
         "reasons": reasons_of(found),
     }
 
@@ -139,7 +143,8 @@ def _figures(of: Mapping[str, Any]) -> tuple[str, ...]:
     """Write the medians of what ``summary_of`` gives, if there are any."""
     if of["harm"] is None:
         return ("-",) * len(HEADS)
-    return f"{of['harm']:.2f}", f"{of['progress_lost']:.0%}", f"{of['waited']:.1%}"
+    shares = (f"{of['progress_lost']:.0%}", f"{of['waited']:.1%}", f"{of['contrary']:.0%}")
+    return (f"{of['harm']:.2f}", *shares)
 
 
 def _most_often(found: Sequence[Judged]) -> str:

@@ -7,14 +7,14 @@
     kept_observations, kept_actions = judge.filter(list_of_observations, list_of_actions)
 
 The measures are progress lost, S (``robolearn/algos/progress.py``), waits, W
-(``robolearn/algos/waiting.py``), and the mismatch of commands, C (``robolearn/algos/commands.py``).
-Each has a line, and who is beyond one is rejected. Who differs a little harms nobody: so a line is
-where harm begins, unless surely more than a share alpha of the base's own demonstrations were
-beyond it; then it is where these end.
+(``robolearn/algos/waiting.py``), contrary commands, X (``robolearn/algos/contrary.py``), and the
+mismatch of commands, C (``robolearn/algos/commands.py``). Each has a line, and who is beyond one is
+rejected. Who differs a little harms nobody: so a line is where harm begins, unless surely more than
+a share alpha of the base's own demonstrations were beyond it; then it is where these end.
 
 A person's demonstrations are judged together where there are several: a policy learns their mean,
 and what each does in another way vanishes in it. So S and W of one of them are taken in the middle
-(geometric) of its own and of their median.
+(geometric) of its own and of their median, and X is their median.
 """
 
 from __future__ import annotations
@@ -23,23 +23,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Gt
 from scipy.stats import binom
 
-from robolearn.algos.commands import (
-    AFTER,
-    BEFORE,
-    LEAST_STEPS,
-    CommandConfig,
-    Commands,
-    switching,
-    whole,
-)
-from robolearn.algos.progress import Comparison, Moves, Progress, ProgressConfig, Sums
-from robolearn.algos.waiting import Wait, WaitingConfig, Waits, waiting
+from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, Commands, switching
+from robolearn.algos.contrary import Contrary
+from robolearn.algos.progress import Comparison, Moves, Progress, Sums
+from robolearn.algos.waiting import Wait, Waits, waiting
 from robolearn.errors import DataError
 from robolearn.judging.demonstrations import (
     Demonstration,
@@ -52,78 +43,20 @@ from robolearn.judging.limits import ActionLimits, Limit, said_of
 from robolearn.judging.reasons import (
     Reason,
     command_reasons,
+    contrary_reasons,
     progress_reasons,
     waiting_reasons,
 )
-from robolearn.settings import ProperShare, Settings, Share
+from robolearn.judging.verdicts import HarmJudgeConfig, HarmScale, HarmVerdict
 from robolearn.types import Spec
 
-Multiple = Annotated[float, Gt(1)]
 LEAST_LOSS, LEAST_WAIT = 1e-4, 1e-4  # S, W: who loses nothing has a logarithm, too
 LEAST_TYPICAL = 0.005  # S of a base whose demonstrations are all alike
 LEAST_TYPICAL_WAIT = 0.001  # W of a base who never waits
+LEAST_CONTRARY = 0.02  # X, the same: where the base has hardly any, little is told by multiples
 CONFIDENCE = 0.95  # that more of the base are beyond a line than should be
 ONE = "demonstration"  # what one is called that is judged alone
 MARGIN = 1.1  # between what is typical and the line
-
-
-@dataclass(frozen=True)
-class HarmJudgeConfig(Settings):
-    """Where the lines are. Raises UserError for a value that makes no sense."""
-
-    false_rejection_rate: ProperShare = 0.05
-    """Share alpha of the base operator's own demonstrations that each of the three measures may
-    reject. If more are beyond a line than could be by chance (with probability 0.05), it is moved
-    away."""
-    progress_line: ProperShare = 0.1
-    """Progress lost, S, up to which no demonstration is rejected."""
-    waiting_line: ProperShare = 0.006
-    """Waits before switches, W, up to which no demonstration is rejected: a share of the base's
-    median length. It is no less than one step."""
-    together: Share = 0.5
-    """How much of the verdict on a demonstration lies with the person's others, if they are judged
-    together."""
-    command_tolerance: Multiple = 20.0
-    """Multiple of the base's own squared mismatch of commands, in the worst window, up to which no
-    demonstration is rejected."""
-    switch_tolerance: Multiple = 13.5
-    """The same for entries that only switch, as a gripper's: their commands are exact."""
-    progress: ProgressConfig = ProgressConfig()
-    """How lost progress is measured."""
-    waiting: WaitingConfig = WaitingConfig()
-    """How waits are measured."""
-    commands: CommandConfig = CommandConfig()
-    """How the mismatch of commands is measured."""
-
-
-@dataclass(frozen=True)
-class HarmVerdict:
-    """What the judge says of a demonstration of T steps."""
-
-    accepted: bool
-    harm: float  # above 1 is beyond a line; logarithmic, 0 is what is typical of the base
-    p_value: float  # small: hardly any base demonstration is as strange
-    progress_lost: float  # S, a share of the base's
-    waited: float  # W, a share of the base's length
-    command_mismatch: float  # C, as a multiple of what is tolerated of the worst entry
-    reasons: tuple[Reason, ...]  # what is beyond its line, where, and how much: worst first
-    lost: np.ndarray = field(repr=False)  # d [T], share of the base policy's progress lost here
-    waiting: np.ndarray = field(repr=False)  # [T], how much a step is a wait for a switch, 0 to 1
-    residuals: np.ndarray = field(repr=False)  # r [T, A], actions less those that go with motion
-    departure: np.ndarray = field(repr=False)  # [T, A], actions less the base's in such states
-    clipped: int = 0  # steps whose actions were beyond their limits
-
-    @property
-    def worst_window(self) -> tuple[int, int]:
-        """First step, and one past the last, of what the first reason is about; all, if none is."""
-        first = next(iter(self.reasons), None)
-        return (first.start, first.end) if first else (0, len(self.lost))
-
-    @property
-    def mismatch(self) -> np.ndarray:
-        """Give the largest |r| [T] of each step's action; 0 at the ends, which count nowhere."""
-        inner = np.abs(whole(self.residuals)).max(axis=1)
-        return np.pad(inner, (BEFORE, AFTER))
 
 
 @dataclass(frozen=True)
@@ -141,31 +74,14 @@ class _Judged:
     waits: list[Wait]
     waited: float  # W
     by_waiting: float  # harm: above 1 is beyond the line
+    opposing: np.ndarray  # x [T]
+    contrary: float  # X
+    by_contrary: float  # harm: above 1 is beyond the line
 
     @property
     def harm(self) -> float:
-        """Give the worst of the three."""
-        return max(self.by_progress, self.by_waiting, self.by_commands)
-
-
-@dataclass(frozen=True)
-class HarmScale:
-    """Harm by what is lost, or waited: logarithmic, 0 is typical of the base, 1 is the line."""
-
-    least: float  # is added: nothing has a logarithm, too
-    typical: float
-    line: float
-
-    def __call__(self, amount: np.ndarray | float) -> np.ndarray:
-        """Give the harm of amounts."""
-        typical, line = self.typical + self.least, self.line + self.least
-        return np.log((amount + self.least) / typical) / np.log(line / typical)
-
-    def together(self, amounts: Sequence[float], share: float) -> np.ndarray:
-        """Give the harm of a person's, so much of each verdict lying with their median."""
-        logs = np.log(np.asarray(amounts) + self.least)
-        mixed = (1.0 - share) * logs + share * np.median(logs)
-        return self(np.exp(mixed) - self.least)
+        """Give the worst of the four."""
+        return max(self.by_progress, self.by_waiting, self.by_contrary, self.by_commands)
 
 
 @dataclass(frozen=True)
@@ -176,9 +92,11 @@ class HarmJudge:
     interface: Spec
     progress: Progress = field(repr=False)
     waits: Waits = field(repr=False)
+    contrary: Contrary = field(repr=False)
     commands: Commands = field(repr=False)
     own_lost: np.ndarray = field(repr=False)  # S of the base's own [N]
     own_waited: np.ndarray = field(repr=False)  # W of the base's own [N]
+    own_contrary: np.ndarray = field(repr=False)  # X of the base's own [N]
     own_mismatch: np.ndarray = field(repr=False)  # C of the base's [N], as multiples
     tolerated: np.ndarray = field(repr=False)  # C that is tolerated of each entry [A]
     switching: np.ndarray = field(repr=False)  # [A], entries that take a few values only
@@ -221,6 +139,7 @@ class HarmJudge:
         entries = places_of(interface.observations["state"])
         progress = Progress(all_states, config.progress, all_actions, entries)
         waits = Waits(progress, all_states, all_actions, config.waiting)
+        contrary = Contrary(progress, all_states, all_actions, waits.values, config.contrary)
         commands = Commands(all_states, all_actions, config.commands, entries)
         every_action = np.concatenate(all_actions)
         switch = switching(every_action)
@@ -230,9 +149,11 @@ class HarmJudge:
             interface,
             progress,
             waits,
+            contrary,
             commands,
             own_lost=np.array([progress.share(d) for d in progress.lost_by_base]),
             own_waited=np.array(waits.of_base),
+            own_contrary=np.array([contrary.share(x) for x in contrary.of_base]),
             own_mismatch=(commands.own_excess / tolerated).max(axis=(1, 2)),
             tolerated=tolerated,
             switching=switch,
@@ -268,6 +189,16 @@ class HarmJudge:
         return max(least, self._beyond(self.own_waited))
 
     @cached_property
+    def contrary_line(self) -> float:
+        """Give X beyond which a demonstration is rejected, if it is judged alone."""
+        return max(self._least_contrary_line, self._beyond(self.own_contrary))
+
+    @cached_property
+    def _least_contrary_line(self) -> float:
+        typical = float(np.median(self.own_contrary)) + LEAST_CONTRARY
+        return self.config.contrary_tolerance * typical - LEAST_CONTRARY
+
+    @cached_property
     def command_line(self) -> float:
         """Give the multiple of C that is tolerated beyond which a demonstration is rejected."""
         return max(1.0, self._beyond(self.own_mismatch))
@@ -282,6 +213,7 @@ class HarmJudge:
             [
                 self.of_progress(self.own_lost),
                 self.of_waiting(self.own_waited),
+                self.of_contrary(self.own_contrary),
                 self.own_mismatch / self.command_line,
             ],
             axis=0,
@@ -296,6 +228,12 @@ class HarmJudge:
     def of_waiting(self) -> HarmScale:
         """Give what makes W harm."""
         return HarmScale(LEAST_WAIT, self.typical_wait, self.waiting_line)
+
+    @cached_property
+    def of_contrary(self) -> HarmScale:
+        """Give what makes X harm."""
+        typical = float(np.median(self.own_contrary))
+        return HarmScale(LEAST_CONTRARY, typical, self.contrary_line, self._least_contrary_line)
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
@@ -345,9 +283,12 @@ class HarmJudge:
         waits = self.waits.before_switches(moves.where, expected, actions)
         waited = self.waits.share(waiting(waits, len(actions)))
         by_waiting = float(self.of_waiting(waited))
+        opposing = self.contrary.along(moves.where, actions)
+        contrary = self.contrary.share(opposing)
+        by_contrary = float(self.of_contrary(contrary))
         return _Judged(
             moves, expected, own, residuals, excess, by_commands, lost, by_progress, waits, waited,
-            by_waiting,
+            by_waiting, opposing, contrary, by_contrary,
         )  # fmt: skip
 
     def _together(self, person: Sequence[_Judged]) -> list[_Judged]:
@@ -360,10 +301,14 @@ class HarmJudge:
         share = self.config.together
         by_progress = self.of_progress.together([self.progress.share(d) for d in losses], share)
         by_waiting = self.of_waiting.together([one.waited for one in person], share)
+        by_contrary = self.of_contrary.together([one.contrary for one in person], 1.0)
         return [
-            replace(one, lost=d, by_progress=float(lost), by_waiting=float(waited))
-            for one, d, lost, waited in zip(person, losses, by_progress, by_waiting, strict=True)
-        ]
+            replace(one, lost=d, by_progress=lost, by_waiting=waited, by_contrary=contrary)
+            for one, d, lost, waited, contrary in zip(
+                person, losses, by_progress.tolist(), by_waiting.tolist(), by_contrary.tolist(),
+                strict=True,
+            )
+        ]  # fmt: skip
 
     def _verdict(
         self, states: np.ndarray, actions: np.ndarray, found: _Judged, clipped: int
@@ -382,6 +327,11 @@ class HarmJudge:
         if found.by_waiting > 1.0:
             of_waiting = waiting_reasons(found.waits, actions, action, period_s, self.limits)
             reasons.append((found.by_waiting, of_waiting))
+        if found.by_contrary > 1.0:
+            of_contrary = contrary_reasons(
+                found.opposing, actions, self.contrary.values, action, period_s, self.limits
+            )
+            reasons.append((0.0, of_contrary))  # what is more special is told before it
         if found.by_commands > 1.0:
             of_commands = command_reasons(
                 self.commands, states, actions, found.residuals, found.excess, action, self.limits
@@ -394,10 +344,12 @@ class HarmJudge:
             p_value=self._p_value(found.harm),
             progress_lost=self.progress.share(found.lost),
             waited=found.waited,
+            contrary=found.contrary,
             command_mismatch=float(found.excess.max()),
             reasons=tuple(reason for _, some in reasons for reason in some),
             lost=found.lost,
             waiting=waiting(found.waits, len(actions)),
+            opposing=found.opposing,
             residuals=found.residuals,
             departure=departure,
             clipped=clipped,

@@ -24,11 +24,13 @@ class LiveStep:
     lost: float  # d, of the step ``look_ahead`` steps ago; 0 before there is one
     progress_lost: float  # S so far: a step counts those before it only, not those to come
     waited: float  # W so far: of the switches that have been
-    share_of_line: float  # of what a whole demonstration may lose, or wait: at 1 it is rejected
-    level: float  # of what was lost over the last short while, or is waited: 0 green to 1 red; at
-    # 0.5 it is as much as may be lost throughout, or waited in all
-    cue: str  # "faster", or what the action has more than the base's, in the units in which it is
-    # given, "dz +0.62"; "" if all is well
+    contrary: float  # X so far
+    share_of_line: float  # of what a whole demonstration may lose, wait, or contradict: at 1 it is
+    # rejected
+    level: float  # of what was lost over the last short while, is waited, or contradicts: 0 green
+    # to 1 red; at 0.5 it is as much as may be lost throughout, or waited or contradicted in all
+    cue: str  # "faster", "switch", or what the action has more than the base's, in the units in
+    # which it is given, "dz +0.62"; "" if all is well
 
 
 class LiveHarm:
@@ -45,6 +47,8 @@ class LiveHarm:
         self._expected: deque[Sums] = deque(maxlen=k + 1)  # the base's, at the last z
         self._total, self._count = 0.0, 0
         self._waits = _LiveWaits(judge)
+        self._signs: list[np.ndarray] = []  # g, of entries that switch
+        self._around: list[np.ndarray] = []  # m
 
     def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
         """Take in a state [O] and the action [A] that is sent there.
@@ -70,12 +74,17 @@ class LiveHarm:
         self._recent.append(lost)
         recent = float(np.mean(self._recent))
         judge, waits = self._judge, self._waits
-        share = max(self._total / judge.progress_line, waits.waited / judge.waiting_line)
+        opposing = self._opposing(z)
+        against = judge.contrary.share(opposing)
+        contrary = against / judge.contrary_line
+        share = max(self._total / judge.progress_line, waits.waited / judge.waiting_line, contrary)
         level, waiting = recent / judge.step_line / 2, waits.now / judge.waiting_line / 2
         if waiting > level:
             level, cue = waiting, "faster"
+        if contrary * opposing[-1] / 2 > level:
+            level, cue = contrary * opposing[-1] / 2, "switch"
         said = cue if level > 0.5 else ""
-        return LiveStep(lost, self._total, waits.waited, share, min(level, 1.0), said)
+        return LiveStep(lost, self._total, waits.waited, against, share, min(level, 1.0), said)
 
     def residuals(self) -> np.ndarray | None:
         """Give r [A] of the action that was sent max(LAGS) steps ago; None before there is one."""
@@ -99,6 +108,13 @@ class LiveHarm:
         if not np.isfinite(row).all():
             raise DataError(f"step {self._count}: {name} is not finite, or too large")
         return row
+
+    def _opposing(self, z: np.ndarray) -> np.ndarray:
+        """Give x of all steps so far; what has switched is early as long as nothing follows."""
+        contrary = self._judge.contrary
+        self._signs.append(contrary.signs(self._actions[-1][None])[0])
+        self._around.append(contrary.around(z[None])[0])
+        return contrary.of(np.array(self._signs), np.array(self._around))
 
     def _behind(self, k: int) -> tuple[float, str]:
         """Give d of the step k steps ago, and what stood out there."""

@@ -36,7 +36,8 @@ import numpy as np
 from scipy.stats import beta
 
 from robolearn.errors import DataError
-from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.verdicts import HarmVerdict
 
 STRANGER = 0.7  # q_1: how often the demonstrations of a person who does not fit are rejected
 

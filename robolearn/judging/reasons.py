@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,10 +33,10 @@ UNLIKE = 0.01  # what must be missing to 1 without it
 class Reason:
     """One mechanism in one stretch of a demonstration."""
 
-    mechanism: str  # "tempo", "direction", "waiting" or "commands"
+    mechanism: str  # "tempo", "direction", "waiting", "contrary" or "commands"
     start: int  # first step
     end: int  # one past the last
-    amount: float  # sum of d^2; steps that are waited; for commands the mean of r^2
+    amount: float  # sum of d^2; steps that are waited, or contrary; for commands the mean of r^2
     text: str
 
 
@@ -115,6 +115,39 @@ def waiting_reasons(
     everything = sum(wait.steps for wait in waits)
     told = [w for w in longest[1:MOST_REASONS] if w.steps > LEAST_SHARE * everything]
     return [reason(wait) for wait in [*longest[:1], *told]]
+
+
+def contrary_reasons(
+    opposing: np.ndarray,
+    actions: np.ndarray,
+    values: Mapping[int, tuple[float, float]],
+    action: ArraySpec,
+    period_s: float,
+    limits: ActionLimits,
+) -> list[Reason]:
+    """Name the stretches in which a demonstration's commands are contrary, x [T], longest first.
+
+    ``values`` are the two of each entry of its actions [T, A] that switches.
+    """
+
+    def reason(start: int, end: int) -> Reason:
+        steps = float(opposing[start:end].sum())
+        much = f"{steps * period_s:.1f} s" if period_s else f"{steps:.1f} steps"
+        told = [
+            f"{names_of(action)[e]} at {limits.value_said(actions[start, e], entry=e)}"
+            for e in values
+        ]
+        text = (
+            f"commands {', '.join(told)} for {much} where the base does the opposite, in steps"
+            f" {start} to {end - 1}"
+        )
+        return Reason("contrary", start, end, steps, text)
+
+    marked = opposing >= PEAK * opposing.max()
+    found = sorted((reason(*ends) for ends in stretches(marked)), key=lambda r: -r.amount)
+    everything = float(opposing.sum())
+    told = [r for r in found[1:MOST_REASONS] if r.amount > LEAST_SHARE * everything]
+    return [*found[:1], *told]
 
 
 def command_reasons(

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, TINY, whole
-from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import smoothed
+from robolearn.judging.verdicts import HarmVerdict
 
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
 LEAST_ADVANCE = 0.25  # of the base's pace: steps that go along with it less than that go
 MOST_WAITING = 0.1  # how much a step may be a wait for a switch
+MOST_CONTRARY = 0.5  # how contrary its command may be
 MOST_PASSES = 20  # until what is left is accepted
 
 
@@ -64,12 +66,13 @@ def mended(
 ) -> Kept:
     """Give a demonstration at the base's tempo if it was rejected for its own; else what may stay.
 
-    Of what is rejected still, its harmless stretches stay, as in ``without_harm``. Waits are tempo.
+    Of what is rejected still, its harmless stretches stay, as in ``without_harm``. Waits are tempo,
+    and contrary commands near a switch often come of being slow.
     """
     if verdict is None and len(actions) >= LEAST_STEPS:
         verdict = judge.score(states, actions)
     reasons = verdict.reasons if verdict else ()
-    if reasons and {reason.mechanism for reason in reasons} <= {"tempo", "waiting"}:
+    if reasons and {reason.mechanism for reason in reasons} <= {"tempo", "waiting", "contrary"}:
         return _accepted(judge, states, retimed(judge, states, actions))
     return without_harm(judge, states, actions, verdict)
 
@@ -80,7 +83,8 @@ def harmless(
     """Say of each step [T] whether it may stay; all may, if the demonstration is accepted.
 
     Of one that goes another way nothing stays: the little of it that agrees with the base leads
-    into the rest. Of one that waits, its rests at the place of a switch go. Of one that loses
+    into the rest. Of one that waits, its rests at the place of a switch go; of one with contrary
+    commands, the steps that are clearly so. Of one that loses
     progress by its tempo alone, those steps go that hardly go along with the base, and those where
     the base has never been; of any, those whose commands do not go with the motion; the ends, where
     that is not known, go with what is beside them. All is measured in the motion as it was
@@ -96,6 +100,8 @@ def harmless(
         return ~stay
     if "waiting" in mechanisms:
         stay &= verdict.waiting < MOST_WAITING
+    if "contrary" in mechanisms:
+        stay &= verdict.opposing < MOST_CONTRARY
     if "tempo" in mechanisms:
         moves = judge.progress.moves(states)
         expected = judge.progress.expected(moves)

@@ -18,7 +18,11 @@ from robolearn.judging.groups import MECHANISMS, Judged, reasons_of, verdicts_of
 from robolearn.judging.harm import HarmJudge
 
 ACCEPTED, REJECTED, BASE = "#2e86ab", "#d1495b", "#7f7f7f"
-MARKS = {"commands": ("#5b3fa0", "purple: wrong commands"), "waiting": ("#13705e", "green: waits")}
+MARKS = {
+    "commands": ("#5b3fa0", "purple: wrong commands"),
+    "waiting": ("#13705e", "green: waits"),
+    "contrary": ("#2e86ab", "blue: opposite of the base's switch"),
+}
 LOSS = LinearSegmentedColormap.from_list("loss", ["#f7f5f2", "#f0b49a", "#d1495b", "#4a0d22"])
 BINS = 120  # parts of a demonstration, in the strips
 LEAST_ROWS, MOST_ROWS, GAP = 13, 40, 2.5  # heights of a group, and between two

@@ -27,11 +27,12 @@ from robolearn.judging.groups import (
     with_lengths,
     worst,
 )
-from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.limits import ActionLimits, said_of
 from robolearn.judging.reasons import names_of
 from robolearn.judging.repair import Kept, mended
 from robolearn.judging.report import draw_report
+from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.names import load
 from robolearn.running.run import Run
 from robolearn.settings import Names
@@ -294,6 +295,7 @@ def _record(
         values = {
             "progress_lost": verdict.lost,
             "waiting": verdict.waiting,
+            "contrary": verdict.opposing,
             "largest_residual": verdict.mismatch,
         }
         replay_arrays(

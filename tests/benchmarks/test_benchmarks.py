@@ -14,7 +14,8 @@ import table
 from demos.operators import named_task
 from robolearn.algos.progress import ProgressConfig
 from robolearn.errors import UserError
-from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.harm import HarmJudge
+from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.running import launch, strict_yaml
 from robolearn.types import ArraySpec, Spec
 

@@ -12,7 +12,7 @@ from demos.session.contracts import Verdict
 from demos.session.session import Session
 from demos.session.teaching import SessionConfig
 from demos.study.elicitation import InformedOperator, Insight, Understood
-from robolearn.judging.harm import HarmVerdict
+from robolearn.judging.verdicts import HarmVerdict
 from robolearn.loops.rollout import Job, rollouts
 from robolearn.loops.row import RowEnvironment
 from robolearn.types import Episode
@@ -142,8 +142,9 @@ class Told:
         reason = Reason(20, 30)
         none = np.zeros(len(actions))
         return HarmVerdict(
-            False, 2.0, 0.04, 0.5, 0.0, 0.5, (reason,), none, none, self.departure, self.departure
-        )
+            False, 2.0, 0.04, 0.5, 0.0, 0.0, 0.5, (reason,), none, none, none, self.departure,
+            self.departure,
+        )  # fmt: skip
 
 
 @dataclasses.dataclass

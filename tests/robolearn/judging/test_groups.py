@@ -14,9 +14,10 @@ from robolearn.judging.groups import (
     too_short,
     worst,
 )
-from robolearn.judging.harm import HarmJudge, HarmVerdict
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import Reason
 from robolearn.judging.report import _most_harmful, along, draw_report
+from robolearn.judging.verdicts import HarmVerdict
 
 SLOW = Reason("tempo", 3, 9, 4.0, "slower than the base by 4 steps in steps 3 to 8")
 WRONG = Reason("commands", 0, 5, 7.0, "dx is reversed in steps 0 to 4")
@@ -29,10 +30,12 @@ def judged(name, operator, harm, *reasons, lost=0.02, steps=10):
         p_value=0.5,
         progress_lost=lost,
         waited=lost / 10,
+        contrary=2 * lost,
         command_mismatch=0.1,
         reasons=reasons,
         lost=np.linspace(0, 1, steps),
         waiting=np.zeros(steps),
+        opposing=np.zeros(steps),
         residuals=np.zeros((steps, 2)),
         departure=np.zeros((steps, 2)),
         clipped=1,
@@ -67,15 +70,17 @@ def test_a_group_has_shares_medians_and_worst_reasons():
         "harm": 1.375,
         "progress_lost": pytest.approx(0.12),
         "waited": pytest.approx(0.012),
+        "contrary": pytest.approx(0.24),
         "reasons": {"tempo": 2, "commands": 1},
     }
 
 
 def test_a_table_of_groups():
     assert table_of_groups(grouped(FOUND)).splitlines() == [
-        "operator   demonstrations   accepted   harm   progress lost   waited   most often",
-        "ann                     2       100%   0.38              1%     0.1%",
-        "bob_2                   4        25%   1.38             12%     1.2%   "
+        "operator   demonstrations   accepted   harm   progress lost   waited   contrary   "
+        "most often",
+        "ann                     2       100%   0.38              1%     0.1%         3%",
+        "bob_2                   4        25%   1.38             12%     1.2%        24%   "
         "slower than the base (2 of 3 rejected)",
     ]
 
@@ -83,8 +88,10 @@ def test_a_table_of_groups():
 def test_a_table_of_demonstrations():
     lines = table_of_each(FOUND).splitlines()
     assert len(lines) == 7
-    assert lines[1].split() == ["demo_0", "ann", "yes", "0.25", "1%", "0.1%"]
-    assert lines[2].endswith(f"no   2.00             20%     2.0%   {SLOW.text}; {WRONG.text}")
+    assert lines[1].split() == ["demo_0", "ann", "yes", "0.25", "1%", "0.1%", "2%"]
+    assert lines[2].endswith(
+        f"no   2.00             20%     2.0%        40%   {SLOW.text}; {WRONG.text}"
+    )
     assert lines[2].endswith(said(FOUND[1].verdict))
 
 
@@ -112,9 +119,9 @@ def test_what_is_too_short_to_judge_is_not_accepted_and_told():
     assert summary["harm"] == 1.375  # of those that can be judged
     told = table_of_groups({"bob_2": some, "cid": [SHORT]}).splitlines()
     assert told[1].endswith("slower than the base (2 of 3 rejected); too short to judge (1)")
-    assert told[2].split() == ["cid", "1", "0%", *"---", *"too short to judge (1)".split()]
+    assert told[2].split() == ["cid", "1", "0%", *"----", *"too short to judge (1)".split()]
     line = table_of_each(some).splitlines()[-1].split()
-    assert line == ["demo_6", "bob_2", "no", *"---", *"too short to judge: 7 steps".split()]
+    assert line == ["demo_6", "bob_2", "no", *"----", *"too short to judge: 7 steps".split()]
     assert list(worst(some, 9)) == list(worst(FOUND, 9))
     assert too_short(some) == "too short to judge, of fewer than 19 steps: demo_6 (7 steps)"
     assert too_short(FOUND) == ""

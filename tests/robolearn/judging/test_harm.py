@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from robolearn.errors import DataError, SpecError, UserError
-from robolearn.judging.harm import HarmJudge, HarmJudgeConfig
+from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference, stretches
+from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.types import ArraySpec
 
 from .plane import INTERFACE, PERIOD_S, demonstrations, unzipped, waiting
+
+HUGE = np.full(30, 1e6)  # of the base's own: nothing is beyond it
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +264,7 @@ def test_the_others_count_as_much_as_is_said(judge):
     own = np.array([judge.progress.share(d) for d in lost_together(judge, moves)])
     for together in (0.0, 0.3, 1.0):
         config = HarmJudgeConfig(together=together)
-        made = dataclasses.replace(judge, config=config, own_mismatch=np.full(30, 1e6))
+        made = dataclasses.replace(judge, config=config, own_mismatch=HUGE, own_contrary=HUGE)
         logs = np.log(own + 1e-4)
         judged = np.exp((1 - together) * logs + together * np.median(logs))
         typical = made.typical_lost + 1e-4
@@ -276,19 +279,28 @@ def test_lines_and_p_values_by_hand(judge):
     own = np.array([0.0, 0.01, 0.06, 0.3])
     mismatch = np.array([-1.0, 0.0, 0.5, 3.0])
     waited = np.array([0.0, 0.004, 0.002, 0.05])
-    made = dataclasses.replace(judge, own_lost=own, own_waited=waited, own_mismatch=mismatch)
+    contrary = np.array([0.1, 0.2, 0.3, 0.9])
+    found = {"own_lost": own, "own_waited": waited, "own_contrary": contrary}
+    found |= {"own_mismatch": mismatch}
+    made = dataclasses.replace(judge, **found)
     assert made.progress_line == pytest.approx(0.1)  # one of four may be beyond by chance
     assert made.waiting_line == pytest.approx(1 / 45)  # a step
+    assert made.contrary_line == pytest.approx(1.35 * 0.27 - 0.02)
     assert made.command_line == 1.0 and made.step_line**2 == pytest.approx(0.1)
     beyond = np.log((own + 1e-4) / 0.0351) / np.log(0.1001 / 0.0351)
     late = np.log((waited + 1e-4) / 0.0031) / np.log((1 / 45 + 1e-4) / 0.0031)
-    np.testing.assert_allclose(made.own_harm, np.max([beyond, late, mismatch], axis=0))
+    opposite = np.log((contrary + 0.02) / 0.27) / np.log(1.35)
+    np.testing.assert_allclose(made.own_harm, np.max([beyond, late, opposite, mismatch], axis=0))
     assert made._p_value(3.0) == pytest.approx(2 / 5)  # one is as strange, and itself
     assert made._p_value(9.0) == pytest.approx(1 / 5)
-    tenfold = {"own_lost": own, "own_waited": waited, "own_mismatch": mismatch}
-    many = dataclasses.replace(judge, **{name: np.tile(of, 10) for name, of in tenfold.items()})
+    many = dataclasses.replace(judge, **{name: np.tile(of, 10) for name, of in found.items()})
     assert many.progress_line == pytest.approx(0.3) and many.command_line == 3.0  # ten of forty
-    assert many.waiting_line == pytest.approx(0.05)
+    assert many.waiting_line == pytest.approx(0.05) and many.contrary_line == pytest.approx(0.9)
+    alone, four = many.of_contrary(0.5), many.of_contrary.together([0.5] * 4, 1.0)
+    assert float(alone) == pytest.approx(np.log(0.52 / 0.27) / np.log(0.92 / 0.27))
+    np.testing.assert_allclose(four, 2 * alone)  # the line comes nearer, by the root of four
+    hundred = many.of_contrary.together([0.5] * 100, 1.0)
+    np.testing.assert_allclose(hundred, np.log(0.52 / 0.27) / np.log(1.35))
     strict = dataclasses.replace(many, config=HarmJudgeConfig(false_rejection_rate=0.25))
     assert strict.progress_line == pytest.approx(0.1)
     wide = dataclasses.replace(made, own_lost=np.full(4, 0.5))

@@ -46,7 +46,9 @@ def test_it_is_the_verdicts_loss_and_residuals_a_little_later(judge, habits):
     whole = len(lost) - after
     np.testing.assert_allclose(np.array(residuals[after:]), verdict.residuals[:whole], atol=1e-8)
     assert steps[-1].progress_lost == pytest.approx(progress.share(np.array(lost)))
-    assert steps[-1].share_of_line == pytest.approx(steps[-1].progress_lost / judge.progress_line)
+    assert steps[-1].contrary == pytest.approx(verdict.contrary, rel=1e-4)
+    shares = steps[-1].progress_lost / judge.progress_line, steps[-1].contrary / judge.contrary_line
+    assert steps[-1].share_of_line == pytest.approx(max(shares))
     assert (steps[-1].share_of_line > 1) == (not verdict.accepted)
 
 

@@ -42,7 +42,11 @@ def test_one_who_comes_from_the_other_side_is_found_out_within_a_few_demonstrati
 def test_the_evidence_by_hand(judge):
     own = np.array([0.0] * 18 + [0.3, 0.4])  # two of twenty are beyond their line
     made = dataclasses.replace(
-        judge, own_lost=own, own_waited=np.zeros(20), own_mismatch=np.zeros(20)
+        judge,
+        own_lost=own,
+        own_waited=np.zeros(20),
+        own_contrary=np.full(20, 1e6),
+        own_mismatch=np.zeros(20),
     )
     made = dataclasses.replace(
         made, config=dataclasses.replace(judge.config, false_rejection_rate=0.3)
