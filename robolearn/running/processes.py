@@ -86,6 +86,9 @@ class Processes(Executor):
         except (EOFError, OSError):
             self._dismiss(worker)
             raise Died(_how_it_ended(worker.process.exitcode)) from None
+        except BaseException:  # what cannot be sent, or not be read: there is no asking further
+            self._dismiss(worker)
+            raise
         if self._fresh:
             self._dismiss(worker)
         else:

@@ -1,5 +1,6 @@
 """Jobs on several processes: they end when they should, and one that dies dies alone."""
 
+import importlib
 import operator
 import os
 import signal
@@ -20,6 +21,17 @@ if __name__ == "__main__":
         print(jobs.submit(os.getpid).result(), flush=True)
         jobs.submit(time.sleep, 600).result()
 """
+UNREADABLE = '''
+class Unreadable(Exception):
+    """An error that can be sent and not be read, as some packages' are."""
+
+    def __init__(self, what, where):
+        super().__init__(f"{what} {where}")
+
+
+def fail():
+    raise Unreadable("this", "here")
+'''
 
 
 def is_running(pid: int) -> bool:
@@ -62,6 +74,20 @@ def test_a_process_that_dies_fails_its_own_job_alone():
             jobs.submit(signal.raise_signal, signal.SIGKILL).result()
         assert other.result() is None
         assert jobs.submit(operator.add, 1, 2).result() == 3
+
+
+def test_what_cannot_be_sent_or_read_leaves_no_process(tmp_path, monkeypatch):
+    (tmp_path / "unreadable.py").write_text(UNREADABLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    with Processes(1) as jobs:
+        pid = jobs.submit(os.getpid).result()
+        with pytest.raises(AttributeError, match="Can't pickle"):
+            jobs.submit(operator.not_, lambda: None).result()
+        assert not is_running(pid)
+        pid = jobs.submit(os.getpid).result()
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            jobs.submit(importlib.import_module("unreadable").fail).result()
+        assert not is_running(pid)
 
 
 def test_an_error_outside_ends_the_jobs():
