@@ -71,7 +71,7 @@ class Source:
         document = dataclasses.replace(self.document, value=copy.deepcopy(self.values))
         copied = Source(self.path, document, dict(self.places))
         for keys, value, place in changes:
-            _assign(copied.values, keys, value, place)
+            _assign(copied.values, keys, copy.deepcopy(value), place)
             copied.places[keys] = place
         return copied
 

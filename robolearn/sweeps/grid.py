@@ -36,6 +36,10 @@ from robolearn.settings import Settings
 FIXED = ("out", "resume", "sweep", "provenance", "view", "threads")  # are no conditions
 MOST_RUNS = 10_000
 LONGEST_VALUE, LONGEST_NAME = 32, 200  # characters of a value in the name of a run, and of that
+TAKEN = (  # what is called so in a sweep's folder is no run
+    "launch", "logs", "ray", "sweep.yaml", "report.png", "report.html", "report.json",
+    "tensorboard",
+)  # fmt: skip
 SEED, LABEL, CONDITIONS = ("seed",), ("label",), "conditions"
 Keys = configuration.Keys
 
@@ -95,7 +99,7 @@ class Sweep:
 
     def fingerprint(self) -> str:
         """Give what its runs can be recognised by, whatever their results do not depend on."""
-        same = [_decisive(member.launch) for member in self.members]
+        same = [(member.name, _decisive(member.launch)) for member in self.members]
         return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -135,8 +139,23 @@ class _Axis:
             where = source.where((*self.written, name))
             raise UserError(f"{where}: condition '{name}' should be 'key: value' lines")
         places = {key: source.where((*self.written, name, key)) for key in settings}
+        for key, setting in settings.items():
+            if lost := _lost(setting, source.values.get(key)):
+                some = next(iter(setting), lost)
+                where = source.where((*self.written, name, key, some))
+                raise UserError(
+                    f"{where}: {name}: {key} would lose the file's {lost}; '{key}.{some}: ...' "
+                    "changes that alone"
+                )
         changes = [(tuple(key.split(".")), settings[key], places[key]) for key in settings]
         return [(LABEL, name, source.where((*self.written, name))), *changes]
+
+
+def _lost(section: Any, earlier: Any) -> str | None:
+    """Name what a section lacks that it takes the place of; None if nothing."""
+    if not isinstance(section, dict) or not isinstance(earlier, dict):
+        return None
+    return next((key for key in earlier if key not in section), None)
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     out = source.values.get("out")
     base = source.changed([(("sweep",), None, source.where(("sweep",)))])
     members = tuple(_members(axes, source, base))
+    _require_different(members, source.where(("sweep",)))
     for member in members:
         _require_of_many(member.launch.common, config, source)
     asked = {axis.name if axis.keys != LABEL else CONDITIONS: axis.values for axis in axes}
@@ -214,7 +234,7 @@ def _require_sound(axes: Sequence[_Axis], source: configuration.Source) -> None:
             if keys[0] in FIXED or (keys == LABEL and isinstance(axis.values, list)):
                 hint = "; conditions have names" if keys == LABEL else ""
                 raise UserError(f"{where}: '{name}' cannot be swept{hint}")
-            if keys in seen:
+            if any(keys[: len(one)] == one[: len(keys)] for one in seen):  # or a part of it
                 raise UserError(f"{where}: '{name}' stands twice")
         seen |= places.keys()
         counts = Counter(json.dumps(value, sort_keys=True) for value in axis.values)
@@ -236,7 +256,7 @@ def _members(
     is_seed = [axis.keys == SEED for axis in axes]
     seed_first = sorted(range(len(axes)), key=lambda i: not is_seed[i])
     seed_last = sorted(range(len(axes)), key=lambda i: is_seed[i])
-    taken: set[str] = set()
+    taken = set(TAKEN)
     for combination in itertools.product(*(options[i] for i in seed_first)):
         chosen = dict(zip(seed_first, combination, strict=True))
         changes = [change for i in seed_last for change in chosen[i].changes]
@@ -246,6 +266,15 @@ def _members(
             {".".join(map(str, keys)): value for keys, value, _ in changes},
             launch.checked(base.changed(changes)),
         )
+
+
+def _require_different(members: Iterable[Member], where: str) -> None:
+    """Raise UserError, which begins with ``where``, for two that are the same, as 1 and 1.0 are."""
+    seen: dict[str, str] = {}
+    for member in members:
+        settings = json.dumps(member.launch.settings(), sort_keys=True)
+        if (other := seen.setdefault(settings, member.name)) != member.name:
+            raise UserError(f"{where}: {other} and {member.name} are the same run")
 
 
 def _require_of_many(

@@ -47,6 +47,8 @@ def test_keys_are_dotted_or_nested_in_the_file_or_on_the_command_line():
     line = ("sweep.seed=[0, 1]", "sweep.ppo.gamma=[0.97, 0.99]")
     assert read(*line, text=bare).fingerprint() == dotted
     assert read("sweep.seed=[0, 1, 2]").fingerprint() != dotted
+    one = read("ppo.gamma=0.9", "sweep={seed: [0]}").fingerprint()  # its runs are called otherwise
+    assert one != read("sweep={seed: [0], ppo.gamma: [0.9]}").fingerprint()
     assert read("sweep.ppo.gamma=[0.5]").members[0].changes == {"ppo.gamma": 0.5, "seed": 0}
 
 
@@ -100,6 +102,23 @@ def test_conditions_have_a_name_and_any_settings():
     assert read("sweep.conditions.large={ppo.minibatch: 512}", text=CONDITIONS).members[2].changes
 
 
+def test_a_condition_called_as_what_lies_beside_runs_gets_another_name():
+    swept = "sweep={conditions: {launch: {ppo.gamma: 0.9}, logs: {ppo.gamma: 0.8}}}"
+    assert [member.name for member in read(swept).members] == ["launch_2", "logs_2"]
+
+
+def test_a_section_of_a_condition_is_put_in_place_of_the_files_unless_it_loses_something():
+    text = CONDITIONS + "ppo: {gamma: 0.9}\n"
+    members = read("sweep.conditions.small nets={ppo: {gamma: 0.8, clip: 0.1}}", text=text).members
+    assert [member.launch.config.ppo.gamma for member in members] == [0.9, 0.8] * 2
+    said = "ppo would lose the file's gamma; 'ppo.clip: ...' changes that alone"
+    far, near = "sweep.conditions.far.ppo.clip=0.1", "sweep.conditions.near={ppo: {clip: 0.1}}"
+    for name, override in (("far", far), ("near", near)):
+        with pytest.raises(UserError) as caught:
+            read(override, text=text)
+        assert str(caught.value) == f"'{override}': {name}: {said}"
+
+
 def test_a_condition_of_another_name_is_another_sweep():
     renamed = CONDITIONS.replace("usual", "base")
     assert read(text=CONDITIONS).fingerprint() != read(text=renamed).fingerprint()
@@ -109,6 +128,8 @@ WRONG_CONDITIONS = [
     ("sweep.conditions.large={ppo.gama: 1.0}", "'sweep.conditions.large={ppo.gama: 1.0}': unknown "
      "key 'ppo.gama'; did you mean 'gamma'?"),
     ("sweep.conditions.large={seed: 3}", "walk.yaml:7: 'seed' stands twice"),
+    ("sweep.ppo.minibatch.x=[1]", "'sweep.ppo.minibatch.x=[1]': 'ppo.minibatch.x' stands twice"),
+    ("sweep.ppo=[{}]", "'sweep.ppo=[{}]': 'ppo' stands twice"),
     ("sweep.conditions.large={out: x}", "'sweep.conditions.large={out: x}': 'out' cannot be swept"),
     ("sweep.conditions.large=3", "'sweep.conditions.large=3': condition 'large' should be 'key: "),
     ("sweep.label=[a]", "'sweep.label=[a]': 'label' cannot be swept; conditions have names"),
@@ -131,6 +152,8 @@ WRONG = [
     ("sweep.seed=[]", "'sweep.seed=[]': sweep.seed should be a list of values, [a, b], not []"),
     ("sweep.seed=[-1]", "'sweep.seed=[-1]': seed should be greater than or equal to 0, not -1"),
     ("sweep.seed=[1, 1]", "'sweep.seed=[1, 1]': seed: 1 stands twice"),
+    ("sweep={ppo.gamma: [1, 1.0]}", "'sweep={ppo.gamma: [1, 1.0]}': gamma-1 and gamma-1.0 are the "
+     "same run"),
     ("sweep={ppo: {gamma: [0.9]}, ppo.gamma: [0.8]}", "'sweep={ppo: {gamma: [0.9]}, ppo.gamma: "
      "[0.8]}': 'ppo.gamma' stands twice"),
     ("sweep.enigne=ray", "'sweep.enigne=ray': sweep.enigne should be a list of values, [a, b], "
