@@ -56,21 +56,30 @@ def probability_of_improvement(x: Scores, y: Scores) -> np.ndarray:
     P(X > Y) = 1/M sum_m 1/(N K) sum_i sum_j S(x_mi, y_mj), where S is 1 for x > y, 1/2 for equal
     scores: the Mann-Whitney U statistic, over tasks. x is [..., N] for each task, y [..., K].
     """
-    return np.mean([_share_above(a, b) for a, b in zip(x, y, strict=True)], axis=0)
+    return np.mean([_beats(a, b).mean((-2, -1)) for a, b in zip(x, y, strict=True)], axis=0)
 
 
 def improvement_interval(
     x: Scores, y: Scores, rng: np.random.Generator, repetitions: int = REPETITIONS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the interval of P(X > Y), for which the runs of both are drawn anew."""
-    draws = [[_resampled(task, rng, repetitions) for task in scores] for scores in (x, y)]
-    return interval(probability_of_improvement(*draws))
+    """Give the interval of P(X > Y), for which the runs of both, [N] and [K], are drawn anew."""
+    mine, others = ([_times_drawn(len(t), rng, repetitions) for t in scores] for scores in (x, y))
+    shares = [
+        ((drawn @ _beats(a, b)) * against).sum(-1) / (len(a) * len(b))  # [R, N] [N, K] [R, K]
+        for a, b, drawn, against in zip(x, y, mine, others, strict=True)
+    ]
+    return interval(np.mean(shares, axis=0))
 
 
-def _share_above(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Give the mean of S(a_i, b_j) of a [..., N] and b [..., K]: [...]."""
-    difference = np.sign(a[..., :, None] - b[..., None, :])  # [..., N, K]
-    return (0.5 * (1 + difference)).mean((-2, -1))
+def _beats(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Give S(a_i, b_j) of a [..., N] and b [..., K]: [..., N, K]."""
+    return 0.5 * (1 + np.sign(a[..., :, None] - b[..., None, :]))
+
+
+def _times_drawn(runs: int, rng: np.random.Generator, repetitions: int) -> np.ndarray:
+    """Say how often each of N runs is drawn when N are drawn with replacement: [R, N]."""
+    drawn = rng.integers(runs, size=(repetitions, runs)) + runs * np.arange(repetitions)[:, None]
+    return np.bincount(drawn.ravel(), minlength=repetitions * runs).reshape(repetitions, runs)
 
 
 def _resampled(scores: np.ndarray, rng: np.random.Generator, repetitions: int) -> np.ndarray:

@@ -56,3 +56,14 @@ def test_the_interval_of_an_improvement_holds_it_and_is_certain_where_nothing_ov
     assert 0 < low < measures.probability_of_improvement(x, y) < high <= 1
     above = measures.improvement_interval([x[0] + 100], y, RNG)
     assert [float(end) for end in above] == [1.0, 1.0]
+
+
+def test_the_interval_of_an_improvement_is_that_of_runs_drawn_one_by_one():
+    x = [np.array([4.0, 2.0, 6.0]), np.array([1.0, 1.0, 0.0, 2.0])]
+    y = [np.array([3.0, 2.0, 4.5, 2.5]), np.array([1.0, 0.5])]
+    rng, draws = np.random.default_rng(7), []
+    for _ in range(3000):
+        mine, others = ([rng.choice(task, len(task)) for task in scores] for scores in (x, y))
+        draws.append(measures.probability_of_improvement(mine, others))
+    ends = measures.improvement_interval(x, y, RNG, 3000)
+    np.testing.assert_allclose(ends, np.percentile(draws, [2.5, 97.5]), atol=0.03)
