@@ -51,7 +51,7 @@ class CompareConfig(Settings):
     tasks: str = "env.name"
     """The setting that says what the task is; runs of several tasks count together."""
     out: str | None = None
-    """The folder of the report; None for the one that is compared, or one in runs/compare/."""
+    """The folder of the report; None for the one that holds the runs, or one in runs/compare/."""
     tensorboard: bool = False
     """Whether what the runs have logged is also written as TensorBoard reads it."""
 
@@ -109,7 +109,7 @@ def compare(paths: Sequence[str | Path], config: CompareConfig) -> Compared:
     given = [Path(path) for path in paths]
     folders = folders_of(given)
     found = comparison_of(folders, config, in_order=folders == given)
-    if config.out is None and len(given) == 1:
+    if config.out is None and len(given) == 1 and folders != given:  # a run has its own report
         folder = given[0]
     else:
         folder = new_directory("compare", 0, config.out)

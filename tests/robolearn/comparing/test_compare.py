@@ -235,12 +235,26 @@ def test_the_report_is_a_table_a_picture_figures_and_a_page_that_needs_nothing_e
 def test_tensorboard_reads_what_was_logged(capsys):
     make("all/one", 1.0, curve=[1.0, 3.0, 2.0])
     make("all/other", 2.0, seed=1, curve=[4.0, 5.0])
-    assert main(["compare", "all", "tensorboard=true"]) == 0
+    make("all/silent", 2.0, seed=2).joinpath("metrics.jsonl").unlink()
+    for _ in range(2):
+        assert main(["compare", "all", "tensorboard=true"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "all/tensorboard"
+    assert len(list(Path("all/tensorboard/all/one").iterdir())) == 1  # what was there is gone
     reading = event_accumulator.EventAccumulator("all/tensorboard/all/one").Reload()
     assert reading.Tags()["scalars"] == ["return"]
     read = [(event.step, event.value) for event in reading.Scalars("return")]
     assert read == [(0, 1.0), (10, 3.0), (20, 2.0)]
+    Path("all/silent/metrics.jsonl").write_text('{"return": 1.0}\n')
+    assert main(["compare", "all", "tensorboard=true", "curve=none"]) == 2
+    assert "all/silent/metrics.jsonl: damaged: 'step'" in capsys.readouterr().err
+
+
+def test_the_report_of_a_run_is_not_written_over_by_a_comparison_of_it_alone(capsys):
+    run = make("all/one", 1.0)
+    (run / "report.png").write_text("its own")
+    assert main(["compare", "all/one"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("runs/compare/")
+    assert (run / "report.png").read_text() == "its own"
 
 
 def test_without_tensorboard_the_extra_is_named(monkeypatch, capsys):
