@@ -10,7 +10,7 @@ import fcntl
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ from robolearn import signals
 from robolearn.comparing.compare import CompareConfig, Compared, compare
 from robolearn.comparing.scores import read_summary, score_of
 from robolearn.errors import UserError
-from robolearn.files import make_folder
+from robolearn.files import cannot_write, make_folder
 from robolearn.names import load
 from robolearn.running import strict_yaml
-from robolearn.running.launch import Launch, require_same
+from robolearn.running.launch import require_same
 from robolearn.running.processes import Died
 from robolearn.running.run import RUNS, provenance, replace_text
 from robolearn.sweeps import grid
@@ -127,20 +127,16 @@ def _outcome(job: Future[int]) -> tuple[str, bool]:
     return f"exit code {code}", code == USERS
 
 
-def prepare(folder: Path, launches: Mapping[str, Launch]) -> None:
-    """Write the launch file of every run, by name; UserError if a run there is another one."""
-    for name, launch in launches.items():
-        earlier = (folder / name / "config.yaml", launch_file(folder, name))
-        for file in filter(Path.exists, earlier):
-            require_same(launch, file, str(folder / name))
-    for name, launch in launches.items():
-        file = launch_file(folder, name)
-        make_folder(file.parent)
-        replace_text(file, strict_yaml.dump(launch.settings() | {"out": None}))
-
-
 def _prepare(sweep: grid.Sweep, folder: Path, path: Path) -> None:
-    prepare(folder, {member.name: member.launch for member in sweep.members})
+    """Write the launch file of every run; UserError if one that has begun there is another one."""
+    for member in sweep.members:
+        begun = folder / member.name / "config.yaml"
+        if begun.exists():
+            require_same(member.launch, begun, str(folder / member.name))
+    for member in sweep.members:
+        file = launch_file(folder, member.name)
+        make_folder(file.parent)
+        replace_text(file, strict_yaml.dump(member.launch.settings() | {"out": None}))
     asked = {"launch": str(path), "sweep": sweep.settings()}
     replace_text(folder / FILE, strict_yaml.dump(asked | {"provenance": provenance()}))
 
@@ -148,11 +144,14 @@ def _prepare(sweep: grid.Sweep, folder: Path, path: Path) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep a second one out, which would run the same; the lock goes with the process."""
-    with open(folder / LOCK, "ab") as file:
+    with contextlib.ExitStack() as stack:
         try:
+            file = stack.enter_context(open(folder / LOCK, "ab"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: this sweep is being run already") from None
+        except OSError as error:
+            raise cannot_write(folder / LOCK, error) from error
         yield
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from robolearn.__main__ import main
-from robolearn.sweeps import grid
+from robolearn.errors import UserError
+from robolearn.running import launch
+from robolearn.sweeps import grid, sweep
 
 LAUNCH = """\
 verb: my_lab.many:run
@@ -133,6 +136,24 @@ def test_a_run_that_dies_goes_on_if_its_verb_can_and_begins_anew_if_not(
         assert summary("all/how-killed-once_seed-0")["attempts"] == 2
 
 
+def test_what_never_began_may_be_put_right_in_the_same_folder(many):
+    for how in ("user", "well"):
+        read = grid.read(Path("many.yaml"), ["sweep={seed: [0]}", f"how={how}"])
+        sweep._prepare(read, Path("all"), Path("many.yaml"))
+    assert launch.read(Path("all/launch/seed-0.yaml")).config.how == "well"
+    Path("all/seed-0").mkdir()
+    shutil.copy("all/launch/seed-0.yaml", "all/seed-0/config.yaml")
+    read = grid.read(Path("many.yaml"), ["sweep={seed: [0]}", "how=bug"])
+    with pytest.raises(UserError, match="all/seed-0: that run has how='well', not 'bug'"):
+        sweep._prepare(read, Path("all"), Path("many.yaml"))
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(many, capsys):
+    Path("all/.lock").mkdir(parents=True)
+    assert main(["many", "out=all"]) == 2
+    assert capsys.readouterr().err.startswith("robolearn: all: cannot write .lock (")
+
+
 def test_what_is_wrong_with_one_run_keeps_all_from_beginning(many, capsys):
     assert main(["many", "out=all", "sweep.how=[well, 3]"]) == 2
     assert capsys.readouterr().err == (
@@ -159,13 +180,13 @@ def processes_of(folder):
 def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(many, kind):
     line = ["many", "out=all", "sweep.how=[waits]", "sweep.at_once=2"]
     command = [sys.executable, "-m", "robolearn", *line]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sweep:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sweeping:
         wait_for(many / "waiting-0", many / "waiting-1")
         assert len(processes_of(many / "all")) == 2
-        sweep.send_signal(kind)
-        told = sweep.communicate(timeout=120)[1]
+        sweeping.send_signal(kind)
+        told = sweeping.communicate(timeout=120)[1]
     if kind == signal.SIGINT:
-        assert sweep.returncode == 130
+        assert sweeping.returncode == 130
         stopped = "interrupted; all: 0 of 2 runs have ended; the same command goes on\n"
         assert told.endswith(stopped)
     deadline = time.monotonic() + 60
