@@ -16,7 +16,9 @@ from robolearn.running.run import provenance
 from robolearn.sweeps import machine
 from robolearn.sweeps.attempt import printing_to
 
-COMPARED = ("torch", "numpy", "mujoco")  # versions that must be the driver's
+COMPARED = (  # versions that must be the driver's
+    "torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "metaworld",
+)  # fmt: skip
 PATIENCE_S = 120.0  # until a node answers
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from robolearn import names, signals
+from robolearn.errors import UserError
 from robolearn.running import launch
 from robolearn.sweeps import machine
 
@@ -37,6 +38,9 @@ def attempt(folder: str, name: str, cpus: int) -> int:
     with printing_to(log), machine.pinned(cpus), signals.as_interrupts():
         try:
             return names.load("robolearn.__main__:main")(_line(Path(folder), name))
+        except UserError as error:
+            print(f"robolearn: {error}", file=sys.stderr)
+            return USERS
         except Exception:  # a bug, which is shown whole, and no other run's concern
             traceback.print_exc()
             return 1

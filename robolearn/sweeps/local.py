@@ -14,6 +14,7 @@ from robolearn.sweeps.attempt import attempt
 from robolearn.sweeps.grid import SweepConfig
 
 MEMORY_PERIOD_S = 1.0
+SETTLED_S = 20.0  # after which a run that has begun has what it needs
 
 
 class LocalEngine:
@@ -27,6 +28,7 @@ class LocalEngine:
         self._threads = ThreadPoolExecutor(self.at_once)
         self._beginning, self._ended = threading.Lock(), False
         self._jobs: list[Future[int]] = []
+        self._begun: list[float] = []  # when, of those that have not settled
 
     @property
     def where(self) -> str:
@@ -55,12 +57,19 @@ class LocalEngine:
                 time.sleep(MEMORY_PERIOD_S)
             job = self._processes.submit(attempt, str(self._folder), name, self._config.cpus)
             self._jobs = [one for one in self._jobs if not one.done()] + [job]
+            self._begun.append(time.monotonic())
         return job.result()
 
     def _is_short_of_memory(self) -> bool:
-        """Say whether another run has to wait; where none is running, none has."""
+        """Say whether another run has to wait; where none is running, none has.
+
+        Those that have just begun will still take what they need.
+        """
+        now = time.monotonic()
+        self._begun = [begun for begun in self._begun if now - begun < SETTLED_S]
+        wanted = (1 + len(self._begun)) * self._config.memory_gb
         busy = any(not job.done() for job in self._jobs)
-        return busy and not self._ended and machine.free_memory_gb() < self._config.memory_gb
+        return busy and not self._ended and machine.free_memory_gb() < wanted
 
 
 def room_for(config: SweepConfig) -> int:

@@ -58,7 +58,12 @@ def test_a_node_that_differs_is_named_with_what_differs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ours = connection._about(str(tmp_path))
     connection.require_same(Elsewhere(ours), [NODE])
-    wrong = {"numpy": "1.0", f"folder {tmp_path}": "missing", "commit": "another"}
+    wrong = {
+        "numpy": "1.0",
+        "dm-control": "1.0.40",
+        f"folder {tmp_path}": "missing",
+        "commit": "another",
+    }
     for what, value in wrong.items():
         with pytest.raises(UserError, match=f"node 10.0.0.2: {what} is {value} there, "):
             connection.require_same(Elsewhere(ours | {what: value}), [NODE])

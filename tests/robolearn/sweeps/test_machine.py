@@ -1,6 +1,7 @@
 """What a machine has left: a container is told by its files, cores by their locks."""
 
 import os
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -69,4 +70,8 @@ def test_a_run_waits_for_memory_while_another_has_it(tmp_path, monkeypatch):
         engine._jobs = [Future()]
         assert engine._is_short_of_memory()
         monkeypatch.setattr(machine, "free_memory_gb", lambda: 3.0)
+        assert not engine._is_short_of_memory()
+        engine._begun = [time.monotonic()]  # of the 3 GB it will have 2
+        assert engine._is_short_of_memory()
+        engine._begun = [time.monotonic() - 60]
         assert not engine._is_short_of_memory()

@@ -14,7 +14,7 @@ import pytest
 from robolearn.__main__ import main
 from robolearn.errors import UserError
 from robolearn.running import launch
-from robolearn.sweeps import grid, sweep
+from robolearn.sweeps import attempt, grid, sweep
 
 LAUNCH = """\
 verb: my_lab.many:run
@@ -146,6 +146,16 @@ def test_what_never_began_may_be_put_right_in_the_same_folder(many):
     read = grid.read(Path("many.yaml"), ["sweep={seed: [0]}", "how=bug"])
     with pytest.raises(UserError, match="all/seed-0: that run has how='well', not 'bug'"):
         sweep._prepare(read, Path("all"), Path("many.yaml"))
+
+
+def test_a_stopped_run_whose_verb_is_gone_is_one_line_and_not_tried_again(lab, capsys):
+    for file in ("all/launch/seed-0.yaml", "all/seed-0/config.yaml"):
+        Path(file).parent.mkdir(parents=True)
+        Path(file).write_text("verb: my_lab.gone:run\n")
+    assert attempt.attempt("all", "seed-0", 1) == attempt.USERS
+    said = capsys.readouterr().err
+    assert said.startswith("robolearn: all/launch/seed-0.yaml:1: no module 'my_lab.gone'")
+    assert said.count("\n") == 1
 
 
 def test_a_folder_that_cannot_be_locked_is_one_line(many, capsys):
