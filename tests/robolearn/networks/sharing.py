@@ -54,7 +54,7 @@ def stepped(name, rows, ranks=None):
     learner = LEARNERS[name]()
     learner.ranks, learner._normal = ranks, torch.zeros
     world = learner.network["world"]
-    learner._optimisers["world"] = torch.optim.SGD(world.parameters(), lr=1e-3)
+    learner._optimisers["world"] = torch.optim.SGD(world.parameters(), lr=1.0)
     learner.learn_world(part(batch(), rows))
     return {f"{name}.{k}": tensor.contiguous() for k, tensor in world.state_dict().items()}
 
