@@ -19,7 +19,8 @@ class Verb:
 
     The function gets the configuration and a ``running.run.Run``, and returns the summary, a
     JSON-able dict. ``resumable`` says whether it goes on in the directory of a stopped run, and
-    ``changeable`` names the keys that may then be other than they were: no result depends on them.
+    ``changeable`` names the keys, dotted, that may then be other than they were: no result depends
+    on them.
     ``parallel`` says whether torchrun may start it in several processes; all but the first write
     nothing, and their summary does not count.
     """
@@ -47,9 +48,17 @@ VERBS = {
         "robolearn.verbs.decision_transformer:learn",
         resumable=True,
     ),
-    "ppo": Verb("robolearn.verbs.ppo:ImproveConfig", "robolearn.verbs.ppo:improve", resumable=True),
+    "ppo": Verb(
+        "robolearn.verbs.ppo:ImproveConfig",
+        "robolearn.verbs.ppo:improve",
+        resumable=True,
+        changeable=("workers.address",),
+    ),
     "sac": Verb(
-        "robolearn.verbs.sac:ReplayedConfig", "robolearn.verbs.sac:improve", resumable=True
+        "robolearn.verbs.sac:ReplayedConfig",
+        "robolearn.verbs.sac:improve",
+        resumable=True,
+        changeable=("workers.address",),
     ),
     "dreamer": Verb(
         "robolearn.verbs.dreamer:ImagineConfig", "robolearn.verbs.dreamer:learn", resumable=True
@@ -63,7 +72,12 @@ VERBS = {
         resumable=True,
         parallel=True,
     ),
-    "slim": Verb("robolearn.verbs.slim:SkillsConfig", "robolearn.verbs.slim:learn", resumable=True),
+    "slim": Verb(
+        "robolearn.verbs.slim:SkillsConfig",
+        "robolearn.verbs.slim:learn",
+        resumable=True,
+        changeable=("workers.address",),
+    ),
     "follow": Verb("robolearn.verbs.use_skills:FollowConfig", "robolearn.verbs.use_skills:follow"),
     "rearrange": Verb(
         "robolearn.verbs.use_skills:RearrangeConfig",

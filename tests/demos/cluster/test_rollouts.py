@@ -17,6 +17,7 @@ from robolearn.loops.collecting import WorkersConfig, seeds_after
 from robolearn.loops.off_policy import ActorsConfig, OffPolicyConfig, off_policy
 from robolearn.loops.on_policy import Collector, OnlineConfig, online
 from robolearn.loops.replay import Replay
+from robolearn.running import launch, strict_yaml
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import make_batch
 
@@ -164,6 +165,18 @@ def test_environments_are_dealt_out_evenly_and_preferences_stay_here(tmp_path, c
     asked = "preferences={labels: 8}"
     assert main([launch, "workers={count: 2}", asked, f"out={tmp_path}/b"]) == 2
     assert "workers: preferences are asked about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ppo_walker", "sac_cartpole", "slim_tabletop"])
+def test_a_stopped_training_may_go_on_at_another_address_with_as_many_workers(tmp_path, name):
+    def read(workers):
+        return launch.read(launch.find(name), [f"workers={{{workers}}}", "environments=4"])
+
+    earlier = tmp_path / "config.yaml"
+    earlier.write_text(strict_yaml.dump(read("count: 2").settings()))
+    launch.require_same(read("count: 2, address: elsewhere:6379"), earlier, "it")
+    with pytest.raises(UserError, match="it: that run has workers.count=2, not 4"):
+        launch.require_same(read("count: 4"), earlier, "it")
 
 
 def test_workers_that_would_wait_for_cores_for_ever_are_refused():
