@@ -22,7 +22,7 @@ from robolearn.comparing.conditions import (
     require_same_tasks,
     told_apart,
 )
-from robolearn.comparing.curves import Curve, curve_of, name_of_curve
+from robolearn.comparing.curves import Curve, curve_of, name_of_curve, require_curve
 from robolearn.comparing.scores import is_cost, require_score
 from robolearn.errors import UserError, nearest
 from robolearn.files import cannot_write
@@ -140,6 +140,8 @@ def comparison_of(
     conditions = _base_first(conditions if in_order else by_value(conditions), config.base)
     tasks = require_same_tasks(conditions)
     less = is_cost(score) if config.less is None else config.less
+    if config.curve is not None:
+        require_curve(runs[0].folder, config.curve)
     curve = config.curve or name_of_curve(runs, score)
     return Comparison(
         score,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 
 from robolearn.comparing import measures
 from robolearn.comparing.conditions import Run
-from robolearn.errors import DataError
+from robolearn.errors import DataError, UserError, nearest
 from robolearn.viz.curves import SMOOTHED_SHARE, read_curve, smooth
 
 METRICS = "metrics.jsonl"
@@ -34,6 +35,15 @@ def name_of_curve(runs: Sequence[Run], score: str) -> str | None:
         if all(len(_read(run.folder, name)[0]) > 1 for run in runs):
             return name
     return None
+
+
+def require_curve(folder: Path, name: str) -> None:
+    """Raise UserError if a run has logged nothing of that name."""
+    if len(_read(folder, name)[0]) == 0:
+        file = folder / METRICS
+        lines = file.read_text().splitlines() if file.exists() else []
+        logged = {key for line in lines for key in json.loads(line)}
+        raise UserError(f"{file}: no '{name}' in it{nearest(name, logged)}")
 
 
 def curve_of(folders: Sequence[Path], name: str) -> Curve | None:

@@ -180,6 +180,7 @@ BAD = [
     ("compare all scroe=x", "'scroe=x': unknown key 'scroe'; did you mean 'score'?\n"),
     ("compare all score=evaluation.retrun", "all/a: no number 'evaluation.retrun' in it; did you "
      "mean 'evaluation.return'?\n"),
+    ("compare all curve=retrun", "all/a/metrics.jsonl: no 'retrun' in it; did you mean 'return'?"),
     ("compare all base=gama", "'base=gama': no such condition; known: all runs\n"),
     ("compare --all", "expected: robolearn compare RUN"),
 ]  # fmt: skip
@@ -187,7 +188,7 @@ BAD = [
 
 @pytest.mark.parametrize(("line", "said"), BAD, ids=[line for line, _ in BAD])
 def test_what_is_wrong_is_one_line(capsys, line, said):
-    make("all/a", 1.0)
+    make("all/a", 1.0, curve=[1.0])
     assert main(line.split()) == 2
     output = capsys.readouterr()
     assert output.err.startswith(f"robolearn: {said}")
@@ -244,8 +245,8 @@ def test_tensorboard_reads_what_was_logged(capsys):
     assert reading.Tags()["scalars"] == ["return"]
     read = [(event.step, event.value) for event in reading.Scalars("return")]
     assert read == [(0, 1.0), (10, 3.0), (20, 2.0)]
-    Path("all/silent/metrics.jsonl").write_text('{"return": 1.0}\n')
-    assert main(["compare", "all", "tensorboard=true", "curve=none"]) == 2
+    Path("all/silent/metrics.jsonl").write_text('{"other": 1.0}\n')
+    assert main(["compare", "all", "tensorboard=true"]) == 2
     assert "all/silent/metrics.jsonl: damaged: 'step'" in capsys.readouterr().err
 
 
