@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import re
 import typing
@@ -107,17 +108,26 @@ def build(
     Raises UserError for the first unknown key, wrong type or missing key; ``also_known`` are names
     that may stand beside the dataclass' own and are offered when a key is misspelt.
     """
-    # A stdlib dataclass takes its strictness from what is around it: hence the dict around it.
-    adapter = pydantic.TypeAdapter(dict[str, cls], config=STRICT)
     try:  # as JSON: strict, and yet a list may stand for a tuple
-        return adapter.validate_json(json.dumps({"": values}), strict=True)[""]
+        return _strict(cls).validate_json(json.dumps({"": values}), strict=True)[""]
     except pydantic.ValidationError as error:
         raise UserError(_explain(error, cls, source, also_known)) from None
 
 
 def plain(config: Any) -> dict[str, Any]:
     """Turn a configuration dataclass into dicts, lists and scalars."""
-    return pydantic.TypeAdapter(type(config)).dump_python(config, mode="json")
+    return _adapter(type(config)).dump_python(config, mode="json")
+
+
+@functools.cache  # making it takes a thousand times as long as using it, and sweeps have many runs
+def _adapter(cls: type) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(cls)
+
+
+@functools.cache
+def _strict(cls: type) -> pydantic.TypeAdapter:
+    """Give what checks a class, whose strictness comes from what is around it: hence the dict."""
+    return pydantic.TypeAdapter(dict[str, cls], config=STRICT)
 
 
 def _text(path: Path) -> str:
