@@ -310,5 +310,6 @@ def _unused(name: str, taken: set[str]) -> str:
 
 def _decisive(checked: launch.Launch) -> dict[str, Any]:
     ignored: Iterable[str] = launch.CHANGEABLE | set(checked.verb.changeable)
-    decisive = {key: value for key, value in checked.settings().items() if key not in ignored}
+    settings = launch.flat(checked.settings())
+    decisive = {key: value for key, value in settings.items() if key not in ignored}
     return decisive | ({} if checked.common.label is None else {"label": checked.common.label})

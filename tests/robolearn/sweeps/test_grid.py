@@ -56,6 +56,8 @@ def test_a_sweep_is_the_same_wherever_and_however_many_at_a_time_it_is_run():
     same = ("sweep.at_once=3", "sweep.engine=ray", "view=record", "out=elsewhere")
     assert read(*same).fingerprint() == read().fingerprint()
     assert read(*same).config == grid.SweepConfig(engine="ray", at_once=3)
+    here, there = (read(f"workers={{count: 2, address: {at}}}") for at in ("here:1", "there:2"))
+    assert here.fingerprint() == there.fingerprint() != read().fingerprint()
 
 
 def test_names_can_stand_in_a_folder_and_are_all_different():
