@@ -4,13 +4,14 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import pytest
 import safetensors.torch
 import torch
 
 from robolearn.__main__ import main
-from robolearn.networks.parallel import ALONE
+from robolearn.networks.parallel import ALONE, together
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,6 +61,17 @@ def test_alone_nothing_is_exchanged():
     ALONE.noise_of_its_own(state)
     assert torch.equal(tensor, torch.ones(2)) and torch.equal(state.get_state(), before)
     assert ALONE.rows(tensor) is tensor and ALONE.key == ()
+
+
+@pytest.mark.parametrize(("device", "by"), [("cpu", "gloo"), ("cuda:1", "nccl")])
+def test_gpus_exchange_by_nccl(monkeypatch, device, by):
+    group = Mock(get_rank=lambda: 1, get_world_size=lambda: 2)
+    monkeypatch.setattr("robolearn.networks.parallel.dist", group)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with together(torch.device(device)) as ranks:
+        assert (ranks.rank, ranks.size) == (1, 2)
+    assert group.init_process_group.mock_calls == [call(by)]
+    group.destroy_process_group.assert_called_once()
 
 
 def test_a_verb_for_one_process_says_so(tmp_path, monkeypatch, capsys):
