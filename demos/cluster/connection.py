@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ COMPARED = (  # versions that must be the driver's
     "torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "metaworld",
 )  # fmt: skip
 PATIENCE_S = 120.0  # until a node answers
+CALL_S = 10.0  # until a machine does
 
 
 def connect(what: str, address: str | None, log: Path) -> Any:
@@ -30,6 +32,8 @@ def connect(what: str, address: str | None, log: Path) -> Any:
     """
     _choose_environment(address)
     ray = _imported(what)
+    if address is not None:
+        require_listening(what, address)
     _connect(ray, what, address, log)
     return ray
 
@@ -62,6 +66,17 @@ def _choose_environment(address: str | None) -> None:
         chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in chosen.items():
         os.environ.setdefault(name, value)
+
+
+def require_listening(what: str, address: str) -> None:
+    """Raise UserError if nobody listens at HOST:PORT, where Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not port.isdigit():  # "auto", or one of Ray's own kinds
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CALL_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"{what}: nobody listens at {address}: {first_line(error)}") from None
 
 
 def _connect(ray: Any, what: str, address: str | None, log: Path) -> None:

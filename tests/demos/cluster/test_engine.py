@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_a_node_that_differs_is_named_with_what_differs(tmp_path, monkeypatch):
     failure = RuntimeError("far\nModuleNotFoundError: No module named 'robolearn'")
     with pytest.raises(UserError, match="node 10.0.0.2: .* there: ModuleNotFoundError: No module"):
         connection.require_same(Elsewhere(failure), [NODE])
+
+
+def test_an_address_where_nobody_listens_is_one_line_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        connection.require_listening("it", address)
+    for wrong in (address, "127.0.0.1:99999"):
+        with pytest.raises(UserError, match=f"^it: nobody listens at {wrong}: "):
+            connection.require_listening("it", wrong)
+    connection.require_listening("it", "auto")
 
 
 def test_a_sweep_on_a_cluster_of_its_own_gives_the_same_as_here(lab, only_cluster):
