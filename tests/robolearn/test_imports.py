@@ -81,7 +81,8 @@ MAY_IMPORT = {  # a room, which is a folder -> the rooms below it, and the contr
 OF_THE_CORE = {  # what other packages know of robolearn
     "sim": {"types", "errors", "names"},
     "robots": {"types", "errors", "names", "settings", "files", "signals"},
-    "demos": {"rewards", "algos", "loops", "viz", "judging", "running", "sweeps"} | CONTRACTS,
+    "demos": {"rewards", "algos", "loops", "viz", "judging", "running", "sweeps", "comparing"}
+    | CONTRACTS,
 }
 RUNS_CODE_WHEN_READ = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
