@@ -19,7 +19,8 @@ from robolearn.running.launch import CHANGEABLE, flat
 CONFIG = "config.yaml"
 LABEL = "label"
 SAME = CHANGEABLE - {LABEL}  # what runs may have otherwise that are the same
-IGNORED = {"seed", *SAME}
+SEEDS = {"seed", "replicate"}  # what runs of one condition differ in
+IGNORED = SEEDS | SAME
 EVERYTHING = "all runs"  # the name of the condition where nothing differs
 UNLABELLED = "no label"
 LONGEST = 40  # characters of a value in a condition's name

@@ -120,6 +120,14 @@ def test_labels_name_conditions_and_other_settings_only_where_they_must():
     assert {"far, gamma=0.99", "far, gamma=0.999"} < set(names)
 
 
+def test_replicates_of_a_study_are_one_condition():
+    for i in (0, 1, 2):
+        with (make(f"all/{i}", float(i)) / "config.yaml").open("a") as config:
+            config.write(f"replicate: {i}\n")
+    (row,) = compared("all").rows
+    assert (row.runs, row.mean) == (3, 1.0)
+
+
 def label_run(run, label):
     with (run / "config.yaml").open("a") as config:
         config.write(f"label: {label}\n")
