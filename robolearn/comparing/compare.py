@@ -12,13 +12,16 @@ import numpy as np
 
 from robolearn.comparing import measures
 from robolearn.comparing.conditions import (
+    TASK,
     Condition,
     Run,
     by_value,
     commit_of,
     conditions_of,
     folders_of,
+    labels_of,
     read_run,
+    require_key,
     require_same_tasks,
     told_apart,
 )
@@ -48,7 +51,7 @@ class CompareConfig(Settings):
     """Whether less is better; None: it is for losses and errors."""
     base: str | None = None
     """The condition that the others are held against, by its name; None for the first."""
-    tasks: str = "env.name"
+    tasks: str = TASK
     """The setting that says what the task is; runs of several tasks count together."""
     out: str | None = None
     """The folder of the report; None for the one that holds the runs, or one in runs/compare/."""
@@ -136,13 +139,15 @@ def comparison_of(
     if not runs:
         raise UserError(f"{folders[0]}: has not ended, nor has any other run")
     score = require_score(runs[0].summary, config.score, str(runs[0].folder)).name
+    require_key(config.tasks, runs)
     conditions = conditions_of(runs, config.tasks)
-    conditions = _base_first(conditions if in_order else by_value(conditions), config.base)
+    conditions = conditions if in_order else by_value(conditions, labels_of(folders))
+    conditions = _base_first(conditions, config.base)
     tasks = require_same_tasks(conditions)
     less = is_cost(score) if config.less is None else config.less
+    curve = name_of_curve(runs, score) if config.curve is None else config.curve
     if config.curve is not None:
-        require_curve(runs[0].folder, config.curve)
-    curve = config.curve or name_of_curve(runs, score)
+        require_curve(runs, config.curve)
     return Comparison(
         score,
         less,

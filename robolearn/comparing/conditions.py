@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from robolearn.comparing.scores import SUMMARY, read_summary, require_score
-from robolearn.errors import DataError, UserError
+from robolearn.errors import DataError, UserError, close
 from robolearn.running import strict_yaml
 from robolearn.running.launch import CHANGEABLE, flat
 
 CONFIG = "config.yaml"
+SWEEP, CONDITIONS = "sweep.yaml", "conditions"  # what a sweep was asked for
 LABEL = "label"
+TASK, NO_TASKS = "env.name", "none"
 SAME = CHANGEABLE - {LABEL}  # what runs may have otherwise that are the same
 SEEDS = {"seed", "replicate"}  # what runs of one condition differ in
 IGNORED = SEEDS | SAME
@@ -109,18 +111,39 @@ def conditions_of(runs: Sequence[Run], task_key: str) -> list[Condition]:
     return conditions
 
 
-def by_value(conditions: Iterable[Condition]) -> list[Condition]:
-    """Sort conditions by their settings, one after the other: None, then numbers, then others."""
+def by_value(conditions: Iterable[Condition], labels: Sequence[str] = ()) -> list[Condition]:
+    """Sort conditions by their settings, one after the other: None, then numbers, then others.
 
-    def place(condition: Condition) -> list[tuple[int, float, str]]:
-        values = condition.settings.values()
-        return [
-            (1, float(value), "") if isinstance(value, int | float)
-            else (0 if value is None else 2, 0.0, _text(value))
-            for value in values
-        ]  # fmt: skip
+    Labels come in the order of ``labels``, others after them.
+    """
+    places = {label: (1, [float(i)], "") for i, label in enumerate(labels)}
+
+    def place(condition: Condition) -> list[tuple[int, list[float], str]]:
+        settings = condition.settings.items()
+        return [(key == LABEL and places.get(value)) or _place(value) for key, value in settings]
 
     return sorted(conditions, key=place)
+
+
+def labels_of(folders: Iterable[Path]) -> list[str]:
+    """Give the conditions of the sweeps that runs are of, in the order in which they were written.
+
+    Raises UserError for what is no YAML.
+    """
+    found: dict[str, None] = {}
+    for file in dict.fromkeys(folder.parent / SWEEP for folder in folders):
+        if file.is_file():
+            asked = strict_yaml.parse(file.read_text(encoding="utf-8"), str(file)).value
+            sweep = (asked if isinstance(asked, dict) else {}).get("sweep")
+            found |= dict.fromkeys((sweep if isinstance(sweep, dict) else {}).get(CONDITIONS) or ())
+    return list(found)
+
+
+def require_key(key: str, runs: Sequence[Run]) -> None:
+    """Raise UserError unless ``key`` is a setting of a run, "none", or the usual one for tasks."""
+    known = {setting for run in runs for setting in run.settings}
+    if key not in known | {NO_TASKS, TASK}:
+        raise UserError(f"'tasks={key}': no such setting in these runs{close(key, known)}")
 
 
 def require_same_tasks(conditions: Sequence[Condition]) -> list[str]:
@@ -190,6 +213,16 @@ def _differing(runs: Sequence[Run]) -> list[str]:
         for key in keys
         if key not in IGNORED and len({_text(run.settings.get(key)) for run in runs}) > 1
     ]
+
+
+def _place(value: Any) -> tuple[int, list[float], str]:
+    """Give what values are sorted by: None, numbers and lists of them, others as they are told."""
+    if value is None:
+        return (0, [], "")
+    numbers = value if isinstance(value, list) else [value]
+    if all(isinstance(number, int | float) for number in numbers):
+        return (1, [float(number) for number in numbers], "")
+    return (2, [], _text(value))
 
 
 def _telling(keys: Sequence[str], runs: Sequence[Run]) -> list[str]:

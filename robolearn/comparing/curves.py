@@ -37,13 +37,12 @@ def name_of_curve(runs: Sequence[Run], score: str) -> str | None:
     return None
 
 
-def require_curve(folder: Path, name: str) -> None:
-    """Raise UserError if a run has logged nothing of that name."""
-    if len(_read(folder, name)[0]) == 0:
-        file = folder / METRICS
-        lines = file.read_text().splitlines() if file.exists() else []
-        logged = {key for line in lines for key in json.loads(line)}
-        raise UserError(f"{file}: no '{name}' in it{nearest(name, logged)}")
+def require_curve(runs: Sequence[Run], name: str) -> None:
+    """Raise UserError unless some run has logged ``name`` more than once."""
+    if any(len(_read(run.folder, name)[0]) > 1 for run in runs):
+        return
+    known = {key for run in runs for key in _logged(run.folder / METRICS)} - {"step", "time_s"}
+    raise UserError(f"'curve={name}': no run has logged it twice{nearest(name, known)}")
 
 
 def curve_of(folders: Sequence[Path], name: str) -> Curve | None:
@@ -77,6 +76,13 @@ def _read(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         return np.array([]), np.array([])
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{file}: damaged: {error}") from error
+
+
+def _logged(file: Path) -> set[str]:
+    """Name all that a run has logged."""
+    if not file.is_file():
+        return set()
+    return {key for line in file.read_text().splitlines() for key in json.loads(line)}
 
 
 def _iqm(values: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def write_events(folders: Sequence[Path], target: Path) -> None:
             "tensorboard: it is not installed; pip install 'robolearn[tensorboard]'"
         ) from None
     try:
-        for folder in folders:
+        for folder in filter(lambda run: (run / METRICS).is_file(), folders):
             place = target / folder.parent.name / folder.name
             for earlier in place.glob(FILES):  # it would be shown as well
                 earlier.unlink()
@@ -44,8 +44,7 @@ def _events(folder: Path) -> Iterator[tuple[str, float, int, float]]:
     """Give name, value, step and time, in seconds since 1970, of all that a run has logged."""
     began_s = (folder / CONFIG).stat().st_mtime
     file = folder / METRICS
-    lines = file.read_text().splitlines() if file.exists() else []
-    for line in lines:
+    for line in file.read_text().splitlines():
         try:
             row = json.loads(line)
             step, at_s = row["step"], began_s + row.get("time_s", 0.0)

@@ -25,7 +25,9 @@ body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 75rem;
 h1 {{ font-size: 1.3rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; }}
 th, td {{ padding: .3rem .9rem .3rem 0; text-align: right; border-bottom: 1px solid #e5e5e5; }}
-th:first-child, td:first-child {{ text-align: left; }}
+th, td {{ white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; white-space: normal; overflow-wrap: anywhere;
+                                 min-width: 12rem; }}
 img {{ max-width: 100%; }}
 p, summary {{ color: #555; }}
 </style>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,14 @@ from robolearn.comparing.table import notes_of
 COLOURS = (
     "#7f7f7f", "#2e86ab", "#e07a1f", "#3c9d6b", "#d1495b", "#8d6a9f", "#c29b2c", "#5fb3b3",
 )  # fmt: skip
-MANY = colormaps["tab20"].colors  # of more conditions than those
+MANY = tuple(  # of more conditions than those: each hue, and the same darker
+    tuple(float(shade * part) for part in hue)
+    for hue in colormaps["tab10"].colors
+    for shade in (1.0, 0.55)
+)
 MOST_ROWS, MOST_TASKS = len(MANY), 6  # in one picture
-NAME_WIDTH = 30  # characters in a line
+NAME_WIDTH, MOST_LINES = 30, 6  # characters in a line of a condition's name, and lines of it
+ROW_INCHES, LINE_INCHES = 0.5, 0.16
 CAPTION_WIDTH = 170
 MIDDLE = "#9a9a9a"
 Colour = str | tuple[float, float, float]
@@ -31,7 +37,8 @@ def draw_report(found: Comparison, path: Path) -> None:
     rows = found.rows[:MOST_ROWS]
     colours = COLOURS if len(rows) <= len(COLOURS) else MANY
     tasks = [task for task in found.tasks if any(task in row.curves for row in rows)][:MOST_TASKS]
-    upper = 1.2 + 0.5 * max(2, len(rows))
+    lines = max(_wrapped(row.condition.name).count("\n") + 1 for row in rows)
+    upper = 1.2 + max(ROW_INCHES, LINE_INCHES * lines) * max(2, len(rows))
     lower = 3.6 * -(-len(tasks) // 3)
     figure = Figure(figsize=(12, upper + lower + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
@@ -48,7 +55,22 @@ def draw_report(found: Comparison, path: Path) -> None:
     figure.suptitle(_headline(found, len(rows)), fontsize=12.5, x=0.01, ha="left")
     caption = [textwrap.fill(note, CAPTION_WIDTH) for note in notes_of(found)]
     figure.supxlabel(_plain("\n".join(caption)), fontsize=8.5, x=0.01, ha="left", color="#444444")
-    figure.savefig(path, dpi=110)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write the picture; that the font lacks letters of a name is said once, not for each."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        figure.savefig(path, dpi=110)
+    lacking = [one for one in said if "missing from font" in str(one.message)]
+    for warning in said:
+        if warning not in lacking:
+            warnings.warn(warning.message, stacklevel=2)
+    if lacking:
+        warnings.warn(
+            f"{path.name} lacks letters of some names, report.html has them", stacklevel=2
+        )
 
 
 def _headline(found: Comparison, shown: int) -> str:
@@ -131,7 +153,9 @@ def _plainly(axes: Axes) -> None:
 
 
 def _wrapped(name: str) -> str:
-    return _plain("\n".join(textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False)))
+    lines = textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False, max_lines=MOST_LINES,
+                          placeholder=" ..")  # fmt: skip
+    return _plain("\n".join(lines))
 
 
 def _plain(text: str) -> str:

@@ -133,6 +133,27 @@ def label_run(run, label):
         config.write(f"label: {label}\n")
 
 
+def test_labels_come_in_the_order_in_which_their_sweep_has_them():
+    for label, gamma in (("a", 0.9), ("usual", 0.99), ("b", 0.999)):
+        label_run(make(f"all/{label}", 1.0, gamma=gamma), label)
+    Path("all/sweep.yaml").write_text("sweep: {conditions: {usual: null, b: {ppo.gamma: 0.999}}}")
+    assert [row.condition.name for row in compared("all").rows] == ["usual", "b", "a"]
+
+
+def test_lists_are_sorted_by_their_numbers():
+    make("all/x", 1.0, sizes=[256, 256])
+    make("all/y", 1.0, sizes=[64, 64, 64])
+    assert compared("all").rows[0].condition.settings == {"env.options.sizes": [64, 64, 64]}
+
+
+def test_a_run_on_its_own_keeps_its_own_report(capsys):
+    make("one", 1.0)
+    Path("one/report.png").write_bytes(b"its own")
+    assert main(["compare", "one"]) == 0
+    assert Path("one/report.png").read_bytes() == b"its own"
+    assert capsys.readouterr().out.splitlines()[-1].startswith("runs/compare/")
+
+
 def test_the_same_run_twice_is_told_apart_by_its_commit_or_refused():
     make("one", 1.0)
     make("other", 2.0, commit="b" * 40)
@@ -188,15 +209,18 @@ BAD = [
     ("compare all scroe=x", "'scroe=x': unknown key 'scroe'; did you mean 'score'?\n"),
     ("compare all score=evaluation.retrun", "all/a: no number 'evaluation.retrun' in it; did you "
      "mean 'evaluation.return'?\n"),
-    ("compare all curve=retrun", "all/a/metrics.jsonl: no 'retrun' in it; did you mean 'return'?"),
     ("compare all base=gama", "'base=gama': no such condition; known: all runs\n"),
+    ("compare all curve=retrun", "'curve=retrun': no run has logged it twice; did you mean "
+     "'return'?\n"),
+    ("compare all tasks=env.nam", "'tasks=env.nam': no such setting in these runs; did you mean "
+     "'env.name'?\n"),
     ("compare --all", "expected: robolearn compare RUN"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "said"), BAD, ids=[line for line, _ in BAD])
 def test_what_is_wrong_is_one_line(capsys, line, said):
-    make("all/a", 1.0, curve=[1.0])
+    make("all/a", 1.0, curve=[1.0, 2.0])
     assert main(line.split()) == 2
     output = capsys.readouterr()
     assert output.err.startswith(f"robolearn: {said}")
@@ -264,6 +288,17 @@ def test_the_report_of_a_run_is_not_written_over_by_a_comparison_of_it_alone(cap
     assert main(["compare", "all/one"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("runs/compare/")
     assert (run / "report.png").read_text() == "its own"
+
+
+def test_tensorboard_finds_each_run_once_and_none_that_logged_nothing(capsys):
+    (make("all/one", 1.0) / "metrics.jsonl").unlink()
+    run = make("all/other", 2.0, seed=1, curve=[1.0, 3.0])
+    for _ in range(2):
+        assert main(["compare", "all", "tensorboard=true"]) == 0
+    assert len(list(Path("all/tensorboard").rglob("events.*"))) == 1
+    (run / "metrics.jsonl").write_text('{"step": 1, "ret')
+    assert main(["compare", "all", "tensorboard=true"]) == 2
+    assert "all/other/metrics.jsonl: damaged: " in capsys.readouterr().err
 
 
 def test_without_tensorboard_the_extra_is_named(monkeypatch, capsys):
