@@ -32,6 +32,10 @@ have dots (bc.dropout=0.1), VALUE is YAML. Every launch file takes seed=0, out=D
 view=off|record|live and, where its verb can go on with a stopped run, resume=RUN.
 sweep.KEY=[A, B] makes it many runs, one with each value (docs/sweeps.md).
 """
+COMPARE = (
+    "RUN [RUN ...] [score=KEY] [base=NAME] [tasks=KEY] [curve=KEY] [less=true|false] "
+    "[tensorboard=true] [out=DIRECTORY]"
+)
 PUBLISHED = {  # group of entry points -> what installed packages publish in it
     names.VERBS: "verbs",
     names.ENVIRONMENTS: "environments",
@@ -263,7 +267,7 @@ def _report(rest: Sequence[str]) -> int:
 def _compare(rest: Sequence[str]) -> int:
     paths = [argument for argument in rest if "=" not in argument]
     if not paths or any(path.startswith("-") for path in paths):
-        raise UserError("expected: robolearn compare RUN [RUN ...] [score=...] [KEY=VALUE ...]")
+        raise UserError(f"expected: robolearn compare {COMPARE}")
     from robolearn.running import config
 
     given = [argument for argument in rest if argument not in paths]

@@ -34,5 +34,11 @@ def handled(
 
 
 def as_interrupts() -> contextlib.AbstractContextManager[None]:
-    """Have them do what Ctrl-C does."""
-    return handled(signal.default_int_handler)
+    """Have the first do what Ctrl-C does; others, which groups of processes get, do no more."""
+    return handled(_interrupt_once)
+
+
+def _interrupt_once(number: int, frame: Any) -> None:
+    for kind in ENDING:
+        signal.signal(kind, signal.SIG_IGN)
+    raise KeyboardInterrupt

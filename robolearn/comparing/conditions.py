@@ -15,9 +15,10 @@ from robolearn.comparing.scores import SUMMARY, read_summary, require_score
 from robolearn.errors import DataError, UserError, close
 from robolearn.running import strict_yaml
 from robolearn.running.launch import CHANGEABLE, flat
+from robolearn.running.run import SWEEP
 
 CONFIG = "config.yaml"
-SWEEP, CONDITIONS = "sweep.yaml", "conditions"  # what a sweep was asked for
+CONDITIONS = "conditions"  # of a sweep, by name
 LABEL = "label"
 TASK, NO_TASKS = "env.name", "none"
 SAME = CHANGEABLE - {LABEL}  # what runs may have otherwise that are the same

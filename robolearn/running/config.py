@@ -23,6 +23,8 @@ from robolearn.errors import UserError, nearest
 from robolearn.running import strict_yaml
 from robolearn.settings import said
 
+CUT = "; is it cut? In a shell, quotes go around what has spaces, 'sweep.seed=[0, 1]'"
+MANY = ("-m", "--multirun")  # Hydra's words for a sweep
 STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 Config = TypeVar("Config")
 Keys = tuple[str | int, ...]
@@ -142,8 +144,13 @@ def _parse_override(override: str) -> tuple[Keys, Any, str]:
     name, equals, text = override.partition("=")
     keys, place = tuple(name.split(".")), f"'{override}'"
     if not equals or not all(keys):
-        raise UserError(f"{place}: expected key=value")
-    return keys, strict_yaml.parse(text, place).value, place
+        hint = "; many runs are 'sweep.seed=[0, 1]'" if name in MANY else ""
+        raise UserError(f"{place}: expected key=value{hint}")
+    try:
+        return keys, strict_yaml.parse(text, place).value, place
+    except UserError as error:
+        is_cut = any(text.count(left) > text.count(right) for left, right in ("[]", "{}"))
+        raise UserError(f"{error}{CUT}" if is_cut else str(error)) from None
 
 
 def _assign(values: dict[str, Any], keys: Keys, value: Any, place: str) -> None:
@@ -177,7 +184,16 @@ def _explain(
         return _placed(str(fault["ctx"]["error"]), cls, source, keys)
     if "dataclass" in fault["type"]:
         fault["msg"] = "should be 'key: value' lines"
-    return f"{source.where(keys)}: {name} {said(fault)}"
+    return f"{source.where(keys)}: {name} {said(fault)}{_many(source, keys, fault['input'])}"
+
+
+def _many(source: Source, keys: Keys, value: Any) -> str:
+    """Say how a list is swept, to who gives one in place of a value."""
+    place, name = source.override(keys), ".".join(map(str, keys))
+    items = value if isinstance(value, list) else str(value).split(",")
+    if source.document.node is None or len(items) < 2 or not (place or "").startswith(f"'{name}="):
+        return ""
+    return f"; 'sweep.{name}=[{', '.join(map(str, items))}]' makes a run of each"
 
 
 def _telling(fault: Mapping[str, Any]) -> tuple[bool, bool, int]:

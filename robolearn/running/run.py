@@ -19,6 +19,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ PACKAGES = (
     "torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "metaworld", "rerun-sdk",
 )  # fmt: skip
 RUNS = Path("runs")
+SWEEP = "sweep.yaml"  # in the folder of a sweep: what was asked for
 GIVEN = {"config.yaml", "skills.json"}  # files that say with what a run began, not what it did
 ENVS_PER_PROCESSOR = 4
 RESERVED = ("n", "autoreset_mode")  # arguments of sim.make_vec that no launch file gives
@@ -170,6 +172,8 @@ def new_directory(name: str, seed: int, out: str | None) -> Path:
         directory = Path(out)
         if (directory / "config.yaml").exists():
             raise UserError(f"'out={out}': holds a run already; choose another, or resume={out}")
+        if (directory / SWEEP).exists():
+            raise UserError(f"'out={out}': holds a sweep; choose another folder")
         make_folder(directory)
         return directory
     base = RUNS / name / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
@@ -192,7 +196,8 @@ def old_directory(resume: str) -> Path:
 
 def how_to_go_on(directory: Path) -> str:
     """Give the command that resumes a run, whatever it was started with."""
-    return f"go on with: robolearn {directory}/config.yaml resume={directory}"
+    command = ["robolearn", f"{directory}/config.yaml", f"resume={directory}"]
+    return f"go on with: {shlex.join(command)}"
 
 
 def kept_until(done: int, first: int, unit: str = "step") -> str:

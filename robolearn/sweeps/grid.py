@@ -261,11 +261,21 @@ def _members(
         chosen = dict(zip(seed_first, combination, strict=True))
         changes = [change for i in seed_last for change in chosen[i].changes]
         name = "_".join(chosen[i].word for i in seed_last)[:LONGEST_NAME]
-        yield Member(
-            _unused(name, taken),
-            {".".join(map(str, keys)): value for keys, value, _ in changes},
-            launch.checked(base.changed(changes)),
-        )
+        name = _unused(name, taken)
+        told = {".".join(map(str, keys)): value for keys, value, _ in changes}
+        yield Member(name, told, _checked(base, changes, name))
+
+
+def _checked(
+    base: configuration.Source, changes: Sequence[tuple[Keys, Any, str]], name: str
+) -> launch.Launch:
+    """Check a run; what its changes make of another line is said with its name."""
+    try:
+        return launch.checked(base.changed(changes))
+    except UserError as error:
+        if str(error).startswith(tuple(place for _, _, place in changes)):
+            raise
+        raise UserError(f"{error} (run {name})") from None
 
 
 def _require_different(members: Iterable[Member], where: str) -> None:

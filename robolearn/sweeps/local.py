@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from robolearn.errors import UserError
 from robolearn.running.processes import Processes
 from robolearn.sweeps import machine
 from robolearn.sweeps.attempt import attempt
@@ -21,7 +22,9 @@ class LocalEngine:
     """Runs attempts; a context manager that leaves no process behind."""
 
     def __init__(self, config: SweepConfig, folder: Path) -> None:
-        """Run those of the sweep in ``folder``."""
+        """Run those of the sweep in ``folder``; UserError for cores that this machine lacks."""
+        if config.cpus > (there := machine.cores()):
+            raise UserError(f"sweep.cpus={config.cpus}: this machine has {there} cores")
         self._config, self._folder = config, folder
         self.at_once = config.at_once or room_for(config)
         self._processes = Processes(self.at_once, fresh=True, threads=config.cpus)

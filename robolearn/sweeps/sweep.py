@@ -18,6 +18,7 @@ from typing import Protocol
 
 from robolearn import signals
 from robolearn.comparing.compare import CompareConfig, Compared, compare
+from robolearn.comparing.conditions import CONFIG
 from robolearn.comparing.scores import read_summary, score_of
 from robolearn.errors import UserError
 from robolearn.files import cannot_write, make_folder
@@ -25,12 +26,11 @@ from robolearn.names import load
 from robolearn.running import strict_yaml
 from robolearn.running.launch import require_same
 from robolearn.running.processes import Died
-from robolearn.running.run import RUNS, provenance, replace_text
+from robolearn.running.run import RUNS, SWEEP, provenance, replace_text
 from robolearn.sweeps import grid
 from robolearn.sweeps.attempt import USERS, has_ended, last_words, launch_file
 
 ENGINES = {"local": "robolearn.sweeps.local:LocalEngine", "ray": "demos.cluster.engine:RayEngine"}
-FILE = "sweep.yaml"  # what was asked for
 LOCK = ".lock"
 
 
@@ -69,6 +69,8 @@ def run_sweep(path: Path, overrides: Sequence[str]) -> Swept:
     """
     sweep = grid.read(path, overrides)
     folder = Path(sweep.out or RUNS / sweep.name / f"sweep-{sweep.fingerprint()}")
+    if (folder / CONFIG).exists():
+        raise UserError(f"'out={folder}': holds a run of its own; choose another folder")
     make_folder(folder)
     with _alone(folder), signals.as_interrupts():
         _prepare(sweep, folder, path)
@@ -76,7 +78,9 @@ def run_sweep(path: Path, overrides: Sequence[str]) -> Swept:
         waiting = [name for name in names if not has_ended(folder, name)]
         teller = _Teller(folder, len(names), len(names) - len(waiting), sweep.config.score)
         try:
-            if waiting:
+            if not waiting:
+                teller.begin("nothing is left to do")
+            else:
                 with load(ENGINES[sweep.config.engine])(sweep.config, folder) as engine:
                     teller.begin(engine.where)
                     _run(engine, waiting, sweep.config.retries, teller)
@@ -138,7 +142,7 @@ def _prepare(sweep: grid.Sweep, folder: Path, path: Path) -> None:
         make_folder(file.parent)
         replace_text(file, strict_yaml.dump(member.launch.settings() | {"out": None}))
     asked = {"launch": str(path), "sweep": sweep.settings()}
-    replace_text(folder / FILE, strict_yaml.dump(asked | {"provenance": provenance()}))
+    replace_text(folder / SWEEP, strict_yaml.dump(asked | {"provenance": provenance()}))
 
 
 @contextlib.contextmanager
@@ -165,7 +169,8 @@ class _Teller:
 
     def begin(self, where: str) -> None:
         """Say what is about to begin."""
-        done = f", {self._done} of them done before" if self._done else ""
+        every = "all" if self._done == self._runs else self._done
+        done = f", {every} of them done before" if self._done else ""
         self._say(f"robolearn: {self.folder}: {self._runs} runs{done}; {where}")
 
     def ended(self, name: str) -> None:

@@ -139,6 +139,12 @@ def test_a_fault_is_said_in_one_line_with_its_place(load, text, said):
         ("net={rate: x}", "'net={rate: x}': net.rate should be a valid number, not 'x'"),
         ("name.first=a", "'name.first=a': name has no keys of its own"),
         ("net", "'net': expected key=value"),
+        ("-m", "'-m': expected key=value; many runs are 'sweep.seed=[0, 1]'"),
+        (
+            "net.widths=[0,",
+            "'net.widths=[0,': expected the node content, but found '<stream end>'; "
+            "is it cut? In a shell, quotes go around what has spaces",
+        ),
         ("=3", "'=3': expected key=value"),
         ("net..rate=3", "'net..rate=3': expected key=value"),
         ("net=[", "'net=[': expected the node content"),

@@ -188,6 +188,20 @@ def test_a_wrong_value_in_the_file_is_said_with_its_line():
         read(text=FILE.replace("gamma", "gama"))
 
 
+def test_who_lists_values_for_a_single_run_is_told_of_sweeps():
+    read()
+    for given in ("0,1", "[0, 1]"):
+        with pytest.raises(UserError, match=r"; 'sweep.seed=\[0, 1\]' makes a run of each$"):
+            launch.read(Path("walk.yaml"), ["sweep=null", f"seed={given}"])
+
+
+def test_what_a_run_makes_of_another_line_is_said_with_its_name():
+    text = FILE.replace("sweep:", "training: {horizon: 5}\nsweep:")
+    said = r"^walk.yaml:3: unknown key 'training.horizon'.* \(run verb-sac_gamma-0.97_seed-0\)$"
+    with pytest.raises(UserError, match=said):
+        read("sweep.verb=[ppo, sac]", "sweep.ppo.gamma=[0.97]", text=text)
+
+
 def test_every_run_is_checked_not_the_first_alone():
     with pytest.raises(UserError, match=r"ppo.gamma should be less than"):
         read("sweep.ppo.gamma=[0.9, 1.5]")

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from robolearn.errors import UserError
 from robolearn.sweeps import machine
 from robolearn.sweeps.grid import SweepConfig
 from robolearn.sweeps.local import LocalEngine, room_for
@@ -49,6 +50,12 @@ def test_there_is_room_for_as_many_runs_as_cores_and_memory(
     monkeypatch.setattr(machine, "cores", lambda: cores)
     monkeypatch.setattr(machine, "free_memory_gb", lambda: free_gb)
     assert room_for(SweepConfig(cpus=cpus)) == room
+
+
+def test_cores_that_are_not_there_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    with pytest.raises(UserError, match=r"^sweep.cpus=3: this machine has 2 cores$"):
+        LocalEngine(SweepConfig(cpus=3), tmp_path)
 
 
 def test_a_core_is_nobody_elses_until_it_is_given_back(tmp_path, monkeypatch):

@@ -90,6 +90,7 @@ def test_every_run_has_a_folder_of_its_own_and_the_same_command_has_nothing_left
     assert out.splitlines() == [f"{folder}/report.{kind}" for kind in ("png", "html", "json")]
     before = (folder / "how-well_seed-0" / "summary.json").stat().st_mtime_ns
     assert main(["many"]) == 0
+    assert "2 runs, all of them done before; nothing is left to do" in capsys.readouterr().err
     assert (folder / "how-well_seed-0" / "summary.json").stat().st_mtime_ns == before
 
 
@@ -109,6 +110,10 @@ def test_a_folder_takes_more_runs_of_the_same_kind_and_no_others(many, capsys):
     assert summary("all/how-well_seed-0")["attempts"] == 1
     assert main(["many", "out=all", "verb=my_lab.many:from_the_start"]) == 2
     assert "all/how-well_seed-0: that run has verb=" in capsys.readouterr().err
+    assert main(["many", "out=all", "sweep=null"]) == 2
+    assert "'out=all': holds a sweep; choose another folder" in capsys.readouterr().err
+    assert main(["many", "out=all/how-well_seed-0"]) == 2
+    assert "holds a run of its own; choose another folder" in capsys.readouterr().err
 
 
 def test_a_run_that_fails_is_told_with_its_last_line_and_the_others_go_on(many, capsys):
