@@ -48,10 +48,10 @@ def _imported(what: str) -> Any:
         import ray
         import ray.exceptions
         import ray.util.scheduling_strategies
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("ray"):
-            raise
-        raise UserError(f"{what}: ray is not installed; pip install 'robolearn[ray]'") from None
+    except ImportError as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == "ray"
+        wrong = "is not installed" if is_missing else f"cannot be imported ({error})"
+        raise UserError(f"{what}: ray {wrong}; pip install 'robolearn[ray]'") from None
     return ray
 
 

@@ -26,6 +26,14 @@ def test_without_ray_the_extra_is_named(lab, monkeypatch, capsys):
     )
 
 
+def test_a_ray_that_is_broken_is_one_line(lab, monkeypatch, capsys):
+    (lab / "ray.py").write_text("raise ImportError('half of it is there')")
+    monkeypatch.syspath_prepend(lab)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    assert main([*LINE, "sweep.engine=ray"]) == 2
+    assert "ray cannot be imported (half of it is there); pip" in capsys.readouterr().err
+
+
 def test_a_run_that_no_node_is_large_enough_for_is_one_line():
     engine._require_room([NODE], SweepConfig(engine="ray", cpus=4))
     for too_much in ({"cpus": 5}, {"gpus": 1.0}, {"memory_gb": 9.0}):
