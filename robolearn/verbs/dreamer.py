@@ -17,6 +17,7 @@ from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.moments import Moments
 from robolearn.loops.off_policy import OffPolicyConfig
+from robolearn.networks.devices import Device, device_of
 from robolearn.networks.world import SIZES
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
@@ -56,6 +57,8 @@ class ImaginedConfig:
     """How many of them step together."""
     training: SequencesConfig = SequencesConfig()
     """Length, replay, and how often the networks are improved."""
+    device: Device = "cpu"
+    """Where the networks compute; "cuda" for a GPU."""
     evaluation: EvaluationConfig | None = EvaluationConfig(episodes=10, horizon=1000)
     """How many episodes, how long, and where they end; None for no evaluation."""
 
@@ -97,7 +100,7 @@ def imagine(
     """
     training = _sized(config, SIZES[settings.size])
     with contextlib.closing(make_batch(config.env, config.environments)) as env:
-        learner = kind(env.interface, settings, run.seed)
+        learner = kind(env.interface, settings, run.seed, device_of(config.device))
         n = env.num_envs
         replay = Moments(env.interface, training.capacity, n, training.length)
         say(run, f"the replay of {training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")

@@ -18,6 +18,7 @@ from robolearn.loops import checkpoint
 from robolearn.loops.collecting import on_device
 from robolearn.loops.moments import Moments
 from robolearn.loops.rollout import rollout
+from robolearn.networks.devices import Device, device_of
 from robolearn.networks.parallel import together
 from robolearn.networks.probing import Components, Probe, Scale, similarity
 from robolearn.networks.rssm import Belief
@@ -60,6 +61,8 @@ class RepresentConfig:
     """Of that learner."""
     infopower: InfoPowerConfig = InfoPowerConfig(draws=True)
     """Of that learner."""
+    device: Device = "cpu"
+    """Where the networks compute; "cuda" for a GPU, of torchrun's processes one each."""
     updates: pydantic.PositiveInt = 3000
     """Of the world model; no policy is learnt."""
     log_updates: pydantic.PositiveInt = 100
@@ -112,7 +115,8 @@ def represent(config: RepresentConfig, run: Run) -> dict[str, Any]:
     """
     kind, settings = _learner(config)
     env = run.make_env(config.env)
-    learner = kind(_of_images(env.interface), settings, run.seed)
+    device = device_of(config.device)
+    learner = kind(_of_images(env.interface), settings, run.seed, device)
     other = run.make_env(config.judged_in or config.env)
     learner.interface.require(_of_images(other.interface), "what is learnt", "judged_in")
     counts = (config.episodes, config.judged, config.judged)
