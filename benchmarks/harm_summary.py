@@ -3,8 +3,8 @@
     python benchmarks/harm_summary.py
 
 Reads what ``harm.py`` and ``harm_verdicts.py`` have measured so far and writes
-``benchmarks/results/harm.json``: ``summary`` for the operators of the part "last", on which nothing
-was chosen, ``looked_at`` for the others, each with
+``benchmarks/results/harm.json``: ``summary`` for the operators of the part "fresh", on which
+nothing was chosen, ``looked_at`` for the others, each with
 
 - ``spearman``: of the predicted harm (median over an operator's demonstrations, mean over
   replicates) and max(0, harm) over all pairs of task and operator; ``spearman_equal_length`` over
@@ -63,8 +63,8 @@ def main() -> None:
         key = row["task"], row["operator"], row["condition"]
         success.setdefault(key, {})[row["replicate"]] = 100.0 * row["success"]
     found = about(["python", *sys.argv])
-    found |= {"summary": part_of(("last",), success, verdicts)}
-    found |= {"looked_at": part_of(("tuning", "apart"), success, verdicts)}
+    found |= {"summary": part_of(("fresh",), success, verdicts)}
+    found |= {"looked_at": part_of(("tuning", "apart", "last"), success, verdicts)}
     found |= {"base": _base(verdicts), "spoilt": _spoilt(verdicts)}
     (RESULTS / "harm.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
 
@@ -87,7 +87,9 @@ def part_of(parts: Sequence[str], success: Success, verdicts: list[dict]) -> dic
         pair for pair in pairs if abs(np.log(_relative_length(judged, verdicts, pair))) < EQUAL
     ]
     names = judged[pairs[0]][0]["baselines"] if pairs else ()
+    base = {task: _base_length(verdicts, task) for task in TASKS}
     predictors = {n: lambda r, n=n: r["baselines"][n] for n in names}
+    predictors["length"] = lambda r: r["baselines"]["length"] / base[r["task"]]
     return {
         "pairs": len(pairs),
         "replicates": sum(len(measured[pair]) for pair in pairs),
@@ -174,12 +176,18 @@ def _agreement(measured: dict[tuple, dict[int, float]]) -> float | None:
 
 
 def _relative_length(judged: dict, verdicts: list[dict], pair: tuple[str, str]) -> float:
-    base = [r for r in verdicts if (r["task"], r["operator"]) == (pair[0], HELD_OUT)]
-    lengths = [
-        np.mean([r["baselines"]["length"] for r in rows if "baselines" in r])
-        for rows in (judged[pair], base)
+    mine = np.mean([r["baselines"]["length"] for r in judged[pair]])
+    return float(mine / _base_length(verdicts, pair[0]))
+
+
+def _base_length(verdicts: list[dict], task: str) -> float:
+    """Give the mean length of the base's held-out demonstrations, steps; 1 if nobody knows it."""
+    own = [
+        r["baselines"]["length"]
+        for r in verdicts
+        if (r["task"], r["operator"]) == (task, HELD_OUT) and "baselines" in r
     ]
-    return float(lengths[0] / lengths[1])
+    return float(np.mean(own)) if own else 1.0
 
 
 def _base(verdicts: list[dict]) -> dict[str, float]:
