@@ -57,6 +57,8 @@ def _accepted(
         if verdict.accepted:
             return Kept(rows, actions)
         stay = harmless(judge, states[rows], actions, verdict)
+        if stay.all():  # nothing that could go would help
+            break
         rows, actions, verdict = rows[stay], actions[stay], None
     return Kept(rows[:0], actions[:0])
 

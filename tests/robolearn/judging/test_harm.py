@@ -76,6 +76,25 @@ def test_who_waits_before_closing_the_fingers_is_rejected_and_told_so(judge):
         assert re.match(r"waits 0\.[89] s before gripper goes to \+1\.00 in steps", told.text)
 
 
+def test_who_commands_the_opposite_near_a_switch_is_rejected_and_told_so(judge):
+    pairs = demonstrations(20, 3, closes_at=0.4)
+    verdicts = judge.score_all(*unzipped(pairs))
+    assert np.mean([not verdict.accepted for verdict in verdicts]) >= 0.9
+    verdict = verdicts[0]
+    closes = int(np.flatnonzero(pairs[0][1][:, 2] > 0)[0])
+    assert verdict.contrary > judge.contrary_line and verdict.opposing.argmax() in (
+        closes,
+        closes + 1,
+    )
+    (reason,) = (reason for reason in verdict.reasons if reason.mechanism == "contrary")
+    assert closes <= reason.start < reason.end <= closes + 4
+    assert re.fullmatch(
+        r"commands gripper at \+1\.00 for 0\.\d s where the base does the opposite, in steps"
+        rf" {reason.start} to {reason.end - 1}",
+        reason.text,
+    )
+
+
 def test_whoever_is_rejected_is_told_why(judge):
     """Ten short waits, of which none is more than a tenth of all."""
     states, actions = demonstrations(1, 4)[0]

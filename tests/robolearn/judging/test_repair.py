@@ -1,9 +1,12 @@
 """What is kept of a rejected demonstration."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from robolearn.judging.harm import HarmJudge
+from robolearn.judging.reasons import Reason
 from robolearn.judging.repair import (
     _advancing,
     harmless,
@@ -73,6 +76,18 @@ def test_what_is_left_is_accepted(judge, habits, spoil, repair):
         rejected += not judge.score(*pair).accepted
         assert len(kept) == 0 or judge.score(pair[0][kept.rows], kept.actions).accepted
     assert rejected == 6
+
+
+def test_steps_that_are_clearly_contrary_go(judge):
+    states, actions = demonstrations(1, 3)[0]
+    verdict = judge.score(states, actions)
+    reason = Reason("contrary", 4, 6, 1.0, "")
+    opposing = np.zeros(len(actions))
+    opposing[[4, 5, 9]] = 0.9, 0.6, 0.4
+    found = dataclasses.replace(verdict, accepted=False, reasons=(reason,), opposing=opposing)
+    assert np.flatnonzero(~harmless(judge, states, actions, found)).tolist() == [4, 5]
+    nothing = dataclasses.replace(found, opposing=np.zeros(len(actions)))
+    assert len(without_harm(judge, states, actions, nothing)) == 0  # nothing that could go
 
 
 def test_where_no_stretch_stands_out_those_go_that_advance_least(judge):
