@@ -20,7 +20,7 @@ from robolearn.loops.moments import Moments
 from robolearn.loops.rollout import rollout
 from robolearn.networks.devices import Device, device_of
 from robolearn.networks.parallel import together
-from robolearn.networks.probing import Components, Probe, Scale, similarity
+from robolearn.networks.probing import Components, Probe, Scale, path_similarity, similarity
 from robolearn.networks.rssm import Belief
 from robolearn.networks.world import SIZES
 from robolearn.running.config import EnvConfig
@@ -170,11 +170,12 @@ def record(
 def judge(learner: Dreamer, train: Recorded, seen: Recorded, unseen: Recorded) -> dict[str, Any]:
     """Say what the likeliest states of a world model hold.
 
-    Linear probes are fitted on the episodes that it learnt from. ``probe_state_r2`` and
-    ``similarity`` are of the true state, each entry in units of its deviation, in ``unseen``
-    episodes; with ``_seen`` in ``seen`` ones. ``probe_background_r2`` is of the first principal
-    components of what is behind the robot, in ``seen`` episodes; None where nothing is.
-    ``predicted_state_r2``: of the true state some steps ahead, without looking, in ``unseen`` ones.
+    Linear probes are fitted on the episodes that it learnt from. ``probe_state_r2``,
+    ``similarity`` and ``path_similarity`` are of the true state, each entry in units of its
+    deviation, in ``unseen`` episodes; with ``_seen`` in ``seen`` ones. ``probe_background_r2`` is
+    of the first principal components of what is behind the robot, in ``seen`` episodes; None where
+    nothing is. ``predicted_state_r2``: of the true state some steps ahead, without looking, in
+    ``unseen`` ones.
     """
     believed = {
         name: [learner.believe(sequence(learner, e)) for e in part.episodes]
@@ -189,6 +190,7 @@ def judge(learner: Dreamer, train: Recorded, seen: Recorded, unseen: Recorded) -
         some = np.random.default_rng(0).permutation(len(code))[:COMPARED]
         found[f"probe_state_r2{name}"] = probe.r2(code, states)
         found[f"similarity{name}"] = similarity(code[some], states[some])
+        found[f"path_similarity{name}"] = path_similarity(code[some], states[some])
     found["probe_background_r2"] = _of_the_background(train, seen, believed)
     found["predicted_state_r2"] = _foretold(learner, unseen, believed["unseen"], probe, scale)
     return found

@@ -3,7 +3,7 @@ import pytest
 
 import robolearn.networks.probing as module
 from robolearn.errors import DataError
-from robolearn.networks.probing import Components, Probe, Scale, similarity
+from robolearn.networks.probing import Components, Probe, Scale, path_similarity, similarity
 
 
 @pytest.fixture
@@ -94,3 +94,30 @@ def test_rows_that_do_not_fit_are_told():
         Probe.fit(np.zeros((3, 1)), np.zeros((2, 1)))
     with pytest.raises(DataError, match="targets: not all are finite"):
         similarity(np.zeros((2, 1)), np.array([[0.0], [np.nan]]))
+
+
+def test_the_shortest_path_kernel_by_hand():
+    """On a square, the way over a corner is as long as two sides where only they are edges."""
+    square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    line = np.arange(4.0)[:, None]
+    sides = np.array([1, 2, 1, 1, 2, 1]) * 6 / 8  # pairs 01 02 03 12 13 23, of mean 1
+    along = np.array([1, 2, 3, 1, 2, 1]) * 6 / 10
+    expected = np.maximum(0, 1 - np.abs(sides - along)).mean()
+    assert path_similarity(square, line, neighbours=2) == pytest.approx(expected, abs=1e-4)
+    straight = np.array([1, 2**0.5, 1, 1, 2**0.5, 1])
+    straight /= straight.mean()
+    expected = np.maximum(0, 1 - np.abs(straight - along)).mean()
+    assert path_similarity(square, line, neighbours=3) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_shortest_path_kernel_knows_a_copy_and_joins_what_is_apart(rng):
+    states = rng.normal(size=(60, 3))
+    states[30:] += 100  # no neighbours of the others
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    assert path_similarity(7 * states @ turn + 2, states) == pytest.approx(1.0, abs=1e-3)
+    order = rng.permutation(60)
+    other = path_similarity(states[order], states)
+    assert 0 < other < 0.8
+    assert path_similarity(np.zeros((60, 2)), states) == 0.0
+    with pytest.raises(DataError, match="as many are needed"):
+        path_similarity(states[:5], states)

@@ -67,6 +67,7 @@ def test_who_knows_the_state_is_right_about_all_of_it():
     told = found["probe_state_r2"], found["probe_state_r2_seen"]
     assert told == pytest.approx((1.0, 1.0), abs=1e-3)
     assert min(found["similarity"], found["similarity_seen"]) > 0.9  # units are others
+    assert min(found["path_similarity"], found["path_similarity_seen"]) > 0.8
     assert list(found["predicted_state_r2"].values()) == pytest.approx([1.0] * 3, abs=1e-3)
     assert found["probe_background_r2"] < 0.1
 
@@ -114,6 +115,7 @@ def test_a_run_leaves_its_results(whole):
     found = json.loads((whole / "summary.json").read_text())
     assert {"image_loss", "kl_loss", "inverse_loss"} < found["losses"].keys()
     assert -1 <= found["similarity"] <= 1 and found["probe_background_r2"] <= 1
+    assert 0 < found["path_similarity"] <= 1
     assert found["predicted_state_r2"].keys() == {"1", "5", "14"}
     assert read_curve(whole / "metrics.jsonl", "kl_loss")[0].tolist() == [2, 4, 6]
     assert cv2.imread(str(whole / "believed.png")).shape[0] > 3 * 64
