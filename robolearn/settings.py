@@ -28,6 +28,7 @@ ShareBelowOne = Annotated[float, Ge(0), Lt(1)]
 ProperShare = Annotated[float, Gt(0), Lt(1)]  # neither none nor all
 Widths = Annotated[tuple[pydantic.PositiveInt, ...], MinLen(1)]
 Names = Annotated[tuple[str, ...], MinLen(1)]
+Numbers = Annotated[tuple[pydantic.FiniteFloat, ...], MinLen(1)]
 
 FINITE = pydantic.ConfigDict(allow_inf_nan=False)
 

@@ -101,3 +101,25 @@ def with_skill(interface: Spec, size: int) -> Spec:
     longer = ArraySpec((state.shape[0] + size,), state.dtype, names, units)
     observations = interface.observations | {"state": longer}
     return dataclasses.replace(interface, observations=observations)
+
+
+def without_skill(interface: Spec) -> Spec:
+    """Give the interface without those entries, if it has some."""
+    if not skill_size(interface):
+        return interface
+    state = interface.observations["state"]
+    size = state.shape[0] - skill_size(interface)
+    shorter = ArraySpec(
+        (size,), state.dtype, state.names[:size], state.units[:size], state.scale[:size]
+    )
+    observations = interface.observations | {"state": shorter}
+    return dataclasses.replace(interface, observations=observations)
+
+
+def skill_size(interface: Spec) -> int:
+    """Count the entries of a skill in "state", which come last; 0: it shows none."""
+    names = interface.observations["state"].names if "state" in interface.observations else ()
+    size = 0
+    while size < len(names) and names[-1 - size].startswith("skill_"):
+        size += 1
+    return size

@@ -30,6 +30,7 @@ from robolearn.rewards.base import Directed, Metric, MetricConfig
 from robolearn.types import ArraySpec, Observation, Spec
 
 SCRIPTED = "scripted"  # instead of a run
+DISCOVERY = "discovery"  # the stream that rewards skills
 
 
 class View(NamedTuple):
@@ -68,10 +69,7 @@ class FrozenSkills:
 
     def skill(self, choice: np.ndarray) -> np.ndarray:
         """Give the skills z [N, Z] that are nearest to any numbers [N, Z]."""
-        numbers = torch.as_tensor(choice, dtype=torch.float32)
-        if isinstance(self._phi, Directed):
-            return F.normalize(numbers, dim=-1).numpy()
-        return F.one_hot(numbers.argmax(dim=-1), self.size).float().numpy()
+        return nearest_skill(self._phi, choice, self.size)
 
     def towards(self, observation: Observation, goal: np.ndarray, name: str) -> np.ndarray:
         """Give the skills z [N, Z] that bring an object to ``goal`` [N, 3], x, y, z in metres."""
@@ -111,6 +109,14 @@ class FrozenSkills:
         return f"{name}_{rest}" if known_as == self._known_as else entry
 
 
+def nearest_skill(phi: Any, choice: np.ndarray, size: int) -> np.ndarray:
+    """Give the skills z [N, Z] of a stream that are nearest to any numbers [N, Z]; Z = ``size``."""
+    numbers = torch.as_tensor(choice, dtype=torch.float32)
+    if isinstance(phi, Directed):
+        return F.normalize(numbers, dim=-1).numpy()
+    return F.one_hot(numbers.argmax(dim=-1), size).float().numpy()
+
+
 def _columns(interface: Spec, names: Sequence[str], who: str) -> np.ndarray:
     state: ArraySpec = interface.observations["state"]
     missing = [name for name in names if name not in state.names]
@@ -128,9 +134,9 @@ def load_skills(path: str, interface: Spec) -> FrozenSkills:
         return scripted_skills(interface)
     folder = newest_skills(path)
     learner = load_learnt(folder)
-    if "discovery" not in learner.streams:
-        raise UserError(f"skills: {folder} was trained without 'discovery', so it has no skills")
-    return FrozenSkills(learner, learner.streams["discovery"], interface)
+    if DISCOVERY not in learner.streams:
+        raise UserError(f"skills: {folder} was trained without '{DISCOVERY}', so it has no skills")
+    return FrozenSkills(learner, learner.streams[DISCOVERY], interface)
 
 
 def load_learnt(folder: Path) -> Any:

@@ -42,12 +42,12 @@ from robolearn.loops.parts import sighted
 from robolearn.names import load, load_own
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
-from robolearn.settings import Settings
+from robolearn.settings import Numbers, Settings
 from robolearn.types import Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 from robolearn.verbs.preferences import PreferencesConfig, opened
-from robolearn.verbs.restoring import restored, shown_to, value_of
+from robolearn.verbs.restoring import restored_one, shown_to, value_of
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
 Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # Q(s [B, O], a [B, A]) -> [B]
@@ -66,6 +66,8 @@ class VictimConfig(Settings):
     """Spread of the actions of a policy without one, such as a clone."""
     squashed: bool = False
     """Whether such a policy counts as a Gaussian through tanh, else as one of the actions."""
+    skill: Numbers | None = None
+    """What a policy of skills (``verb: slim``) does: its skill that is nearest to this."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class IntentionConfig(Settings):
     """Spread of its actions."""
     limit: Annotated[float, Gt(0), Le(1)] = 1.0
     """Where its actions are cut off; below 1 if the victim is squashed, which never gets there."""
+    skill: Numbers | None = None
+    """What a policy of skills does: its skill that is nearest to this."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +278,7 @@ def _budget(
 
 def _victim(config: VictimConfig, interface: Spec, seen: Spec) -> Policy:
     """Read the victim, which may see a part of what there is, but for one with a detector."""
-    policy = _gaussian(restored(config.checkpoint, "victim", seen), config)
+    policy = _gaussian(restored_one(config.checkpoint, "victim", seen, config.skill), config)
     if isinstance(policy, Guarded) and seen.observations != interface.observations:
         raise UserError("victim: one with a detector must see all that the environment shows")
     return sighted(policy, interface, seen)
@@ -298,7 +302,7 @@ def _intention(
         return None, rng
     if callable(getattr(victim, "distribution", None)):
         squashed = _is_squashed(victim, interface)
-    policy = _wanted(config.env.name, wanted.policy, interface, rng)
+    policy = _wanted(config.env.name, wanted, interface, rng)
     own = callable(getattr(policy, "distribution", None))
     if own and _is_squashed(policy, interface) == squashed:
         return policy, rng
@@ -314,16 +318,19 @@ def _is_squashed(policy: Policy, interface: Spec) -> bool:
         return distribution_of(policy, blank(interface)).squashed
 
 
-def _wanted(env: str, name: str, interface: Spec, rng: np.random.Generator) -> Policy:
+def _wanted(env: str, wanted: IntentionConfig, interface: Spec, rng: np.random.Generator) -> Policy:
     """Make the policy of that name: one's own, that of a checkpoint, or an operator."""
+    name = wanted.policy
+    if ":" not in name and Path(name).exists():
+        seen = shown_to(name, "intention", interface)
+        return sighted(restored_one(name, "intention", seen, wanted.skill), interface, seen)
+    if wanted.skill is not None:
+        raise UserError(f"intention: skill: no checkpoint in {name}")
     if ":" in name:
         own = load_own(name, "intention")
         if not callable(own):
             raise UserError(f"intention: {name} must be a function of (interface, rng)")
         return own(interface, rng)
-    if Path(name).exists():
-        seen = shown_to(name, "intention", interface)
-        return sighted(restored(name, "intention", seen), interface, seen)
     try:
         return load("demos.operators:make_operator")(env, name, interface, rng)
     except UserError as error:

@@ -20,6 +20,7 @@ from robolearn.image_attack import ImageBudgetConfig
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, jsonable, replace_text
+from robolearn.settings import Numbers
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.adversaries import (
     OF_IMAGES,
@@ -57,8 +58,12 @@ class AuditConfig:
     """Options of the environment, and of ``home``."""
     home: str | None = None
     """The environment in which the policy does what it has learnt, if that is another one."""
+    skill: Numbers | None = None
+    """What a policy of skills does: its skill that is nearest to this."""
     intention: str | None = None
     """Whose behaviour is wanted: see ``IntentionConfig.policy``."""
+    intention_skill: Numbers | None = None
+    """Which of its skills, if it has some."""
     reward: dict[str, float] = field(default_factory=dict)
     """Weights of the reward terms that sa_rl and pa_ad earn; none: the environment's reward."""
     methods: Annotated[tuple[Method, ...], MinLen(1)] | None = None
@@ -82,6 +87,8 @@ class AuditConfig:
     """How many episodes, how long, and where they end."""
 
     def __post_init__(self) -> None:
+        if self.intention_skill is not None and self.intention is None:
+            raise UserError("intention_skill: whose? intention names a policy of skills")
         for method in self.methods or ():
             if method in TOWARDS and self.intention is None:
                 raise UserError(f"methods: {method} needs an intention")
@@ -96,7 +103,9 @@ class AuditConfig:
 
     def attack(self, method: Method, size: float) -> AttackConfig:
         """Give the configuration of one attack."""
-        intention = None if self.intention is None else IntentionConfig(self.intention)
+        intention = None
+        if self.intention is not None:
+            intention = IntentionConfig(self.intention, skill=self.intention_skill)
         budget, images = self.budget, self.images
         if images is None:
             budget = dataclasses.replace(budget, size=size)
@@ -104,7 +113,7 @@ class AuditConfig:
             images = dataclasses.replace(images, size=size)
         return AttackConfig(
             env=EnvConfig(self.environment, self.options),
-            victim=VictimConfig(self.checkpoint),
+            victim=VictimConfig(self.checkpoint, skill=self.skill),
             home=None if self.home is None else EnvConfig(self.home, self.options),
             method=method,
             intention=intention,

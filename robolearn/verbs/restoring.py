@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +11,8 @@ from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.parts import shown
 from robolearn.running.launch import maker_of_run
+from robolearn.skills.env import skill_size, without_skill
+from robolearn.skills.one import load_one_skill
 from robolearn.types import Policy, Spec
 
 
@@ -19,9 +21,25 @@ def restored(path: str, role: str, interface: Spec) -> Policy:
     return checkpoint.load_policy(_folder(path, role), interface)
 
 
+def restored_one(path: str, role: str, interface: Spec, skill: Sequence[float] | None) -> Policy:
+    """Do the same; of a policy of skills, give the one that is nearest to ``skill``.
+
+    UserError that begins with its role, too, for a policy whose skills are not like that.
+    """
+    folder = _folder(path, role)
+    if skill_size(checkpoint.read_spec(folder)):
+        try:
+            return load_one_skill(folder, interface, skill)
+        except UserError as error:
+            raise UserError(f"{role}: {error}") from None
+    if skill is not None:
+        raise UserError(f"{role}: skill: {folder} has no skills")
+    return restored(path, role, interface)
+
+
 def shown_to(path: str, role: str, interface: Spec) -> Spec:
-    """Give what the policy of a checkpoint sees of what an environment shows."""
-    return shown(interface, checkpoint.read_spec(_folder(path, role)))
+    """Give what the policy of a checkpoint sees of what an environment shows; skills are none."""
+    return shown(interface, without_skill(checkpoint.read_spec(_folder(path, role))))
 
 
 def _folder(path: str, role: str) -> Path:

@@ -11,7 +11,9 @@ from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
+from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.loops import checkpoint
+from robolearn.skills.env import with_skill
 from sim.registry import make
 
 from ..algos import screens
@@ -55,6 +57,8 @@ def victims(tmp_path_factory) -> Path:
         "sac": SAC(interface, SACConfig(widths=(8,))),
         "bc": BehaviorCloning(interface, BCConfig(members=1, widths=(8,))),
     }
+    skilled = SLIMConfig(widths=(8,), skill={"entries": ["position"], "widths": (8,), "skills": 2})
+    made["slim"] = SLIM(with_skill(interface, 2), skilled)
     for name, learner in made.items():
         checkpoint.save(folder / "victims" / name / "checkpoint", learner)
     (folder / "attack.yaml").write_text(yaml.safe_dump(LAUNCH))
@@ -108,6 +112,25 @@ def test_other_victims_are_attacked_towards_a_policy_of_ones_own(here, tmp_path,
     weights = checkpoint.read_tensors(tmp_path / "run/checkpoint/weights.safetensors")
     assert (weights["budget/radius"] > 0).sum() == 5
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_a_skill_is_attacked_towards_another(here, tmp_path, capsys):
+    skill = "{checkpoint: victims/slim, skill: [3, 4]}"
+    other = "{policy: victims/slim, skill: [-3, -4]}"
+    assert run(f"victim={skill}", f"intention={other}", f"out={tmp_path}/run") == 0
+    found = json.loads((tmp_path / "run/summary.json").read_text())
+    assert list(found) == ["touched", "attacked", "control", "intention"] and found["touched"] == 5
+    capsys.readouterr()
+    for victim, said in {
+        "{checkpoint: victims/slim}": "victim: victims/slim/checkpoint has skills: skill should",
+        "{checkpoint: victims/slim, skill: [1]}": "by 2 numbers, not 1",
+        "{checkpoint: victims/slim, skill: [0, 0]}": "victim: skill: no skill is nearest to zero",
+        "{checkpoint: victims/ppo, skill: [1, 0]}": "victim: skill: victims/ppo/checkpoint has no",
+    }.items():
+        assert said in error_of(capsys, f"victim={victim}", f"intention={other}")
+    assert "intention: skill: no checkpoint in push:Push" in error_of(
+        capsys, f"victim={skill}", "intention={policy: push:Push, skill: [1, 0]}"
+    )
 
 
 def test_an_attack_is_the_same_again(here, tmp_path):
@@ -271,6 +294,17 @@ def test_an_audit_attacks_by_every_method_and_budget(here, tmp_path):
     assert (out / "report.png").stat().st_size > 1000
     weights = [(out / f"sa_rl-{s}/checkpoint/weights.safetensors").read_bytes() for s in (0.1, 0.5)]
     assert weights[0] != weights[1]  # each was trained by itself
+
+
+def test_an_audit_of_a_skill(here, tmp_path, capsys):
+    line = [*AUDIT, "checkpoint=victims/slim", "skill=[1, 0]", "sizes=[0.5]", "home=null"]
+    line += ["intention=victims/slim", "intention_skill=[-1, 0]", f"out={tmp_path}/audit"]
+    assert main([*line, "methods=[pgd, sa_rl]"]) == 0
+    found = json.loads((tmp_path / "audit/summary.json").read_text())
+    assert [row["method"] for row in found["rows"]] == ["pgd", "sa_rl"]
+    capsys.readouterr()
+    assert main([*line, "methods=[random]", "intention=null", f"out={tmp_path}/wrong"]) == 2
+    assert "intention_skill: whose?" in capsys.readouterr().err
 
 
 def test_an_audit_that_was_stopped_keeps_what_is_finished(here, tmp_path, interrupted, capsys):
