@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -44,6 +45,8 @@ class IntendingConfig(Settings):
     begins with nothing."""
     combined: bool = True
     """Whether the attacked victim begins the episodes that the intention learns from."""
+    latest: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Share of an episode by which it has handed over, at the latest: H of h ~ U(0, H)."""
     weighted: bool = True
     """Whether the adversary weighs states, by the outer problem."""
     updates: PositiveInt = 20

@@ -1,10 +1,10 @@
 """Episodes that somebody else begins: RAT's combined collection, for those who learn on rollouts.
 
-An episode of H steps is begun by another policy, which acts for h ~ U(0, H) steps; from there on
-whoever steps the batch acts. So what is learnt on its rollouts are the states that the other one
-reaches, and no action that the learner did not choose is among what it learns from. The other one
-acts in all environments at once, whole episodes, and several episodes go on from each of these, at
-other times: what it does is paid for once.
+An episode of T steps is begun by another policy, which acts for h ~ U(0, H) steps, H a share of T;
+from there on whoever steps the batch acts. So what is learnt on its rollouts are the states that
+the other one reaches, and no action that the learner did not choose is among what it learns from.
+The other one acts in all environments at once, up to H steps, and several episodes go on from each
+of these, at other times: what it does is paid for once.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ class HandedOver:
     What is drawn, and what ``begun`` gives, follows from the seeds of the last ``reset`` with some.
     """
 
-    def __init__(self, envs: VectorEnvironment, first: Policy) -> None:
-        """Wrap ``envs``; UserError if they have no horizon, or for a policy with a memory."""
+    def __init__(self, envs: VectorEnvironment, first: Policy, latest: float = 1.0) -> None:
+        """Wrap ``envs``, whose episodes have been handed over after a share ``latest`` of them.
+
+        UserError if they have no horizon, or for a policy with a memory.
+        """
         if envs.horizon is None:
             raise UserError(f"{envs.interface.environment}: nobody hands over without a horizon")
         if not getattr(first, "memoryless", False):
             raise UserError("the policy that begins episodes is not memoryless")
         self.interface, self.num_envs, self.horizon = envs.interface, envs.num_envs, envs.horizon
         self.metadata = getattr(envs, "metadata", {})
-        self.first, self.steps, self._envs = first, 0, envs
+        self.first, self.steps, self._envs, self._latest = first, 0, envs, latest
         self._rng = np.random.default_rng(0)
         self._begun: list[np.ndarray] = []
         self._starts: list[np.ndarray] = []  # states of the simulator, in which to begin
@@ -91,7 +94,7 @@ class HandedOver:
 
     def _act(self) -> list[np.ndarray]:
         """Let ``first`` act in episodes of its own; give states at ``TIMES``, in any order."""
-        edges = np.linspace(0, self.horizon, TIMES + 1)
+        edges = np.linspace(0, self._latest * self.horizon, TIMES + 1)
         times = set(self._rng.uniform(edges[:-1], edges[1:]).astype(int).tolist())
         observations, _ = self._envs.reset()
         going, starts = np.ones(self.num_envs, bool), []
