@@ -140,18 +140,22 @@ class Scene:
 
     def prepare(self) -> None:
         """Clone the victim and measure it, or read what an earlier call left."""
+        self.make_victim()
+        if not (self.folder / "rates.json").exists():
+            (self.folder / "rates.json").write_text(json.dumps(self._rates(self.victim)))
+        self.rates = json.loads((self.folder / "rates.json").read_text())
+        self.rates["mirror_expert"] = self.success(self.env, self.intention)
+
+    def make_victim(self) -> None:
+        """Clone the victim, or read what an earlier call left."""
         folder = self.folder
-        if not (folder / "rates.json").exists():
+        if not (folder / "states.npy").exists():
             clone, states = self.clone()
             checkpoint.save(folder / "victim", clone)
             np.save(folder / "states.npy", states)
-            victim = self.armed(clone, states)
-            (folder / "rates.json").write_text(json.dumps(self._rates(victim)))
         clone = checkpoint.load_policy(folder / "victim", self.env.interface)
         self.states = np.load(folder / "states.npy")
         self.victim = self.armed(clone, self.states)
-        self.rates = json.loads((folder / "rates.json").read_text())
-        self.rates["mirror_expert"] = self.success(self.env, self.intention)
 
     def learner(self) -> BehaviorCloning:
         """Make what the victim is learnt with."""

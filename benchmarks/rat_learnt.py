@@ -10,13 +10,17 @@ pieces of 50 control steps by the environment's reward. Behaviours:
 
 - ``opposite``: the task, of which the victim knows the opposite.
 - ``manipulation``: the victim is at the task that it knows, and its hand is to be brought to a
-  place that it never goes to (``TARGETS``), which the teacher judges by the distance.
+  place that it does not go to (``TARGET``), which the teacher judges by the distance.
 
 Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begins its episodes
 itself, no combined collection); ``rat_blank`` (the intention begins with nothing, not as the
 victim); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
 labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
 began episodes and those of its adversary's last training; the others take about as many.
+
+Rows without a ``gamma`` are of earlier settings: gamma = .99, episodes that the victim hands over
+at any time, 150,000 control steps (300,000 to 400,000 for the opposite) in which questions came 40
+times, and, for manipulation, a place 20 cm aside: see ``docs/attacks.md``.
 """
 
 import argparse
@@ -45,17 +49,15 @@ from robolearn.verbs.preferences import PreferencesConfig
 
 TASKS = ("drawer-open", "drawer-close", "faucet-open", "faucet-close")
 BEHAVIOURS = ("opposite", "manipulation")
-TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by what the victim knows
-    "drawer-open": (0.2, 0.6, 0.3),
-    "drawer-close": (0.2, 0.6, 0.3),
-    "faucet-open": (0.2, 0.6, 0.3),
-    "faucet-close": (0.2, 0.6, 0.3),
-}
-STEPS = {"opposite": 300_000, "manipulation": 150_000}  # control steps
-LONGER = {("drawer-open", "opposite"): 400_000}  # where what is wanted is hard to come upon
+TARGET = (0.1, 0.6, 0.3)  # metres, of the hand, which begins at (0, .6, .2)
+STEPS = {"opposite": 180_000, "manipulation": 80_000}  # control steps
+EVERY = {"opposite": 3_600, "manipulation": 3_200}  # of them, is asked,
+TIMES = 20  # and no more: then the policy has a reward that stays
+GAMMA = 0.9  # of a decision of 10 control steps
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
 SIZE = 0.1
-FULL = IntendingConfig()
+LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
+FULL = IntendingConfig(latest=0.1)
 INTENDING = {
     "rat": FULL,
     "rat_unweighted": dataclasses.replace(FULL, weighted=False),
@@ -72,18 +74,17 @@ def configuration(job: Job) -> AttackConfig:
     home, options = LEARNT[task], {"horizon": HORIZON}
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
-        env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[home])})
-    # Asked is in the first two fifths of these: the policy needs a reward that stays.
-    steps = LONGER.get((task, behaviour), STEPS[behaviour])
-    if method not in INTENDING or not INTENDING[method].combined:
-        steps = 4 * steps // 3  # about as many as rat takes with the attacked victim's
+        env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGET)})
+    steps = STEPS[behaviour]
+    if method not in INTENDING:
+        steps += LAST.rounds * LAST.episodes * HORIZON  # as rat with its adversary's last training
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
         home=EnvConfig(f"metaworld/{home}-v3", options),
         method="rat" if method in INTENDING else method,
         preferences=PreferencesConfig(
-            every=steps // 100, questions=labels // 40, labels=labels,
+            every=EVERY[behaviour], questions=labels // TIMES, labels=labels,
             reward=PreferenceConfig(
                 length=50 // HOLD, widths=(128, 128), actions=False, epochs=20
             ),
@@ -91,8 +92,8 @@ def configuration(job: Job) -> AttackConfig:
         intending=INTENDING.get(method, FULL),
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
-        collection=CollectionConfig(updates=200),
-        ppo=PPOConfig(initial_std=1.0, minibatch=128),
+        collection=LAST,
+        ppo=PPOConfig(initial_std=1.0, minibatch=128, gamma=GAMMA),
         training=OnlineConfig(steps=steps, horizon=ROLLOUT, checkpoint_updates=10),
         hold=HOLD,
         environments=ENVIRONMENTS,
@@ -108,7 +109,7 @@ def scene(job: Job) -> Scene:
 def measure(job: Job) -> None:
     """Attack, or go on where an attack stopped, and append the row."""
     task, behaviour, method, seed, labels = job
-    scene(job).prepare()
+    scene(job).make_victim()
     folder = FOLDER / "learnt" / "-".join(map(str, job))
     folder.mkdir(parents=True, exist_ok=True)
     config, begun = configuration(job), time.process_time()
@@ -117,10 +118,9 @@ def measure(job: Job) -> None:
     (folder / "summary.json").write_text(json.dumps(found, default=str))
     steps = config.training.steps
     if method in INTENDING:
-        last = config.collection
-        steps += found["begun"] + last.rounds * last.episodes * HORIZON
+        steps += found["begun"] + LAST.rounds * LAST.episodes * HORIZON
     row: dict[str, Any] = {"stage": 2, "task": task, "behaviour": behaviour, "method": method}
-    row |= {"seed": seed, "labels": found.get("labels", 0), "asked": labels}
+    row |= {"seed": seed, "labels": found.get("labels", 0), "asked": labels, "gamma": GAMMA}
     row |= {"intention": "learnt", "budget": SIZE, "unit": "raw", "episodes": EPISODES}
     row |= {"steps": 0 if method == "random" else steps}
     row |= {"success": found["attacked"]["success"]}
@@ -135,13 +135,13 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    names = "stage", "task", "behaviour", "method", "seed", "asked"
+    names = "stage", "task", "behaviour", "method", "seed", "asked", "gamma"
     for seed in arguments.seeds:
         for behaviour in arguments.behaviours:
             for task in arguments.tasks:
                 for method in arguments.methods:
                     job = (task, behaviour, method, seed, arguments.labels)
-                    if (2, *job) not in known(*names) and time.time() < deadline:
+                    if (2, *job, GAMMA) not in known(*names) and time.time() < deadline:
                         measure(job)
 
 

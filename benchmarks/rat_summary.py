@@ -2,7 +2,7 @@
 
     python benchmarks/rat_summary.py
 
-One line for each stage, behaviour, task, intention, defence and budget: the success of every
+One line for each stage, behaviour, task, intention, defence, number of labels and budget: the success of every
 method, the number of seeds in brackets, beside the victim's without an attack, its own task's, and
 the intention's own.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from keep import gather
 from rat import METHODS, ROWS
 
-KEYS = ("stage", "behaviour", "task", "intention", "defence", "budget", "unit")
+KEYS = ("stage", "behaviour", "task", "intention", "defence", "asked", "gamma", "budget", "unit")
 RATES = ("control", "clean", "mirror_expert")
 
 
@@ -26,12 +26,14 @@ def main() -> None:
         row = json.loads(line)
         found[tuple(row.get(key, "") for key in KEYS)].append(row)
     print(
-        "| stage | behaviour | task | intention | defence | budget |",
+        "| stage | behaviour | task | intention | defence | labels | gamma | budget |",
         " | ".join((*METHODS, *RATES)),
         "|",
     )
-    print("|---" * (6 + len(METHODS) + len(RATES)) + "|")
-    for (*about, budget, unit), rows in sorted(found.items()):
+    print("|---" * (8 + len(METHODS) + len(RATES)) + "|")
+    for (*about, budget, unit), rows in sorted(
+        found.items(), key=lambda item: list(map(str, item[0]))
+    ):
         cells = [_success([r for r in rows if r["method"] == method]) for method in METHODS]
         cells += [
             _rate({r["seed"]: r[rate] for r in rows if r[rate] is not None}) for rate in RATES
