@@ -13,6 +13,8 @@ trained against the victim as it is. Defences:
   what the expert would do in the true states, it learns from that too, and so on by turns.
 - ``predict``, ``hold``: ``robolearn/algos/detection.py``, at most 5% of clean episodes with an
   alarm; the attacker knows the detector (``Evading``), and does what raises none.
+- ``strict``: as ``predict``, with an alarm in up to half of the clean episodes: to act on what is
+  predicted costs little.
 
 Drawers are opened towards the intention that is within reach (see ``rat.py``), faucets towards the
 expert.
@@ -58,6 +60,7 @@ HARD = {  # in units of the inputs' spread, of which .1 raw is about .3 to 1
     }.items()
 }
 DETECTION = {answer: DetectionConfig(answer=answer) for answer in ("predict", "hold")}
+DETECTION["strict"] = DetectionConfig(answer="predict", false_alarm_rate=0.5)
 DEFENCES = ("plain", *HARD, "adversarial", *DETECTION)
 TURNS, TURN = 3, CollectionConfig(rounds=4)  # of attacker and victim, and of the attacker
 CLEAN = 40  # episodes in each scene that a detector learns from

@@ -2,9 +2,9 @@
 
     python benchmarks/rat_summary.py
 
-One line for each stage, behaviour, task, intention, defence, number of labels and budget: the success of every
-method, the number of seeds in brackets, beside the victim's without an attack, its own task's, and
-the intention's own.
+One line for each stage, behaviour, task, intention, defence, number of labels and budget: the
+success of every method, the number of seeds in brackets, beside the victim's without an attack, its
+own task's, and the intention's own.
 """
 
 import json
