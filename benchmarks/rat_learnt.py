@@ -10,7 +10,7 @@ pieces of 50 control steps by the environment's reward. Behaviours:
 
 - ``opposite``: the task, of which the victim knows the opposite.
 - ``manipulation``: the victim is at the task that it knows, and its hand is to be brought to a
-  place that it does not go to (``TARGET``), which the teacher judges by the distance.
+  place that it does not go to (``TARGETS``), which the teacher judges by the distance.
 
 Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begins its episodes
 itself, no combined collection); ``rat_blank`` (the intention begins with nothing, not as the
@@ -49,7 +49,12 @@ from robolearn.verbs.preferences import PreferencesConfig
 
 TASKS = ("drawer-open", "drawer-close", "faucet-open", "faucet-close")
 BEHAVIOURS = ("opposite", "manipulation")
-TARGET = (0.1, 0.6, 0.3)  # metres, of the hand, which begins at (0, .6, .2)
+TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
+    "drawer-open": (0.2, 0.6, 0.3),
+    "drawer-close": (0.1, 0.6, 0.3),  # who opens drawers follows the handle, no further aside
+    "faucet-open": (0.2, 0.6, 0.3),
+    "faucet-close": (0.2, 0.6, 0.3),
+}
 STEPS = {"opposite": 180_000, "manipulation": 80_000}  # control steps
 EVERY = {"opposite": 3_600, "manipulation": 3_200}  # of them, is asked,
 TIMES = 20  # and no more: then the policy has a reward that stays
@@ -74,7 +79,7 @@ def configuration(job: Job) -> AttackConfig:
     home, options = LEARNT[task], {"horizon": HORIZON}
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
-        env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGET)})
+        env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
     steps = STEPS[behaviour]
     if method not in INTENDING:
         steps += LAST.rounds * LAST.episodes * HORIZON  # as rat with its adversary's last training
@@ -127,6 +132,8 @@ def measure(job: Job) -> None:
     row |= {name: found[name]["success"] for name in ("control", "clean")}
     row["mirror_expert"] = found.get("intention", {}).get("success")
     row |= {"train_cpu_s": round(time.process_time() - begun, 1), "commit": commit()[:12]}
+    if behaviour == "manipulation":
+        row["target"] = TARGETS[task]
     append_to(ROWS, row)
 
 
