@@ -2,9 +2,9 @@
 
     python benchmarks/rat_summary.py
 
-One line for each stage, behaviour, task, intention, defence, number of labels and budget: the
-success of every method, the number of seeds in brackets, beside the victim's without an attack, its
-own task's, and the intention's own.
+One line for each stage, behaviour, task, intention, defence, budget and, of an intention that is
+learnt, number of labels, discount and place for the hand: the success of every method, the number
+of seeds in brackets, beside the victim's without an attack, its own task's, and the intention's own.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from keep import gather
 from rat import METHODS, ROWS
 
-KEYS = ("stage", "behaviour", "task", "intention", "defence", "asked", "gamma", "budget", "unit")
+KEYS = ("stage", "behaviour", "task", "intention", "defence", "asked", "gamma", "target")
 RATES = ("control", "clean", "mirror_expert")
 
 
@@ -24,21 +24,17 @@ def main() -> None:
     found = defaultdict(list)
     for line in ROWS.read_text().splitlines():
         row = json.loads(line)
-        found[tuple(row.get(key, "") for key in KEYS)].append(row)
-    print(
-        "| stage | behaviour | task | intention | defence | labels | gamma | budget |",
-        " | ".join((*METHODS, *RATES)),
-        "|",
-    )
-    print("|---" * (8 + len(METHODS) + len(RATES)) + "|")
-    for (*about, budget, unit), rows in sorted(
-        found.items(), key=lambda item: list(map(str, item[0]))
-    ):
+        about = [str(row.get(key, "")) for key in KEYS]
+        found[*about, f"{row['budget']:g} {row['unit']}"].append(row)
+    heads = (*KEYS, "budget", *METHODS, *RATES)
+    print("|", " | ".join(heads), "|")
+    print("|---" * len(heads) + "|")
+    for about, rows in sorted(found.items()):
         cells = [_success([r for r in rows if r["method"] == method]) for method in METHODS]
         cells += [
             _rate({r["seed"]: r[rate] for r in rows if r[rate] is not None}) for rate in RATES
         ]
-        print("|", " | ".join([*map(str, about), f"{budget:g} {unit}", *cells]), "|")
+        print("|", " | ".join([*about, *cells]), "|")
 
 
 def _rate(by_seed: dict[int, float]) -> str:
