@@ -4,7 +4,7 @@
 
 One line for each stage, behaviour, task, intention, defence, budget and, of an intention that is
 learnt, number of labels, discount and place for the hand: the success of every method, the number
-of seeds in brackets, beside the victim's without an attack, its own task's, and the intention's own.
+of seeds in brackets, beside the victim's without an attack, its own task's, and the intention's.
 """
 
 import json
