@@ -78,7 +78,7 @@ def _attack(victim: Path, method: str, size: float, episodes: int, seed: int) ->
     _run(
         "rat_metaworld", f"method={method}", f"victim.checkpoint={victim}", "home=null",
         f"env={{name: robosuite/Lift, options: {OPTIONS}}}", f"images={{size: {size}}}",
-        "intention={policy: 'rat_pixels:Stays'}",
+        "intention={policy: 'rat_pixels:Stays'}", "pgd={steps: 5, step: 0.4}",
         f"evaluation={{episodes: {episodes}, horizon: 200}}", f"seed={seed}", f"out={out}",
     )  # fmt: skip
     found = json.loads((out / "summary.json").read_text())
