@@ -18,9 +18,9 @@ victim); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is lear
 labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
 began episodes and those of its adversary's last training; the others take about as many.
 
-Rows without a ``gamma`` are of earlier settings: gamma = .99, episodes that the victim hands over
-at any time, 150,000 control steps (300,000 to 400,000 for the opposite) in which questions came 40
-times, and, for manipulation, a place 20 cm aside: see ``docs/attacks.md``.
+Rows with a ``gamma`` of .9 are of a trial, with half the steps, questions that came 20 times, and a
+victim that hands over early: it did worse (``docs/attacks.md``). Rows without a ``gamma`` are of
+the present settings, but for manipulation of drawer-close, where the place was 20 cm aside.
 """
 
 import argparse
@@ -55,14 +55,13 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
     "faucet-open": (0.2, 0.6, 0.3),
     "faucet-close": (0.2, 0.6, 0.3),
 }
-STEPS = {"opposite": 180_000, "manipulation": 80_000}  # control steps
-EVERY = {"opposite": 3_600, "manipulation": 3_200}  # of them, is asked,
-TIMES = 20  # and no more: then the policy has a reward that stays
-GAMMA = 0.9  # of a decision of 10 control steps
+STEPS = {"opposite": 300_000, "manipulation": 150_000}  # control steps
+LONGER = {("drawer-open", "opposite"): 400_000}  # where what is wanted is hard to come upon
+GAMMA = 0.99  # of a decision of 10 control steps
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
 SIZE = 0.1
 LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
-FULL = IntendingConfig(latest=0.1)
+FULL = IntendingConfig()
 INTENDING = {
     "rat": FULL,
     "rat_unweighted": dataclasses.replace(FULL, weighted=False),
@@ -80,16 +79,17 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
-    steps = STEPS[behaviour]
-    if method not in INTENDING:
-        steps += LAST.rounds * LAST.episodes * HORIZON  # as rat with its adversary's last training
+    # Asked is in the first two fifths of these: the policy needs a reward that stays.
+    steps = LONGER.get((task, behaviour), STEPS[behaviour])
+    if method not in INTENDING or not INTENDING[method].combined:
+        steps = 4 * steps // 3  # about as many as rat takes with the attacked victim's
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
         home=EnvConfig(f"metaworld/{home}-v3", options),
         method="rat" if method in INTENDING else method,
         preferences=PreferencesConfig(
-            every=EVERY[behaviour], questions=labels // TIMES, labels=labels,
+            every=steps // 100, questions=labels // 40, labels=labels,
             reward=PreferenceConfig(
                 length=50 // HOLD, widths=(128, 128), actions=False, epochs=20
             ),
@@ -137,6 +137,12 @@ def measure(job: Job) -> None:
     append_to(ROWS, row)
 
 
+def same_as(job: Job) -> tuple[float | None, ...]:
+    """Give the ``gamma`` of rows with these settings; None for a row without one."""
+    task, behaviour, *_ = job
+    return (GAMMA,) if (task, behaviour) == ("drawer-close", "manipulation") else (GAMMA, None)
+
+
 def main() -> None:
     """Measure what is missing."""
     torch.set_num_threads(1)
@@ -148,7 +154,8 @@ def main() -> None:
             for task in arguments.tasks:
                 for method in arguments.methods:
                     job = (task, behaviour, method, seed, arguments.labels)
-                    if (2, *job, GAMMA) not in known(*names) and time.time() < deadline:
+                    is_known = {(2, *job, gamma) for gamma in same_as(job)} & known(*names)
+                    if not is_known and time.time() < deadline:
                         measure(job)
 
 
