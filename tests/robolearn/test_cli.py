@@ -129,8 +129,8 @@ def test_the_screen_shows_four_digits_and_the_summary_all(
 def test_show_prints_the_resolved_configuration(project, capsys):
     assert cli.main(["show", "toy", "count=2"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == {
-        "verb": "toy", "seed": 0, "out": None, "resume": None, "view": "off", "threads": 1,
-        "count": 2, "end": "well", "workers": 1,
+        "verb": "toy", "seed": 0, "out": None, "resume": None, "label": None, "view": "off",
+        "threads": 1, "count": 2, "end": "well", "workers": 1,
     }  # fmt: skip
 
 

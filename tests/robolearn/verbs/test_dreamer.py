@@ -60,7 +60,7 @@ def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_afte
 
 def test_what_does_not_fit_is_one_line(capsys, tmp_path):
     wrong = {
-        "env.options.image_size=[84,84]": "camera 'fixed' has 84 x 84 pixels; the encoder takes 64",
+        "env.options.image_size=[84,84]": "camera 'lookatcart' has 84 x 84 pixels; the encoder",
         "training.random_steps=3": "hold no sequence of 4; 4 would be right",
     }
     for i, (line, said) in enumerate(wrong.items()):
