@@ -25,8 +25,9 @@ import time
 from pathlib import Path
 
 from keep import gather
-from swept import commit, runs_of, summary, training_s
+from swept import commit, runs_of, training_s
 
+from robolearn.comparing.scores import read_summary
 from robolearn.viz.curves import read_curve
 
 ROWS = Path(__file__).parent / "results" / "infopower.jsonl"
@@ -70,7 +71,7 @@ def clean(arguments: argparse.Namespace):
 
 def clean_row(task: str, directory: Path) -> dict:
     """Say what a run came to."""
-    found = summary(directory)
+    found = read_summary(directory)
     return {
         "decisions": found["steps"],
         "return": round(found["evaluation"]["return"], 1),
@@ -118,7 +119,7 @@ def knowing(task: str, steps: int) -> str:
 
 def represented(directory: Path) -> dict:
     """Say what the states of a model hold."""
-    found = summary(directory)
+    found = read_summary(directory)
     _, times = read_curve(directory / "metrics.jsonl", "time_s")
     return rounded(found) | {"wall_s": round(float(times[-1] - times[0]), 1)}
 

@@ -14,8 +14,9 @@ import json
 import sys
 from pathlib import Path
 
-from swept import commit, known, runs_of, summary, training_s
+from swept import commit, known, runs_of, training_s
 
+from robolearn.comparing.scores import read_summary
 from robolearn.viz.curves import read_curve
 
 PUBLISHED = {"cartpole-swingup": 640.86, "walker-walk": 392.51, "cheetah-run": 432.56}
@@ -23,7 +24,7 @@ PUBLISHED = {"cartpole-swingup": 640.86, "walker-walk": 392.51, "cheetah-run": 4
 
 def row(task: str, seed: int, directory: Path) -> dict:
     """Say what a run came to."""
-    found = summary(directory)
+    found = read_summary(directory)
     _, returns = read_curve(directory / "metrics.jsonl", "return")
     return {
         "env": f"dmc/{task}",

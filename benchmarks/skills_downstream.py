@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from swept import FOLDER, commit, known, runs_of, settings, summary
+from swept import FOLDER, commit, known, runs_of, settings
 
+from robolearn.comparing.scores import read_summary
 from robolearn.viz.curves import read_curve, smooth
 
 SCRATCH = (
@@ -46,7 +47,7 @@ COLOURS = {"skills": "#2e86ab", "scratch": "#e07a1f"}
 def row(task: str, seed: int, skills: str, directory: Path) -> dict:
     """Say what a run came to."""
     found = {"task": task, "seed": seed, "skills": skills, "commit": commit(directory)}
-    found |= summary(directory)
+    found |= read_summary(directory)
     return found | curve(directory / "metrics.jsonl") if task in LEARNT else found
 
 

@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from swept import FOLDER, commit, known, runs_of, settings, summary, training_s
+from swept import FOLDER, commit, known, runs_of, settings, training_s
+
+from robolearn.comparing.scores import read_summary
 
 STREAMS = ("reach", "discovery", "safety")
 SINGLE = ("slim.critics=sum",)
@@ -63,7 +65,7 @@ def measure(variants: dict[str, Iterable[str]], seeds: range, steps: int) -> Ite
     conditions = {variant: settings(overrides) for variant, overrides in variants.items()}
     swept = runs_of(line, f"slim/{steps}", seed=list(seeds), conditions=conditions)
     for changes, directory in swept:
-        found = summary(directory)
+        found = read_summary(directory)
         kept = (
             "steps",
             "coverage",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from robolearn.comparing.conditions import commit_of, read_run
 from robolearn.errors import nearest
 from robolearn.running import launch, strict_yaml
 from robolearn.sweeps.sweep import run_sweep
@@ -38,15 +39,9 @@ def settings(overrides: Iterable[str]) -> dict[str, Any]:
     return {key: strict_yaml.parse(text, key).value for key, _, text in pairs}
 
 
-def summary(directory: Path) -> dict:
-    """Give what a run found."""
-    return json.loads((directory / "summary.json").read_text())
-
-
 def commit(directory: Path) -> str:
     """Give the commit with which a run began."""
-    made = strict_yaml.parse((directory / "config.yaml").read_text(), "config").value["provenance"]
-    return made["commit"][:12] + (" with changes" if made["dirty"] else "")
+    return commit_of(read_run(directory))
 
 
 def known(names: Sequence[str], among: Iterable[str]) -> list[str]:

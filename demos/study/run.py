@@ -110,8 +110,9 @@ def _gather(folder: Path, run: Run) -> None:
     Raises UserError if a run there is no part of this study.
     """
     config = run.path("config.yaml")
+    mine = launch.read(config)
     for part in folders_of([folder]):
-        launch.require_same(launch.read(config), part / config.name, f"'gathered={folder}'")
+        launch.require_same(mine, part / config.name, f"'gathered={folder}'")
         replicates = part.glob("replicate_*") if (part / SUMMARY).exists() else []
         for replicate in replicates:
             here = run.path(replicate.name)

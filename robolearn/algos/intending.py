@@ -47,9 +47,6 @@ class IntendingConfig(Settings):
     """Whether the attacked victim begins the episodes that the intention learns from."""
     latest: Annotated[float, Gt(0), Le(1)] = 1.0
     """Share of an episode by which it has handed over, at the latest: H of h ~ U(0, H)."""
-    growing: bool = False
-    """Whether H grows from 0 to that in the course of the training: at first an attack that has not
-    learnt much leads to no states of interest."""
     weighted: bool = True
     """Whether the adversary weighs states, by the outer problem."""
     updates: PositiveInt = 20
@@ -131,7 +128,6 @@ class Intending:
         adversary.q = self.q if config.weighted else None
         self.states = torch.zeros(0, states)
         self.begun: Callable[[], np.ndarray] = lambda: np.zeros((0, states), np.float32)
-        self.progress = 0.0
 
     # acting
 
@@ -146,10 +142,6 @@ class Intending:
     def sample(self, observation: Observation) -> np.ndarray:
         """Draw the intention's actions float32 [N, A]."""
         return self.intention.sample(observation)
-
-    def latest(self) -> float:
-        """Give the share of an episode by which the attacked victim has handed over."""
-        return self.config.latest * (self.progress if self.config.growing else 1.0)
 
     def q(self, state: Tensor, action: Tensor) -> Tensor:
         """Give A_phi [B] of s [B, O] and a [B, A], which has Q's gradient by a."""
@@ -182,7 +174,6 @@ class Intending:
 
         A rollout is what ``PPO`` learns from.
         """
-        self.progress = float(rollout.get("progress", 0.0))
         found = self._learn_advantage(rollout) if self.config.weighted else {}
         found |= self.intention.update(rollout)
         states = rollout["observations"]["state"].flatten(0, 1), torch.from_numpy(self.begun())
@@ -227,7 +218,6 @@ class Intending:
     def training_state(self) -> dict[str, Tensor]:
         """Give what continuing needs beside ``state_dict``."""
         state = {"noise": self.noise.get_state(), "states": self.states.clone()}
-        state["progress"] = torch.tensor(self.progress, dtype=torch.float64)
         state |= {f"intention/{k}": v for k, v in self.intention.training_state().items()}
         state |= {f"adversary/{k}": v for k, v in self.adversary.training_state().items()}
         return state | {f"value/{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
@@ -236,7 +226,6 @@ class Intending:
         """Take over what ``training_state`` gave."""
         self.noise.set_state(state["noise"].cpu())
         self.states = state["states"].clone()
-        self.progress = float(state.get("progress", 0.0))  # runs of before had none
         self.intention.load_training_state(_of(state, "intention"))
         self.adversary.load_training_state(_of(state, "adversary"))
         load_optimiser_tensors(self.optimiser, _of(state, "value"))

@@ -9,7 +9,7 @@ of these, at other times: what it does is paid for once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,8 @@ class HandedOver:
     What is drawn, and what ``begun`` gives, follows from the seeds of the last ``reset`` with some.
     """
 
-    def __init__(
-        self, envs: VectorEnvironment, first: Policy, latest: Callable[[], float] = lambda: 1.0
-    ) -> None:
-        """Wrap ``envs``; ``latest()`` gives H as a share of T.
+    def __init__(self, envs: VectorEnvironment, first: Policy, latest: float = 1.0) -> None:
+        """Wrap ``envs``; ``latest`` is H as a share of T.
 
         UserError if they have no horizon, or for a policy with a memory.
         """
@@ -96,7 +94,7 @@ class HandedOver:
 
     def _act(self) -> list[np.ndarray]:
         """Let ``first`` act in episodes of its own; give states at ``TIMES``, in any order."""
-        edges = np.linspace(0, self._latest() * self.horizon, TIMES + 1)
+        edges = np.linspace(0, self._latest * self.horizon, TIMES + 1)
         times = set(self._rng.uniform(edges[:-1], edges[1:]).astype(int).tolist())
         observations, _ = self._envs.reset()
         going, starts = np.ones(self.num_envs, bool), []

@@ -234,7 +234,7 @@ def _intending(parts: Parts) -> Parts:
         learner.clone(torch.from_numpy(parts.states))
         if config.intending.combined:
             attacked = Attacked(parts.victim, adversary, parts.budget, run.seed)
-            envs = begun = HandedOver(envs, attacked, learner.latest)
+            envs = begun = HandedOver(envs, attacked, config.intending.latest)
             learner.begun = begun.begun
         train(
             learner, Held(envs, config.hold), config.decisions, run, config.hold, preferences,

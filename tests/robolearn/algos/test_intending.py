@@ -80,15 +80,6 @@ def test_it_remembers_the_latest_states_of_both():
     assert one.states.shape == (200, 3)
 
 
-def test_the_victim_hands_over_later_and_later():
-    one = learner(dataclasses.replace(SMALL, latest=0.8, growing=True))
-    one.clone(states(50))
-    assert one.latest() == 0.0
-    one.update(rollout() | {"progress": 0.5})
-    assert one.latest() == pytest.approx(0.4)
-    assert learner(dataclasses.replace(SMALL, latest=0.8)).latest() == 0.8
-
-
 @pytest.mark.parametrize("weighted", [True, False])
 def test_going_on_is_as_if_never_stopped(tmp_path, weighted):
     config = dataclasses.replace(SMALL, weighted=weighted)

@@ -40,7 +40,7 @@ def test_episodes_go_on_where_the_other_one_has_got():
 
 @pytest.mark.parametrize("latest", [1.0, 0.5])
 def test_it_hands_over_at_any_time_alike(latest):
-    env = HandedOver(Points(8, horizon=16), Right(), lambda: latest)
+    env = HandedOver(Points(8, horizon=16), Right(), latest)
     steps, times = [], int(16 * latest)
     for seed in range(200):
         env.reset(seed=[8 * seed + i for i in range(8)])

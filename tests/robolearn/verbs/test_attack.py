@@ -192,7 +192,7 @@ ASKED = (
     "preferences={every: 40, questions: 4, labels: 10, "
     "reward: {widths: [8], length: 2, epochs: 2, members: 2}}",
     "training={steps: 240, horizon: 20, checkpoint_updates: 1}", "hold=5",
-    "intending={cloning: 5, updates: 2, batch: 16, value_widths: [8], growing: true}",
+    "intending={cloning: 5, updates: 2, batch: 16, value_widths: [8], latest: 0.5}",
 )  # fmt: skip
 
 
