@@ -19,6 +19,7 @@ for that; then they were looked at, and choices have been made on them since.
 """
 
 import argparse
+import ast
 import dataclasses
 import hashlib
 import json
@@ -151,9 +152,23 @@ def key_of(row: dict) -> tuple:
 
 
 def measure_of(config: HarmJudgeConfig, files: tuple[str, ...] = MEASURE) -> str:
-    """Name a measure of harm by its code and configuration."""
-    code = [Path(file).read_bytes() for file in files]
-    return hashlib.sha256(b"".join([*code, repr(config).encode()])).hexdigest()[:12]
+    """Name a measure of harm by its code, whatever is said about it, and its configuration."""
+    code = [code_of(Path(file).read_text()) for file in files]
+    return hashlib.sha256("".join([*code, repr(config)]).encode()).hexdigest()[:12]
+
+
+def code_of(source: str) -> str:
+    """Give a module's source without comments and strings that only say something."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if hasattr(node, "body") and isinstance(node.body, list):
+            node.body = [one for one in node.body if not _only_says(one)]
+    return ast.unparse(tree)
+
+
+def _only_says(node: ast.AST) -> bool:
+    is_expression = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_expression and isinstance(node.value.value, str)
 
 
 def outcome(study: Replicate, operator: str, condition: str) -> dict:

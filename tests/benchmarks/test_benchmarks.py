@@ -168,6 +168,14 @@ def test_a_measure_of_harm_is_named_by_its_code_and_its_configuration(tmp_path):
     assert len(names) == 3 + len(harm.MEASURE)
 
 
+def test_words_about_a_measure_are_no_part_of_it():
+    code = 'def f(x):\n    """Double."""\n    return 2 * x  # twice\n\n\nclass A:\n    b: int = 0\n'
+    other = code.replace("Double", "Give twice").replace("  # twice", "")
+    other = '"""A module."""\n' + other + '    """What b is."""\n'
+    assert harm.code_of(code) == harm.code_of(other)
+    assert harm.code_of(code) != harm.code_of(code.replace("2 * x", "3 * x"))
+
+
 def test_rows_say_with_which_measure_they_were_made():
     rng = np.random.default_rng(0)
     states = [np.cumsum(0.1 + 0.02 * rng.standard_normal((40, 3)), axis=0) for _ in range(8)]
