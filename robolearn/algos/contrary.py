@@ -14,8 +14,8 @@ and g_j are the base's states and commands, L is its median length and h the wid
 progress lost (``progress.py``), which is too narrow here: b is 1.75. A command is early if the last
 switch is nearer in time than the next: fingers that close before the base's do are on their way all
 the same, so e is a half. With several such entries the largest x_t counts. The base has some X
-itself, as it comes near to its own switches too; what harms is to have half as much again, or more.
-Each of its demonstrations is held against the others.
+itself, as it comes near to its own switches too; what harms is to have a third as much again, or
+more. Each of its demonstrations is held against the others.
 
 Waits (``waiting.py``) are rests at the very place of a switch; whoever has many contrary commands
 need not rest. ``docs/harm.md`` says how this goes with the harm that was measured.
@@ -30,6 +30,7 @@ import numpy as np
 from pydantic import PositiveFloat
 
 from robolearn.algos.progress import Progress
+from robolearn.algos.waiting import signs_of
 from robolearn.settings import Settings, Share
 
 
@@ -60,36 +61,36 @@ class Contrary:
         """
         self.progress, self.values = progress, dict(values)
         self.width, self._early = config.bandwidth * progress.width, config.early
-        self._base = self.signs(np.concatenate(actions))  # g [M, E]
+        self._base = signs_of(np.concatenate(actions), self.values)  # g [M, E]
         self.of_base = [
             self.along(progress.standardise(s), a, without=i)
             for i, (s, a) in enumerate(zip(states, actions, strict=True))
-        ]  # x [T] of each
-
-    def signs(self, actions: np.ndarray) -> np.ndarray:
-        """Give which of its two values each entry that switches is nearer to: -1 or 1 [T, E]."""
-        middles = [sum(pair) / 2 for pair in self.values.values()]
-        return np.where(actions[:, list(self.values)] > middles, 1.0, -1.0)
+        ]  # x [T, E] of each
 
     def along(self, z: np.ndarray, actions: np.ndarray, without: int | None = None) -> np.ndarray:
-        """Give x [T] of a demonstration's standardised states z [T, O] and its actions [T, A].
+        """Give x [T, E] of a demonstration's standardised states z [T, O] and actions [T, A].
 
         ``without`` leaves one of the base's demonstrations out of what it is held against.
         """
-        return self.of(self.signs(actions), self.around(z, without))
+        return self.of(signs_of(actions, self.values), self.around(z, without))
 
     def around(self, z: np.ndarray, without: int | None = None) -> np.ndarray:
         """Give m [T, E], what the base commands around standardised states z [T, O]."""
         return self.progress.mean_around(z, self._base, self.width, without)
 
     def of(self, signs: np.ndarray, around: np.ndarray) -> np.ndarray:
-        """Give x [T] of commands g [T, E] and m [T, E]."""
+        """Give x [T, E] of commands g [T, E] and m [T, E]."""
         weights = np.where(early(signs), self._early, 1.0)
-        return (weights * np.maximum(0.0, -signs * around)).max(axis=1, initial=0.0)
+        return weights * np.maximum(0.0, -signs * around)
 
     def share(self, contrary: np.ndarray) -> float:
-        """Give X of a demonstration's x [T]."""
-        return float(contrary.sum()) / self.progress.length
+        """Give X of a demonstration's x [T, E]."""
+        return float(most(contrary).sum()) / self.progress.length
+
+
+def most(contrary: np.ndarray) -> np.ndarray:
+    """Give how contrary each step [T] is, by its most contrary entry, of x [T, E]."""
+    return contrary.max(axis=1, initial=0.0)
 
 
 def early(signs: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ was measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,14 +109,10 @@ class Waits:
         """Give W of a demonstration's w [T]."""
         return float(waiting.sum()) / self.progress.length
 
-    def commands(self, actions: np.ndarray) -> dict[int, np.ndarray]:
-        """Say of actions [T, A] which of an entry's two values they are nearer to [T], for each."""
-        return {entry: actions[:, entry] > sum(pair) / 2 for entry, pair in self.values.items()}
-
     def _waits(self, rests: np.ndarray, z: np.ndarray, actions: np.ndarray) -> Iterator[Wait]:
-        for entry, commands in self.commands(actions).items():
+        for entry, signs in zip(self.values, signs_of(actions, self.values).T, strict=True):
             since = 0
-            for switch in (1 + np.flatnonzero(np.diff(commands))).tolist():
+            for switch in (1 + np.flatnonzero(np.diff(signs))).tolist():
                 before = slice(since, switch)
                 near = self.near(z[before], z[switch])
                 yield Wait(entry, switch, since, rests[before] * near)
@@ -131,6 +127,15 @@ def values_of(actions: np.ndarray) -> dict[int, tuple[float, float]]:
     values = [np.unique(np.round(column, DECIMALS)) for column in actions.T]
     switching = {i: v for i, v in enumerate(values) if len(v) == 2 and v.all()}
     return {i: (float(v[0]), float(v[1])) for i, v in switching.items()}
+
+
+def signs_of(actions: np.ndarray, values: Mapping[int, tuple[float, float]]) -> np.ndarray:
+    """Give which of its two values each entry that switches is nearer to: -1 or 1 [T, E].
+
+    ``actions`` are [T, A], ``values`` the two of each of E of their entries.
+    """
+    middles = [sum(pair) / 2 for pair in values.values()]
+    return np.where(actions[:, list(values)] > middles, 1.0, -1.0)
 
 
 def waiting(waits: Sequence[Wait], steps: int) -> np.ndarray:

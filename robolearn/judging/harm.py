@@ -28,7 +28,7 @@ import numpy as np
 from scipy.stats import binom
 
 from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, Commands, switching
-from robolearn.algos.contrary import Contrary
+from robolearn.algos.contrary import Contrary, most
 from robolearn.algos.progress import Comparison, Moves, Progress, Sums
 from robolearn.algos.waiting import Wait, Waits, waiting
 from robolearn.errors import DataError
@@ -74,7 +74,7 @@ class _Judged:
     waits: list[Wait]
     waited: float  # W
     by_waiting: float  # harm: above 1 is beyond the line
-    opposing: np.ndarray  # x [T]
+    opposing: np.ndarray  # x [T, E]
     contrary: float  # X
     by_contrary: float  # harm: above 1 is beyond the line
 
@@ -329,7 +329,7 @@ class HarmJudge:
             reasons.append((found.by_waiting, of_waiting))
         if found.by_contrary > 1.0:
             of_contrary = contrary_reasons(
-                found.opposing, actions, self.contrary.values, action, period_s, self.limits
+                found.opposing, actions, tuple(self.contrary.values), action, period_s, self.limits
             )
             reasons.append((0.0, of_contrary))  # what is more special is told before it
         if found.by_commands > 1.0:
@@ -349,7 +349,7 @@ class HarmJudge:
             reasons=tuple(reason for _, some in reasons for reason in some),
             lost=found.lost,
             waiting=waiting(found.waits, len(actions)),
-            opposing=found.opposing,
+            opposing=most(found.opposing),
             residuals=found.residuals,
             departure=departure,
             clipped=clipped,

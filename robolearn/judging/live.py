@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE
+from robolearn.algos.contrary import most
 from robolearn.algos.progress import Comparison, Moves, Sums
+from robolearn.algos.waiting import signs_of
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import named_difference
@@ -81,8 +83,9 @@ class LiveHarm:
         level, waiting = recent / judge.step_line / 2, waits.now / judge.waiting_line / 2
         if waiting > level:
             level, cue = waiting, "faster"
-        if contrary * opposing[-1] / 2 > level:
-            level, cue = contrary * opposing[-1] / 2, "switch"
+        switching = contrary * float(most(opposing[-1:])[0]) / 2
+        if switching > level:
+            level, cue = switching, "switch"
         said = cue if level > 0.5 else ""
         return LiveStep(lost, self._total, waits.waited, against, share, min(level, 1.0), said)
 
@@ -110,9 +113,9 @@ class LiveHarm:
         return row
 
     def _opposing(self, z: np.ndarray) -> np.ndarray:
-        """Give x of all steps so far; what has switched is early as long as nothing follows."""
+        """Give x [T, E] of all steps so far; what has switched is early while nothing follows."""
         contrary = self._judge.contrary
-        self._signs.append(contrary.signs(self._actions[-1][None])[0])
+        self._signs.append(signs_of(self._actions[-1][None], contrary.values)[0])
         self._around.append(contrary.around(z[None])[0])
         return contrary.of(np.array(self._signs), np.array(self._around))
 
@@ -140,7 +143,7 @@ class _LiveWaits:
         self._places: list[np.ndarray] = []  # z
         self._paces: list[float] = []  # r
         self._since = dict.fromkeys(self._of.values, 0)
-        self._commands: dict[int, np.ndarray] = {}
+        self._signs: dict[int, float] = {}
         self._waiting: list[float] = []  # w, of the switches that have been
         self.waited = 0.0  # W so far
         self.now = 0.0  # what W would gain by a switch here, while resting where the base switches
@@ -157,17 +160,18 @@ class _LiveWaits:
         self._places.append(z)
         rests = self._of.rests(np.array(self._paces))
         waits = {entry: self._wait(rests, since) for entry, since in self._since.items()}
-        commands = self._of.commands(action[None])
+        (row,) = signs_of(action[None], self._of.values)
+        signs = dict(zip(self._of.values, row.tolist(), strict=True))
         at_rest = before is not None and rests[-1]
         due = [waits[e].sum() for e in waits if at_rest and self._due(before, e, action[e])]
         self.now = max(due, default=0.0) / self._of.progress.length
         for entry, wait in waits.items():
-            if entry in self._commands and self._commands[entry] != commands[entry]:
+            if entry in self._signs and self._signs[entry] != signs[entry]:
                 since = self._since[entry]
                 self._waiting[since:] = np.maximum(self._waiting[since:], wait).tolist()
                 self._since[entry] = len(rests)
         self.waited = self._of.share(np.array(self._waiting))
-        self._commands = commands
+        self._signs = signs
 
     def _wait(self, rests: np.ndarray, since: int) -> np.ndarray:
         """Give w of the steps from ``since`` on, should there be a switch now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from robolearn.algos.commands import BEFORE, Commands, whole
 from robolearn.algos.compatibility import window_means
+from robolearn.algos.contrary import most
 from robolearn.algos.progress import Comparison
 from robolearn.algos.waiting import Wait
 from robolearn.judging.limits import ActionLimits
@@ -120,22 +121,25 @@ def waiting_reasons(
 def contrary_reasons(
     opposing: np.ndarray,
     actions: np.ndarray,
-    values: Mapping[int, tuple[float, float]],
+    entries: Sequence[int],
     action: ArraySpec,
     period_s: float,
     limits: ActionLimits,
 ) -> list[Reason]:
-    """Name the stretches in which a demonstration's commands are contrary, x [T], longest first.
+    """Name the stretches in which a demonstration's commands are contrary, x [T, E], longest first.
 
-    ``values`` are the two of each entry of its actions [T, A] that switches.
+    ``entries`` are the E of its actions [T, A] that switch; what is contrary is named.
     """
+    each = most(opposing)
 
     def reason(start: int, end: int) -> Reason:
-        steps = float(opposing[start:end].sum())
+        steps = float(each[start:end].sum())
+        of_entries = opposing[start:end].sum(axis=0)
+        named = of_entries >= PEAK * of_entries.max()
         much = f"{steps * period_s:.1f} s" if period_s else f"{steps:.1f} steps"
         told = [
             f"{names_of(action)[e]} at {limits.value_said(actions[start, e], entry=e)}"
-            for e in values
+            for e in np.array(entries)[named].tolist()
         ]
         text = (
             f"commands {', '.join(told)} for {much} where the base does the opposite, in steps"
@@ -143,9 +147,9 @@ def contrary_reasons(
         )
         return Reason("contrary", start, end, steps, text)
 
-    marked = opposing >= PEAK * opposing.max()
+    marked = each >= PEAK * each.max()
     found = sorted((reason(*ends) for ends in stretches(marked)), key=lambda r: -r.amount)
-    everything = float(opposing.sum())
+    everything = float(each.sum())
     told = [r for r in found[1:MOST_REASONS] if r.amount > LEAST_SHARE * everything]
     return [*found[:1], *told]
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from robolearn.algos.contrary import Contrary, ContraryConfig, early
+from robolearn.algos.contrary import Contrary, ContraryConfig, early, most
 from robolearn.algos.progress import Progress, ProgressConfig
 from robolearn.errors import UserError
 
@@ -40,7 +40,7 @@ def test_it_is_the_mean_command_around_by_hand(contrary):
     around = (weights @ signs) / weights.sum(1)
     switched = int((actions[:, 1] > 0).argmax())
     expected = np.maximum(0.0, -actions[:, 1] * around) * np.where(np.arange(40) < switched, 1, 0.5)
-    np.testing.assert_allclose(contrary.along(z, actions), expected, atol=1e-4)
+    np.testing.assert_allclose(contrary.along(z, actions)[:, 0], expected, atol=1e-4)
     assert contrary.width == pytest.approx(1.75 * contrary.progress.width)
 
 
@@ -76,9 +76,12 @@ def test_of_several_entries_the_most_contrary_counts(contrary):
         (s, np.column_stack([a, np.ones(40)])) for s, a in (going(40, 0.6, i) for i in range(12))
     ), strict=True), VALUES | {2: (-1.0, 1.0)}, ContraryConfig())  # fmt: skip
     z = contrary.progress.standardise(states)
-    np.testing.assert_allclose(made.along(z, both), contrary.along(z, actions), atol=1e-6)
-    opposite = np.column_stack([actions, -np.ones(40)])
-    np.testing.assert_allclose(made.along(z, opposite), 1.0, atol=1e-6)
+    found, alone = made.along(z, both), contrary.along(z, actions)
+    np.testing.assert_allclose(found, np.column_stack([alone, np.zeros(40)]), atol=1e-6)
+    assert made.share(found) == pytest.approx(contrary.share(alone))
+    opposite = made.along(z, np.column_stack([actions, -np.ones(40)]))
+    np.testing.assert_allclose(opposite, np.column_stack([alone, np.ones(40)]), atol=1e-6)
+    np.testing.assert_allclose(most(opposite), 1.0, atol=1e-6)
 
 
 def test_without_anything_that_switches_nothing_is_contrary(contrary):

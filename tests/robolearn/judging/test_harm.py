@@ -95,6 +95,18 @@ def test_who_commands_the_opposite_near_a_switch_is_rejected_and_told_so(judge):
     )
 
 
+def test_of_two_grippers_the_one_that_is_contrary_is_named():
+    def with_another(pairs):  # that opens where the first has long been closed
+        return [
+            (s, np.column_stack([a, np.where(np.arange(len(a)) < 10, 1.0, -1.0)])) for s, a in pairs
+        ]
+
+    judge = HarmJudge.of(*unzipped(with_another(demonstrations(20, 0))))
+    verdict = judge.score_all(*unzipped(with_another(demonstrations(20, 3, closes_at=0.4))))[0]
+    told = next(reason.text for reason in verdict.reasons if reason.mechanism == "contrary")
+    assert told.startswith("commands action_2 at +1.00 for ")
+
+
 def test_whoever_is_rejected_is_told_why(judge):
     """Ten short waits, of which none is more than a tenth of all."""
     states, actions = demonstrations(1, 4)[0]
