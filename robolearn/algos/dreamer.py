@@ -52,6 +52,11 @@ class DreamingConfig(Settings):
 
     size: Literal["small", "paper"] = "small"
     """Of networks, batches and sequences; "paper" is for a GPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products in learning; weights, sums over them and losses are float32 ones. "bfloat16" is
+    for a GPU, or a processor with instructions for it."""
+    compiled: bool = False
+    """Let torch compile encoder, decoder and sequences: minutes at first, for long runs on a GPU."""
     kl_balance: Share = 0.8
     """Share of its gradient that goes to the prior."""
     decoded: PositiveInt = 64
@@ -131,6 +136,16 @@ class Dreamer:
             if name != "slow_value"
         }
         self._memory: tuple[Belief, Tensor] | None = None  # and the last actions [N, A]
+        if config.compiled:
+            self._compile()
+
+    def _compile(self) -> None:
+        world = self.world
+        for part in (world.encoder, world.decoder):
+            if part is not None:
+                part.compile()
+        for name in ("filter", "predict"):
+            setattr(world.rssm, name, torch.compile(getattr(world.rssm, name)))
 
     def _networks(self, generator: torch.Generator) -> nn.ModuleDict:
         sizes, channels = self.sizes, 3 * len(self.cameras)
@@ -177,7 +192,7 @@ class Dreamer:
 
     def distribution(self, features: Tensor) -> Gaussian:
         """Give pi(. | s) for features [..., F]; gradients go through it."""
-        mean, spread = self.policy(features).chunk(2, dim=-1)
+        mean, spread = self.policy(features).float().chunk(2, dim=-1)
         middle, half = sum(LOG_STD) / 2, (LOG_STD[1] - LOG_STD[0]) / 2
         return Gaussian(mean, middle + half * torch.tanh(spread), squashed=True)
 
@@ -195,7 +210,8 @@ class Dreamer:
 
     def learn_world(self, batch: Mapping[str, Any]) -> tuple[dict[str, float], Belief]:
         """Improve the world model alone by a step; give its losses, and the states believed in."""
-        losses, filtered = self.world_losses(batch)
+        with self._precisely():
+            losses, filtered = self.world_losses(batch)
         scales = self.scales()
         assert losses.keys() == scales.keys()
         total = sum(scales[name] * loss for name, loss in losses.items())
@@ -251,8 +267,8 @@ class Dreamer:
         """
         counts = (~batch["is_first"]).float()
         counts = counts / counts.sum().clamp(min=1)
-        reward = self.world.reward(features).squeeze(-1)
-        going_on = self.world.going_on(features).squeeze(-1)
+        reward = self.world.reward(features).float().squeeze(-1)
+        going_on = self.world.going_on(features).float().squeeze(-1)
         wrong = F.binary_cross_entropy_with_logits(
             going_on, (~batch["terminated"]).float(), reduction="none"
         )
@@ -269,12 +285,14 @@ class Dreamer:
     def learn_behaviour(self, believed: Belief, terminated: Tensor) -> Losses:
         """Improve policy and value in imagination, from some of the states [B, T, ...]."""
         starts, alive = self._starts(believed, terminated)
-        dream = self.imagine(starts)
-        returns, weights = self.returns(dream, alive)
+        with self._precisely():
+            dream = self.imagine(starts)
+            returns, weights = self.returns(dream, alive)
         unit, entropy = self.value.unit.clone(), -dream.log_pi
         policy_loss = -(weights * (returns / unit + self.config.entropy_weight * entropy)).mean()
         gradient = self._descend("policy", policy_loss)
-        value = self.value(dream.features[:-1].detach())  # [H, S]
+        with self._precisely():
+            value = self.value(dream.features[:-1].detach())  # [H, S]
         value_loss = (weights * 0.5 * ((value - returns.detach()) / unit).square()).mean()
         self._descend("value", value_loss)
         self._measure(returns.detach())
@@ -308,7 +326,7 @@ class Dreamer:
     def returns(self, dream: Dream, alive: Tensor) -> tuple[Tensor, Tensor]:
         """Give R_t, Eq. (6), and w_t, both [H, S]; states that are not ``alive`` [S] weigh 0."""
         features = dream.features[1:]  # of what each step led to
-        discounts = self.config.gamma * torch.sigmoid(self.world.going_on(features)).squeeze(-1)
+        discounts = self.config.gamma * torch.sigmoid(self.world.going_on(features).float()).squeeze(-1)
         values = self.slow_value(features)
         returns = lambda_return(self.imagined_rewards(dream), values, discounts, self.config.lam)
         before = torch.cat([alive.float()[None], discounts[:-1].detach()])
@@ -316,7 +334,7 @@ class Dreamer:
 
     def imagined_rewards(self, dream: Dream) -> Tensor:
         """Give the reward of every imagined step, [H, S]."""
-        return self.world.reward(dream.features[1:]).squeeze(-1)
+        return self.world.reward(dream.features[1:]).float().squeeze(-1)
 
     # parts
 
@@ -344,6 +362,10 @@ class Dreamer:
         some = chosen(terminated.numel(), self.config.starts, self.noise)
         belief = Belief(*(part.flatten(0, 1)[some] for part in believed))
         return belief, ~terminated.flatten()[some]
+
+    def _precisely(self) -> torch.autocast:
+        is_short = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_short)
 
     def _normal(self, shape: Sequence[int]) -> Tensor:
         return torch.randn(shape, generator=self.noise, device=self.device)

@@ -178,7 +178,8 @@ class InfoPower(Dreamer):
         The moments are drawn by lots of its own, so that all else is learnt as without it.
         """
         some = chosen(images.shape[:2].numel(), self.config.decoded, lots)
-        loss = self.drawing_loss(features, images, some)
+        with self._precisely():
+            loss = self.drawing_loss(features, images, some)
         self._descend("decoder", loss)
         return loss
 
@@ -211,7 +212,7 @@ class InfoPower(Dreamer):
     def information(self, z: Tensor, codes: Tensor) -> Tensor:
         """Give a bound of I(o_t; z_t) from states [B, T, Z] and codes [B, T, E], nats."""
         keys = self.world.critics.critic(codes.flatten(0, 1))  # W e
-        logits = z.flatten(0, 1) @ keys.T  # [M, M]; pairs on the diagonal
+        logits = (z.flatten(0, 1) @ keys.T).float()  # [M, M]; pairs on the diagonal
         return info_nce(logits) if self.config.bound == "nce" else nwj(logits)
 
     def told_of_action(self, z: Tensor, batch: Mapping[str, Any]) -> Tensor:
@@ -223,7 +224,7 @@ class InfoPower(Dreamer):
     def log_q(self, before: Tensor, after: Tensor, action: Tensor) -> Tensor:
         """Give log q(a | z', z) [...] for z, z' [..., Z] and a [..., A]."""
         parameters = self.world.critics.inverse(torch.cat([after, before], dim=-1))
-        mean, spread = parameters.chunk(2, dim=-1)
+        mean, spread = parameters.float().chunk(2, dim=-1)
         std = F.softplus(spread) + SMALLEST_STD
         return gaussian_log_probability(action, torch.tanh(mean), std.log())
 
@@ -289,9 +290,9 @@ def info_nce(logits: Tensor) -> Tensor:
 def nwj(logits: Tensor) -> Tensor:
     """Give the bound of Nguyen, Wainwright and Jordan (2010) for critics [M, M], nats.
 
-    Computed in float32 from logits that are clipped: it takes their exponential.
+    Computed from logits that are clipped: it takes their exponential.
     """
-    logits = logits.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
     count = len(logits)
     others = logits.masked_fill(
         torch.eye(count, dtype=torch.bool, device=logits.device), -torch.inf

@@ -127,5 +127,5 @@ class RSSM(nn.Module):
 
 
 def _normal(parameters: Tensor) -> Normal:
-    mean, spread = parameters.chunk(2, dim=-1)
+    mean, spread = parameters.float().chunk(2, dim=-1)
     return Normal(mean, F.softplus(spread) + SMALLEST_STD)

@@ -60,7 +60,7 @@ class Value(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Give v [...] for features [..., F]."""
-        return self.unit * self.body(features).squeeze(-1)
+        return self.unit * self.body(features).float().squeeze(-1)
 
     @torch.no_grad()
     def measure_in(self, unit: Tensor) -> None:
@@ -80,4 +80,4 @@ def head(inputs: int, outputs: int, units: int) -> nn.Sequential:
 
 def image_loss(mean: Tensor, images: Tensor) -> Tensor:
     """Give -log p(o | s) for a unit Gaussian, but for a constant: [M, C, 64, 64] -> []."""
-    return 0.5 * (mean - images).square().flatten(1).sum(dim=-1).mean()
+    return 0.5 * (mean.float() - images).square().flatten(1).sum(dim=-1).mean()

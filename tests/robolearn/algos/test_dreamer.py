@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -287,3 +288,31 @@ def test_several_cameras_are_seen_together():
     assert images.shape == (2, 6, 64, 64)
     assert (images[:, :3] == 0.5).all() and (images[:, 3:] == -0.5).all()
     torch.testing.assert_close(image_loss(images, images + 1), torch.tensor(3 * 64.0**2))
+
+
+def test_in_bfloat16_losses_are_nearly_the_same_and_weights_stay_float32():
+    learner, _ = trained()
+    short, _ = trained()
+    short.config = replace(CONFIG, precision="bfloat16")
+    exact, near = learner.update(batch(5)), short.update(batch(5))
+    assert exact != near
+    for name in ("image_loss", "reward_loss", "going_on_loss", "kl_loss", "imagined_return"):
+        assert near[name] == pytest.approx(exact[name], rel=0.05, abs=0.01)
+    assert {p.dtype for p in short.network.parameters()} == {torch.float32}
+    believed = short.believe(batch(5)).features
+    assert believed.dtype == torch.float32 and torch.isfinite(believed).all()
+
+
+def test_compiled_it_learns_the_same(monkeypatch):
+    through = partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", through)
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self: setattr(self, "_compiled_call_impl", through(self._call_impl)),
+    )
+    _, exact = trained(updates=1)
+    learner, told = trained(updates=1, config=replace(CONFIG, compiled=True))
+    assert told[0] == pytest.approx(exact[0], rel=1e-3)
+    plain = Dreamer(interface(), CONFIG)
+    plain.load_state_dict(learner.state_dict())  # whose names are the same
