@@ -43,34 +43,20 @@ from torchrl.modules import (
     WorldModelWrapper,
 )
 from torchrl.objectives import DreamerActorLoss, DreamerModelLoss, DreamerValueLoss
+from world_updates import ACTIONS, EYE, batch
 
 from robolearn.algos.dreamer import Dreamer, DreamerConfig
 from robolearn.networks.world import SIZES
-from robolearn.types import ArraySpec, Spec
 
 SMALL = SIZES["small"]
-ACTIONS, HORIZON, UPDATES = 1, 15, 2
+HORIZON, UPDATES = 15, 2
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 ALIKE = DreamerConfig(decoded=SMALL.batch * SMALL.length, starts=SMALL.batch * SMALL.length)
 
 
-def batch(rng: np.random.Generator) -> dict:
-    """Draw a batch of ours."""
-    shape = (SMALL.batch, SMALL.length)
-    images = rng.integers(0, 256, (*shape, 64, 64, 3), dtype=np.uint8)
-    return {
-        "observations": {"eye": torch.from_numpy(images)},
-        "actions": torch.from_numpy(rng.uniform(-1, 1, (*shape, ACTIONS)).astype(np.float32)),
-        "rewards": torch.from_numpy(rng.uniform(size=shape).astype(np.float32)),
-        "terminated": torch.zeros(shape, dtype=torch.bool),
-        "is_first": torch.zeros(shape, dtype=torch.bool),
-    }
-
-
 def ours(config: DreamerConfig) -> Callable[[dict], object]:
     """Make ours; give what takes an update."""
-    eye = ArraySpec((64, 64, 3), "uint8")
-    return Dreamer(Spec("benchmark", {"eye": eye}, ArraySpec((ACTIONS,)), 0.1), config).update
+    return Dreamer(EYE, config).update
 
 
 def normal(module: nn.Module, keys: list, out: object, dims: int) -> nn.Module:
@@ -222,7 +208,7 @@ def main(rounds: int) -> None:
     }  # fmt: skip
     took = []
     for _ in range(rounds + 1):
-        rows = [batch(rng) for _ in range(UPDATES)]
+        rows = [batch(rng, SMALL) for _ in range(UPDATES)]
         took.append({name: take(update, rows) for name, update in who.items()})
     del took[0]  # what is made at first does not count
     for name in list(who)[1:]:

@@ -56,7 +56,7 @@ class DreamingConfig(Settings):
     """Of products in learning; weights, sums over them and losses are float32 ones. "bfloat16" is
     for a GPU, or a processor with instructions for it."""
     compiled: bool = False
-    """Let torch compile encoder, decoder and sequences: minutes at first, for long runs on a GPU."""
+    """Let torch compile encoder, decoder and sequences: minutes at first, for long runs."""
     kl_balance: Share = 0.8
     """Share of its gradient that goes to the prior."""
     decoded: PositiveInt = 64
@@ -326,7 +326,8 @@ class Dreamer:
     def returns(self, dream: Dream, alive: Tensor) -> tuple[Tensor, Tensor]:
         """Give R_t, Eq. (6), and w_t, both [H, S]; states that are not ``alive`` [S] weigh 0."""
         features = dream.features[1:]  # of what each step led to
-        discounts = self.config.gamma * torch.sigmoid(self.world.going_on(features).float()).squeeze(-1)
+        going_on = self.world.going_on(features).float().squeeze(-1)
+        discounts = self.config.gamma * torch.sigmoid(going_on)
         values = self.slow_value(features)
         returns = lambda_return(self.imagined_rewards(dream), values, discounts, self.config.lam)
         before = torch.cat([alive.float()[None], discounts[:-1].detach()])
