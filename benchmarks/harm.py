@@ -44,12 +44,15 @@ ROWS = Path(__file__).parent / "results" / "harm.jsonl"
 SEED = 15
 EPISODES = 200
 CONDITIONS = ("naive", "matched", "filtered", "repaired", "random_drop", "informed")
-JUDGED = ("filtered", "repaired", "random_drop", "informed")  # what the judge decides
 MEASURE = tuple(
     m.__file__
     for m in (progress, waiting, contrary, commands, demonstrations, judging_harm, verdicts)
 )  # its code
-DECIDED = (*MEASURE, reasons.__file__, repair.__file__)  # and what its verdicts lead to
+TOLD = (*MEASURE, reasons.__file__)  # and what those are told whom it rejects
+DECIDED = (*TOLD, repair.__file__)  # and what stays of their demonstrations
+JUDGED = {  # what the judge decides, and the code by which
+    "filtered": DECIDED, "repaired": DECIDED, "random_drop": DECIDED, "informed": TOLD,
+}  # fmt: skip
 COMPATIBLE = ("base_twin", "base_calm")
 TASKS = ("square", "round", "can", "nuts", "tabletop")
 PARTS = {
@@ -140,7 +143,7 @@ def measure(
         row = {"task": task, "replicate": replicate, "operator": operator, "part": part}
         row |= {"condition": condition}
         if condition in JUDGED:
-            row |= {"measure": measure_of(HarmJudgeConfig(), DECIDED)}
+            row |= {"measure": measure_of(HarmJudgeConfig(), JUDGED[condition])}
         if time.time() < deadline and key_of(row) not in known:
             append_to(ROWS, row | outcome(study, operator, condition))
 

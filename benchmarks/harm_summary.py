@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
-from harm import COMPATIBLE, DECIDED, JUDGED, PARTS, TASKS, measure_of, rows_of
+from harm import COMPATIBLE, JUDGED, PARTS, TASKS, measure_of, rows_of
 from harm import ROWS as TRUTH
 from harm_verdicts import ROWS as VERDICTS
 from keep import RESULTS, about
@@ -54,11 +54,11 @@ def main() -> None:
     """Put the tables together."""
     truth = rows_of(TRUTH)
     measure = measure_of(HarmJudgeConfig())
-    decided = measure_of(HarmJudgeConfig(), DECIDED)
+    decided = {name: measure_of(HarmJudgeConfig(), code) for name, code in JUDGED.items()}
     verdicts = [row for row in rows_of(VERDICTS) if row["measure"] == measure]
     success: Success = {}
     for row in truth:
-        if row["condition"] in JUDGED and row.get("measure") != decided:
+        if row["condition"] in JUDGED and row.get("measure") != decided[row["condition"]]:
             continue  # another judge decided
         key = row["task"], row["operator"], row["condition"]
         success.setdefault(key, {})[row["replicate"]] = 100.0 * row["success"]

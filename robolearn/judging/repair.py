@@ -15,7 +15,7 @@ from robolearn.judging.verdicts import HarmVerdict
 LEAST_RATE = 0.02  # a pause is passed over fifty times as fast
 LEAST_ADVANCE = 0.25  # of the base's pace: steps that go along with it less than that go
 MOST_WAITING = 0.1  # how much a step may be a wait for a switch
-MOST_CONTRARY = 0.5  # how contrary its command may be
+MOST_CONTRARY = 0.1  # how contrary its command may be
 MOST_PASSES = 20  # until what is left is accepted
 
 
@@ -86,7 +86,7 @@ def harmless(
 
     Of one that goes another way nothing stays: the little of it that agrees with the base leads
     into the rest. Of one that waits, its rests at the place of a switch go; of one with contrary
-    commands, the steps that are clearly so. Of one that loses
+    commands, the steps that are so. Of one that loses
     progress by its tempo alone, those steps go that hardly go along with the base, and those where
     the base has never been; of any, those whose commands do not go with the motion; the ends, where
     that is not known, go with what is beside them. All is measured in the motion as it was

@@ -78,12 +78,12 @@ def test_what_is_left_is_accepted(judge, habits, spoil, repair):
     assert rejected == 6
 
 
-def test_steps_that_are_clearly_contrary_go(judge):
+def test_steps_that_are_contrary_go(judge):
     states, actions = demonstrations(1, 3)[0]
     verdict = judge.score(states, actions)
     reason = Reason("contrary", 4, 6, 1.0, "")
     opposing = np.zeros(len(actions))
-    opposing[[4, 5, 9]] = 0.9, 0.6, 0.4
+    opposing[[4, 5, 9]] = 0.9, 0.2, 0.09
     found = dataclasses.replace(verdict, accepted=False, reasons=(reason,), opposing=opposing)
     assert np.flatnonzero(~harmless(judge, states, actions, found)).tolist() == [4, 5]
     nothing = dataclasses.replace(found, opposing=np.zeros(len(actions)))
