@@ -23,9 +23,8 @@ from keep import commit
 
 from demos.study.baselines import BASELINES
 from demos.study.corruptions import CORRUPTIONS, Spoiler
-from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate
+from demos.study.replicate import BASE, HARM, HELD_OUT, Replicate, is_long
 from demos.study.results import auc
-from robolearn.algos.commands import LEAST_STEPS
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge
 from robolearn.types import ArraySpec, Spec
@@ -70,7 +69,7 @@ def judged(
     judge: HarmJudge, base: list[Demonstration], demonstrations: list[Demonstration]
 ) -> dict:
     """Say what judge and baselines make of demonstrations long enough for it: shares and means."""
-    demonstrations = [pair for pair in demonstrations if len(pair[1]) >= LEAST_STEPS]
+    demonstrations = list(filter(is_long, demonstrations))
     found = judge.score_all(*zip(*demonstrations, strict=True))
     return {
         "measure": measure_of(judge.config),
@@ -90,7 +89,11 @@ def judged(
 def corrupted(
     kind: str, base: list[Demonstration], held_out: list[Demonstration], interface: Spec
 ) -> Iterator[dict]:
-    """Spoil held-out demonstrations in every way, with a judge that knows such actions."""
+    """Spoil held-out demonstrations in every way, with a judge that knows such actions.
+
+    Of demonstrations that are long enough for it, as in ``judged``.
+    """
+    base, held_out = (list(filter(is_long, pairs)) for pairs in (base, held_out))
     size = base[0][1].shape[1]
     names = interface.action.names if kind == "velocities" else ()
     interface = Spec(
