@@ -57,6 +57,9 @@ class DreamingConfig(Settings):
     for a GPU, or a processor with instructions for it."""
     compiled: bool = False
     """Let torch compile encoder, decoder and sequences: minutes at first, for long runs."""
+    backdrop: bool = False
+    """Whether images are seen and drawn as what differs from the mean of late ones: for small
+    robots before a scene that stays."""
     kl_balance: Share = 0.8
     """Share of its gradient that goes to the prior."""
     decoded: PositiveInt = 64
@@ -88,6 +91,8 @@ class DreamerConfig(DreamingConfig):
     kl_weight: NonNegativeFloat = 0.1
     """Weight beta of the divergence. With 1 a small robot's few pixels are learnt later: on
     cart-pole the loss of the reward was half as much again after 500 updates."""
+    image_weight: NonNegativeFloat = 1.0
+    """Weight of the images' loss: with 2 a pixel's counts as its squared error."""
     free_nats: NonNegativeFloat = 1.0
     """The divergence counts as much where it is less."""
 
@@ -151,7 +156,9 @@ class Dreamer:
         sizes, channels = self.sizes, 3 * len(self.cameras)
         features = sizes.deterministic + sizes.stochastic
         parts = {
-            "world": lambda: World(channels, self.actions, sizes, self.blind, self.decodes),
+            "world": lambda: World(
+                channels, self.actions, sizes, self.blind, self.decodes, self.config.backdrop
+            ),
             "policy": lambda: head(features, 2 * self.actions, sizes.units),
             "value": lambda: Value(features, sizes.units),
             "slow_value": lambda: Value(features, sizes.units),
@@ -179,7 +186,7 @@ class Dreamer:
         if self._memory is None or len(self._memory[1]) != len(images):
             self.reset(len(images))
         rssm, (belief, actions) = self.world.rssm, self._memory
-        h, seen = rssm.see(belief, actions, rssm.code(self.world.encoder(images)))
+        h, seen = rssm.see(belief, actions, rssm.code(self.world.code(images)))
         belief = Belief(h, seen.at(self._normal(seen.mean.shape)) if explore else seen.mean)
         pi = self.distribution(belief.features)
         if explore:
@@ -210,6 +217,9 @@ class Dreamer:
 
     def learn_world(self, batch: Mapping[str, Any]) -> tuple[dict[str, float], Belief]:
         """Improve the world model alone by a step; give its losses, and the states believed in."""
+        if self.world.backdrop is not None:
+            mean_ = None if self.ranks is None else self.ranks.mean_
+            self.world.backdrop.follow(self.images(batch["observations"]), mean_)
         with self._precisely():
             losses, filtered = self.world_losses(batch)
         scales = self.scales()
@@ -221,12 +231,13 @@ class Dreamer:
 
     def scales(self) -> dict[str, float]:
         """Give the weight of each of the world's losses."""
-        return {"image": 1.0, "reward": 1.0, "going_on": 1.0, "kl": self.config.kl_weight}
+        weights = {"image": self.config.image_weight, "kl": self.config.kl_weight}
+        return {"reward": 1.0, "going_on": 1.0} | weights
 
     def world_losses(self, batch: Mapping[str, Any]) -> tuple[Losses, Filtered]:
         """Give the terms of J_model, Eq. (10), and the states believed in."""
         images = self.images(batch["observations"])  # [B, T, C, 64, 64]
-        filtered = self.filter(self.world.encoder(images), batch)
+        filtered = self.filter(self.world.code(images), batch)
         features = filtered.belief.features
         some = chosen(images.shape[:2].numel(), self.config.decoded, self.noise)
         return {
@@ -237,7 +248,8 @@ class Dreamer:
 
     def drawing_loss(self, features: Tensor, images: Tensor, some: Tensor) -> Tensor:
         """Give -log p(o_t | s_t) of some of the moments [B T, ...], but for a constant."""
-        return image_loss(self.decoder(features.flatten(0, 1)[some]), images.flatten(0, 1)[some])
+        drawn = self.world.drawn(self.decoder(features.flatten(0, 1)[some]))
+        return image_loss(drawn, images.flatten(0, 1)[some])
 
     def filter(self, codes: Tensor, batch: Mapping[str, Any]) -> Filtered:
         """Follow sequences of codes e [B, T, E]."""
@@ -247,7 +259,7 @@ class Dreamer:
     @torch.no_grad()
     def believe(self, batch: Mapping[str, Any]) -> Belief:
         """Give the likeliest states [B, T, ...] along sequences; no rewards are needed."""
-        codes = self.world.encoder(self.images(batch["observations"]))
+        codes = self.world.code(self.images(batch["observations"]))
         still = torch.zeros(*codes.shape[:2], self.sizes.stochastic, device=self.device)
         return self.world.rssm.filter(codes, batch["actions"], batch["is_first"], still).belief
 
@@ -350,7 +362,8 @@ class Dreamer:
 
         There must be a ``decoder``; cameras are beside each other.
         """
-        images = ((self.decoder(features) + 0.5) * 255).clamp(0, 255).round().byte()
+        images = self.world.drawn(self.decoder(features))
+        images = ((images + 0.5) * 255).clamp(0, 255).round().byte()
         cameras = images.movedim(-3, -1).split(3, dim=-1)  # C x [..., 64, 64, 3]
         return torch.cat(cameras, dim=-2).cpu().numpy()
 

@@ -197,7 +197,7 @@ class InfoPower(Dreamer):
 
     def world_losses(self, batch: Mapping[str, Any]) -> tuple[Losses, Filtered]:
         """Give the terms of -L, each by itself, and the states believed in."""
-        codes = self.world.encoder(self.images(batch["observations"]))  # [B, T, E]
+        codes = self.world.code(self.images(batch["observations"]))  # [B, T, E]
         filtered = self.filter(codes, batch)
         kl = balanced_kl(filtered.posterior, filtered.prior, self.config.kl_balance).mean()
         inverse = -self.told_of_action(filtered.belief.z, batch)

@@ -77,6 +77,43 @@ def test_the_losses_of_the_model_are_equation_10():
     assert all(torch.equal(again[name], loss) for name, loss in losses.items())
 
 
+def test_the_weights_of_the_losses_are_the_settings():
+    learner = Dreamer(interface(), replace(CONFIG, image_weight=2.0, kl_weight=0.7))
+    assert learner.scales() == {"image": 2.0, "reward": 1.0, "going_on": 1.0, "kl": 0.7}
+
+
+def test_before_a_backdrop_images_are_what_differs_from_the_mean():
+    learner, _ = trained(config=replace(CONFIG, backdrop=True))
+    seen = [learner.images(batch(i)["observations"]).flatten(0, 1) for i in range(2)]
+    backdrop, means = learner.world.backdrop, [images.mean(0) for images in seen]
+    torch.testing.assert_close(backdrop.mean, (means[0] + means[1]) / 2)
+    first = (seen[0] - means[0]).square().mean().sqrt()
+    second = (seen[1] - backdrop.mean).square().mean().sqrt()
+    torch.testing.assert_close(backdrop.log_spread.exp(), (first + second) / 2)
+    less = (seen[1] - backdrop.mean) / (3 * backdrop.log_spread.exp())
+    torch.testing.assert_close(learner.world.code(seen[1]), learner.world.encoder(less))
+    features = torch.zeros(1, 1, TINY.deterministic + TINY.stochastic)
+    drawn = learner.decoder(features)[0] + backdrop.mean
+    some = torch.zeros(1, dtype=torch.long)
+    loss = learner.drawing_loss(features, seen[0][None, :1], some)
+    torch.testing.assert_close(loss, image_loss(drawn, seen[0][:1]))
+    pixels = ((drawn[0].detach() + 0.5) * 255).clamp(0, 255).round().byte().movedim(0, -1)
+    np.testing.assert_array_equal(learner.draw(features)[0, 0], pixels)
+
+
+def test_a_scene_that_stays_does_not_drown_the_robot():
+    codes = []
+    for backdrop in (False, True):
+        learner = Dreamer(interface(), replace(CONFIG, backdrop=backdrop))
+        rows = batch()
+        rows["observations"]["eye"][:] = torch.tensor([40, 200, 90], dtype=torch.uint8)
+        rows["observations"]["eye"][::2, :, 20:24, 30:34] = 255
+        learner.learn_world(rows)
+        found = learner.world.code(learner.images(rows["observations"])).detach()[:2, 0]
+        codes.append(((found[0] - found[1]).norm() / found.norm(dim=-1).mean()).item())
+    assert codes[1] > 5 * codes[0]
+
+
 def test_free_nats_have_no_gradient():
     learner, _ = trained(config=replace(CONFIG, free_nats=1e6))
     assert learner.kl_loss(learner.world_losses(batch())[1]).item() == 1e6
@@ -252,13 +289,14 @@ def test_it_learns_to_draw_and_to_tell_the_reward():
     assert infos[-1]["reward_loss"] < 0.8 * infos[0]["reward_loss"]
 
 
-def test_a_checkpoint_goes_on_bit_for_bit(tmp_path):
-    learner, _ = trained()
+@pytest.mark.parametrize("backdrop", [False, True])
+def test_a_checkpoint_goes_on_bit_for_bit(tmp_path, backdrop):
+    learner, _ = trained(config=replace(CONFIG, backdrop=backdrop))
     images = {"eye": np.zeros((1, 64, 64, 3), np.uint8)}
     learner.act(images, explore=True)
     checkpoint.save(tmp_path / "dreamer", learner, {"rounds": 3})
     restored = checkpoint.load_learner(tmp_path / "dreamer", interface()).learner
-    assert restored.config == CONFIG
+    assert restored.config == replace(CONFIG, backdrop=backdrop)
     np.testing.assert_array_equal(*(one.act(images, explore=True) for one in (learner, restored)))
     for i in range(2):
         assert learner.update(batch(i)) == restored.update(batch(i))
