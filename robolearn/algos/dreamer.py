@@ -43,6 +43,7 @@ from robolearn.types import Observation, Spec
 Losses = dict[str, Tensor]
 LOG_STD = (-2.0, 1.0)  # between which the policy's is bounded
 UNIT_SHARE = 0.02  # of the way that the unit of the returns goes in an update
+BACKDROP_EVERY = 4  # moments of a sequence of which one is counted in the mean of late images
 GRADIENT_NORM = 100.0  # largest one, of each of the three objectives
 
 
@@ -219,7 +220,8 @@ class Dreamer:
         """Improve the world model alone by a step; give its losses, and the states believed in."""
         if self.world.backdrop is not None:
             mean_ = None if self.ranks is None else self.ranks.mean_
-            self.world.backdrop.follow(self.images(batch["observations"]), mean_)
+            some = {name: seen[:, ::BACKDROP_EVERY] for name, seen in batch["observations"].items()}
+            self.world.backdrop.follow(self.images(some), mean_)
         with self._precisely():
             losses, filtered = self.world_losses(batch)
         scales = self.scales()
@@ -370,7 +372,7 @@ class Dreamer:
     def images(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Give the cameras' images, uint8 [..., 64, 64, 3], as one [..., C, 64, 64] in +-1/2."""
         seen = [observations[camera].to(self.device) for camera in self.cameras]
-        return torch.cat(seen, dim=-1).movedim(-1, -3).float() / 255 - 0.5
+        return torch.cat(seen, dim=-1).movedim(-1, -3).float().div_(255).sub_(0.5)
 
     def _starts(self, believed: Belief, terminated: Tensor) -> tuple[Belief, Tensor]:
         some = chosen(terminated.numel(), self.config.starts, self.noise)

@@ -67,7 +67,10 @@ class Backdrop(nn.Module):
 
     def less(self, images: Tensor) -> Tensor:
         """Give how images differ from it, their spread 1 / 3 as that of pixels in [-1/2, 1/2]."""
-        return (images - self.mean) / (3 * self.log_spread.exp()) if self.batches else images
+        if not self.batches:
+            return images
+        scale = 1 / (3 * self.log_spread.exp().item())
+        return torch.add(-scale * self.mean, images, alpha=scale)
 
 
 class World(nn.Module):

@@ -84,7 +84,7 @@ def test_the_weights_of_the_losses_are_the_settings():
 
 def test_before_a_backdrop_images_are_what_differs_from_the_mean():
     learner, _ = trained(config=replace(CONFIG, backdrop=True))
-    seen = [learner.images(batch(i)["observations"]).flatten(0, 1) for i in range(2)]
+    seen = [learner.images(batch(i)["observations"])[:, 0] for i in range(2)]  # one in four
     backdrop, means = learner.world.backdrop, [images.mean(0) for images in seen]
     torch.testing.assert_close(backdrop.mean, (means[0] + means[1]) / 2)
     first = (seen[0] - means[0]).square().mean().sqrt()
