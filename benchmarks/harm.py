@@ -107,6 +107,7 @@ PARTS = {
         "early_and_slow",
     ),
 }
+EVERYBODY = tuple(name for part in PARTS.values() for name in part)
 
 
 def main() -> None:
@@ -194,10 +195,9 @@ def outcome(study: Replicate, operator: str, condition: str) -> dict:
 def study_of(task: str) -> StudyConfig:
     """Give the committed study of a task, with the operators of all parts and more episodes."""
     config = launch.read(launch.find(f"compatibility_{task}")).config
-    names = [name for part in PARTS.values() for name in part]
     return dataclasses.replace(
         config,
-        operators={n: OperatorConfig(n, compatible=n in COMPATIBLE) for n in names},
+        operators={n: OperatorConfig(n, compatible=n in COMPATIBLE) for n in EVERYBODY},
         tuning_operators={},
         conditions=CONDITIONS,
         verdict="harm",
@@ -222,8 +222,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--replicates", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--part", nargs="+", default=list(PARTS), choices=list(PARTS))
-    everybody = [name for part in PARTS.values() for name in part]
-    parser.add_argument("--operators", nargs="+", default=everybody, choices=everybody)
+    parser.add_argument("--operators", nargs="+", default=EVERYBODY, choices=EVERYBODY)
     parser.add_argument("--conditions", nargs="+", default=["naive", "matched"], choices=CONDITIONS)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=100.0)

@@ -25,10 +25,13 @@ def main() -> None:
     """Draw a panel for each task."""
     found = json.loads((RESULTS / "harm.json").read_text())
     tasks = list(found["looked_at"]["tasks"])
-    figure = Figure(figsize=(13, 9), layout="constrained")
+    columns = -(-len(tasks) // 2)
+    figure = Figure(figsize=(6.5 * columns, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(2, 2, sharex=True, sharey=True).flat
-    for axes, task in zip(panels, tasks, strict=True):
+    panels = figure.subplots(2, columns, sharex=True, sharey=True).flat
+    for axes in panels[len(tasks) :]:
+        axes.set_visible(False)
+    for axes, task in zip(panels, tasks, strict=False):
         for part, (colour, name) in PARTS.items():
             draw(axes, found[part]["tasks"].get(task, {}), colour, name)
         name_wrong(

@@ -1,7 +1,7 @@
 """What the judge of harm, and other predictors, say of the operators whose harm is measured.
 
     python benchmarks/harm_verdicts.py [--tasks square ...] [--replicates 0 1 2]
-                                       [--part tuning apart last fresh]
+                                       [--part tuning apart last fresh] [--operators slow ...]
 
 Appends JSON lines to ``benchmarks/results/harm_verdicts.jsonl``, and does not repeat any: for every
 operator the share of its demonstrations that is rejected and the mean of every predictor, for the
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from harm import FOLDER, PARTS, SEED, TASKS, append_to, measure_of, rows_of, study_of
+from harm import EVERYBODY, FOLDER, PARTS, SEED, TASKS, append_to, measure_of, rows_of, study_of
 from keep import commit
 
 from demos.study.baselines import BASELINES
@@ -41,14 +41,14 @@ def main() -> None:
     for replicate in arguments.replicates:
         for task in arguments.tasks:
             study = Replicate(study_of(task), FOLDER / task, SEED, replicate)
-            for row in verdicts(study, arguments.part):
+            for row in verdicts(study, arguments.part, arguments.operators):
                 row = {"task": task, "replicate": replicate} | row | {"commit": commit()[:12]}
                 if tuple(row.get(k) for k in KEY) not in known:
                     append_to(ROWS, row)
                     print(json.dumps(row), flush=True)
 
 
-def verdicts(study: Replicate, parts: Sequence[str]) -> Iterator[dict]:
+def verdicts(study: Replicate, parts: Sequence[str], operators: Sequence[str]) -> Iterator[dict]:
     """Give a row for every operator, and for every corruption of the base's own."""
     for name in (BASE, HELD_OUT):
         study.demonstrate(name)
@@ -56,7 +56,7 @@ def verdicts(study: Replicate, parts: Sequence[str]) -> Iterator[dict]:
     held_out = study.demonstrations(HELD_OUT)
     yield {"operator": HELD_OUT} | judged(judge, base, held_out)
     for part in parts:
-        for name in PARTS[part]:
+        for name in (n for n in PARTS[part] if n in operators):
             study.demonstrate(name)
             found = judged(judge, base, study.demonstrations(name))
             yield {"operator": name, "part": part} | found
@@ -151,6 +151,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--replicates", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--part", nargs="+", default=["tuning"], choices=list(PARTS))
+    parser.add_argument("--operators", nargs="+", default=EVERYBODY, choices=EVERYBODY)
     return parser.parse_args()
 
 
