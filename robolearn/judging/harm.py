@@ -26,6 +26,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy.stats import binom
+from scipy.stats import t as student
 
 from robolearn.algos.commands import AFTER, BEFORE, LEAST_STEPS, Commands, switching
 from robolearn.algos.contrary import Contrary, most
@@ -190,8 +191,17 @@ class HarmJudge:
 
     @cached_property
     def contrary_line(self) -> float:
-        """Give X beyond which a demonstration is rejected, if it is judged alone."""
-        return max(self._least_contrary_line, self._beyond(self.own_contrary))
+        """Give X beyond which a demonstration is rejected, if it is judged alone.
+
+        The base has much of it in some demonstrations and little in others; the next one of its own
+        is beyond the line with a probability of alpha, if the logarithms are normal.
+        """
+        own, count = np.log(self.own_contrary + LEAST_CONTRARY), len(self.own_contrary)
+        if count < 2:
+            return self._least_contrary_line
+        quantile = student.ppf(1.0 - self.config.false_rejection_rate, count - 1)
+        far = float(quantile * own.std(ddof=1) * np.sqrt(1 + 1 / count))
+        return max(self._least_contrary_line, float(np.exp(own.mean() + far)) - LEAST_CONTRARY)
 
     @cached_property
     def _least_contrary_line(self) -> float:

@@ -26,14 +26,15 @@ class HarmJudgeConfig(Settings):
     false_rejection_rate: ProperShare = 0.05
     """Share alpha of the base operator's own demonstrations that each of the four measures may
     reject. If more are beyond a line than could be by chance (with probability 0.05), it is moved
-    away."""
+    away; that of contrary commands lies where their spread puts it."""
     progress_line: ProperShare = 0.1
     """Progress lost, S, up to which no demonstration is rejected."""
     waiting_line: ProperShare = 0.006
     """Waits before switches, W, up to which no demonstration is rejected: a share of the base's
     median length. It is no less than one step."""
     contrary_tolerance: Multiple = 1.35
-    """Multiple of the base's own contrary commands, X, up to which nobody is rejected."""
+    """Multiple of the base's own contrary commands, X, up to which nobody is rejected. One
+    demonstration alone is rejected further off, as X differs from one to the next."""
     together: Share = 0.5
     """How much of the verdict on a demonstration lies with the person's others, if they are judged
     together. (Of contrary commands, which are few in each, all of it does.)"""

@@ -1,7 +1,9 @@
 """Verdicts on operators who reach for a goal on a plane, each in their own way."""
 
 import dataclasses
+import math
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -316,19 +318,28 @@ def test_lines_and_p_values_by_hand(judge):
     made = dataclasses.replace(judge, **found)
     assert made.progress_line == pytest.approx(0.1)  # one of four may be beyond by chance
     assert made.waiting_line == pytest.approx(1 / 45)  # a step
-    assert made.contrary_line == pytest.approx(1.35 * 0.27 - 0.02)
+    logs = np.log(contrary + 0.02).tolist()
+    far = statistics.mean(logs) + 2.3534 * statistics.stdev(logs) * math.sqrt(5 / 4)
+    assert made.contrary_line == pytest.approx(math.exp(far) - 0.02, rel=1e-4)  # of 3 freedoms
+    even = dataclasses.replace(made, own_contrary=np.full(4, 0.25))
+    assert even.contrary_line == pytest.approx(1.35 * 0.27 - 0.02)
     assert made.command_line == 1.0 and made.step_line**2 == pytest.approx(0.1)
     beyond = np.log((own + 1e-4) / 0.0351) / np.log(0.1001 / 0.0351)
     late = np.log((waited + 1e-4) / 0.0031) / np.log((1 / 45 + 1e-4) / 0.0031)
-    opposite = np.log((contrary + 0.02) / 0.27) / np.log(1.35)
-    np.testing.assert_allclose(made.own_harm, np.max([beyond, late, opposite, mismatch], axis=0))
+    opposite = np.log((contrary + 0.02) / 0.27) / np.log(math.exp(far) / 0.27)
+    np.testing.assert_allclose(
+        made.own_harm, np.max([beyond, late, opposite, mismatch], axis=0), 1e-4
+    )
     assert made._p_value(3.0) == pytest.approx(2 / 5)  # one is as strange, and itself
     assert made._p_value(9.0) == pytest.approx(1 / 5)
     many = dataclasses.replace(judge, **{name: np.tile(of, 10) for name, of in found.items()})
     assert many.progress_line == pytest.approx(0.3) and many.command_line == 3.0  # ten of forty
-    assert many.waiting_line == pytest.approx(0.05) and many.contrary_line == pytest.approx(0.9)
+    assert many.waiting_line == pytest.approx(0.05)
+    spread = statistics.stdev(logs * 10) * math.sqrt(41 / 40)
+    line = math.exp(statistics.mean(logs) + 1.68488 * spread)
+    assert many.contrary_line == pytest.approx(line - 0.02, rel=1e-4)
     alone, four = many.of_contrary(0.5), many.of_contrary.together([0.5] * 4, 1.0)
-    assert float(alone) == pytest.approx(np.log(0.52 / 0.27) / np.log(0.92 / 0.27))
+    assert float(alone) == pytest.approx(np.log(0.52 / 0.27) / np.log(line / 0.27), rel=1e-4)
     np.testing.assert_allclose(four, 2 * alone)  # the line comes nearer, by the root of four
     hundred = many.of_contrary.together([0.5] * 100, 1.0)
     np.testing.assert_allclose(hundred, np.log(0.52 / 0.27) / np.log(1.35))
