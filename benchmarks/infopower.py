@@ -1,6 +1,7 @@
 """World models from images: does Dreamer learn, and what do states hold with videos behind?
 
     python benchmarks/infopower.py --stage 1 [--tasks cartpole-balance ...] [--seeds 0 1 2]
+                                   [--decisions 24000]
     python benchmarks/infopower.py --stage 2 --videos FOLDER [--tasks walker-walk ...]
                                    [--methods dreamer ...] [--seeds 0 1 2] [--updates 3000]
 
@@ -9,9 +10,9 @@ gathers them in ``infopower.json``; what is in there is not measured again, and 
 nothing new begins. One run after the other, one core; runs are kept in
 ``runs/benchmarks/infopower``.
 
-Stage 1, clean images: ``launch/dreamer_TASK.yaml``. ``return`` is the mean over 10 whole episodes
-without exploring, ``from_states`` what SAC (cart-pole swing-up, ``sac.jsonl``) or PPO reach (of
-the cheetah the mean of three seeds, ``ppo.json``).
+Stage 1, clean images: ``launch/dreamer_TASK.yaml``, as long as it says or for ``--decisions``.
+``return`` is the mean over 10 whole episodes without exploring, ``from_states`` what SAC (cart-pole
+swing-up, ``sac.jsonl``) or PPO reach (of the cheetah the mean of three seeds, ``ppo.json``).
 
 Stage 2, fixed data with videos behind: ``launch/infopower_offline.yaml`` with every method and the
 same recorded episodes, of random actions and of PPO from states after two lengths of training.
@@ -66,6 +67,9 @@ def clean(arguments: argparse.Namespace):
         for task in arguments.tasks or FROM_STATES:
             fixed = {"stage": 1, "task": task, "method": "dreamer", "seed": seed}
             line = (f"dreamer_{task.replace('-', '_')}",)
+            if arguments.decisions is not None:
+                fixed["decisions"] = arguments.decisions
+                line += (f"training.steps={arguments.decisions}",)
             yield fixed, lambda line=line: line, lambda found, task=task: clean_row(task, found)
 
 
@@ -153,6 +157,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=list(METHODS)[:3], choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--videos", help="a folder of videos, stage 2")
+    parser.add_argument("--decisions", type=int, help="to learn from, stage 1")
     parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=100.0)
     arguments = parser.parse_args()

@@ -38,12 +38,16 @@ def test_every_method_is_a_configuration_on_the_same_episodes():
 
 
 def test_clean_runs_are_the_launch_files():
-    asked = SimpleNamespace(tasks=None, seeds=[0, 1])
+    asked = SimpleNamespace(tasks=None, seeds=[0, 1], decisions=None)
     runs = [(fixed, settings(line())) for fixed, line, _ in infopower.clean(asked)]
     assert [(f["task"], f["seed"]) for f, _ in runs] == [
         (task, seed) for seed in (0, 1) for task in infopower.FROM_STATES
     ]
     assert all(s["env"]["name"] == f"dmc/{f['task']}" for f, s in runs)
+    assert not any("decisions" in fixed for fixed, _ in runs)
+    asked.decisions = 7000
+    longer = [(fixed, settings(line())) for fixed, line, _ in infopower.clean(asked)]
+    assert all((f["decisions"], s["training"]["steps"]) == (7000, 7000) for f, s in longer)
 
 
 def test_what_was_measured_is_not_missing():
