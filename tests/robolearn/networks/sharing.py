@@ -20,7 +20,9 @@ from robolearn.types import ArraySpec, Spec
 INTERFACE = Spec("test/Seen", {"eye": ArraySpec((64, 64, 3), "uint8")}, ArraySpec((2,)), 0.05)
 SEQUENCES, MOMENTS = 4, 6
 LEARNERS = {
-    "dreamer": lambda: Dreamer(INTERFACE, DreamerConfig(free_nats=0.0, decoded=1000)),
+    "dreamer": lambda: Dreamer(
+        INTERFACE, DreamerConfig(free_nats=0.0, decoded=1000, backdrop=True)
+    ),
     "infopower": lambda: InfoPower(INTERFACE, InfoPowerConfig()),
 }
 
