@@ -12,8 +12,10 @@ which relabels a replay. Questions are asked about pairs drawn uniformly, or abo
 pool over which the members disagree most, by the variance of P_k. Members differ in their first
 weights and in the order in which each of them sees the labels.
 
-Not in the paper: inputs are brought to unit spread, for states in different units; and labels may
-count by their strength, how well they agree with the ensemble before it learns from them again,
+Not in the paper: inputs are brought to unit spread, for states in different units; where a decision
+lasts for several control steps, its reward counts as often in R_k, since few bounded rewards could
+not tell what is good from what is better; and labels may count by their strength, how well they
+agree with the ensemble before it learns from them again,
 
     w_i = 1 - c + c g_i / mean g,    g_i = 1 - | y_i - mean_k P_k |
 
@@ -109,10 +111,19 @@ class PreferenceReward:
     name = "preference"
 
     def __init__(
-        self, interface: Spec, config: PreferenceConfig, seed: int = 0, device: str = "cpu"
+        self,
+        interface: Spec,
+        config: PreferenceConfig,
+        seed: int = 0,
+        device: str = "cpu",
+        hold: int = 1,
     ):
-        """Draw the initial weights; SpecError if the interface has no "state"."""
+        """Draw the initial weights; SpecError if the interface has no "state".
+
+        A step of a segment is a decision that lasts for ``hold`` control steps.
+        """
         self.interface, self.config, self.device = interface, config, torch.device(device)
+        self.hold = hold
         self.labels = Labels(interface, config.capacity, config.length)
         inputs = interface.observations["state"].shape[0]
         inputs += interface.action.shape[0] if config.actions else 0
@@ -209,7 +220,8 @@ class PreferenceReward:
 
         Its sigmoid is P_k[x1 > x2], Eq. (3).
         """
-        returns = self.network(x.flatten(-4, -2)).unflatten(1, x.shape[-4:-1]).sum(dim=-1)
+        rewards = self.network(x.flatten(-4, -2)).unflatten(1, x.shape[-4:-1])
+        returns = self.hold * rewards.sum(dim=-1)
         return returns[..., 0] - returns[..., 1]
 
     def loss(self, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:

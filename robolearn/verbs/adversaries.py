@@ -225,7 +225,9 @@ def _intending(parts: Parts) -> Parts:
     require_without_context(parts.victim, "victim", "preferences need one of single states")
     with (
         contextlib.closing(make_batch(config.env, config.environments)) as envs,
-        opened(config.preferences, Held(envs, config.hold), config.env, run) as preferences,
+        opened(
+            config.preferences, Held(envs, config.hold), config.env, run, config.hold
+        ) as preferences,
     ):
         ppo = PPO(envs.interface, config.ppo, run.seed, streams=preferences.streams)
         aim = GaussianExpert(ppo, config.intending.std, _is_squashed(parts.victim, envs.interface))

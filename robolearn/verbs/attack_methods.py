@@ -131,7 +131,7 @@ def _reinforced(parts: Parts, actor: Actor) -> Perturbation:
     streams = {"wanted": Terms("reward", config.reward)} if config.reward else None
     with contextlib.closing(make_batch(config.env, config.environments)) as envs:
         env = Held(AdversaryEnv(envs, actor), config.hold)
-        with opened(config.preferences, env, config.env, run) as preferences:
+        with opened(config.preferences, env, config.env, run, config.hold) as preferences:
             streams = preferences.streams or streams
             policy = PPO(env.interface, config.ppo, run.seed, streams=streams)
             policy = train(policy, env, config.decisions, run, config.hold, preferences)

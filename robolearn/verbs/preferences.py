@@ -202,9 +202,16 @@ class Preferences:
 
 @contextlib.contextmanager
 def opened(
-    config: PreferencesConfig | None, env: VectorEnvironment, made: EnvConfig, run: Run
+    config: PreferencesConfig | None,
+    env: VectorEnvironment,
+    made: EnvConfig,
+    run: Run,
+    hold: int = 1,
 ) -> Iterator[Preferences | Unasked]:
-    """Make the reward, and have somebody answer as long as this is entered."""
+    """Make the reward, and have somebody answer as long as this is entered.
+
+    A step of ``env`` takes ``hold`` control steps.
+    """
     if config is None:
         yield Unasked()
         return
@@ -213,7 +220,7 @@ def opened(
             f"preferences.reward.length: episodes of {made.name} have {env.horizon} steps, "
             f"segments cannot have {config.reward.length}"
         )
-    reward = PreferenceReward(env.interface, config.reward, run.seed)
+    reward = PreferenceReward(env.interface, config.reward, run.seed, hold=hold)
     with contextlib.ExitStack() as closing:
         respond = _respond(config, env, made, run, closing)
         yield Preferences(Asker(reward, config, respond, run.seed), config.people, config.explore)

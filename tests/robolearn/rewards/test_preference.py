@@ -191,6 +191,14 @@ def test_loss_and_gradient_of_a_pair_by_hand(y, w):
     np.testing.assert_allclose(found, w * (p - y) * slope, atol=1e-6)
 
 
+def test_the_reward_of_a_decision_counts_for_each_control_step_that_it_lasts():
+    once, held = (PreferenceReward(SPEC, SMALL, hold=hold) for hold in (1, 10))
+    x = inputs(segments(10, seed=5))
+    torch.testing.assert_close(held.log_odds(x), 10 * once.log_odds(x))
+    rows = tensors(segments(10, seed=5))
+    torch.testing.assert_close(held.reward(rows), once.reward(rows))
+
+
 def test_equal_labels_pull_returns_together_and_decided_ones_apart():
     apart = {}
     for answer in (Answer.EQUAL, Answer.FIRST):
