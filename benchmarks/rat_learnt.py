@@ -18,14 +18,16 @@ victim); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is lear
 labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
 began episodes and those of its adversary's last training; the others take about as many.
 
-Rows with a ``gamma`` of .9 are of a trial, with half the steps, questions that came 20 times, and a
-victim that hands over early: it did worse (``docs/attacks.md``). Rows without a ``gamma`` are of
-the present settings, but for manipulation of drawer-close, where the place was 20 cm aside.
+Rows without ``counted`` are of earlier settings, where the reward of a decision counted once in
+what the labels are about, not for each control step that it lasts. Those without a ``gamma``, or
+with .99, took 300,000 (opposite) or 150,000 control steps, and the place for drawer-close was 20 cm
+aside; those with .9 took half as many, with questions 20 times and a victim that handed over early.
 """
 
 import argparse
 import dataclasses
 import json
+import math
 import time
 from typing import Any
 
@@ -55,12 +57,13 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
     "faucet-open": (0.2, 0.6, 0.3),
     "faucet-close": (0.2, 0.6, 0.3),
 }
-STEPS = {"opposite": 300_000, "manipulation": 150_000}  # control steps
-LONGER = {("drawer-open", "opposite"): 400_000}  # where what is wanted is hard to come upon
-GAMMA = 0.99  # of a decision of 10 control steps
+STEPS = {"opposite": 150_000, "manipulation": 100_000}  # control steps
+EARLY = {("drawer-open", "opposite"): 0.1}  # handed over: what is wanted is hard to come upon
+GAMMA = 0.9  # of a decision of 10 control steps
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
+ASKED = 0.6  # of all rollouts are asked about, the first: the policy needs a reward that stays
 SIZE = 0.1
-LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
+LAST = CollectionConfig()  # of rat's adversary, when the intention has learnt
 FULL = IntendingConfig()
 INTENDING = {
     "rat": FULL,
@@ -79,22 +82,24 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
-    # Asked is in the first two fifths of these: the policy needs a reward that stays.
-    steps = LONGER.get((task, behaviour), STEPS[behaviour])
-    if method not in INTENDING or not INTENDING[method].combined:
+    steps, intending = STEPS[behaviour], INTENDING.get(method, FULL)
+    if method not in INTENDING or not intending.combined:
         steps = 4 * steps // 3  # about as many as rat takes with the attacked victim's
+    rollout = ROLLOUT * ENVIRONMENTS
+    questions = math.ceil(labels / (ASKED * steps // rollout))
+    latest = EARLY.get((task, behaviour), 1.0)
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
         home=EnvConfig(f"metaworld/{home}-v3", options),
         method="rat" if method in INTENDING else method,
         preferences=PreferencesConfig(
-            every=steps // 100, questions=labels // 40, labels=labels,
+            every=rollout, questions=questions, labels=labels,
             reward=PreferenceConfig(
-                length=50 // HOLD, widths=(128, 128), actions=False, epochs=20
+                length=50 // HOLD, widths=(128, 128), actions=False, epochs=10
             ),
         ),
-        intending=INTENDING.get(method, FULL),
+        intending=dataclasses.replace(intending, latest=latest),
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
         collection=LAST,
@@ -125,7 +130,13 @@ def measure(job: Job) -> None:
     if method in INTENDING:
         steps += found["begun"] + LAST.rounds * LAST.episodes * HORIZON
     row: dict[str, Any] = {"stage": 2, "task": task, "behaviour": behaviour, "method": method}
-    row |= {"seed": seed, "labels": found.get("labels", 0), "asked": labels, "gamma": GAMMA}
+    row |= {
+        "seed": seed,
+        "labels": found.get("labels", 0),
+        "asked": labels,
+        "gamma": GAMMA,
+        "counted": HOLD,
+    }
     row |= {"intention": "learnt", "budget": SIZE, "unit": "raw", "episodes": EPISODES}
     row |= {"steps": 0 if method == "random" else steps}
     row |= {"success": found["attacked"]["success"]}
@@ -137,24 +148,18 @@ def measure(job: Job) -> None:
     append_to(ROWS, row)
 
 
-def same_as(job: Job) -> tuple[float | None, ...]:
-    """Give the ``gamma`` of rows with these settings; None for a row without one."""
-    task, behaviour, *_ = job
-    return (GAMMA,) if (task, behaviour) == ("drawer-close", "manipulation") else (GAMMA, None)
-
-
 def main() -> None:
     """Measure what is missing."""
     torch.set_num_threads(1)
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    names = "stage", "task", "behaviour", "method", "seed", "asked", "gamma"
+    names = "stage", "task", "behaviour", "method", "seed", "asked", "gamma", "counted"
     for seed in arguments.seeds:
         for behaviour in arguments.behaviours:
             for task in arguments.tasks:
                 for method in arguments.methods:
                     job = (task, behaviour, method, seed, arguments.labels)
-                    is_known = {(2, *job, gamma) for gamma in same_as(job)} & known(*names)
+                    is_known = (2, *job, GAMMA, HOLD) in known(*names)
                     if not is_known and time.time() < deadline:
                         measure(job)
 
