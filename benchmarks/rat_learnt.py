@@ -22,6 +22,7 @@ Rows without ``counted`` are of earlier settings, where the reward of a decision
 what the labels are about, not for each control step that it lasts. Those without a ``gamma``, or
 with .99, took 300,000 (opposite) or 150,000 control steps, and the place for drawer-close was 20 cm
 aside; those with .9 took half as many, with questions 20 times and a victim that handed over early.
+Without ``final_std`` the spread of actions stayed near 1.
 """
 
 import argparse
@@ -58,12 +59,15 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
     "faucet-close": (0.2, 0.6, 0.3),
 }
 STEPS = {"opposite": 150_000, "manipulation": 100_000}  # control steps
-EARLY = {("drawer-open", "opposite"): 0.1}  # handed over: what is wanted is hard to come upon
+LONGER = {("drawer-open", "opposite"): 190_000}  # where what is wanted is hard to come upon
+EARLY = {("drawer-open", "opposite"): 0.1}  # handed over, likewise
 GAMMA = 0.9  # of a decision of 10 control steps
+FINAL_STD = 0.25  # of the actions that learn
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
-ASKED = 0.6  # of all rollouts are asked about, the first: the policy needs a reward that stays
+WIDE = 0.6  # of all rollouts, the first, are asked about and have all their noise: the policy needs
+# a reward that stays, and its mean is to do in the end what noise has come upon
 SIZE = 0.1
-LAST = CollectionConfig()  # of rat's adversary, when the intention has learnt
+LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
 FULL = IntendingConfig()
 INTENDING = {
     "rat": FULL,
@@ -82,11 +86,12 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
-    steps, intending = STEPS[behaviour], INTENDING.get(method, FULL)
+    steps = LONGER.get((task, behaviour), STEPS[behaviour])
+    intending = INTENDING.get(method, FULL)
     if method not in INTENDING or not intending.combined:
         steps = 4 * steps // 3  # about as many as rat takes with the attacked victim's
     rollout = ROLLOUT * ENVIRONMENTS
-    questions = math.ceil(labels / (ASKED * steps // rollout))
+    questions = math.ceil(labels / (WIDE * steps // rollout))
     latest = EARLY.get((task, behaviour), 1.0)
     return AttackConfig(
         env=env,
@@ -103,7 +108,9 @@ def configuration(job: Job) -> AttackConfig:
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
         collection=LAST,
-        ppo=PPOConfig(initial_std=1.0, minibatch=128, gamma=GAMMA),
+        ppo=PPOConfig(
+            initial_std=1.0, final_std=FINAL_STD, wide=WIDE, minibatch=128, gamma=GAMMA
+        ),
         training=OnlineConfig(steps=steps, horizon=ROLLOUT, checkpoint_updates=10),
         hold=HOLD,
         environments=ENVIRONMENTS,
@@ -153,13 +160,13 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    names = "stage", "task", "behaviour", "method", "seed", "asked", "gamma", "counted"
+    names = "stage", "task", "behaviour", "method", "seed", "asked", "gamma", "counted", "final_std"
     for seed in arguments.seeds:
         for behaviour in arguments.behaviours:
             for task in arguments.tasks:
                 for method in arguments.methods:
                     job = (task, behaviour, method, seed, arguments.labels)
-                    is_known = (2, *job, GAMMA, HOLD) in known(*names)
+                    is_known = (2, *job, GAMMA, HOLD, FINAL_STD) in known(*names)
                     if not is_known and time.time() < deadline:
                         measure(job)
 

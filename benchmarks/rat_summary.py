@@ -3,9 +3,9 @@
     python benchmarks/rat_summary.py
 
 One line for each stage, behaviour, task, intention, defence, budget and, of an intention that is
-learnt, number of labels, discount, how often a decision counts, and place for the hand: the success
-of every method, the number of seeds in brackets, beside the victim's without an attack, its own
-task's, and the intention's.
+learnt, number of labels, discount, how often a decision counts, last spread of actions and place
+for the hand: the success of every method, the number of seeds in brackets, beside the victim's
+without an attack, its own task's, and the intention's.
 """
 
 import json
@@ -15,7 +15,18 @@ import numpy as np
 from keep import gather
 from rat import METHODS, ROWS
 
-KEYS = ("stage", "behaviour", "task", "intention", "defence", "asked", "gamma", "counted", "target")
+KEYS = (
+    "stage",
+    "behaviour",
+    "task",
+    "intention",
+    "defence",
+    "asked",
+    "gamma",
+    "counted",
+    "final_std",
+    "target",
+)
 RATES = ("control", "clean", "mirror_expert")
 
 

@@ -67,6 +67,11 @@ class PPOConfig(Settings):
     """The same of a network of the values' own; None: they share the policy's layers."""
     initial_std: PositiveFloat = 1.0
     """Spread of the first actions, of which [-1, 1] are possible."""
+    final_std: PositiveFloat | None = None
+    """The most that it may be at the end of the training, if it shall get smaller on the way: what
+    noise comes upon, the policy's mean does not do by itself."""
+    wide: Share = 0.0
+    """Share of the training for which it may be as large as ever, before it gets smaller."""
     gamma: Share = 0.99
     """Discount of a reward one step later."""
     lam: Share = 0.95
@@ -99,6 +104,13 @@ class PPOConfig(Settings):
         for name in ("final_kl", "stop_kl"):
             if getattr(self, name) is not None and self.target_kl is None:
                 raise UserError(f"{name}: needs a target_kl")
+
+    def most_std(self, progress: float) -> float | None:
+        """Give how large the spread may be when this share of the training is over; None: any."""
+        if self.final_std is None or progress <= self.wide:
+            return None
+        over = (progress - self.wide) / (1 - self.wide)
+        return self.initial_std ** (1 - over) * self.final_std**over
 
     def aimed_kl(self, progress: float, entries: int) -> float | None:
         """Give the divergence to aim at when this share of the training is over.
@@ -252,7 +264,14 @@ class PPO:
         if aim is not None:
             self._learning_rate = learning_rate_for(scalars["kl"], aim, self._learning_rate)
         self.network.normaliser.update(rollout["observations"]["state"])
+        self._narrow(self.config.most_std(rollout.get("progress", 0.0)))
         return learnt | scalars
+
+    @torch.no_grad()
+    def _narrow(self, most: float | None) -> None:
+        """Make the spread of actions no larger than that."""
+        if most is not None:
+            self.network.log_std.clamp_(max=math.log(most))
 
     def rewards(self, rollout: Mapping[str, Any]) -> Tensor:
         """Give what the streams reward a rollout with, in sum, [T, N]; without any, "rewards"."""

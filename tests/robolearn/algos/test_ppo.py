@@ -382,6 +382,18 @@ def test_a_checkpoint_acts_and_goes_on_the_same(tmp_path, value_widths):
     assert next_infos[0]["learning_rate"] < config.learning_rate
 
 
+def test_the_spread_may_get_smaller_on_the_way():
+    config = PPOConfig(widths=(16,), initial_std=1.0, final_std=0.25, wide=0.6)
+    assert [config.most_std(share) for share in (0, 0.6)] == [None, None]
+    assert [config.most_std(share) for share in (0.8, 1.0)] == pytest.approx([0.5, 0.25])
+    assert PPOConfig().most_std(1.0) is None
+    learner = PPO(interface(), config)
+    for share, most in ((0.5, None), (0.8, 0.5), (1.0, 0.25)):
+        learner.update(rollout(learner, 0) | {"progress": share})
+        std = learner.network.log_std.detach().exp()
+        assert (std > 0.7).all() if most is None else (std <= most + 1e-6).all()
+
+
 def test_weights_of_another_network_are_refused():
     with pytest.raises(DataError, match="another network") as caught:
         PPO(interface(), PPOConfig(widths=(8,))).load_state_dict(trained()[0].state_dict())
@@ -395,6 +407,7 @@ def test_weights_of_another_network_are_refused():
         ("gamma", 1.1), ("lam", -0.1), ("clip", 0.0), ("epochs", 0), ("minibatch", 0),
         ("learning_rate", float("nan")),
         ("target_kl", 0.0), ("target_kl", "aut"), ("final_kl", 0.0), ("value_weight", -1.0),
+        ("final_std", 0.0), ("wide", 1.5),
         ("entropy_weight", -1.0), ("gradient_clip", 0.0),
     ],
 )  # fmt: skip
