@@ -13,6 +13,7 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.loops import checkpoint
+from robolearn.rewards.preference import PreferenceReward
 from robolearn.skills.env import with_skill
 from sim.registry import make
 
@@ -197,9 +198,17 @@ ASKED = (
 
 
 @pytest.mark.parametrize("method", ["rat", "pgd", "sa_rl", "pa_ad"])
-def test_what_is_wanted_may_be_learnt_from_answers(here, tmp_path, method):
-    out = tmp_path / "run"
+def test_what_is_wanted_may_be_learnt_from_answers(here, tmp_path, monkeypatch, method):
+    out, holds = tmp_path / "run", []
+
+    class Watched(PreferenceReward):
+        def __init__(self, *arguments, hold=1):
+            super().__init__(*arguments, hold=hold)
+            holds.append(hold)
+
+    monkeypatch.setattr("robolearn.verbs.preferences.PreferenceReward", Watched)
     assert run(*ASKED, f"method={method}", f"out={out}") == 0
+    assert holds == [5]
     found = json.loads((out / "summary.json").read_text())
     assert found["labels"] == 10 and sum(found["answers"].values()) == 10
     towards = method in ("rat", "pgd")
