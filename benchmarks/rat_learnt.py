@@ -20,9 +20,10 @@ began episodes and those of its adversary's last training; the others take about
 
 Rows without ``counted`` are of earlier settings, where the reward of a decision counted once in
 what the labels are about, not for each control step that it lasts. Those without a ``gamma``, or
-with .99, took 300,000 (opposite) or 150,000 control steps, and the place for drawer-close was 20 cm
-aside; those with .9 took half as many, with questions 20 times and a victim that handed over early.
-Without ``final_std`` the spread of actions stayed near 1.
+with .99, took as many steps as now, and the place for drawer-close was 20 cm aside; those with .9
+took half as many, with questions 20 times and a victim that handed over early. Two rows of
+manipulation with ``counted`` and a ``gamma`` of .9 took 100,000 steps; that of drawer-open had a
+spread of actions that fell to .25. Opening a drawer has settings of its own, chosen on seed 10.
 """
 
 import argparse
@@ -58,14 +59,23 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
     "faucet-open": (0.2, 0.6, 0.3),
     "faucet-close": (0.2, 0.6, 0.3),
 }
-STEPS = {"opposite": 150_000, "manipulation": 100_000}  # control steps
-LONGER = {("drawer-open", "opposite"): 190_000}  # where what is wanted is hard to come upon
-EARLY = {("drawer-open", "opposite"): 0.1}  # handed over, likewise
-GAMMA = 0.9  # of a decision of 10 control steps
-FINAL_STD = 0.25  # of the actions that learn
+STEPS = {"opposite": 300_000, "manipulation": 150_000}  # control steps
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
 WIDE = 0.6  # of all rollouts, the first, are asked about and have all their noise: the policy needs
 # a reward that stays, and its mean is to do in the end what noise has come upon
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """How an intention learns what it is rewarded for."""
+
+    steps: int  # control steps
+    gamma: float = 0.99  # of a decision of 10 control steps
+    final_std: float | None = None  # of the actions that learn; None: as large as they are
+    latest: float = 1.0  # share of an episode by which the victim has handed over
+
+
+HARD = {("drawer-open", "opposite"): Learning(190_000, 0.9, 0.25, 0.1)}  # to come upon
 SIZE = 0.1
 LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
 FULL = IntendingConfig()
@@ -86,13 +96,13 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
-    steps = LONGER.get((task, behaviour), STEPS[behaviour])
+    learning = learning_of(task, behaviour)
+    steps = learning.steps
     intending = INTENDING.get(method, FULL)
     if method not in INTENDING or not intending.combined:
         steps = 4 * steps // 3  # about as many as rat takes with the attacked victim's
     rollout = ROLLOUT * ENVIRONMENTS
     questions = math.ceil(labels / (WIDE * steps // rollout))
-    latest = EARLY.get((task, behaviour), 1.0)
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
@@ -104,12 +114,13 @@ def configuration(job: Job) -> AttackConfig:
                 length=50 // HOLD, widths=(128, 128), actions=False, epochs=10
             ),
         ),
-        intending=dataclasses.replace(intending, latest=latest),
+        intending=dataclasses.replace(intending, latest=learning.latest),
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
         collection=LAST,
         ppo=PPOConfig(
-            initial_std=1.0, final_std=FINAL_STD, wide=WIDE, minibatch=128, gamma=GAMMA
+            initial_std=1.0, final_std=learning.final_std, wide=WIDE, minibatch=128,
+            gamma=learning.gamma,
         ),
         training=OnlineConfig(steps=steps, horizon=ROLLOUT, checkpoint_updates=10),
         hold=HOLD,
@@ -121,6 +132,11 @@ def configuration(job: Job) -> AttackConfig:
 def scene(job: Job) -> Scene:
     """Give the scene whose victim a job attacks."""
     return Scene.of(job[0], job[3], "expert")
+
+
+def learning_of(task: str, behaviour: str) -> Learning:
+    """Give how an intention learns."""
+    return HARD.get((task, behaviour), Learning(STEPS[behaviour]))
 
 
 def measure(job: Job) -> None:
@@ -141,8 +157,9 @@ def measure(job: Job) -> None:
         "seed": seed,
         "labels": found.get("labels", 0),
         "asked": labels,
-        "gamma": GAMMA,
+        "gamma": learning_of(task, behaviour).gamma,
         "counted": HOLD,
+        "final_std": learning_of(task, behaviour).final_std,
     }
     row |= {"intention": "learnt", "budget": SIZE, "unit": "raw", "episodes": EPISODES}
     row |= {"steps": 0 if method == "random" else steps}
@@ -166,7 +183,9 @@ def main() -> None:
             for task in arguments.tasks:
                 for method in arguments.methods:
                     job = (task, behaviour, method, seed, arguments.labels)
-                    is_known = (2, *job, GAMMA, HOLD, FINAL_STD) in known(*names)
+                    learning = learning_of(task, behaviour)
+                    of_now = (2, *job, learning.gamma, HOLD, learning.final_std)
+                    is_known = of_now in known(*names)
                     if not is_known and time.time() < deadline:
                         measure(job)
 
