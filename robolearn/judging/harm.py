@@ -191,7 +191,7 @@ class HarmJudge:
 
     @cached_property
     def contrary_line(self) -> float:
-        """Give X beyond which a demonstration is rejected, if it is judged alone.
+        """Give X beyond which a demonstration is rejected that is judged alone.
 
         The base has much of it in some demonstrations and little in others; the next one of its own
         is beyond the line with a probability of alpha, if the logarithms are normal.
@@ -241,9 +241,15 @@ class HarmJudge:
 
     @cached_property
     def of_contrary(self) -> HarmScale:
-        """Give what makes X harm."""
+        """Give what makes X harm if there is one demonstration only."""
         typical = float(np.median(self.own_contrary))
-        return HarmScale(LEAST_CONTRARY, typical, self.contrary_line, self._least_contrary_line)
+        return HarmScale(LEAST_CONTRARY, typical, self.contrary_line)
+
+    @cached_property
+    def of_contrary_person(self) -> HarmScale:
+        """Give what makes the median X of a person's several demonstrations harm."""
+        line = max(self._least_contrary_line, self._beyond(self.own_contrary))
+        return replace(self.of_contrary, line=line, least_line=self._least_contrary_line)
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
@@ -268,10 +274,12 @@ class HarmJudge:
             _checked(*pair, self.interface, self.limits, name)
             for pair, name in zip(pairs, names, strict=False)
         ]
-        judged = [self._alone(*pair) for pair in scaled]
+        of_contrary = self.of_contrary if len(pairs) == 1 else self.of_contrary_person
+        judged = [self._alone(*pair, of_contrary) for pair in scaled]
         left, final = list(range(len(pairs))), {}
         while left:
-            found = dict(zip(left, self._together([judged[i] for i in left]), strict=True))
+            together = self._together([judged[i] for i in left], of_contrary)
+            found = dict(zip(left, together, strict=True))
             beyond = sorted((i for i in left if found[i].harm > 1.0), key=lambda i: found[i].harm)
             surely = [i for i in beyond if judged[i].harm > 1.0]
             apart = surely or beyond[len(beyond) // 2 :] or left
@@ -281,7 +289,7 @@ class HarmJudge:
         each = zip(scaled, clipped, strict=True)
         return [self._verdict(*pair, final[i], of) for i, (pair, of) in enumerate(each)]
 
-    def _alone(self, states: np.ndarray, actions: np.ndarray) -> _Judged:
+    def _alone(self, states: np.ndarray, actions: np.ndarray, of_contrary: HarmScale) -> _Judged:
         """Judge a demonstration without the person's others."""
         moves = self.progress.moves(states)
         expected, own = self.progress.expected(moves), self.progress.joining([moves])[0]
@@ -295,13 +303,13 @@ class HarmJudge:
         by_waiting = float(self.of_waiting(waited))
         opposing = self.contrary.along(moves.where, actions)
         contrary = self.contrary.share(opposing)
-        by_contrary = float(self.of_contrary(contrary))
+        by_contrary = float(of_contrary(contrary))
         return _Judged(
             moves, expected, own, residuals, excess, by_commands, lost, by_progress, waits, waited,
             by_waiting, opposing, contrary, by_contrary,
         )  # fmt: skip
 
-    def _together(self, person: Sequence[_Judged]) -> list[_Judged]:
+    def _together(self, person: Sequence[_Judged], of_contrary: HarmScale) -> list[_Judged]:
         """Judge demonstrations of one person together."""
         joining = self.progress.joining([one.moves for one in person])
         losses = [
@@ -311,7 +319,7 @@ class HarmJudge:
         share = self.config.together
         by_progress = self.of_progress.together([self.progress.share(d) for d in losses], share)
         by_waiting = self.of_waiting.together([one.waited for one in person], share)
-        by_contrary = self.of_contrary.together([one.contrary for one in person], 1.0)
+        by_contrary = of_contrary.together([one.contrary for one in person], 1.0)
         return [
             replace(one, lost=d, by_progress=lost, by_waiting=waited, by_contrary=contrary)
             for one, d, lost, waited, contrary in zip(

@@ -338,10 +338,11 @@ def test_lines_and_p_values_by_hand(judge):
     spread = statistics.stdev(logs * 10) * math.sqrt(41 / 40)
     line = math.exp(statistics.mean(logs) + 1.68488 * spread)
     assert many.contrary_line == pytest.approx(line - 0.02, rel=1e-4)
-    alone, four = many.of_contrary(0.5), many.of_contrary.together([0.5] * 4, 1.0)
+    alone, two = many.of_contrary(0.5), many.of_contrary_person.together([0.5] * 2, 1.0)
     assert float(alone) == pytest.approx(np.log(0.52 / 0.27) / np.log(line / 0.27), rel=1e-4)
-    np.testing.assert_allclose(four, 2 * alone)  # the line comes nearer, by the root of four
-    hundred = many.of_contrary.together([0.5] * 100, 1.0)
+    one = np.log(0.52 / 0.27) / np.log(0.92 / 0.27)  # ten of forty are not beyond by chance
+    np.testing.assert_allclose(two, np.sqrt(2) * one)  # the line is nearer, by the root of two
+    hundred = many.of_contrary_person.together([0.5] * 100, 1.0)
     np.testing.assert_allclose(hundred, np.log(0.52 / 0.27) / np.log(1.35))
     strict = dataclasses.replace(many, config=HarmJudgeConfig(false_rejection_rate=0.25))
     assert strict.progress_line == pytest.approx(0.1)
