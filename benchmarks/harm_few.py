@@ -6,7 +6,7 @@ Prints a JSON line for each task and number of base demonstrations: the share th
 the base's own that were not calibrated on, each judged alone, and of every operator's, judged alone
 (``alone``) and all together (``together``). Demonstrations are those of ``benchmarks/harm.py``'s
 first replicate, collected if they are missing; the base's are drawn from its own and its held-out
-ones in five ways, and shares are means over these.
+ones in five ways, and shares are means over these. What is too short to judge is left out.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import json
 import numpy as np
 from harm import FOLDER, PARTS, SEED, TASKS, study_of
 
-from demos.study.replicate import BASE, HELD_OUT, Replicate
+from demos.study.replicate import BASE, HELD_OUT, Replicate, is_long
 from robolearn.judging.demonstrations import Demonstration
 from robolearn.judging.harm import HarmJudge
 
@@ -32,8 +32,8 @@ def main() -> None:
         operators = [name for part in arguments.part for name in PARTS[part]]
         for name in (BASE, HELD_OUT, *operators):
             study.demonstrate(name)
-        base = study.demonstrations(BASE) + study.demonstrations(HELD_OUT)
-        new = {name: study.demonstrations(name) for name in operators}
+        base = list(filter(is_long, (d for n in (BASE, HELD_OUT) for d in study.demonstrations(n))))
+        new = {name: list(filter(is_long, study.demonstrations(name))) for name in operators}
         for count in COUNTS:
             print(json.dumps({"task": task, "base": count} | table(base, new, count)), flush=True)
 

@@ -6,10 +6,10 @@ Reads what ``harm.py`` and ``harm_verdicts.py`` have measured so far and writes
 ``benchmarks/results/harm.json``: ``summary`` for the operators of the part "fresh", on which
 nothing was chosen, ``looked_at`` for the others, each with
 
-- ``spearman``: of the predicted harm (median over an operator's demonstrations, mean over
-  replicates) and max(0, harm) over all pairs of task and operator; ``spearman_equal_length`` over
-  those whose demonstrations are within 15% of the base's length; ``baselines``: the same for other
-  predictors;
+- ``spearman``: of the predicted harm (median over an operator's demonstrations, mean over the
+  replicates in which harm was measured) and max(0, harm) over all pairs of task and operator;
+  ``spearman_equal_length`` over those whose demonstrations are within 15% of the base's length;
+  ``baselines``: the same for other predictors;
 - ``agreement``: Spearman of one replicate's harm and the mean of the others', mean over replicates:
   how far the truth agrees with itself;
 - ``tasks``: of every operator ``harm`` in points with ``interval`` (Student, over replicates),
@@ -78,8 +78,13 @@ def part_of(parts: Sequence[str], success: Success, verdicts: list[dict]) -> dic
         if (found := harm_of(success, task, operator))
     }
     judged = {
-        pair: [r for r in verdicts if (r["task"], r["operator"]) == pair and "corruption" not in r]
-        for pair in measured
+        pair: [
+            row
+            for row in verdicts
+            if (row["task"], row["operator"]) == pair and row["replicate"] in found
+            if "corruption" not in row
+        ]
+        for pair, found in measured.items()
     }
     pairs = [pair for pair in measured if judged[pair]]
     harms = {pair: float(np.mean(list(measured[pair].values()))) for pair in pairs}
