@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from robolearn.comparing.conditions import folders_of
 from robolearn.comparing.scores import SUMMARY
 from robolearn.errors import UserError
 from robolearn.running import launch
-from robolearn.running.processes import Died, Processes
+from robolearn.running.processes import Died, Processes, first_done
 from robolearn.running.run import Run, how_to_go_on, replace_text
 
 UNJUDGED = ("naive", "matched")  # conditions that no verdict decides
@@ -91,12 +90,14 @@ def _stage(processes: Processes, run: Run, label: str, jobs: Sequence[Job]) -> N
 
     Raises UserError if a process dies, which is mostly for want of memory.
     """
-    futures = [processes.submit(*job) for job in jobs]
+    left = {processes.submit(*job) for job in jobs}
     try:
         with run.counter(len(jobs), label) as counter:
-            for future in as_completed(futures):
-                future.result()
-                counter.update()
+            while left:
+                for future in first_done(left):
+                    left.remove(future)
+                    future.result()
+                    counter.update()
     except Died:
         hint = how_to_go_on(run.directory)
         raise UserError(

@@ -9,13 +9,14 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from multiprocessing import connection
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE_S = 15.0  # that a job has to close what it holds
+LOOKS_S = 1.0  # after which who waits for a job looks whether there was Ctrl-C
 Initializer = Callable[[], None] | None
 
 
@@ -116,6 +117,17 @@ class Processes(Executor):
         worker.process.join()
         with self._lock:
             self._all.discard(worker)
+
+
+def first_done(jobs: Collection[Future]) -> set[Future]:
+    """Wait until one of some jobs is done, at least; give those that are.
+
+    It looks up every second: of a signal that comes just before a thread blocks, Python hears only
+    when it goes on. Ctrl-C would be lost in a wait without an end.
+    """
+    while not (done := wait(jobs, LOOKS_S, FIRST_COMPLETED).done):
+        pass
+    return done
 
 
 class _Worker:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from robolearn.files import cannot_write, make_folder
 from robolearn.names import load
 from robolearn.running import strict_yaml
 from robolearn.running.launch import require_same
-from robolearn.running.processes import Died
+from robolearn.running.processes import Died, first_done
 from robolearn.running.run import RUNS, SWEEP, provenance, replace_text
 from robolearn.sweeps import grid
 from robolearn.sweeps.attempt import USERS, has_ended, last_words, launch_file
@@ -109,7 +109,7 @@ def _run(engine: Engine, names: Sequence[str], retries: int, teller: _Teller) ->
     tries = Counter(names)
     running = {engine.submit(name): name for name in names}
     while running:
-        for job in wait(running, return_when=FIRST_COMPLETED).done:
+        for job in first_done(running):
             name = running.pop(job)
             why, is_final = _outcome(job)
             if has_ended(teller.folder, name):

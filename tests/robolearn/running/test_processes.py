@@ -7,19 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 
 import pytest
 
+from robolearn.running import processes
 from robolearn.running.processes import Died, Processes
 
 PARENT = """
 import os, sys, time
-from robolearn.running.processes import Processes
+from robolearn.running.processes import Processes, first_done
 
 if __name__ == "__main__":
     with Processes(1) as jobs:
         print(jobs.submit(os.getpid).result(), flush=True)
-        jobs.submit(time.sleep, 600).result()
+        first_done([jobs.submit(time.sleep, 600)])
 """
 UNREADABLE = '''
 class Unreadable(Exception):
@@ -104,6 +106,20 @@ def test_an_error_outside_ends_the_jobs():
     assert waiting.cancelled()
 
 
+def test_a_wait_looks_up_and_ends_with_the_first_that_is_done(monkeypatch):
+    monkeypatch.setattr(processes, "LOOKS_S", 0.01)
+    looks, waits, jobs = [], processes.wait, [Future(), Future()]
+
+    def counted(*how):
+        looks.append(how)
+        if len(looks) == 3:
+            jobs[1].set_result(7)
+        return waits(*how)
+
+    monkeypatch.setattr(processes, "wait", counted)
+    assert processes.first_done(jobs) == {jobs[1]} and len(looks) == 3
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_jobs_end_with_the_program_however_it_ends(tmp_path, kind):
     (tmp_path / "parent.py").write_text(PARENT)
@@ -111,5 +127,8 @@ def test_jobs_end_with_the_program_however_it_ends(tmp_path, kind):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         pid = int(parent.stdout.readline())
         parent.send_signal(kind)
-        parent.wait(60)
+        try:
+            parent.wait(60)
+        finally:
+            parent.kill()
     assert gone(pid)
