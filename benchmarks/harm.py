@@ -37,7 +37,7 @@ from robolearn.judging import demonstrations, reasons, repair, verdicts
 from robolearn.judging import harm as judging_harm
 from robolearn.judging.verdicts import HarmJudgeConfig
 from robolearn.running import launch
-from robolearn.running.processes import Processes, first_done
+from robolearn.running.processes import Processes, as_done
 
 FOLDER = Path("runs/benchmarks/harm")
 ROWS = Path(__file__).parent / "results" / "harm.jsonl"
@@ -120,11 +120,8 @@ def main() -> None:
         for task in arguments.tasks
     ]  # one for each folder of demonstrations
     with Processes(arguments.workers) as pool:
-        left = {pool.submit(measure, *job) for job in jobs}
-        while left:
-            for done in first_done(left):
-                left.remove(done)
-                done.result()
+        for done in as_done([pool.submit(measure, *job) for job in jobs]):
+            done.result()
 
 
 def measure(

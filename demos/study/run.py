@@ -43,7 +43,7 @@ from robolearn.comparing.conditions import folders_of
 from robolearn.comparing.scores import SUMMARY
 from robolearn.errors import UserError
 from robolearn.running import launch
-from robolearn.running.processes import Died, Processes, first_done
+from robolearn.running.processes import Died, Processes, as_done
 from robolearn.running.run import Run, how_to_go_on, replace_text
 
 UNJUDGED = ("naive", "matched")  # conditions that no verdict decides
@@ -90,14 +90,12 @@ def _stage(processes: Processes, run: Run, label: str, jobs: Sequence[Job]) -> N
 
     Raises UserError if a process dies, which is mostly for want of memory.
     """
-    left = {processes.submit(*job) for job in jobs}
+    futures = [processes.submit(*job) for job in jobs]
     try:
         with run.counter(len(jobs), label) as counter:
-            while left:
-                for future in first_done(left):
-                    left.remove(future)
-                    future.result()
-                    counter.update()
+            for future in as_done(futures):
+                future.result()
+                counter.update()
     except Died:
         hint = how_to_go_on(run.directory)
         raise UserError(

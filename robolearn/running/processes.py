@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from multiprocessing import connection
 from typing import Any
@@ -128,6 +128,15 @@ def first_done(jobs: Collection[Future]) -> set[Future]:
     while not (done := wait(jobs, LOOKS_S, FIRST_COMPLETED).done):
         pass
     return done
+
+
+def as_done(jobs: Iterable[Future]) -> Iterator[Future]:
+    """Give jobs as they are done."""
+    left = set(jobs)
+    while left:
+        done = first_done(left)
+        left -= done
+        yield from done
 
 
 class _Worker:

@@ -120,6 +120,16 @@ def test_a_wait_looks_up_and_ends_with_the_first_that_is_done(monkeypatch):
     assert processes.first_done(jobs) == {jobs[1]} and len(looks) == 3
 
 
+def test_jobs_are_given_as_they_are_done_each_once():
+    jobs = [Future(), Future(), Future()]
+    jobs[2].set_result("first")
+    given = processes.as_done(jobs)
+    assert next(given) is jobs[2]
+    for job in jobs[:2]:
+        job.set_result(None)
+    assert set(given) == set(jobs[:2])
+
+
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_jobs_end_with_the_program_however_it_ends(tmp_path, kind):
     (tmp_path / "parent.py").write_text(PARENT)
