@@ -1,9 +1,12 @@
-"""World models from images: does Dreamer learn, and what do states hold with videos behind?
+"""World models from images: does Dreamer learn, what do states hold with videos behind, and what is
+that worth to a policy?
 
     python benchmarks/infopower.py --stage 1 [--tasks cartpole-balance ...] [--seeds 0 1 2]
                                    [--decisions 24000]
     python benchmarks/infopower.py --stage 2 --videos FOLDER [--tasks walker-walk ...]
                                    [--methods dreamer ...] [--seeds 0 1 2] [--updates 3000]
+    python benchmarks/infopower.py --stage 3 [--videos FOLDER] [--tasks walker-stand ...]
+                                   [--methods dreamer ...] [--seeds 0 1 2] [--decisions 24000]
 
 Appends a JSON line to ``benchmarks/results/infopower.jsonl`` for each task, method and seed, and
 gathers them in ``infopower.json``; what is in there is not measured again, and after ``--minutes``
@@ -17,6 +20,10 @@ swing-up, ``sac.jsonl``) or PPO reach (of the cheetah the mean of three seeds, `
 Stage 2, fixed data with videos behind: ``launch/infopower_offline.yaml`` with every method and the
 same recorded episodes, of random actions and of PPO from states after two lengths of training.
 What is measured: ``robolearn.verbs.represent.judge``; unseen are videos that no one learnt from.
+
+Stage 3, control: policies that are learnt before videos, all of the frame but the robot, and act
+before others, by every method for as many decisions and updates (``WITH`` are settings of all);
+without ``--videos`` before the task's own scene.
 """
 
 import argparse
@@ -33,13 +40,17 @@ from robolearn.viz.curves import read_curve
 
 ROWS = Path(__file__).parent / "results" / "infopower.jsonl"
 FROM_STATES = {"cartpole-balance": 999.0, "cartpole-swingup": 790.1, "cheetah-run": 322.5}
-CAMERAS = {"walker-walk": "side", "cheetah-run": "side", "cartpole-swingup": "fixed",
+CAMERAS = {"walker-walk": "side", "walker-stand": "side", "cheetah-run": "side",
+           "cartpole-swingup": "fixed", "cartpole-balance": "lookatcart",
            "finger-spin": "cam0"}  # fmt: skip
 REPEAT = 2  # steps of the task in a decision, stage 2
+REPEATS = {"walker-stand": 2, "cheetah-run": 4, "cartpole-balance": 4, "cartpole-swingup": 4,
+           "finger-spin": 2}  # stage 3 # fmt: skip
+WITH = {"model_rate": 1e-3, "behaviour_rate": 1e-3, "kl_balance": 0.91, "starts": 64}  # stage 3
 PPO_STEPS = (20_000, 100_000)  # decisions after which policies that know the state act
 NO_INVERSE = ("infopower.inverse_weight=0.0", "infopower.bonus_weight=0.0")
 METHODS = {
-    "dreamer": ("learner=dreamer",),
+    "dreamer": (),
     "c_dreamer": NO_INVERSE,
     "infopower": (),
     "infopower_nce": ("infopower.bound=nce",),
@@ -53,7 +64,7 @@ def main() -> None:
     """Measure what is missing."""
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    for fixed, line, read in {1: clean, 2: fixed_data}[arguments.stage](arguments):
+    for fixed, line, read in {1: clean, 2: fixed_data, 3: control}[arguments.stage](arguments):
         if missing(fixed) and time.time() < deadline:
             name = "-".join(str(value) for value in fixed.values())
             for _, directory in runs_of(line(), f"infopower/{name}", seed=[fixed["seed"]]):
@@ -91,7 +102,8 @@ def fixed_data(arguments: argparse.Namespace):
             for method in arguments.methods:
                 fixed = {"stage": 2, "task": task, "method": method, "seed": seed,
                          "updates": arguments.updates}  # fmt: skip
-                options = (*METHODS[method], f"updates={arguments.updates}")
+                options = (f"learner={kind(method)}", *METHODS[method])
+                options += (f"updates={arguments.updates}",)
                 yield (
                     fixed,
                     lambda task=task, options=options: offline(task, arguments.videos, options),
@@ -119,6 +131,57 @@ def knowing(task: str, steps: int) -> str:
             f"training.steps={steps}", "training.horizon=500", "evaluation=null")  # fmt: skip
     ((_, directory),) = runs_of(line, f"infopower/ppo-{task}-{steps}", seed=[0])
     return str(directory)
+
+
+def control(arguments: argparse.Namespace):
+    """Give the runs that learn a policy, as ``clean``."""
+    for seed in arguments.seeds:
+        for task in arguments.tasks or ["walker-stand"]:
+            for method in arguments.methods:
+                fixed = {"stage": 3, "task": task, "method": method, "seed": seed,
+                         "before": "videos" if arguments.videos else "its own scene",
+                         "decisions": arguments.decisions}  # fmt: skip
+                line = controlled(task, method, arguments.videos, arguments.decisions)
+                yield fixed, lambda line=line: line, acted
+
+
+def controlled(task: str, method: str, videos: str | None, decisions: int) -> tuple[str, ...]:
+    """Give the line of a run that learns a policy."""
+    learner = kind(method)
+    behind = {} if videos is None else {"distractors": {"video": videos}}
+    unseen = {} if videos is None else {"distractors": {"video": videos, "part": "evaluation"}}
+    horizon = 1000 // REPEATS[task]
+    return (
+        f"{learner}_{task.replace('-', '_')}",
+        *(f"{learner}.{key}={value}" for key, value in WITH.items()), *METHODS[method],
+        f"env={scene(task, behind)}", f"evaluated_in={scene(task, unseen)}",
+        f"training.steps={decisions}", "training.updates_per_step=0.4",
+        f"evaluation={{episodes: 10, horizon: {horizon}}}",
+    )  # fmt: skip
+
+
+def scene(task: str, options: dict) -> str:
+    """Give an environment's settings, as a line has them."""
+    common = {"cameras": [CAMERAS[task]], "image_size": [64, 64], "action_repeat": REPEATS[task]}
+    return json.dumps({"name": f"dmc/{task}", "options": common | options})
+
+
+def kind(method: str) -> str:
+    """Name the learner that a method is a configuration of."""
+    return "dreamer" if method == "dreamer" else "infopower"
+
+
+def acted(directory: Path) -> dict:
+    """Say what a policy came to, and what its model was like in the end."""
+    found = read_summary(directory)
+    return rounded(
+        {
+            "return": found["evaluation"]["return"],
+            "return_interval": found["evaluation"]["return_interval"],
+            "losses": found["losses"],
+            "wall_s": training_s(directory),
+        }
+    )
 
 
 def represented(directory: Path) -> dict:
@@ -152,17 +215,19 @@ def append(row: dict) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stage", type=int, choices=[1, 2], required=True)
+    parser.add_argument("--stage", type=int, choices=[1, 2, 3], required=True)
     parser.add_argument("--tasks", nargs="+", choices=sorted({*FROM_STATES, *CAMERAS}))
     parser.add_argument("--methods", nargs="+", default=list(METHODS)[:3], choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--videos", help="a folder of videos, stage 2")
-    parser.add_argument("--decisions", type=int, help="to learn from, stage 1")
+    parser.add_argument("--videos", help="a folder of videos, stages 2 and 3")
+    parser.add_argument("--decisions", type=int, help="to learn from, stages 1 and 3")
     parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=100.0)
     arguments = parser.parse_args()
     if arguments.stage == 2 and not arguments.videos:
         parser.error("stage 2: --videos FOLDER is needed")
+    if arguments.stage == 3 and not arguments.decisions:
+        parser.error("stage 3: --decisions N is needed")
     return arguments
 
 

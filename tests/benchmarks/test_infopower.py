@@ -50,6 +50,25 @@ def test_clean_runs_are_the_launch_files():
     assert all((f["decisions"], s["training"]["steps"]) == (7000, 7000) for f, s in longer)
 
 
+def test_every_method_learns_to_act_in_the_same_way_before_the_same():
+    asked = SimpleNamespace(
+        tasks=[*infopower.REPEATS], seeds=[3], methods=infopower.METHODS, decisions=7000, videos="v"
+    )
+    for videos in ("v", None):
+        asked.videos = videos
+        for fixed, line, _ in infopower.control(asked):
+            found, task = settings(line()), fixed["task"]
+            learner = infopower.kind(fixed["method"])
+            assert found["verb"] == learner and found["training"]["steps"] == 7000
+            assert infopower.WITH.items() <= found[learner].items()
+            for env, part in (("env", None), ("evaluated_in", "evaluation")):
+                assert found[env]["name"] == f"dmc/{task}"
+                behind = found[env]["options"].get("distractors", {})
+                assert (behind.get("video"), behind.get("part")) == (videos, videos and part)
+            repeat = found["env"]["options"]["action_repeat"]
+            assert found["evaluation"]["horizon"] * repeat == 1000
+
+
 def test_what_was_measured_is_not_missing():
     assert infopower.missing({"stage": 2, "seed": 0})
     infopower.append({"stage": 2, "seed": 0, "similarity": 0.5})
