@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from robolearn.algos.gaussians import GaussianExpert
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.parts import shown
@@ -51,5 +52,6 @@ def _folder(path: str, role: str) -> Path:
 
 def value_of(intention: Policy | None) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Give Q(s, a) of an intention, if there is one and it has critics; else None."""
-    critics = getattr(getattr(intention, "network", None), "targets", None)
+    policy = intention.policy if isinstance(intention, GaussianExpert) else intention
+    critics = getattr(getattr(policy, "network", None), "targets", None)
     return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)

@@ -115,6 +115,20 @@ def test_other_victims_are_attacked_towards_a_policy_of_ones_own(here, tmp_path,
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
+def test_critics_weigh_the_states_for_a_victim_of_another_kind_too(here, tmp_path):
+    """The victim's actions go through no tanh, those of the intention do."""
+
+    def weighting(intention: str) -> list[torch.Tensor]:
+        out = tmp_path / intention[:4]
+        given = (f"intention={{policy: {intention}}}", "rat.least_movable=0", "rat.inner_rate=1")
+        assert run(*given, f"out={out}") == 0
+        weights = checkpoint.read_tensors(out / "checkpoint/weights.safetensors")
+        return [tensor for name, tensor in weights.items() if "weighting.layers" in name]
+
+    pairs = zip(weighting("victims/sac"), weighting("push:Push"), strict=True)
+    assert not all(torch.equal(*pair) for pair in pairs)  # without critics they stay as they began
+
+
 def test_a_skill_is_attacked_towards_another(here, tmp_path, capsys):
     skill = "{checkpoint: victims/slim, skill: [3, 4]}"
     other = "{policy: victims/slim, skill: [-3, -4]}"
