@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.errors import SpecError
 from robolearn.loops.row import info_of_row, row_of
 from robolearn.types import (
     Environment,
     Episode,
     Observation,
     Policy,
+    Spec,
     Step,
     VectorEnvironment,
 )
@@ -49,7 +51,7 @@ def rollout(
     policy.reset(1)
     recording = Recording(horizon, settle_steps, [observation], [env.get_state()])
     while not recording.over:
-        action = _choose(policy, recording.observations[-1], explore)
+        action = _choose(policy, recording.observations[-1], env.interface, explore)
         step = recording.add(action, *env.step(action))
         if on_step is not None:
             on_step(step)
@@ -114,14 +116,20 @@ def _one_by_one(
         yield episode, episode.states[0]
 
 
-def _choose(policy: Policy, observation: Observation, explore: bool = False) -> np.ndarray:
-    """Ask for one action [A].
+def _choose(
+    policy: Policy, observation: Observation, interface: Spec, explore: bool = False
+) -> np.ndarray:
+    """Ask for one action [A]; SpecError if it has other entries.
 
     In a batch too every row is asked by itself: the last bit of a network's output depends on what
     it is computed together with, and an episode must not.
     """
     alone = {name: array[None] for name, array in observation.items()}
-    return np.clip(policy.act(alone, explore)[0], -1.0, 1.0)
+    action = np.clip(policy.act(alone, explore)[0], -1.0, 1.0)
+    if action.shape != interface.action.shape:
+        found = f"{action.shape} instead of {interface.action.shape}"
+        raise SpecError(f"{interface.environment}: an action has shape {found}")
+    return action
 
 
 @dataclass
@@ -258,7 +266,8 @@ class _Batch:
         n = self._envs.num_envs
         actions = np.zeros((n, *self._envs.interface.action.shape), np.float32)
         for i, row in self._rows.items():
-            actions[i] = _choose(row.job.policy, row.recording.observations[-1])
+            seen = row.recording.observations[-1]
+            actions[i] = _choose(row.job.policy, seen, self._envs.interface)
         active = np.isin(np.arange(n), list(self._rows))
         moved = self._envs.step(actions, active=active, autoreset=False)
         states = self._envs.get_state() if self._keep_states else None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from robolearn.errors import SpecError
 from robolearn.loops.rollout import Job, rollout, rollouts
 from robolearn.types import ArraySpec, Spec, VectorEnvironment
 
@@ -75,6 +76,20 @@ def test_it_starts_where_it_is_told_and_asks_for_one_action_at_a_time():
     assert episode.states[:, 0].tolist() == [2, 3]
     (state, explore), *others = policy.seen
     assert state.shape == (1, 1) and explore and not others
+
+
+def test_an_action_of_other_entries_is_refused(together):
+    class Two(One):
+        memoryless = True
+
+        def act(self, observation, explore=False):
+            return np.ones((1, 2), np.float32)
+
+    said = r"^test/Counter: an action has shape \(2,\) instead of \(1,\)"
+    with pytest.raises(SpecError, match=said):
+        rollout(Counter(), Two(), horizon=2)
+    with pytest.raises(SpecError, match=said):
+        list(rollouts(together([Counter()]), [Job(Two(), seed=0)], horizon=2))
 
 
 def test_what_is_kept_is_what_was_sent():
