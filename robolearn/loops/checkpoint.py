@@ -128,7 +128,7 @@ def find(path: Path, needed: Iterable[str] = NEEDED) -> Path | None:
 
     That is where ``write_folder`` has left the older one then.
     """
-    folders = (path, path.with_name(path.name + ".previous"))
+    folders = (path, path.parent / f"{path.name}.previous")  # "." has no name
     return next((f for f in folders if all((f / n).is_file() for n in needed)), None)
 
 

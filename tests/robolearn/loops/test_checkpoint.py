@@ -1,6 +1,7 @@
 import contextlib
 import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,14 @@ def test_a_misfit_is_reported_before_any_weight_is_read(tmp_path):
     other = Spec("test/Other", {"state": ArraySpec((4,))}, ArraySpec((2,)), 0.05, robot="UR5e")
     with pytest.raises(SpecError, match=r"state has shape \(4,\) instead of \(3,\).*UR5e"):
         checkpoint.load_policy(tmp_path / "policy", other)
+
+
+def test_it_is_found_from_within_its_folder(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "policy", trained())
+    monkeypatch.chdir(tmp_path / "policy")
+    assert checkpoint.newest(Path()) == Path() and checkpoint.exists(".")
+    monkeypatch.chdir(tmp_path)
+    assert not checkpoint.exists(".") and not checkpoint.exists("/")
 
 
 def test_an_older_checkpoint_is_replaced_and_survives_a_crash_in_between(tmp_path):
