@@ -9,6 +9,7 @@ Of two segments of L steps with true rewards r_1 .. r_L, in this order (the pape
                           and with probability epsilon the other one is said
 
     delta = share * unit,   unit = (L / T) R     R the present policy's return in T steps
+                                                 (delta_equal: of its size, where it is negative)
 
 beta = infinity is perfectly rational, gamma < 1 is myopic: what comes last in a segment counts
 most. What is neither better nor worse is equal also where delta_equal is 0: the paper, which has
@@ -96,7 +97,7 @@ class Teacher:
         config, sums = self.config, (first.sum(), second.sum())
         if config.skip is not None and max(sums) < config.skip * self.unit:
             return Answer.CANNOT_TELL
-        if abs(sums[0] - sums[1]) <= config.equal * self.unit:
+        if abs(sums[0] - sums[1]) <= config.equal * abs(self.unit):
             return Answer.EQUAL
         said = chance < probability(first, second, config)
         return Answer.FIRST if said else Answer.SECOND

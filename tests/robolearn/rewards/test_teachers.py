@@ -67,6 +67,7 @@ def test_small_differences_are_none_for_an_equal_teacher():
     config = TEACHERS["equal"]  # sums 0.5 apart
     assert answers(config, unit=5.0) == [Answer.EQUAL]
     assert answers(config, unit=4.9) == [Answer.FIRST]
+    assert answers(config, unit=-5.0) == [Answer.EQUAL]  # where all that is earned is punishment
     assert answers(TEACHERS["perfect"], FIRST, FIRST[::-1]) == [Answer.EQUAL]
     both = TeacherConfig(skip=1.0, equal=1.0, mistake=1.0)
     assert answers(both, unit=3.1) == [Answer.CANNOT_TELL]  # that comes first
