@@ -26,10 +26,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,7 +54,7 @@ class DetectionConfig(Settings):
     """Share alpha of clean episodes that may raise an alarm."""
     answer: Literal["predict", "hold"] = "predict"
     """What is done after an alarm: act on what is predicted, or hold still."""
-    still: tuple[float, ...] = ()
+    still: tuple[Annotated[float, Ge(-1), Le(1)], ...] = ()
     """The action that holds still; zeros without it."""
     horizon: PositiveInt = 10
     """Steps H that are predicted from the last observation that was accepted; then it holds still

@@ -21,7 +21,7 @@ from robolearn.loops.on_policy import OnlineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, jsonable, replace_text
 from robolearn.settings import Numbers
-from robolearn.types import VectorEnvironment
+from robolearn.types import Policy, VectorEnvironment
 from robolearn.verbs.adversaries import (
     OF_IMAGES,
     TOWARDS,
@@ -94,6 +94,11 @@ class AuditConfig:
                 raise UserError(f"methods: {method} needs an intention")
             if self.images is not None:
                 require_of_images(method, "methods")
+        for size in self.sizes if self.images is not None else ():
+            try:
+                dataclasses.replace(self.images, size=size)
+            except UserError as error:
+                raise UserError(f"sizes: {error}") from None
 
     def attacks(self) -> list[Method]:
         """List the methods."""
@@ -166,14 +171,19 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
 
 def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[Method]:
     """Leave out what learns from many episodes at a time, if the victim remembers its own one."""
-    if getattr(parts.victim, "memoryless", False):
-        return methods
-    impossible = [method for method in methods if method not in ONE_BY_ONE]
+    impossible = [method for method in methods if not _can_attack(method, parts.victim)]
     if config.methods is not None and impossible:
         raise UserError(f"methods: {impossible[0]} needs a victim without a memory")
     if impossible:
         print(f"robolearn: no {', '.join(impossible)}: the victim has a memory", file=sys.stderr)
-    return [method for method in methods if method in ONE_BY_ONE]
+    return [method for method in methods if method not in impossible]
+
+
+def _can_attack(method: Method, victim: Policy) -> bool:
+    """Say whether a method can attack a victim; rat learns from moments, if they can be told."""
+    if method == "rat" and getattr(victim, "contextual", False):
+        return hasattr(victim, "at")
+    return getattr(victim, "memoryless", False) or method in ONE_BY_ONE
 
 
 def _rows(file: Path) -> list[Row]:

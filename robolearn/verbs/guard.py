@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, replace_text
-from robolearn.types import Episode, Policy
+from robolearn.types import Episode, Policy, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig, measure
 from robolearn.verbs.restoring import restored
 
@@ -52,7 +51,10 @@ def guard(config: GuardConfig, run: Run) -> dict[str, Any]:
     if isinstance(policy, Guarded):
         raise UserError(f"checkpoint: the policy in {config.checkpoint} has a detector already")
     places = [config.env, *(EnvConfig(name, config.env.options) for name in config.also)]
-    clean = [pair for env in places for pair in _episodes(policy, env, config, run)]
+    batches = [run.make_envs(place, config.episodes) for place in places]
+    for envs in batches:
+        policy.interface.require(envs.interface, "the policy", envs.interface.environment)
+    clean = [pair for envs in batches for pair in _episodes(policy, envs, config, run)]
     detector = Detector.fit(env.interface, clean, config.detection, run.seed)
     guarded = Guarded(policy.interface, config.detection, policy, detector)
     checkpoint.save(run.path("checkpoint"), guarded)
@@ -83,16 +85,17 @@ def _table(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _episodes(policy: Policy, env: EnvConfig, config: GuardConfig, run: Run) -> Iterator[Clean]:
+def _episodes(
+    policy: Policy, envs: VectorEnvironment, config: GuardConfig, run: Run
+) -> list[Clean]:
     """Run whole episodes without an attack, in seeds of their own."""
-    envs, found = run.make_envs(env, config.episodes), []
-    policy.interface.require(envs.interface, "the policy", env.name)
+    found: list[Clean] = []
     seeds = np.random.SeedSequence([run.seed, CLEAN]).generate_state(config.episodes).tolist()
-    with run.counter(config.episodes, f"clean episodes in {env.name}") as counter:
+    with run.counter(config.episodes, f"clean episodes in {envs.interface.environment}") as counter:
 
         def on_episode(episode: Episode) -> None:
             counter.update()
             found.append((episode.observations["state"], episode.actions))
 
         evaluate(envs, policy, seeds, config.evaluation.horizon, whole=True, on_episode=on_episode)
-    return iter(found)
+    return found

@@ -8,6 +8,7 @@ import pytest
 
 from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.decision_transformer import DecisionTransformer, DecisionTransformerConfig
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.loops import checkpoint
@@ -39,6 +40,7 @@ def runs(tmp_path_factory) -> Path:
         "ppo": PPO(interface, PPOConfig(widths=(8,))),
         "sac": SAC(interface, SACConfig(widths=(8,))),
         "bc": BehaviorCloning(interface, BCConfig(members=1, widths=(8,))),
+        "dt": DecisionTransformer(interface, DecisionTransformerConfig(width=8, layers=1)),
     }.items():
         checkpoint.save(folder / name, learner)
     return folder
@@ -88,6 +90,18 @@ def test_a_guarded_policy_is_evaluated_and_attacked_like_any(here, tmp_path, cap
     assert "sa_rl needs a victim without a memory" in error_of(capsys, *line, "methods=[sa_rl]")
 
 
+def test_an_audit_of_a_guarded_policy_that_remembers_leaves_rat_out(here, tmp_path, capsys):
+    assert main([*GUARD, "checkpoint=dt", f"out={tmp_path}/guarded"]) == 0
+    line = [
+        "audit", f"checkpoint={tmp_path}/guarded", "environment=dmc/cartpole-balance", "home=null",
+        "options={horizon: 20}", "intention=sac", "sizes=[0.5]", "budget.unit=std", SHORT,
+    ]  # fmt: skip
+    assert main([*line, "methods=null", f"out={tmp_path}/audit"]) == 0
+    assert [row["method"] for row in summary(tmp_path / "audit")["rows"]] == ["random", "pgd"]
+    assert "no rat, sa_rl, pa_ad: the victim has a memory" in capsys.readouterr().err
+    assert "rat needs a victim without a memory" in error_of(capsys, *line, "methods=[rat]")
+
+
 def test_what_cannot_be_guarded_is_one_line(here, tmp_path, capsys):
     assert "no checkpoint in nowhere" in error_of(capsys, *GUARD, "checkpoint=nowhere")
     assert "unknown key 'detection.awnser'; did you mean 'answer'" in error_of(
@@ -96,7 +110,10 @@ def test_what_cannot_be_guarded_is_one_line(here, tmp_path, capsys):
     assert "false_alarm_rate should be" in error_of(capsys, *GUARD, "detection.false_alarm_rate=0")
     assert "give 8 or more" in error_of(capsys, *GUARD, "episodes=4")
     assert "does not fit" in error_of(capsys, *GUARD, "env={name: dmc/reacher-easy}")
-    assert "does not fit" in error_of(capsys, *GUARD, "also=[dmc/reacher-easy]")
+    assert main([*GUARD, "also=[dmc/reacher-easy]", "out=wrong"]) == 2
+    said = capsys.readouterr().err
+    assert "does not fit" in said and said.count("\n") == 1  # before any episode
+    assert "still.0 should be less than" in error_of(capsys, *GUARD, "detection.still=[2.0]")
     assert "detection.still: 2 entries" in error_of(capsys, *GUARD, "detection.still=[0.0, 1.0]")
     assert main([*GUARD, f"out={tmp_path}/guarded"]) == 0
     assert "has a detector already" in error_of(capsys, *GUARD, f"checkpoint={tmp_path}/guarded")
