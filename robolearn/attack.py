@@ -12,7 +12,7 @@ Of camera images, ``image_attack`` says the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -158,8 +158,7 @@ class Budget:
         std, varies = _spread(spec, observations)
         touched = varies | config.constant
         if config.entries is not None:
-            named = np.concatenate([spec.index(name) for name in config.entries])
-            touched &= np.isin(np.arange(len(std)), named)
+            touched &= _named(spec, config.entries)
         if mask is not None:
             if np.shape(mask) != spec.shape:
                 raise SpecError(f"budget: a mask of shape {np.shape(mask)} for {spec.shape}")
@@ -314,6 +313,15 @@ def _spread(spec: ArraySpec, observations: np.ndarray) -> tuple[np.ndarray, np.n
         raise DataError("budget: the observations are not finite")
     std = rows.std(axis=0)
     return std, std > NEVER_VARIES * np.maximum(1.0, np.abs(rows).max(axis=0))
+
+
+def _named(spec: ArraySpec, names: Sequence[str]) -> np.ndarray:
+    """Say which entries have one of these names, or begin with one, bool [O]."""
+    try:
+        named = np.concatenate([spec.index(name) for name in names])
+    except SpecError as error:
+        raise SpecError(f"budget.entries: {error}") from None
+    return np.isin(np.arange(spec.shape[0]), named)
 
 
 class RandomPerturbation:

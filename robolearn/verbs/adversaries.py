@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,10 +40,11 @@ from robolearn.loops.held import Held
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.loops.parts import sighted
 from robolearn.names import load, load_own
+from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.settings import Numbers, Settings
-from robolearn.types import Policy, Spec, VectorEnvironment
+from robolearn.types import Episode, Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
 from robolearn.verbs.preferences import PreferencesConfig, opened
@@ -330,9 +331,10 @@ def _wanted(env: str, wanted: IntentionConfig, interface: Spec, rng: np.random.G
         raise UserError(f"intention: skill: no checkpoint in {name}")
     if ":" in name:
         own = load_own(name, "intention")
-        if not callable(own):
-            raise UserError(f"intention: {name} must be a function of (interface, rng)")
-        return own(interface, rng)
+        policy = own(interface, rng) if callable(own) else None
+        if not isinstance(policy, Policy):
+            raise UserError(f"intention: {name} must make a policy of (interface, rng)")
+        return policy
     try:
         return load("demos.operators:make_operator")(env, name, interface, rng)
     except UserError as error:
@@ -340,11 +342,22 @@ def _wanted(env: str, wanted: IntentionConfig, interface: Spec, rng: np.random.G
 
 
 def _states(envs: VectorEnvironment, victim: Policy, config: AttackConfig, run: Run) -> np.ndarray:
-    """Give the states [M, O] that the victim sees without an attack, in seeds of their own."""
+    """Give the states [M, O] that the victim sees without an attack, in seeds of their own.
+
+    SpecError for a reward of terms that are not there.
+    """
     found: list[np.ndarray] = []
+
+    def on_episode(episode: Episode) -> None:
+        wanted_in(episode, config.reward)  # before anything is learnt
+        found.append(episode.observations["state"])
+
     seeds = np.random.SeedSequence([run.seed, 1]).generate_state(config.measured).tolist()
-    evaluate(
-        envs, victim, seeds, config.evaluation.horizon, whole=True,
-        on_episode=lambda episode: found.append(episode.observations["state"]),
-    )  # fmt: skip
+    evaluate(envs, victim, seeds, config.evaluation.horizon, whole=True, on_episode=on_episode)
     return np.concatenate(found)
+
+
+def wanted_in(episode: Episode, reward: Mapping[str, float]) -> float:
+    """Give what weighted reward terms come to in an episode; SpecError for an unknown one."""
+    sums = {name: float(term.sum()) for name, term in episode.reward_terms.items()}
+    return Terms("reward", reward).reward({"reward_terms": sums})

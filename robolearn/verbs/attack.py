@@ -17,7 +17,7 @@ from robolearn.names import load
 from robolearn.perturbed import PerturbedEnv, PerturbedVectorEnv
 from robolearn.running.run import Run, replace_text
 from robolearn.types import Episode, Policy, Spec, Step, VectorEnvironment
-from robolearn.verbs.adversaries import AttackConfig, Parts, knowing, prepare
+from robolearn.verbs.adversaries import AttackConfig, Parts, knowing, prepare, wanted_in
 from robolearn.verbs.attack_methods import METHODS
 from robolearn.verbs.evaluate import share
 from robolearn.viz.attacks import Account, ImageAccount, draw_attack
@@ -71,8 +71,7 @@ def measure(parts: Parts, name: str, envs: VectorEnvironment, policy: Policy) ->
 
         def on_episode(episode: Episode) -> None:
             counter.update()
-            terms = episode.reward_terms
-            wanted.append(sum(w * float(terms[t].sum()) for t, w in parts.config.reward.items()))
+            wanted.append(wanted_in(episode, parts.config.reward))
             if isinstance(policy, Guarded):  # one episode at a time
                 alarmed.append(bool(policy.alarms.any()))
 

@@ -44,6 +44,9 @@ class Push:
 
     def act(self, observation, explore=False):
         return np.full((len(observation["state"]), self.entries), 0.9, np.float32)
+
+def nobody(interface, rng):
+    return None
 """
 
 
@@ -284,9 +287,15 @@ def test_what_cannot_be_attacked_is_one_line(here, capsys):
     assert "method: rat needs an intention" in error_of(capsys, "method=rat")
     assert "budget.size should be greater than 0" in error_of(capsys, intention, "budget.size=0")
     assert "budget.size" in error_of(capsys, intention, "budget.size=.nan")
-    assert "no entry 'hand'" in error_of(capsys, intention, "budget.entries=[hand]")
+    assert "budget.entries: no entry 'hand'" in error_of(capsys, intention, "budget.entries=[hand]")
     assert "method should be 'rat', 'pgd'" in error_of(capsys, "method=paad")
     assert "intention: no checkpoint in exprt" in error_of(capsys, "intention={policy: exprt}")
+    assert "push:nobody must make a policy of (interface, rng)" in error_of(
+        capsys, "intention={policy: push:nobody}"
+    )
+    assert "no reward term 'tsk'; did you mean 'task'?" in error_of(
+        capsys, intention, "reward={tsk: -1.0}"
+    )
 
 
 # audits
@@ -355,8 +364,14 @@ def test_an_audit_without_an_intention_does_what_needs_none(here, tmp_path, caps
     assert "learnt" not in found["rows"][0]
     assert main([*AUDIT, "intention=null", "methods=[rat]", f"out={tmp_path}/wrong"]) == 2
     assert "methods: rat needs an intention" in capsys.readouterr().err
-    assert main([*AUDIT, "sizes=[0.0]", f"out={tmp_path}/wrong"]) == 2
-    assert "should be greater than 0" in capsys.readouterr().err
+    for change, said in {
+        "sizes=[0.0]": "should be greater than 0",
+        "reward={tsk: 1.0}": "no reward term 'tsk'",
+        "images={}": "sizes: size should be greater than or equal to 1, not 0.1",
+    }.items():
+        line = [*AUDIT, "intention=null", "methods=[random]", change, f"out={tmp_path}/wrong"]
+        assert main(line) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
