@@ -152,7 +152,7 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
     if parts.config.home is not None:
         home = run.make_envs(parts.config.home, config.evaluation.episodes)
     file, wanted = run.path("rows.jsonl"), [(m, size) for size in config.sizes for m in methods]
-    rows = _rows(file)
+    rows = _objects(file) if file.exists() else []
     try:
         found = _without(parts, home, run.path("controls.json"))
         for method, size in wanted[len(rows) :]:
@@ -186,20 +186,21 @@ def _can_attack(method: Method, victim: Policy) -> bool:
     return getattr(victim, "memoryless", False) or method in ONE_BY_ONE
 
 
-def _rows(file: Path) -> list[Row]:
-    """Read what was finished; DataError for a damaged file."""
-    if not file.exists():
-        return []
+def _objects(file: Path) -> list[dict[str, Any]]:
+    """Read what was finished, a line each; DataError for a damaged file."""
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        if not found or not all(isinstance(one, dict) for one in found):
+            raise ValueError("its lines are no objects")
     except ValueError as error:
         raise DataError(f"{file}: damaged: {error}") from error
+    return found
 
 
 def _without(parts: Parts, home: VectorEnvironment | None, file: Path) -> dict[str, Any]:
     """Measure what is so without an attack, or read it."""
     if file.exists():
-        return json.loads(file.read_text(encoding="utf-8"))
+        return _objects(file)[0]
     found = {"control": measure(parts, "control", parts.envs, parts.victim)}
     if home is not None:
         found["clean"] = measure(parts, "clean", home, parts.victim)

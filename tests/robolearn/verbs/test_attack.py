@@ -349,10 +349,14 @@ def test_an_audit_that_was_stopped_keeps_what_is_finished(here, tmp_path, interr
     assert main([*line, f"resume={tmp_path}/stopped"]) == 0
     assert first.stat().st_mtime_ns == written
     require_same(tmp_path / "whole", tmp_path / "stopped")
-    (tmp_path / "stopped/rows.jsonl").write_text("{")
     (tmp_path / "stopped/summary.json").unlink()
-    assert main([*line, f"resume={tmp_path}/stopped"]) == 2
-    assert "rows.jsonl: damaged" in capsys.readouterr().err
+    for name, content in (("rows.jsonl", "{"), ("rows.jsonl", "3"), ("controls.json", "")):
+        file = tmp_path / "stopped" / name
+        kept = file.read_text()
+        file.write_text(content)
+        assert main([*line, f"resume={tmp_path}/stopped"]) == 2
+        assert f"{name}: damaged" in capsys.readouterr().err
+        file.write_text(kept)
 
 
 def test_an_audit_without_an_intention_does_what_needs_none(here, tmp_path, capsys):
