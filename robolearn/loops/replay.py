@@ -70,6 +70,11 @@ class Replay:
         return self._filled * self.environments
 
     @property
+    def room(self) -> int:
+        """Count the transitions that it can hold."""
+        return self.steps * self.environments
+
+    @property
     def nbytes(self) -> int:
         """Count the bytes of all it can hold."""
         return sum(column.nbytes for column in self._columns.values())
@@ -107,7 +112,11 @@ class Replay:
             raise DataError(f"the replay holds no {length} successive steps of an episode")
         last = rng.choice(last, count)[:, None]  # [B, 1], as row * N + column
         back = np.arange(length - 1, -1, -1) * self.environments  # [K]
-        return self._take((last - back) % (self.steps * self.environments))
+        return self._take((last - back) % self.room)
+
+    def holds(self, length: int) -> bool:
+        """Say whether there is a piece of so many successive steps of an episode."""
+        return len(self._last_steps(length)) > 0
 
     def _last_steps(self, length: int) -> np.ndarray:
         """Give the places, row * N + column, at which a piece of so many steps can end."""

@@ -171,10 +171,18 @@ class Preferences:
         """Ask if it is time, but not at the end; give whether something was learnt."""
         if steps >= total or not self.asker.is_due(steps, taken, first):
             return False
+        if self._fills_anew(memory, steps, first):
+            return False
         found = self.asker.ask(memory, steps)
         self._seen = {f"preference/{name}": value for name, value in found.items()}
         self._seen.pop("preference/labels", None)
         return bool(found)
+
+    def _fills_anew(self, memory: Replay, steps: int, first: int) -> bool:
+        """Say whether a replay that was not kept over a stop holds too little to ask about."""
+        if len(memory) >= min(steps, memory.room):
+            return False
+        return len(memory) < first or not memory.holds(self.asker.reward.config.length)
 
     def read(self) -> dict[str, float]:
         """Give what to log: the labels so far, and once what was seen when they were learnt."""

@@ -94,6 +94,7 @@ def test_segments_are_successive_steps_of_one_episode_and_all_of_them_come(seed)
         for start in range(len(kept) - length + 1):
             if len(set(episodes[start : start + length])) == 1:
                 expected.add(int(kept[start]["observations"]["state"][column, 0]))
+    assert replay.holds(length) == bool(expected)
     if not expected:
         with pytest.raises(DataError, match=f"no {length} successive steps"):
             replay.segments(1, length, rng)

@@ -59,6 +59,15 @@ def test_a_run_asks_learns_and_goes_on_after_a_stop_as_if_there_had_been_none(
     assert not (whole / "questions").exists()
 
 
+def test_nobody_is_asked_before_a_replay_that_was_not_kept_is_filled_anew(tmp_path, interrupted):
+    line = [*SAC, "training.keep_replay=false", "preferences.reward.length=15"]
+    interrupted([*line, f"out={tmp_path}/run"], 4)  # of the lines, the one at 80
+    assert main([*line, f"resume={tmp_path}/run"]) == 0
+    asked, _ = read_curve(tmp_path / "run/metrics.jsonl", "preference/loss")
+    assert asked.tolist() == [40, 120, 160]  # from 60 on, but not of ten steps at 80
+    assert summary(tmp_path / "run")["labels"] == 10
+
+
 def test_it_may_explore_before_anybody_is_asked(tmp_path, monkeypatch, require_same_after_a_stop):
     monkeypatch.setattr(preferences, "LOOK_STEPS", 10)
     line, whole = (*SAC, "preferences.explore=100"), tmp_path / "whole"
