@@ -216,11 +216,12 @@ def off_policy(
     acting.begin(seed, progress)
     done = progress.rounds if progress else 0
     rng = np.random.default_rng([seed, done, 1])
+    enough = min(config.random_steps, config.capacity // n * n)  # a replay holds whole steps
     for rounds in range(done + 1, total + 1):
         _remember(learner, acting.step(learner, rounds, rng), replay)
         if on_step is not None:
             on_step(rounds)
-        if len(replay) >= config.random_steps:
+        if len(replay) >= enough:
             infos += _learn(learner, replay, rng, config.batch, updates_in(rounds, n, config))
         if on_log is not None and (_due(rounds, n, config.log_steps) or rounds == total):
             on_log(rounds, acting.read() | _means(infos))

@@ -114,6 +114,11 @@ def test_nothing_is_learnt_before_the_random_steps_are_over():
     assert log[10]["length"] == 10.0 and "return" in log[10] and "return" not in log[15]
 
 
+def test_a_replay_that_holds_no_part_of_a_step_learns_all_the_same():
+    learner, replay, _ = watched(random_steps=31, capacity=32)
+    assert len(replay) == 30 and len(learner.batches) == 3 * (60 - 9)
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
 def test_a_batch_that_begins_episodes_in_another_way_is_refused(mode):
     env = Reaching()
