@@ -98,10 +98,11 @@ def imagine(
     name, and under ``evaluation`` what ``robolearn.verbs.evaluate.measure`` gives. What the model
     makes of an episode is drawn, see ``robolearn.verbs.dreaming.show``.
     """
-    training = _sized(config, SIZES[settings.size])
+    training, where = _sized(config, SIZES[settings.size]), config.evaluated_in or config.env
     with contextlib.closing(make_batch(config.env, config.environments)) as env:
         learner = kind(env.interface, settings, run.seed, device_of(config.device))
-        n = env.num_envs
+        stage, n = run.make_env(where), env.num_envs
+        learner.interface.require(stage.interface, "the policy", "evaluated_in")
         replay = Moments(env.interface, training.capacity, n, training.length)
         say(run, f"the replay of {training.capacity:,} takes {replay.nbytes / 1e6:,.0f} MB")
         losses = train(learner, env, training, run, replay, UNASKED)
@@ -110,11 +111,9 @@ def imagine(
         }  # fmt: skip
         checkpoint.save(run.path("checkpoint"), learner)
     if config.evaluation is not None:
-        where = config.evaluated_in or config.env
         envs = run.make_envs(where, config.evaluation.episodes)
-        learner.interface.require(envs.interface, "the policy", "evaluated_in")
         summary["evaluation"] = measure(learner, envs, where, config.evaluation, run)
-        show(learner, where, run)
+        show(learner, stage, run)
     return summary
 
 

@@ -12,9 +12,8 @@ from robolearn.algos.infopower import InfoPower
 from robolearn.loops.rollout import rollout
 from robolearn.names import load
 from robolearn.networks.rssm import Belief
-from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
-from robolearn.types import Episode
+from robolearn.types import Environment, Episode
 from robolearn.viz.strips import draw_strips
 
 STEPS = 90  # of the episode that is shown
@@ -23,11 +22,10 @@ EVERY = 3  # steps from one image of the picture to the next
 IMAGES = 16
 
 
-def show(learner: Dreamer, env: EnvConfig, run: Run) -> None:
+def show(learner: Dreamer, env: Environment, run: Run) -> None:
     """Run an episode and show it, see ``draw_believed``."""
     if learner.decoder is not None:
-        stage = run.make_env(env)
-        episode = rollout(stage, learner, horizon=STEPS, seed=run.seed, settle_steps=STEPS)
+        episode = rollout(env, learner, horizon=STEPS, seed=run.seed, settle_steps=STEPS)
         draw_believed(learner, episode, run)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 
 import cv2
+import numpy as np
 import pytest
 
 import robolearn.networks.world as module
@@ -66,3 +67,56 @@ def test_what_does_not_fit_is_one_line(capsys, tmp_path):
     for i, (line, said) in enumerate(wrong.items()):
         assert main([*LINE, *line.split(), f"out={tmp_path / str(i)}"]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            "{image_size: [32, 32], cameras: [lookatcart]}",
+            "evaluated_in does not fit the policy: lo",
+        ),
+        (
+            "{cameras: [lookatcart], distractors: {video: none.mp4}}",
+            "none.mp4: no such file or fol",
+        ),
+    ],
+)
+def test_where_it_is_evaluated_is_looked_at_before_anything_is_learnt(
+    capsys, tmp_path, options, said
+):
+    where = f"evaluated_in={{name: dmc/cartpole-balance, options: {options}}}"
+    assert main([*LINE, where, f"out={tmp_path}/run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_infopower_learns_before_a_backdrop_and_is_evaluated_before_another(tmp_path):
+    line = [
+        "infopower_cartpole_balance",
+        *(entry.replace("dreamer.", "infopower.") for entry in LINE[1:]),
+    ]
+    assert main([*line, "training.steps=40", f"out={tmp_path}/run"]) == 0
+    found = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert {"information_loss", "inverse_share", "multiplier"} < found["losses"].keys()
+    assert found["evaluation"]["length"] == 10
+    assert not (tmp_path / "run" / "believed.png").exists()  # it draws nothing
+
+
+def test_a_backdrop_that_cannot_be_read_is_one_line(capsys, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video" * 100)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "few").mkdir()
+    for i in range(49):
+        cv2.imwrite(str(tmp_path / "few" / f"{i:02}.png"), np.zeros((4, 4, 3), np.uint8))
+    said = {
+        "bad.mp4": "not a video that can be read",
+        "empty": "no videos and no images in this folder",
+        "few": "49 frames; a clip needs 50 or more",
+    }
+    for name, fault in said.items():
+        video = f"env.options.distractors.video={tmp_path / name}"
+        assert main(["infopower_cartpole_balance", video, f"out={tmp_path}/{name}-run"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert fault in line
