@@ -114,6 +114,18 @@ def test_a_scene_that_stays_does_not_drown_the_robot():
     assert codes[1] > 5 * codes[0]
 
 
+def test_the_prior_has_its_share_of_the_gradient_of_the_divergence():
+    learner, _ = trained(config=replace(CONFIG, free_nats=0.0))
+    filtered, weight = learner.world_losses(batch())[1], learner.world.rssm.expect[0].weight
+
+    def slope(share):
+        learner.config = replace(learner.config, kl_balance=share)
+        return torch.autograd.grad(learner.kl_loss(filtered), weight, retain_graph=True)[0]
+
+    assert slope(1.0).abs().max() > 0
+    torch.testing.assert_close(slope(0.8), 0.8 * slope(1.0))
+
+
 def test_free_nats_have_no_gradient():
     learner, _ = trained(config=replace(CONFIG, free_nats=1e6))
     assert learner.kl_loss(learner.world_losses(batch())[1]).item() == 1e6
@@ -155,10 +167,24 @@ def test_the_policy_is_improved_through_the_dynamics():
     g = torch.Generator().manual_seed(3)
     start = Belief(torch.randn(5, 6, generator=g), torch.randn(5, 4, generator=g))
     learner._starts = lambda believed, terminated: (start, torch.ones(5, dtype=torch.bool))
+    wrong = learner.value(dream.features[:-1]) - returns
+    slow = learner.slow_value.body[0].weight.clone()
     info = learner.learn_behaviour(start, torch.zeros(5, dtype=torch.bool))
     norm = torch.stack([slope.norm() for slope in expected]).norm()
     torch.testing.assert_close(info["policy_gradient"], norm)
     torch.testing.assert_close(info["policy_loss"], objective)
+    torch.testing.assert_close(info["value_loss"], (weights * (wrong / 4) ** 2 / 2).mean())
+    latest = learner.value.body[0].weight
+    torch.testing.assert_close(learner.slow_value.body[0].weight, 0.98 * slow + 0.02 * latest)
+
+
+def test_the_dynamics_are_smooth_in_the_actions_and_the_policy_is_not_in_what_it_sees():
+    learner, _ = trained()
+    distribution, seen = learner.distribution, []
+    learner.distribution = lambda features: seen.append(features) or distribution(features)
+    dream, _, _ = dreamt(learner)
+    assert len(seen) == 4 and not any(features.requires_grad for features in seen)
+    assert dream.features[1:].requires_grad
 
 
 def test_another_unit_of_the_returns_changes_no_value():
@@ -215,6 +241,16 @@ def test_it_remembers_an_episode_and_forgets_those_that_ended():
     np.testing.assert_allclose(third[0], first[0], atol=1e-6)
     np.testing.assert_allclose(third[1], second[1], atol=1e-6)
     assert np.abs(learner.act(images, explore=True)).max() <= 1
+
+
+def test_what_it_did_is_remembered_with_the_noise_of_exploring():
+    learner, _ = trained()
+    images = {"eye": np.zeros((2, 64, 64, 3), np.uint8)}
+    action = learner.act(images, explore=True)
+    np.testing.assert_array_equal(learner._memory[1], action)
+    learner.config = replace(CONFIG, noise=1e6)
+    assert (np.abs(learner.act(images, explore=True)) == 1).all()
+    assert (np.abs(learner.act(images)) < 1).all()
 
 
 def test_acting_follows_the_filter():

@@ -150,11 +150,9 @@ def test_the_multiplier_rises_where_the_constraint_is_violated_and_falls_where_i
     told = torch.tensor(-2.7), torch.tensor(0.1)  # both better than aimed at
     slack = learner.slack(torch.tensor(kl), *told)
     assert np.sign(slack.item()) == -way
-    before = learner.multiplier.item()
-    for _ in range(50):
-        learner._descend("world", learner.multiplier * slack + 0 * sum(
-            p.sum() for p in learner.world.parameters()
-        ))  # fmt: skip
+    before, learner.slack = learner.multiplier.item(), lambda *terms: slack
+    for _ in range(10):
+        learner.learn_world(batch())
     assert np.sign(learner.multiplier.item() - before) == way
     with torch.no_grad():
         learner.world.critics.log_multiplier.fill_(way * 1e6)
@@ -219,6 +217,35 @@ def test_rewards_are_told_in_shares_of_their_running_variance():
     learner.world.critics.follow(none)
     both = torch.cat([within, none["rewards"][~none["is_first"]]])  # not this batch's alone
     torch.testing.assert_close(learner.world.critics.reward_variance, both.var(correction=0))
+
+
+@pytest.mark.parametrize(("bound", "formula"), [("nwj", nwj), ("nce", info_nce)])
+def test_the_losses_are_the_terms_of_the_lagrangian(bound, formula):
+    learner, _ = trained(replace(CONFIG, bound=bound))
+    with torch.no_grad():
+        learner.world.critics.log_multiplier.fill_(0.5)
+    rows = batch(9)
+    losses, filtered = learner.world_losses(rows)
+    z, critics = filtered.belief.z, learner.world.critics
+    codes = learner.world.code(learner.images(rows["observations"]))
+    logits = torch.einsum("iz,jz->ij", z.flatten(0, 1), critics.critic(codes.flatten(0, 1)))
+    torch.testing.assert_close(losses["information"], -formula(logits))
+    normals = [torch.distributions.Normal(*n) for n in (filtered.posterior, filtered.prior)]
+    kl = torch.distributions.kl_divergence(*normals).sum(-1).mean()
+    torch.testing.assert_close(losses["kl"], kl)
+    prior = learner.world.rssm.expect[0].weight
+    ours, whole = (torch.autograd.grad(x, prior, retain_graph=True)[0] for x in (losses["kl"], kl))
+    torch.testing.assert_close(ours, learner.config.kl_balance * whole)
+    torch.testing.assert_close(losses["inverse"], -learner.told_of_action(z, rows))
+    slack = learner.slack(kl, losses["inverse"], losses["reward"]).detach()
+    torch.testing.assert_close(losses["multiplier"], learner.multiplier * slack)
+    ways = (critics.log_multiplier, learner.world.rssm.look.weight, critics.inverse[0].weight)
+    ours, *others = torch.autograd.grad(losses["multiplier"], ways, allow_unused=True)
+    assert ours != 0 and others == [None, None]  # the model ascends by the scales alone
+    config, multiplier = learner.config, learner.multiplier.item()
+    assert learner.scales()["inverse"] == pytest.approx(
+        multiplier * config.inverse_weight / (critics.guess + A * log_cap()).item()
+    )
 
 
 def test_terms_are_weighted_by_the_multiplier_and_told_by_name():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robolearn.networks.images import ConvDecoder, ConvEncoder, drawn
-from robolearn.networks.rssm import RSSM, SMALLEST_STD, Belief
+from robolearn.networks.rssm import RSSM, SMALLEST_STD, Belief, Normal
 
 B, T, A, E, H, Z = 3, 6, 2, 5, 7, 4
 
@@ -71,6 +71,13 @@ def test_a_prediction_is_the_prior_and_smooth_in_the_action():
     (slope,) = torch.autograd.grad(following.z.sum(), action)
     assert slope.abs().min() > 0
     assert following.features.shape == (B, H + Z)
+
+
+def test_a_draw_goes_with_the_mean_and_by_its_noise_with_the_spread():
+    mean, std = torch.zeros(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    noise = torch.tensor([-2.0, 0.0, 0.5])
+    slopes = torch.autograd.grad(Normal(mean, std).at(noise).sum(), (mean, std))
+    torch.testing.assert_close(slopes, (torch.ones(3), noise))
 
 
 def test_images_are_coded_and_drawn():
