@@ -4,11 +4,14 @@ import json
 import os
 
 import cv2
+import mujoco
 import numpy as np
 import pytest
 
 import robolearn.networks.world as module
+import sim
 from robolearn.__main__ import main
+from robolearn.running import launch
 from robolearn.verbs import dreaming
 from robolearn.viz import strips
 from robolearn.viz.curves import read_curve
@@ -120,3 +123,19 @@ def test_a_backdrop_that_cannot_be_read_is_one_line(capsys, tmp_path):
         assert main(["infopower_cartpole_balance", video, f"out={tmp_path}/{name}-run"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert fault in line
+
+
+@pytest.mark.parametrize("task", ["cheetah_run", "walker_run"])
+def test_the_floor_that_shows_how_fast_it_runs_is_never_covered(task):
+    config = launch.read(launch.find(f"infopower_{task}")).settings()
+    for where in (config["env"], config["evaluated_in"]):
+        looks = where["options"] | {"cameras": ["side", "side_segmentation"]}
+        plain = {name: option for name, option in looks.items() if name != "distractors"}
+        env, clean = (sim.make(where["name"], **options) for options in (looks, plain))
+        image, expected = (made.reset(seed=0)[0] for made in (env, clean))
+        number, kind = np.moveaxis(image["side_segmentation"], -1, 0)
+        planes = np.flatnonzero(env.model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
+        floor = (kind == mujoco.mjtObj.mjOBJ_GEOM) & np.isin(number, planes)
+        assert floor.sum() > 300 and (image["side"] != expected["side"]).any()
+        np.testing.assert_array_equal(image["side"][floor], expected["side"][floor])
+        env.close(), clean.close()
