@@ -40,11 +40,8 @@ from robolearn.algos.rat import RAT, RATConfig
 from robolearn.algos.sa_rl import SARL
 from robolearn.attack import (
     Attacked,
-    Budget,
-    BudgetConfig,
     Handover,
     Perturbation,
-    RandomPerturbation,
     Victim,
 )
 from robolearn.loops import checkpoint
@@ -53,6 +50,7 @@ from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.on_policy import OnlineConfig, online
 from robolearn.loops.rollout import rollout
 from robolearn.perturbed import AdversaryEnv, Directed
+from robolearn.state_attack import Budget, BudgetConfig, RandomPerturbation
 from robolearn.types import Environment, Observation, Policy
 from sim import make, make_vec
 

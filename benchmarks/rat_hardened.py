@@ -119,7 +119,7 @@ class Hardened(Scene):
             victim = GaussianClone(clone, STD)
             learner = RAT(victim, self.intention, budget, RATConfig(adversary_rate=1e-3), self.seed)
             attacked = Attacked(victim, learner, budget)
-            rows = attacking(learner, self.env, attacked, TURN, HORIZON, rng)
+            rows = attacking(learner, self.env, attacked, TURN, HORIZON, rng)["state"]
             table.append((rows + learner(rows)).numpy())
             wanted.append(self.teacher.act({"state": rows.numpy()}))
             fit_to(clone, *(torch.from_numpy(np.concatenate(a)) for a in (table, wanted)), rng)

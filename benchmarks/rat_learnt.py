@@ -40,12 +40,12 @@ from rat import EPISODES, FOLDER, HORIZON, LEARNT, ROWS, STD, Scene, append_to, 
 from robolearn.algos.intending import IntendingConfig
 from robolearn.algos.ppo import PPOConfig
 from robolearn.algos.rat import RATConfig
-from robolearn.attack import BudgetConfig
 from robolearn.loops.attacking import CollectionConfig
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.rewards.preference import PreferenceConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run
+from robolearn.state_attack import BudgetConfig
 from robolearn.verbs.adversaries import AttackConfig, VictimConfig
 from robolearn.verbs.attack import attack
 from robolearn.verbs.evaluate import EvaluationConfig

@@ -1,7 +1,7 @@
 """What somebody who may touch a camera's image can do to a clone that lifts a cube by it.
 
     python benchmarks/rat_pixels.py [--demonstrations 50] [--epochs 20] [--sizes 4 8]
-                                    [--methods random pgd] [--episodes 10] [--seed 0]
+                                    [--methods random pgd rat] [--episodes 10] [--seed 0]
 
 The clone of ``launch/bc_lift_pixels.yaml``, one network instead of three; the hand's camera may be
 touched by so many grey levels (L_inf), the robot's own pose and fingers, which it sees too, not.
@@ -79,6 +79,7 @@ def _attack(victim: Path, method: str, size: float, episodes: int, seed: int) ->
         "rat_metaworld", f"method={method}", f"victim.checkpoint={victim}", "home=null",
         f"env={{name: robosuite/Lift, options: {OPTIONS}}}", f"images={{size: {size}}}",
         "intention={policy: 'rat_pixels:Stays'}", "pgd={steps: 5, step: 0.4}",
+        "rat.widths=[256,32]", "collection={rounds: 6, episodes: 2, updates: 150, batch: 32}",
         f"evaluation={{episodes: {episodes}, horizon: 200}}", f"seed={seed}", f"out={out}",
     )  # fmt: skip
     found = json.loads((out / "summary.json").read_text())
@@ -103,7 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--demonstrations", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--sizes", nargs="+", type=float, default=[4.0, 8.0])
-    parser.add_argument("--methods", nargs="+", default=["random", "pgd"])
+    parser.add_argument("--methods", nargs="+", default=["random", "pgd", "rat"])
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -8,26 +8,31 @@ camera by itself,
     ( mean_j delta_j^2 )^(1/2) <= size             (l2)
 
 A victim that sees images has a ``distribution(observation)`` of all that it sees, name -> [B, ...],
-where images are uint8 or, with gradients, float in grey levels.
+where images are uint8 or, with gradients, float in grey levels. Perturbations of all cameras
+together are laid out flat, [B, P]. Gradients pass as if nothing were rounded or cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
+from torch.nn import functional as F
 
-from robolearn.attack import distribution_of, require_finite
 from robolearn.errors import SpecError, UserError, nearest
 from robolearn.settings import Names, Settings
+from robolearn.state_attack import Chooser, require_finite
 from robolearn.types import ArraySpec, Observation, Spec
 
 Images = dict[str, Tensor]  # by camera, [B, H, W, C]
+VIEW = 16  # pixels each way, of what a network that learns to attack looks at
+GRID = 8  # squares each way, where the shares of the budget are few
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,26 @@ class ImageBudget:
 
         For linf it is the nearest; for l2 its direction is kept, and then cut at black and white.
         """
-        if self.norm == "linf":
-            delta = delta.clamp(-self.size, self.size)
-        else:
-            length = self._norm(delta)[..., None, None, None]
-            delta = delta * (self.size / length.clamp(min=self.size))
         image = image.to(delta)
-        return torch.clamp(image + delta, 0, 255) - image
+        return torch.clamp(image + self.limit(delta), 0, 255) - image
+
+    def limit(self, delta: Tensor) -> Tensor:
+        """Give the delta of the budget that is nearest to delta, whatever the image."""
+        if self.norm == "linf":
+            return delta.clamp(-self.size, self.size)
+        length = self._norm(delta)[..., None, None, None]
+        return (delta * (self.size / length.clamp(min=self.size))).to(delta)
+
+    def squash(self, x: Tensor) -> Tensor:
+        """Map any x smoothly into the budget.
+
+        = size tanh(x) for linf; = size x / (1 + mean x^2)^(1/2) for l2.
+        """
+        if self.norm == "linf":
+            return self.size * torch.tanh(x)
+        unit = x.detach().abs().amax((-3, -2, -1), keepdim=True).clamp(min=1.0)
+        x = x / unit  # squares of what is far out would be infinite
+        return self.size * x / (unit**-2 + x.square().mean((-3, -2, -1), keepdim=True)).sqrt()
 
     def show(self, image: Tensor, delta: Tensor) -> Tensor:
         """Give what is seen, uint8; whole grey levels are reached by rounding towards the image."""
@@ -107,25 +125,24 @@ class ImageBudget:
         return flat.amax(-1) if self.norm == "linf" else flat.square().mean(-1).sqrt()
 
 
-class ImagePerturbation(Protocol):
-    """Whatever chooses delta; else as ``attack.Perturbation``."""
-
-    def __call__(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Images:
-        """Give delta of the cameras that are touched, for all observations name -> [B, ...]."""
-
-
 @dataclass(frozen=True, eq=False)
 class ImagesBudget:
-    """The budgets of the cameras that may be touched, by name."""
+    """The budgets of the cameras that may be touched, by name, where ``interface`` is shown."""
 
     cameras: dict[str, ImageBudget]
+    interface: Spec
 
     @classmethod
-    def of(cls, config: ImageBudgetConfig, interface: Spec) -> ImagesBudget:
-        """Choose cameras; SpecError for one that is not there, UserError if there are none."""
+    def of(
+        cls, config: ImageBudgetConfig, interface: Spec, sees: Spec | None = None
+    ) -> ImagesBudget:
+        """Choose cameras; SpecError for one that is not there, UserError if there are none.
+
+        ``sees`` is the part of the interface that a victim sees, if that is not all of it.
+        """
         known = {
             name: spec
-            for name, spec in interface.observations.items()
+            for name, spec in (sees or interface).observations.items()
             if spec.dtype == "uint8" and len(spec.shape) == 3
         }
         if not known:
@@ -133,7 +150,8 @@ class ImagesBudget:
         for name in config.cameras or ():
             if name not in known:
                 raise SpecError(f"images.cameras: no camera '{name}'{nearest(name, known)}")
-        return cls({n: ImageBudget.of(config, known[n]) for n in config.cameras or known})
+        cameras = {n: ImageBudget.of(config, known[n]) for n in config.cameras or known}
+        return cls(cameras, interface)
 
     @property
     def shown(self) -> dict[str, ArraySpec]:
@@ -141,9 +159,15 @@ class ImagesBudget:
         return {name: budget.spec for name, budget in self.cameras.items()}
 
     @property
+    def radius(self) -> Tensor:
+        """Say how far each value may go if it goes alone, [P]."""
+        alone = {"linf": lambda n: 1.0, "l2": math.sqrt}
+        return torch.cat([torch.full((n,), b.size * alone[b.norm](n)) for b, n in self._sizes()])
+
+    @property
     def touched(self) -> Tensor:
         """Say which of all values of the images may be touched, bool [P]: all of them."""
-        return torch.ones(sum(self._sizes()), dtype=torch.bool)
+        return self.radius > 0
 
     def require(self, interface: Spec) -> None:
         """Raise SpecError unless an environment shows the images that this is for."""
@@ -154,8 +178,83 @@ class ImagesBudget:
                     f"budget: {interface.environment} shows no images '{name}' of {spec.shape}"
                 )
 
+    def require_sight(self, sees: Spec | None, who: str) -> None:
+        """Raise SpecError, which begins with who, if it sees what is not shown; None: a state."""
+        for name in {"state"} if sees is None else sees.observations:
+            if name not in self.interface.observations:
+                raise SpecError(f"{who} '{name}', which {self.interface.environment} does not show")
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Name all that is shown: an intention may look at any of it."""
+        return tuple(self.interface.observations)
+
+    def true(self, observation: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Give all of it."""
+        return observation
+
+    def blank(self) -> Images:
+        """Give black images, and zeros."""
+        kinds = {"uint8": torch.uint8}
+        return {
+            name: torch.zeros(1, *spec.shape, dtype=kinds.get(spec.dtype, torch.float32))
+            for name, spec in self.interface.observations.items()
+        }
+
+    def nothing(self, true: Mapping[str, Tensor]) -> Tensor:
+        """Give the delta [B, P] that leaves images as they are."""
+        some = true[next(iter(self.cameras))]
+        return torch.zeros(len(some), len(self.radius), device=some.device)
+
+    def seen(self, true: Mapping[str, Tensor], delta: Tensor) -> Images:
+        """Give what is seen, float in whole grey levels."""
+        found, parts = dict(true), self.images(delta)
+        for name, budget in self.cameras.items():
+            there = true[name] + parts[name]
+            found[name] = budget.show(true[name], parts[name]) + (there - there.detach())
+        return found
+
+    @property
+    def view(self) -> ArraySpec:
+        """Describe what a network looks at: coarse images, and the state if it is shown."""
+        return ArraySpec((self.look(self.blank()).shape[1],))
+
+    def look(self, true: Mapping[str, Tensor]) -> Tensor:
+        """Give coarse images of the cameras [B, F], and the state if it is shown."""
+        coarse = [_coarse(true[name], VIEW).flatten(1) for name in self.cameras]
+        return torch.cat(coarse + [true[name] for name in ("state",) if name in true], dim=1)
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Give the delta [B, P] of the budget near to delta, whatever the images."""
+        return self._each(ImageBudget.limit, delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Give the delta [B, P] with the largest inner product with a gradient, edges aside."""
+        return self._each(ImageBudget.steepest, gradient)
+
+    def squash(self, x: Tensor) -> Tensor:
+        """Map any x [B, P] smoothly into the budget."""
+        return self._each(ImageBudget.squash, x)
+
+    @property
+    def shares(self) -> ArraySpec:
+        """Describe the shares [K]: of squares of images, ``GRID`` each way, by colour."""
+        return ArraySpec((sum(math.prod(grid) for grid in self._grids()),))
+
+    def of_shares(self, shares: Tensor) -> Tensor:
+        """Give the delta [B, P] of the budget near to shares [B, K] of it."""
+        parts = shares.split([math.prod(grid) for grid in self._grids()], dim=1)
+        found = {}
+        for part, grid, (name, budget) in zip(
+            parts, self._grids(), self.cameras.items(), strict=True
+        ):
+            squares = part.unflatten(1, grid).movedim(-1, 1)  # [B, C, h, w]
+            whole = F.interpolate(squares, budget.spec.shape[:2]).movedim(1, -1)
+            found[name] = budget.limit(budget.size * whole)
+        return self.flat(found)
+
     def perturb(
-        self, observation: Observation, perturbation: ImagePerturbation, generator: torch.Generator
+        self, observation: Observation, perturbation: Chooser, generator: torch.Generator
     ) -> Observation:
         """Give what a victim sees instead of observations name -> [N, ...].
 
@@ -164,9 +263,9 @@ class ImagesBudget:
         true = {name: torch.as_tensor(array) for name, array in observation.items()}
         with torch.no_grad():
             delta = perturbation(true, generator)
-        for one in delta.values():
-            require_finite(one)
-        seen = {n: b.show(true[n], delta[n]).numpy() for n, b in self.cameras.items()}
+        require_finite(delta)
+        parts = self.images(delta)
+        seen = {n: b.show(true[n], parts[n]).numpy() for n, b in self.cameras.items()}
         return observation | seen
 
     def flat(self, images: Mapping[str, Tensor]) -> Tensor:
@@ -175,30 +274,30 @@ class ImagesBudget:
 
     def images(self, flat: Tensor) -> Images:
         """Undo ``flat``."""
-        parts = flat.split(self._sizes(), dim=1)
+        parts = flat.split([n for _, n in self._sizes()], dim=1)
         specs = self.shown.items()
         return {n: one.unflatten(1, s.shape) for (n, s), one in zip(specs, parts, strict=True)}
 
-    def _sizes(self) -> list[int]:
-        return [int(np.prod(spec.shape)) for spec in self.shown.values()]
+    def _each(self, way: Callable[[ImageBudget, Tensor], Tensor], flat: Tensor) -> Tensor:
+        """Go one way with each camera's part of what is laid out flat."""
+        parts = self.images(flat)
+        return self.flat({name: way(b, parts[name]) for name, b in self.cameras.items()})
+
+    def _sizes(self) -> list[tuple[ImageBudget, int]]:
+        return [(budget, math.prod(budget.spec.shape)) for budget in self.cameras.values()]
+
+    def _grids(self) -> list[tuple[int, ...]]:
+        return [(*_at_most(b.spec.shape[:2], GRID), b.spec.shape[2]) for b in self.cameras.values()]
 
 
-class Around:
-    """What may be done to certain images, as a budget of perturbations that are laid out flat."""
+def _at_most(shape: Sequence[int], most: int) -> tuple[int, ...]:
+    return tuple(min(n, most) for n in shape)
 
-    def __init__(self, budget: ImagesBudget, images: Mapping[str, Tensor]) -> None:
-        self.budget, self.true = budget, images
 
-    def project(self, delta: Tensor) -> Tensor:
-        """Give a delta [B, P] of the budget near to delta; the images stay images."""
-        parts = self.budget.images(delta)
-        cameras = self.budget.cameras.items()
-        return self.budget.flat({n: b.project(self.true[n], parts[n]) for n, b in cameras})
-
-    def steepest(self, gradient: Tensor) -> Tensor:
-        """Give the delta [B, P] with the largest inner product with a gradient, edges aside."""
-        parts = self.budget.images(gradient)
-        return self.budget.flat({n: b.steepest(parts[n]) for n, b in self.budget.cameras.items()})
+def _coarse(images: Tensor, most: int) -> Tensor:
+    """Give images [B, C, h, w], in [0, 1], with at most so many pixels each way."""
+    images = images.movedim(-1, 1).float() / 255
+    return F.adaptive_avg_pool2d(images, _at_most(images.shape[2:], most))
 
 
 class RandomImages:
@@ -207,51 +306,9 @@ class RandomImages:
     def __init__(self, budget: ImagesBudget) -> None:
         self.budget = budget
 
-    def __call__(self, observation: Mapping[str, Tensor], generator: torch.Generator) -> Images:
-        """Draw delta of every camera."""
+    def __call__(self, true: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """Draw delta [B, P]."""
         cameras = self.budget.cameras.items()
-        return {n: b.draw(observation[n], generator).float() - observation[n] for n, b in cameras}
-
-
-def blank(interface: Spec) -> Images:
-    """Give one observation of zeros, name -> [1, ...]."""
-    return {
-        name: torch.zeros(
-            1, *spec.shape, dtype=torch.uint8 if spec.dtype == "uint8" else torch.float32
-        )
-        for name, spec in interface.observations.items()
-    }
-
-
-def require_seeing(policy: Any, interface: Spec, role: str) -> None:
-    """Raise UserError unless a policy has a distribution, SpecError if it sees what is not there.
-
-    ``role`` is what it is here: "victim", "intention".
-    """
-    name = f"{role} '{getattr(policy, 'name', type(policy).__name__)}'"
-    if not callable(getattr(policy, "distribution", None)):
-        raise UserError(
-            f"{name}: has no distribution(observation); an attack needs a Gaussian policy"
-        )
-    own = getattr(policy, "interface", None)
-    sees = own.observations if isinstance(own, Spec) else {"state"}
-    for one in sees:
-        if one not in interface.observations:
-            raise SpecError(f"{name} sees '{one}', which {interface.environment} does not show")
-
-
-def require_image_victim(policy: Any, interface: Spec, budget: ImagesBudget) -> None:
-    """Do the same for a victim; UserError too unless gradients reach the images."""
-    require_seeing(policy, interface, "victim")
-    observation = blank(interface)
-    flat = budget.flat(observation).requires_grad_()
-    with torch.enable_grad():
-        mean = distribution_of(policy, observation | budget.images(flat)).mean
-    slope = None
-    if mean.requires_grad:
-        (slope,) = torch.autograd.grad(mean.sum(), flat, allow_unused=True)
-    if slope is None:
-        raise UserError(
-            f"victim '{getattr(policy, 'name', type(policy).__name__)}': no gradient of its "
-            f"distribution reaches the images {', '.join(budget.cameras)}"
+        return self.budget.flat(
+            {n: b.draw(true[n], generator).float() - true[n] for n, b in cameras}
         )

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robolearn.attack import Budget, Perturbation
+from robolearn.attack import AnyBudget, Perturbation, Sight
 from robolearn.errors import UserError
-from robolearn.image_attack import ImagePerturbation, ImagesBudget
 from robolearn.types import ArraySpec, Environment, Observation, Policy, Spec, VectorEnvironment
 
 
@@ -34,8 +33,8 @@ class PerturbedEnv:
     def __init__(
         self,
         env: Environment,
-        perturbation: Perturbation | ImagePerturbation,
-        budget: Budget | ImagesBudget,
+        perturbation: Perturbation,
+        budget: AnyBudget,
         victim: Policy | None = None,
     ) -> None:
         """Wrap ``env``; SpecError if budget or victim do not fit it."""
@@ -82,8 +81,8 @@ class PerturbedVectorEnv:
     def __init__(
         self,
         envs: VectorEnvironment,
-        perturbation: Perturbation | ImagePerturbation,
-        budget: Budget | ImagesBudget,
+        perturbation: Perturbation,
+        budget: AnyBudget,
         victim: Policy | None = None,
     ) -> None:
         """Wrap ``envs``; SpecError if budget or victim do not fit them."""
@@ -151,9 +150,7 @@ class PerturbedVectorEnv:
 class _Seeing:
     """What one environment shows: the true state, the perturbed one, and the generator's memory."""
 
-    def __init__(
-        self, perturbation: Perturbation | ImagePerturbation, budget: Budget | ImagesBudget
-    ) -> None:
+    def __init__(self, perturbation: Perturbation, budget: AnyBudget) -> None:
         self._perturbation, self._budget = perturbation, budget
         self._generator = torch.Generator().manual_seed(0)
         self._true: Observation = {}
@@ -190,11 +187,11 @@ class Actor(Protocol):
     """How what an adversary decides on becomes a perturbation."""
 
     victim: Policy
-    budget: Budget
+    budget: AnyBudget
     action: ArraySpec  # of the decision, K entries in [-1, 1]
 
-    def __call__(self, state: Tensor, action: Tensor) -> Tensor:
-        """Give delta [B, O] for s [B, O] and the decision [B, K]."""
+    def __call__(self, true: Sight, action: Tensor) -> Tensor:
+        """Give delta [B, P] for what is true and the decision [B, K]."""
 
 
 class Directed:
@@ -204,18 +201,19 @@ class Directed:
         self.policy, self.actor = policy, actor
         self.memoryless = getattr(policy, "memoryless", False)
 
-    def __call__(self, state: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Give delta [B, O] for s [B, O]; there is nothing random in it."""
-        action = self.policy.act({"state": state.cpu().numpy()})
-        return self.actor(state, torch.as_tensor(action).to(state))
+    def __call__(self, true: Sight, generator: torch.Generator | None = None) -> Tensor:
+        """Give delta [B, P] for what is true; there is nothing random in it."""
+        look = self.actor.budget.look(true)
+        action = self.policy.act({"state": look.cpu().numpy()})
+        return self.actor(true, torch.as_tensor(action).to(look))
 
 
 class AdversaryEnv:
     """A batch of environments as an adversary sees it: a VectorEnvironment.
 
-    It shows the true states. An action is what the adversary decides on, [N, K]; the victim sees
-    what the actor makes of it, and what the victim then does is sent to ``envs``. Rewards and
-    success are theirs.
+    It shows the true states; where images are perturbed, coarse ones of them are part of these. An
+    action is what the adversary decides on, [N, K]; the victim sees what the actor makes of it, and
+    what the victim then does is sent to ``envs``. Rewards and success are theirs.
     """
 
     def __init__(self, envs: VectorEnvironment, actor: Actor) -> None:
@@ -223,7 +221,10 @@ class AdversaryEnv:
         _require_fit(envs.interface, actor.budget, actor.victim)
         if not getattr(actor.victim, "memoryless", False):
             raise UserError("victim: it is not memoryless, so many episodes cannot be attacked")
-        self.interface = dataclasses.replace(envs.interface, action=actor.action)
+        shown = {"state": actor.budget.view}
+        self.interface = dataclasses.replace(
+            envs.interface, observations=shown, action=actor.action
+        )
         self.num_envs, self.horizon = envs.num_envs, envs.horizon
         self._envs, self._actor = envs, actor
         self._generator = torch.Generator()  # nothing is drawn from it
@@ -244,8 +245,10 @@ class AdversaryEnv:
             self._true, lambda s, _: self._actor(s, decided), self._generator
         )
         sent = self._actor.victim.act(seen).clip(-1.0, 1.0)
-        observations, *rest = self._envs.step(sent, active=active, autoreset=autoreset)
-        return self._keep(observations), *rest
+        observations, *rest, info = self._envs.step(sent, active=active, autoreset=autoreset)
+        if "final_obs" in info:
+            info = info | {"final_obs": self._final(info["final_obs"])}
+        return self._keep(observations), *rest, info
 
     def get_state(self) -> np.ndarray:
         """Give the true states float64 [N, S]."""
@@ -258,10 +261,25 @@ class AdversaryEnv:
     def _keep(self, observations: Observation) -> Observation:
         """Remember the true observations: a batch may write into what it gave before."""
         self._true = {name: array.copy() for name, array in observations.items()}
-        return observations
+        return self._look(self._true)
+
+    def _look(self, observations: Observation) -> Observation:
+        """Give what the adversary looks at of observations [N, ...]."""
+        budget = self._actor.budget
+        true = budget.true({name: torch.as_tensor(one) for name, one in observations.items()})
+        return {"state": budget.look(true).numpy().copy()}
+
+    def _final(self, last: np.ndarray) -> np.ndarray:
+        """Do the same with the last observations of the rows that ended, an object array [N]."""
+        seen = last.copy()
+        for i, one in enumerate(last):
+            if one is not None:
+                alone = self._look({name: np.asarray(array)[None] for name, array in one.items()})
+                seen[i] = {"state": alone["state"][0]}
+        return seen
 
 
-def _require_fit(interface: Spec, budget: Budget | ImagesBudget, victim: Policy | None) -> None:
+def _require_fit(interface: Spec, budget: AnyBudget, victim: Policy | None) -> None:
     budget.require(interface)
     if isinstance(getattr(victim, "interface", None), Spec):
         victim.interface.require(interface, "the victim", interface.environment)

@@ -21,9 +21,9 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
-from robolearn.attack import Budget, worst
 from robolearn.networks.nets import EnsembleLipschitz
 from robolearn.settings import Settings
+from robolearn.state_attack import Budget, worst
 from robolearn.types import Spec
 
 UNSCALED = 1.0  # standard deviation of what never varied, to a ``Normaliser``

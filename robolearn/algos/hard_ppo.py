@@ -25,10 +25,10 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from robolearn.algos.ppo import PPO, Info, PPOConfig, Rows
-from robolearn.attack import Budget, worst
 from robolearn.errors import UserError
 from robolearn.networks.functional import gaussian_kl
 from robolearn.settings import Settings
+from robolearn.state_attack import Budget, worst
 from robolearn.types import Spec
 
 Value = Callable[[Tensor, Tensor], Tensor]  # Q(s [B, O], a [B, A]) -> [B]

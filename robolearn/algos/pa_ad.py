@@ -11,7 +11,7 @@ by the linear form, in one step: the steepest in the budget. Where mu_v is linea
 optimum. The director is learnt by ``ppo.py`` on an ``AdversaryEnv``. "Who Is the Strongest Enemy?
 Towards Optimal and Efficient Evasion Attacks in Deep RL", arXiv:2106.05087. There the reward is the
 victim's, negated; here it is that of the behaviour which is wanted. For a squashed Gaussian mu_v is
-the mean before the tanh, whose gradient does not vanish.
+the mean before the tanh, whose gradient does not vanish. Of images delta is in grey levels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robolearn.attack import Budget, Victim, require_victim
+from robolearn.attack import AnyBudget, Sight, Victim, distribution_of, require_victim
 from robolearn.types import ArraySpec
 
 
@@ -28,18 +28,18 @@ class PAAD:
 
     name = "pa_ad"
 
-    def __init__(self, victim: Victim, budget: Budget) -> None:
+    def __init__(self, victim: Victim, budget: AnyBudget) -> None:
         """Take a victim that gradients go through; UserError if not."""
-        require_victim(victim, budget.spec)
+        require_victim(victim, budget)
         self.victim, self.budget = victim, budget
         with torch.no_grad():
-            entries = victim.distribution(torch.zeros(1, *budget.spec.shape)).mean.shape[-1]
+            entries = distribution_of(victim, budget.blank()).mean.shape[-1]
         self.action = ArraySpec((entries,))
 
-    def __call__(self, state: Tensor, action: Tensor) -> Tensor:
-        """Give delta [B, O] for s [B, O] and the direction [B, A]; 0 for the direction 0."""
-        state = state.detach().requires_grad_()
+    def __call__(self, true: Sight, action: Tensor) -> Tensor:
+        """Give delta [B, P] for what is true and the direction [B, A]; 0 for the direction 0."""
+        delta = self.budget.nothing(true).requires_grad_()
         with torch.enable_grad():
-            along = (action.to(state) * self.victim.distribution(state).mean).sum()
-            (gradient,) = torch.autograd.grad(along, state)
+            mean = distribution_of(self.victim, self.budget.seen(true, delta)).mean
+            (gradient,) = torch.autograd.grad((action.to(mean) * mean).sum(), delta)
         return self.budget.steepest(gradient)

@@ -16,7 +16,8 @@ by h, for the direction grad_alpha' J_o. The KL is exact, with both policies' sp
 open is done as follows: the adversary moves by Adam, in steps that get smaller if it is told how
 far the training is, while alpha' of the outer problem is a plain step of gradient descent, whose
 derivative the formula is; entries of the action that no perturbation moves are left out of D
-(``find_movable``); without a Q, h stays 1.
+(``find_movable``); without a Q, h stays 1. Where images are perturbed, s is all that is seen; alpha
+and h look at coarse images, and at the state.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ from torch.func import functional_call
 
 from robolearn.algos.pgd import PGDConfig, divergence, movable_entries
 from robolearn.attack import (
+    AnyBudget,
     Attacked,
-    Budget,
+    Sight,
     Victim,
-    require_distribution,
+    distribution_of,
+    require_seeing,
     require_victim,
     require_without_context,
 )
@@ -54,7 +57,7 @@ from robolearn.types import Observation
 
 Info = dict[str, float]
 Weights = dict[str, Tensor]
-Value = Callable[[Tensor, Tensor], Tensor]  # Q(s [B, O], a [B, A]) -> [B]
+Value = Callable[[Sight, Tensor], Tensor]  # Q(s, a [B, A]) -> [B]
 
 
 @dataclass(frozen=True)
@@ -78,35 +81,37 @@ class RATConfig(Settings):
 class Adversary(nn.Module):
     """alpha(s), within the budget; nearly zero at first."""
 
-    def __init__(self, budget: Budget, config: RATConfig, generator: torch.Generator):
+    def __init__(self, budget: AnyBudget, config: RATConfig, generator: torch.Generator):
         super().__init__()
-        size = len(budget.radius)
-        self.budget, self.normaliser = budget, Normaliser(size)
-        self.layers = relu_mlp(size, size, config.widths, generator)
+        self.budget, (inputs,) = budget, budget.view.shape
+        self.normaliser = Normaliser(inputs)
+        self.layers = relu_mlp(inputs, len(budget.radius), config.widths, generator)
 
-    def forward(self, state: Tensor) -> Tensor:
-        """Give delta [..., O] for s [..., O]."""
-        return self.budget.squash(self.layers(self.normaliser(state)))
+    def forward(self, true: Sight) -> Tensor:
+        """Give delta [B, P] for what is true."""
+        return self.budget.squash(self.layers(self.normaliser(self.budget.look(true))))
 
 
 class Weighting(nn.Module):
     """h_omega(s) in (0, 2); nearly 1 at first."""
 
-    def __init__(self, inputs: int, config: RATConfig, generator: torch.Generator):
+    def __init__(self, budget: AnyBudget, config: RATConfig, generator: torch.Generator):
         super().__init__()
+        self.budget, (inputs,) = budget, budget.view.shape
         self.normaliser = Normaliser(inputs)
         self.layers = relu_mlp(inputs, 1, config.widths, generator)
 
-    def forward(self, state: Tensor) -> Tensor:
-        """Give h [...] for s [..., O]."""
-        return 2 * torch.sigmoid(self.layers(self.normaliser(state)).squeeze(-1))
+    def forward(self, true: Sight) -> Tensor:
+        """Give h [B] for what is true."""
+        look = self.normaliser(self.budget.look(true))
+        return 2 * torch.sigmoid(self.layers(look).squeeze(-1))
 
 
 class RAT:
     """An adversary that learns: a Perturbation, a Policy (the attacked victim's), and a Learner.
 
-    A batch is a mapping of tensors: "observations", itself a mapping with the true "state" [B, O];
-    "moments" [B, C], in which a victim that is ``contextual`` sees these states.
+    A batch is a mapping of tensors: "observations", itself a mapping of true ones [B, ...], of all
+    names in ``budget.told``; "moments" [B, C], in which a victim that is ``contextual`` sees them.
     "progress", if it is there, is the share of the training that is over, with which the steps get
     smaller.
     """
@@ -119,30 +124,30 @@ class RAT:
         self,
         victim: Victim,
         intention: Victim,
-        budget: Budget,
+        budget: AnyBudget,
         config: RATConfig,
         seed: int = 0,
         q: Value | None = None,
     ):
         """Draw the initial weights; UserError if no gradients go through the victim, SpecError
-        if it or the intention sees another state.
+        if it or the intention sees something else.
 
         ``q`` values actions as the intention does; without it there is no outer problem.
         """
-        require_victim(victim, budget.spec)
-        require_distribution(intention, budget.spec, "intention")
+        require_victim(victim, budget)
+        require_seeing(intention, budget, "intention")
         if not callable(getattr(victim, "at", None)):
             require_without_context(victim, "victim", "RAT learns from single states: try pgd")
-        require_without_context(intention, "intention", "an intention answers to single states")
+        require_without_context(intention, "intention", "an intention answers to single moments")
         self.victim, self.intention, self.budget = victim, intention, budget
         self.config, self.q = config, q
         seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
         first, second, self.noise = (torch.Generator().manual_seed(s) for s in seeds)
         self.adversary = Adversary(budget, config, first)
-        self.weighting = Weighting(len(budget.radius), config, second)
+        self.weighting = Weighting(budget, config, second)
         self.network = nn.ModuleDict({"adversary": self.adversary, "weighting": self.weighting})
         with torch.no_grad():
-            actions = victim.distribution(torch.zeros(1, *budget.spec.shape)).mean.shape[-1]
+            actions = distribution_of(victim, budget.blank()).mean.shape[-1]
         self.network.register_buffer("movable", torch.ones(actions, dtype=torch.bool))
         self._alpha, self._omega = map(_parameters, (self.adversary, self.weighting))
         self.optimisers = {
@@ -161,22 +166,25 @@ class RAT:
         return Attacked(self.victim, self, self.budget).act(observation, explore)
 
     @torch.no_grad()
-    def __call__(self, state: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Give delta [B, O] for s [B, O]; there is nothing random in it."""
-        return self.adversary(state)
+    def __call__(self, true: Sight, generator: torch.Generator | None = None) -> Tensor:
+        """Give delta [B, P] for what is true; there is nothing random in it."""
+        return self.adversary(true)
 
     # learning
 
     def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
-        """Take the scale of the inputs from "state" [M, O]; call it once, before training."""
+        """Take the scale of the inputs from M observations; call it once, before training."""
+        look = self.budget.look(self.budget.true(observations))
         for module in (self.adversary, self.weighting):
-            module.normaliser.fit(observations["state"])
+            module.normaliser.fit(look)
 
-    def find_movable(self, state: Tensor, config: PGDConfig | None = None) -> np.ndarray:
-        """Leave action entries out that cannot be moved in states [B, O]; give the others [A]."""
+    def find_movable(
+        self, observations: Mapping[str, Tensor], config: PGDConfig | None = None
+    ) -> np.ndarray:
+        """Leave action entries out that cannot be moved in B observations; give the others [A]."""
         found = movable_entries(
-            self.victim, self.intention, state, self.budget, config or PGDConfig(),
-            self.config.least_movable,
+            self.victim, self.intention, self.budget.true(observations), self.budget,
+            config or PGDConfig(), self.config.least_movable,
         )  # fmt: skip
         self.network.movable.copy_(found)
         return found.cpu().numpy()
@@ -194,55 +202,58 @@ class RAT:
         return self._update(batch)
 
     def _update(self, batch: Mapping[str, Any]) -> Info:
-        state = batch["observations"]["state"]
+        true = self.budget.true(batch["observations"])
         self._set_rates(1 - batch.get("progress", 0.0))
         with torch.no_grad():
-            aim = self.intention.distribution(state)
-        loss, info = self.inner_loss(state, aim)
-        outer = None if self.q is None else self.outer_loss(state, aim)
+            aim = distribution_of(self.intention, true)
+        loss, info = self.inner_loss(true, aim)
+        outer = None if self.q is None else self.outer_loss(true, aim)
         self._descend("adversary", loss, self._alpha)
         if outer is not None:
             self._descend("weighting", outer, self._omega)
         return info
 
-    def divergence(self, alpha: Weights, state: Tensor, aim: Gaussian) -> Tensor:
+    def divergence(self, alpha: Weights, true: Sight, aim: Gaussian) -> Tensor:
         """Give D(s; alpha) [B]."""
-        seen = state + functional_call(self.adversary, alpha, (state,))
-        return divergence(self.victim, seen, aim, self.network.movable)
+        return divergence(self.victim, self.seen(alpha, true), aim, self.network.movable)
 
-    def inner_loss(self, state: Tensor, aim: Gaussian) -> tuple[Tensor, Info]:
+    def seen(self, alpha: Weights, true: Sight) -> Sight:
+        """Give s + alpha(s)."""
+        return self.budget.seen(true, functional_call(self.adversary, alpha, (true,)))
+
+    def inner_loss(self, true: Sight, aim: Gaussian) -> tuple[Tensor, Info]:
         """Give J(alpha), the weighted divergence."""
-        h = self.weighting(state).detach()
-        apart = self.divergence(self._alpha, state, aim)
+        h = self.weighting(true).detach()
+        apart = self.divergence(self._alpha, true, aim)
         info = {"divergence": apart.mean().item(), "weight_spread": h.std(correction=0).item()}
         return (h * apart).mean(), info
 
-    def outer_loss(self, state: Tensor, aim: Gaussian) -> Tensor:
+    def outer_loss(self, true: Sight, aim: Gaussian) -> Tensor:
         """Give what has the gradient of J_o by omega: mean_s f(s) h_omega(s)."""
-        h = self.weighting(state)
-        return (self.influence(h.detach(), state, aim) * h).mean()
+        h = self.weighting(true)
+        return (self.influence(h.detach(), true, aim) * h).mean()
 
-    def influence(self, h: Tensor, state: Tensor, aim: Gaussian) -> Tensor:
+    def influence(self, h: Tensor, true: Sight, aim: Gaussian) -> Tensor:
         """Give f(s) [B]: how J_o after an inner step with weights h [B] grows with each h(s)."""
         alpha = {name: p.detach().requires_grad_() for name, p in self._alpha.items()}
         eta, weights = self.config.inner_rate, (h / len(h)).detach().requires_grad_()
-        apart, parameters = self.divergence(alpha, state, aim), list(alpha.values())
+        apart, parameters = self.divergence(alpha, true, aim), list(alpha.values())
         inner = torch.autograd.grad(apart, parameters, weights, create_graph=True)  # grad_alpha J
         ahead = {
             name: (p - eta * slope).detach().requires_grad_()
             for (name, p), slope in zip(alpha.items(), inner, strict=True)
         }  # alpha'
-        noise = torch.randn(state.shape[0], len(self.network.movable), generator=self.noise)
-        objective = self.objective(ahead, state, noise)
+        noise = torch.randn(len(h), len(self.network.movable), generator=self.noise)
+        objective = self.objective(ahead, true, noise)
         direction = torch.autograd.grad(objective, list(ahead.values()))
         (along,) = torch.autograd.grad(inner, weights, direction)
         return -eta * along
 
-    def objective(self, alpha: Weights, state: Tensor, noise: Tensor) -> Tensor:
+    def objective(self, alpha: Weights, true: Sight, noise: Tensor) -> Tensor:
         """Give J_o(alpha), of the actions that the noise [B, A] stands for."""
-        seen = state + functional_call(self.adversary, alpha, (state,))
-        action, log_pi = self.victim.distribution(seen).at(noise.to(state))
-        return (self.config.mu * log_pi - self.q(state, action.clamp(-1, 1))).mean()
+        pi = distribution_of(self.victim, self.seen(alpha, true))
+        action, log_pi = pi.at(noise.to(pi.mean))
+        return (self.config.mu * log_pi - self.q(true, action.clamp(-1, 1))).mean()
 
     def _set_rates(self, share: float) -> None:
         """Take so large a share of the step sizes."""

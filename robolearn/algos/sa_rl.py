@@ -10,34 +10,27 @@ so that any reinforcement learner finds the best adversary; here it is ``ppo.py`
 ``AdversaryEnv``. "Robust Reinforcement Learning on State Observations with Learned Optimal
 Adversary", arXiv:2101.08452. There the reward is the victim's, negated; here it is that of the
 behaviour which is wanted. The victim is a black box: it need not have gradients, or a distribution.
+Of images, which have too many values for that, coarse squares are chosen.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from robolearn.attack import Budget
-from robolearn.types import ArraySpec, Policy
+from robolearn.attack import AnyBudget, Sight
+from robolearn.types import Policy
 
 
 class SARL:
-    """The Actor whose actions are perturbations, as shares of the budget: one of each entry of the
-    state that may be touched, K in all.
+    """The Actor whose actions are perturbations, as shares of the budget [K]: one of each entry of
+    the state that may be touched, or of each square of the images.
     """
 
     name = "sa_rl"
 
-    def __init__(self, victim: Policy, budget: Budget) -> None:
-        self.victim, self.budget = victim, budget
-        self.entries = torch.as_tensor(np.flatnonzero(budget.touched.numpy()))  # [K]
-        names = budget.spec.names
-        known = tuple(names[i] for i in self.entries.tolist()) if names else ()
-        self.action = ArraySpec((len(self.entries),), names=known)
+    def __init__(self, victim: Policy, budget: AnyBudget) -> None:
+        self.victim, self.budget, self.action = victim, budget, budget.shares
 
-    def __call__(self, state: Tensor, action: Tensor) -> Tensor:
-        """Give delta [B, O] for s [B, O] and the action [B, K]."""
-        shares = torch.zeros_like(state)
-        shares[:, self.entries] = action.to(state)
-        return self.budget.project(self.budget.radius.to(state) * shares)
+    def __call__(self, true: Sight, action: Tensor) -> Tensor:
+        """Give delta [B, P] for what is true and the action [B, K]."""
+        return self.budget.of_shares(action)

@@ -11,6 +11,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from robolearn.attack import AnyBudget
 from robolearn.loops.rollout import rollout
 from robolearn.settings import Settings
 from robolearn.types import Environment, Policy, Step
@@ -37,7 +38,7 @@ class Collected:
     """Where ``attacking`` stands after some rounds."""
 
     rounds: int
-    states: np.ndarray  # [M, O], of all of them
+    observations: dict[str, np.ndarray]  # M of all of them
     moments: np.ndarray | None = None  # [M, C], in which a contextual victim saw them
 
 
@@ -45,18 +46,19 @@ class Adversary(Protocol):
     """A ``RAT``."""
 
     victim: Policy
+    budget: AnyBudget
 
     def at(self, moments: Tensor) -> Adversary:
         """Give the same adversary, with its contextual victim at moments [B, C]."""
 
     def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
-        """Take the scale of the inputs from "state" [M, O]."""
+        """Take the scale of the inputs from M observations."""
 
-    def find_movable(self, state: Tensor) -> np.ndarray:
-        """Leave out the entries of the action that cannot be moved in states [B, O]."""
+    def find_movable(self, observations: Mapping[str, Tensor]) -> np.ndarray:
+        """Leave out the entries of the action that cannot be moved in B observations."""
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Improve by one step on true states."""
+        """Improve by one step on true observations."""
 
 
 def attacking(
@@ -68,13 +70,14 @@ def attacking(
     rng: np.random.Generator,
     on_round: Callable[[Collected, dict[str, float]], None] | None = None,
     begun: Collected | None = None,
-) -> Tensor:
-    """Let ``collector`` act in ``env`` and an adversary learn from all states; give them [M, O].
+) -> dict[str, Tensor]:
+    """Let ``collector`` act in ``env``, an adversary learn from all that it sees; give M of that.
 
     ``on_round(collected, scalars)`` is called after each round. An adversary and a generator that
     are as they were then go on from there, with ``begun=collected``, as if never interrupted.
     """
-    table = [] if begun is None else [begun.states]
+    names = adversary.budget.told
+    table = {name: [] if begun is None else [begun.observations[name]] for name in names}
     memory = _Memory(adversary.victim, None if begun is None else begun.moments)
     total = config.rounds * config.updates
     for round_ in range(begun.rounds if begun else 0, config.rounds):
@@ -83,25 +86,28 @@ def attacking(
             memory.begin()
             episode = rollout(env, collector, horizon=horizon, seed=seed, on_step=memory.on_step)
             memory.end()
-            table.append(episode.observations["state"][:-1])
-        states, moments = torch.from_numpy(np.concatenate(table)), memory.moments()
-        table = [states.numpy()]
+            for name in names:
+                table[name].append(episode.observations[name][:-1])
+        table = {name: [np.concatenate(parts)] for name, parts in table.items()}
+        seen = {name: torch.from_numpy(whole) for name, (whole,) in table.items()}
+        count, moments = len(seen[names[0]]), memory.moments()
         if not round_:
-            adversary.fit_normaliser({"state": states})
-            rows = torch.from_numpy(rng.integers(len(states), size=SOME))
+            adversary.fit_normaliser(seen)
+            rows = torch.from_numpy(rng.integers(count, size=SOME))
             there = adversary if moments is None else adversary.at(moments[rows])
-            there.find_movable(states[rows])
+            there.find_movable({name: whole[rows] for name, whole in seen.items()})
         for step in range(config.updates):
-            rows = torch.from_numpy(rng.integers(len(states), size=config.batch))
+            rows = torch.from_numpy(rng.integers(count, size=config.batch))
+            observations = {name: whole[rows] for name, whole in seen.items()}
             progress = (round_ * config.updates + step) / total
-            batch = {"observations": {"state": states[rows]}, "progress": progress}
+            batch = {"observations": observations, "progress": progress}
             info = adversary.update(
                 batch if moments is None else batch | {"moments": moments[rows]}
             )
         if on_round is not None:
             held = None if moments is None else moments.numpy()
-            on_round(Collected(round_ + 1, table[0], held), info)
-    return torch.from_numpy(table[0])
+            on_round(Collected(round_ + 1, {n: whole for n, (whole,) in table.items()}, held), info)
+    return {name: torch.from_numpy(whole) for name, (whole,) in table.items()}
 
 
 class _Memory:

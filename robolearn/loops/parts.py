@@ -98,7 +98,7 @@ class Sighted:
 
     def __init__(self, policy: Policy, whole: Spec, part: Spec):
         """Show ``policy`` only what is in ``part``, of observations as ``whole`` has them."""
-        self.policy, self._take = policy, taker(whole, part)
+        self.policy, self.take = policy, taker(whole, part)
         self.memoryless = getattr(policy, "memoryless", False)
         self.eats = getattr(policy, "eats", None)
         self.name = getattr(policy, "name", type(policy).__name__)
@@ -109,7 +109,7 @@ class Sighted:
 
     def act(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Choose actions float32 [N, A] by the part of ``observation`` that is seen."""
-        return self.policy.act(self._take(observation), explore)
+        return self.policy.act(self.take(observation), explore)
 
 
 class SightedChunking(Sighted):
@@ -117,7 +117,7 @@ class SightedChunking(Sighted):
 
     def act_chunk(self, observation: Observation, explore: bool = False) -> np.ndarray:
         """Choose actions float32 [N, H, A] by the part of ``observation`` that is seen."""
-        return self.policy.act_chunk(self._take(observation), explore)
+        return self.policy.act_chunk(self.take(observation), explore)
 
 
 class SightedVictim(Sighted):
@@ -131,7 +131,7 @@ class SightedVictim(Sighted):
     def distribution(self, seen: Any) -> Any:
         """Give pi(. | o) of observations name -> [B, ...], or of states [..., O]."""
         observation = seen if isinstance(seen, Mapping) else {STATE: seen}
-        return distribution_of(self.policy, self._take(observation))
+        return distribution_of(self.policy, self.take(observation))
 
 
 def sighted(policy: Policy, whole: Spec, part: Spec) -> Policy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,19 +20,18 @@ from robolearn.algos.gaussians import GaussianClone, GaussianExpert
 from robolearn.algos.intending import Intending, IntendingConfig
 from robolearn.algos.pgd import PGDConfig
 from robolearn.algos.ppo import PPO, PPOConfig
-from robolearn.algos.rat import RAT, RATConfig
+from robolearn.algos.rat import RAT, RATConfig, Value
 from robolearn.attack import (
+    AnyBudget,
     Attacked,
-    Budget,
-    BudgetConfig,
     Perturbation,
     distribution_of,
-    require_distribution,
+    require_seeing,
     require_victim,
     require_without_context,
 )
 from robolearn.errors import UserError
-from robolearn.image_attack import ImageBudgetConfig, ImagesBudget, blank, require_seeing
+from robolearn.image_attack import ImageBudgetConfig, ImagesBudget
 from robolearn.loops.attacking import CollectionConfig
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.handing_over import HandedOver
@@ -44,6 +43,7 @@ from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
 from robolearn.settings import Numbers, Settings
+from robolearn.state_attack import Budget, BudgetConfig
 from robolearn.types import Episode, Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
 from robolearn.verbs.ppo import train
@@ -51,10 +51,8 @@ from robolearn.verbs.preferences import PreferencesConfig, opened
 from robolearn.verbs.restoring import restored_one, shown_to, value_of
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
-Value = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # Q(s [B, O], a [B, A]) -> [B]
 TOWARDS = ("rat", "pgd")  # methods that need an intention
 WHITE_BOX = (*TOWARDS, "pa_ad")  # methods that need the victim's gradients
-OF_IMAGES = ("random", "pgd")  # methods that attack images
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,6 @@ class AttackConfig:
         asked = self.preferences
         if self.method in TOWARDS and self.intention is None and asked is None:
             raise UserError(f"method: {self.method} needs an intention, or preferences")
-        if self.images is not None:
-            require_of_images(self.method, "method")
         if asked is None:
             return
         if self.images is not None:
@@ -160,12 +156,6 @@ class AttackConfig:
         return dataclasses.replace(self.training, steps=steps, horizon=horizon)
 
 
-def require_of_images(method: str, where: str) -> None:
-    """Raise UserError that begins with ``where`` for a method that attacks no images."""
-    if method not in OF_IMAGES:
-        raise UserError(f"{where}: {method} attacks the state only; images: {', '.join(OF_IMAGES)}")
-
-
 @dataclass(frozen=True)
 class Parts:
     """What an attack is made of."""
@@ -177,7 +167,7 @@ class Parts:
     victim: Policy
     intention: Policy | None
     states: np.ndarray | None  # [M, O] that the victim sees without an attack, if it sees any
-    budget: Budget | ImagesBudget
+    budget: AnyBudget
     rng: np.random.Generator  # that the intention draws from
     value: Value | None = None  # what the intention's actions are worth, if that is known
     told: dict[str, Any] = dataclasses.field(default_factory=dict)  # for the summary
@@ -208,7 +198,7 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
     if config.images is None:
         _require_only_state(seen)
         if config.method in WHITE_BOX:
-            require_victim(victim, envs.interface.observations["state"])
+            require_victim(victim, Budget.unit(envs.interface.observations["state"]))
     intention, rng = _intention(config, envs.interface, victim, run.seed)
     if config.images is None:
         states = _states(envs, victim, config, run)
@@ -272,10 +262,10 @@ def _require_only_state(seen: Spec) -> None:
 
 def _budget(
     config: AttackConfig, interface: Spec, seen: Spec, states: np.ndarray | None
-) -> Budget | ImagesBudget:
+) -> AnyBudget:
     """Give what may be done to images or, measured on states [M, O], to the state."""
     if config.images is not None:
-        return ImagesBudget.of(config.images, seen)
+        return ImagesBudget.of(config.images, interface, seen)
     return Budget.of(config.budget, interface.observations["state"], states)
 
 
@@ -313,12 +303,12 @@ def _intention(
 
 
 def _is_squashed(policy: Policy, interface: Spec) -> bool:
+    budget = ImagesBudget({}, interface)  # of nothing, where all is seen
     if set(interface.observations) == {"state"}:
-        require_distribution(policy, interface.observations["state"], "policy")
-    else:
-        require_seeing(policy, interface, "policy")
+        budget = Budget.unit(interface.observations["state"])
+    require_seeing(policy, budget, "policy")
     with torch.no_grad():
-        return distribution_of(policy, blank(interface)).squashed
+        return distribution_of(policy, budget.blank()).squashed
 
 
 def _wanted(env: str, wanted: IntentionConfig, interface: Spec, rng: np.random.Generator) -> Policy:

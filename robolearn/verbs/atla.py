@@ -15,7 +15,6 @@ from pydantic import PositiveInt
 
 from robolearn.algos.ppo import PPO
 from robolearn.algos.rat import RATConfig
-from robolearn.attack import BudgetConfig
 from robolearn.errors import UserError
 from robolearn.files import make_folder
 from robolearn.loops import checkpoint
@@ -23,6 +22,7 @@ from robolearn.loops.on_policy import OnlineConfig
 from robolearn.perturbed import PerturbedVectorEnv
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, make_batch
+from robolearn.state_attack import BudgetConfig
 from robolearn.types import VectorEnvironment
 from robolearn.verbs.adversaries import (
     AttackConfig,

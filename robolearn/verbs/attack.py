@@ -10,7 +10,6 @@ import numpy as np
 
 from robolearn.algos.detection import Guarded
 from robolearn.attack import Perturbation
-from robolearn.image_attack import ImagePerturbation
 from robolearn.loops.evaluate import evaluate, evaluation_seeds
 from robolearn.loops.rollout import rollout
 from robolearn.names import load
@@ -57,7 +56,7 @@ def attack(config: AttackConfig, run: Run) -> dict[str, Any]:
 def attacked(
     parts: Parts,
     name: str,
-    perturbation: Perturbation | ImagePerturbation,
+    perturbation: Perturbation,
     envs: VectorEnvironment,
 ) -> dict[str, Any]:
     """Do the same with the victim that is attacked in ``envs``."""
@@ -91,7 +90,7 @@ def _account(steps: list[Step], interface: Spec, parts: Parts) -> Account | Imag
 
 
 def watch(
-    parts: Parts, perturbation: Perturbation | ImagePerturbation, text: str = ""
+    parts: Parts, perturbation: Perturbation, text: str = ""
 ) -> Iterator[Account | ImageAccount]:
     """Run the first episodes once more and give what was seen and done; the viewer shows them."""
     config, viewer = parts.config, parts.run.viewer

@@ -12,38 +12,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from robolearn.algos.image_pgd import ImagePGD
 from robolearn.algos.pa_ad import PAAD
 from robolearn.algos.pgd import PGD
 from robolearn.algos.ppo import PPO
 from robolearn.algos.rat import RAT
 from robolearn.algos.sa_rl import SARL
-from robolearn.attack import Attacked, Handover, Perturbation, RandomPerturbation
-from robolearn.image_attack import ImagePerturbation, ImagesBudget, RandomImages
+from robolearn.attack import Attacked, Handover, Perturbation
+from robolearn.image_attack import ImagesBudget, RandomImages
 from robolearn.loops import checkpoint
 from robolearn.loops.attacking import Collected, attacking
 from robolearn.loops.held import Held
 from robolearn.perturbed import Actor, AdversaryEnv, Directed
 from robolearn.rewards.base import Terms
 from robolearn.running.run import kept_until, make_batch
+from robolearn.state_attack import RandomPerturbation
 from robolearn.verbs.adversaries import Method, Parts, knowing
 from robolearn.verbs.ppo import train
 from robolearn.verbs.preferences import opened
 
+SEEN = "observations/"  # in a checkpoint, before the names of what was collected
 
-def _random(parts: Parts) -> Perturbation | ImagePerturbation:
+
+def _random(parts: Parts) -> Perturbation:
     if isinstance(parts.budget, ImagesBudget):
         return RandomImages(parts.budget)
     return RandomPerturbation(parts.budget)
 
 
-def _pgd(parts: Parts) -> Perturbation | ImagePerturbation:
-    victim, intention, budget, config = (
-        parts.victim, parts.intention, parts.budget, parts.config.pgd,
-    )  # fmt: skip
-    if isinstance(budget, ImagesBudget):
-        return ImagePGD(victim, intention, budget, parts.envs.interface, config)
-    return PGD(victim, intention, budget, config)
+def _pgd(parts: Parts) -> Perturbation:
+    return PGD(parts.victim, parts.intention, parts.budget, parts.config.pgd)
 
 
 def _rat(parts: Parts) -> Perturbation:
@@ -76,9 +73,11 @@ def _rat(parts: Parts) -> Perturbation:
 
 
 def _save(learner: RAT, path: Path, collected: Collected, *rngs: np.random.Generator) -> None:
-    """Write the adversary's weights, its budget's radius [O], and what going on needs."""
+    """Write the adversary's weights, its budget's radius [P], and what going on needs."""
     tensors = learner.state_dict() | {"budget/radius": learner.budget.radius}
-    training = learner.training_state() | {"states": torch.from_numpy(collected.states)}
+    training = learner.training_state()
+    for name, array in collected.observations.items():
+        training[f"{SEEN}{name}"] = torch.from_numpy(array)
     if collected.moments is not None:
         training["moments"] = torch.from_numpy(collected.moments)
     counters = {"rounds": collected.rounds, "rngs": [rng.bit_generator.state for rng in rngs]}
@@ -106,7 +105,8 @@ def _go_on(learner: RAT, path: Path, *rngs: np.random.Generator) -> Collected | 
     for rng, state in zip(rngs, begun.rngs, strict=True):
         rng.bit_generator.state = state
     moments = training["moments"].numpy() if "moments" in training else None
-    return Collected(begun.rounds, training["states"].numpy(), moments)
+    seen = {k.removeprefix(SEEN): t.numpy() for k, t in training.items() if k.startswith(SEEN)}
+    return Collected(begun.rounds, seen, moments)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _reinforced(parts: Parts, actor: Actor) -> Perturbation:
     return Directed(policy, actor)
 
 
-METHODS: dict[Method, Callable[[Parts], Perturbation | ImagePerturbation]] = {
+METHODS: dict[Method, Callable[[Parts], Perturbation]] = {
     "random": _random,
     "pgd": _pgd,
     "rat": _rat,

@@ -13,7 +13,6 @@ from annotated_types import MinLen
 from pydantic import PositiveFloat, PositiveInt
 
 from robolearn.algos.ppo import PPOConfig
-from robolearn.attack import BudgetConfig
 from robolearn.errors import DataError, UserError
 from robolearn.files import make_folder
 from robolearn.image_attack import ImageBudgetConfig
@@ -21,9 +20,9 @@ from robolearn.loops.on_policy import OnlineConfig
 from robolearn.running.config import EnvConfig
 from robolearn.running.run import Run, jsonable, replace_text
 from robolearn.settings import Numbers
+from robolearn.state_attack import BudgetConfig
 from robolearn.types import Policy, VectorEnvironment
 from robolearn.verbs.adversaries import (
-    OF_IMAGES,
     TOWARDS,
     WHITE_BOX,
     AttackConfig,
@@ -35,7 +34,6 @@ from robolearn.verbs.adversaries import (
     another,
     knowing,
     prepare,
-    require_of_images,
 )
 from robolearn.verbs.attack import attacked, measure, watch
 from robolearn.verbs.attack_methods import METHODS
@@ -92,8 +90,6 @@ class AuditConfig:
         for method in self.methods or ():
             if method in TOWARDS and self.intention is None:
                 raise UserError(f"methods: {method} needs an intention")
-            if self.images is not None:
-                require_of_images(method, "methods")
         for size in self.sizes if self.images is not None else ():
             try:
                 dataclasses.replace(self.images, size=size)
@@ -102,8 +98,7 @@ class AuditConfig:
 
     def attacks(self) -> list[Method]:
         """List the methods."""
-        known = [m for m in METHODS if self.images is None or m in OF_IMAGES]
-        known = [m for m in known if self.intention is not None or m not in TOWARDS]
+        known = [m for m in METHODS if self.intention is not None or m not in TOWARDS]
         return list(self.methods or known)
 
     def attack(self, method: Method, size: float) -> AttackConfig:

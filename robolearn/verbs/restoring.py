@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from robolearn.algos.gaussians import GaussianExpert
+from robolearn.attack import Sight
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
-from robolearn.loops.parts import shown
+from robolearn.loops.parts import STATE, Sighted, shown
 from robolearn.running.launch import maker_of_run
 from robolearn.skills.env import skill_size, without_skill
 from robolearn.skills.one import load_one_skill
@@ -50,8 +51,22 @@ def _folder(path: str, role: str) -> Path:
     return folder
 
 
-def value_of(intention: Policy | None) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Give Q(s, a) of an intention, if there is one and it has critics; else None."""
-    policy = intention.policy if isinstance(intention, GaussianExpert) else intention
+def value_of(intention: Policy | None) -> Callable[[Sight, Tensor], Tensor] | None:
+    """Give Q(s, a) of an intention, if there is one and it has critics of a state; else None.
+
+    Of one that is shown a part of all that is seen, s may be all of it.
+    """
+    sight = intention.policy if isinstance(intention, GaussianExpert) else intention
+    policy = sight.policy if isinstance(sight, Sighted) else sight
     critics = getattr(getattr(policy, "network", None), "targets", None)
-    return None if critics is None else lambda state, action: critics(state, action).amin(dim=0)
+    if critics is None:
+        return None
+
+    def value(true: Sight, action: Tensor) -> Tensor:
+        """Give the least of the critics' values [B]."""
+        seen = {STATE: true} if isinstance(true, Tensor) else true
+        if isinstance(sight, Sighted):
+            seen = sight.take(seen)
+        return critics(seen[STATE], action).amin(dim=0)
+
+    return value

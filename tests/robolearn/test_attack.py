@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from robolearn.attack import (
-    Attacked,
-    Budget,
-    BudgetConfig,
-    Handover,
-    RandomPerturbation,
-    require_victim,
-)
+from robolearn.attack import Attacked, Handover, require_victim
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops.rollout import Job, rollout, rollouts
 from robolearn.networks.functional import Gaussian
 from robolearn.perturbed import PerturbedEnv, PerturbedVectorEnv
+from robolearn.state_attack import Budget, BudgetConfig, RandomPerturbation
 from robolearn.types import ArraySpec, Spec
 
 NAMES = ("hand_x", "hand_y", "goal_x", "goal_y", "fixed")
@@ -232,14 +226,14 @@ def test_victims_need_a_distribution_and_gradients():
     class Stranger(Seeker):
         interface = Spec("test/Other", {"state": ArraySpec((7,))}, ArraySpec((2,)), 0.1)
 
-    require_victim(Seeker(), SPEC)
+    require_victim(Seeker(), Budget.unit(SPEC))
     with pytest.raises(SpecError, match=r"'seeker' sees a state \(7,\) instead of \(5,\)"):
-        require_victim(Stranger(), SPEC)
+        require_victim(Stranger(), Budget.unit(SPEC))
     with pytest.raises(UserError, match="victim 'Point': has no distribution"):
-        require_victim(Point(), SPEC)
+        require_victim(Point(), Budget.unit(SPEC))
     for victim in (Blind(), Detached()):
-        with pytest.raises(UserError, match="no gradient .* reaches the state"):
-            require_victim(victim, SPEC)
+        with pytest.raises(UserError, match="no gradient .* reaches state"):
+            require_victim(victim, Budget.unit(SPEC))
 
 
 # environments

@@ -17,6 +17,7 @@ CONTRACTS = {
     "names",
     "attack",
     "image_attack",
+    "state_attack",
     "perturbed",
     "signals",
     "torchrun",

@@ -58,6 +58,51 @@ def make_screen():
     return Screen()
 
 
+class Screens:
+    """A batch of N; where an episode ends, the next one begins in the same step."""
+
+    interface, horizon = INTERFACE, Screen.horizon
+
+    def __init__(self, n=8):
+        self.envs, self.num_envs = [Screen() for _ in range(n)], n
+        self.generator = np.random.default_rng(0)
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.generator = np.random.default_rng(seed)
+        for i, env in enumerate(self.envs):
+            if options is None:
+                self._begin(env)
+            else:
+                env.set_state(options["state"][i])
+        return self._observe(), {}
+
+    def step(self, actions, active=None, *, autoreset=True):
+        _, rewards, _, truncated, infos = zip(
+            *(env.step(a) for env, a in zip(self.envs, actions, strict=True)), strict=True
+        )
+        info = {"success": np.array([one["success"] for one in infos]), "reward_terms": {}}
+        info["final_obs"] = np.full(self.num_envs, None, object)
+        for i in np.flatnonzero(truncated):
+            info["final_obs"][i] = self.envs[i].set_state(self.envs[i].state)
+            self._begin(self.envs[i])
+        none = np.zeros(self.num_envs, bool)
+        return self._observe(), np.array(rewards), none, np.array(truncated), info
+
+    def get_state(self):
+        return np.stack([env.get_state() for env in self.envs])
+
+    def close(self):
+        pass
+
+    def _begin(self, env):
+        env.reset(seed=int(self.generator.integers(2**31)))
+
+    def _observe(self):
+        seen = [env.set_state(env.state) for env in self.envs]
+        return {name: np.stack([one[name] for one in seen]) for name in seen[0]}
+
+
 @dataclass(frozen=True)
 class LookerConfig(Settings):
     seed: int = 0

@@ -7,11 +7,12 @@ import torch
 from robolearn.algos.pa_ad import PAAD
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sa_rl import SARL
-from robolearn.attack import Attacked, Budget, RandomPerturbation
+from robolearn.attack import Attacked
 from robolearn.errors import SpecError, UserError
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.on_policy import OnlineConfig, online
 from robolearn.perturbed import AdversaryEnv, Directed
+from robolearn.state_attack import Budget, RandomPerturbation
 from robolearn.types import ArraySpec
 
 from .points import Points

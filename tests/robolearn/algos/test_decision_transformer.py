@@ -6,11 +6,11 @@ from robolearn.algos.decision_transformer import DecisionTransformer, DecisionTr
 from robolearn.algos.gaussians import GaussianExpert
 from robolearn.algos.pgd import divergence
 from robolearn.algos.rat import RAT, RATConfig
-from robolearn.attack import Budget
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.sequences import Sequences, SequencesConfig, learning
 from robolearn.networks.context import Context
+from robolearn.state_attack import Budget
 from robolearn.types import ArraySpec, Spec
 
 STATE, ACTION, K = 3, 2, 4

@@ -12,8 +12,8 @@ from robolearn.algos.detection import (
     Evading,
     Guarded,
 )
-from robolearn.attack import Budget, RandomPerturbation
 from robolearn.errors import DataError, SpecError
+from robolearn.state_attack import Budget, RandomPerturbation
 from robolearn.types import ArraySpec, Spec
 
 STATE = ArraySpec((3,), names=("x", "speed", "fixed"))

@@ -6,6 +6,7 @@ from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
 from robolearn.attack import Victim, require_victim
 from robolearn.errors import UserError
+from robolearn.state_attack import Budget
 from robolearn.types import ArraySpec, Spec
 
 SPEC = Spec("test/Point", {"state": ArraySpec((3,))}, ArraySpec((2,)), period_s=0.05)
@@ -42,10 +43,10 @@ def test_the_mode_is_what_the_policy_does(squashed):
 def test_gradients_go_through_a_clone_in_training_too_and_not_through_an_expert():
     learner = clone()
     learner.network.train()
-    require_victim(GaussianClone(learner), SPEC.observations["state"])
+    require_victim(GaussianClone(learner), Budget.unit(SPEC.observations["state"]))
     assert not learner.network.training  # no dropout in what is attacked
     with pytest.raises(UserError, match="no gradient"):
-        require_victim(GaussianExpert(Halves()), SPEC.observations["state"])
+        require_victim(GaussianExpert(Halves()), Budget.unit(SPEC.observations["state"]))
 
 
 def test_through_tanh_a_saturated_action_can_still_be_moved():

@@ -12,11 +12,12 @@ from robolearn.algos.hard_bc import HardCloning, HardCloningConfig, HardeningCon
 from robolearn.algos.hard_ppo import HardeningConfig as Term
 from robolearn.algos.hard_ppo import HardPPO, HardPPOConfig
 from robolearn.algos.ppo import PPO, PPOConfig
-from robolearn.attack import Budget, require_victim, worst
+from robolearn.attack import require_victim
 from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.offline import OfflineConfig, offline
 from robolearn.networks.functional import gaussian_kl
+from robolearn.state_attack import Budget, worst
 from robolearn.types import ArraySpec, Spec
 
 STATE = ArraySpec((3,), names=("x", "y", "fixed"))
@@ -165,7 +166,7 @@ def test_hard_clones_are_kept_and_read_again(tmp_path, lipschitz):
     for one in (learner, again):
         one.update(batch)
     np.testing.assert_array_equal(again.act({"state": state}), learner.act({"state": state}))
-    require_victim(GaussianClone(again), STATE)
+    require_victim(GaussianClone(again), Budget.unit(STATE))
 
 
 def hard_ppo(seed=0, q=None, gamma=0.99, **harden):

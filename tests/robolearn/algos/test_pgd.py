@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from robolearn.algos.pgd import PGD, PGDConfig, descend, divergence
-from robolearn.attack import RandomPerturbation
 from robolearn.errors import SpecError, UserError
+from robolearn.state_attack import RandomPerturbation
 
 from .victims import STATE, VICTIMS, budget, sac, states
 

@@ -6,10 +6,11 @@ import torch
 
 from robolearn.algos.pgd import PGD
 from robolearn.algos.rat import RAT, RATConfig
-from robolearn.attack import Attacked, Budget, BudgetConfig, Handover, RandomPerturbation
+from robolearn.attack import Attacked, Handover
 from robolearn.errors import DataError, SpecError, UserError
 from robolearn.loops.rollout import rollout
 from robolearn.networks.functional import Gaussian
+from robolearn.state_attack import Budget, BudgetConfig, RandomPerturbation
 from robolearn.types import Learner
 
 from .victims import ACTION, SPEC, STATE, VICTIMS, Linear, budget, interface, ppo, sac, states
@@ -184,7 +185,7 @@ def test_the_weighting_improves_what_is_aimed_at():
 def test_a_checkpoint_goes_on_the_same(make):
     rat, other = attack(make), attack(make, seed=5)
     batch = {"observations": {"state": states()}}
-    rat.find_movable(states())
+    rat.find_movable({"state": states()})
     rat.update(batch)
     other.load_state_dict(rat.state_dict())
     other.load_training_state({k: v.clone() for k, v in rat.training_state().items()})
@@ -221,8 +222,10 @@ def test_entries_that_cannot_be_moved_are_left_out():
             return Gaussian(mean, torch.zeros_like(mean), squashed=False)
 
     rat = RAT(Stuck(), Left(), budget(), SMALL)
-    assert rat.find_movable(states(50)).tolist() == [True, False]
-    assert RAT(Stuck(), Stuck(), budget(), SMALL).find_movable(states(50)).all()  # no distance
+    assert rat.find_movable({"state": states(50)}).tolist() == [True, False]
+    assert (
+        RAT(Stuck(), Stuck(), budget(), SMALL).find_movable({"state": states(50)}).all()
+    )  # no distance
     info = rat.update({"observations": {"state": states()}})
     assert info["divergence"] < 10
 

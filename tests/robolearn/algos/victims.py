@@ -5,8 +5,8 @@ import torch
 
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
-from robolearn.attack import Budget
 from robolearn.networks.functional import Gaussian
+from robolearn.state_attack import Budget
 from robolearn.types import ArraySpec, Spec
 
 STATE, ACTION = 3, 2

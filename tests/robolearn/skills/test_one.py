@@ -10,6 +10,7 @@ from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.skills.env import skill_size, with_skill, without_skill
 from robolearn.skills.one import load_one_skill
+from robolearn.state_attack import Budget
 from robolearn.types import ArraySpec, Spec
 
 NAMES = ("hand_x", "hand_y", "cube_x", "cube_y")
@@ -39,7 +40,7 @@ def test_it_is_the_policy_with_that_skill(kept):
     seen = {"state": state.numpy()}
     np.testing.assert_allclose(one.act(seen), learner.act({"state": shown.numpy()}), rtol=1e-5)
     assert one.interface.observations == TABLE.observations
-    require_victim(one, TABLE.observations["state"])  # gradients reach the state
+    require_victim(one, Budget.unit(TABLE.observations["state"]))  # gradients reach the state
 
 
 def test_without_a_skill_there_is_none(kept):

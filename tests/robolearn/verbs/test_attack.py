@@ -1,5 +1,6 @@
 """The verb attack, end to end on dm_control, through the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.loops import checkpoint
+from robolearn.loops.parts import sighted
 from robolearn.rewards.preference import PreferenceReward
 from robolearn.skills.env import with_skill
+from robolearn.verbs.restoring import value_of
 from sim.registry import make
 
 from ..algos import screens
@@ -390,7 +393,7 @@ def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
     )
     assert main(["attack.yaml", "method=pa_ad", "out=wrong"]) == 2
     error = capsys.readouterr().err
-    assert "victim 'spring': has no distribution(state)" in error and error.count("\n") == 1
+    assert "victim 'spring': has no distribution()" in error and error.count("\n") == 1
 
 
 # images
@@ -405,38 +408,75 @@ def looking(tmp_path, monkeypatch) -> list[str]:
     return [f"{screens.__name__}:make_screen", f"{screens.__name__}:make_right"]
 
 
-def test_images_are_attacked(looking, tmp_path, capsys):
+SHORT = (
+    "evaluation={episodes: 1, horizon: 6, whole: true}", "environments=2", "ppo.widths=[8]",
+    "training={steps: 24, horizon: 6, checkpoint_updates: 1}",
+    "collection={rounds: 2, episodes: 1, updates: 3, batch: 4}",
+)  # fmt: skip
+
+
+def on_images(looking) -> list[str]:
     env, intention = looking
-    line = [
+    return [
         "rat_metaworld", "home=null", "victim.checkpoint=looker", "env.name=" + env,
-        f"intention={{policy: '{intention}'}}", "images={size: 40}", "pgd={steps: 5, step: 0.4}",
-        "evaluation={episodes: 1, horizon: 6, whole: true}",
+        f"intention={{policy: '{intention}'}}", "images={size: 40}", "rat.widths=[8]", *SHORT,
     ]  # fmt: skip
-    assert main([*line, "method=pgd", "out=pgd"]) == 0
-    found = json.loads(Path("pgd/summary.json").read_text())
+
+
+@pytest.mark.parametrize("method", ["pgd", "rat", "sa_rl", "pa_ad"])
+def test_images_are_attacked(looking, method):
+    assert main([*on_images(looking), f"method={method}", "out=run"]) == 0
+    found = json.loads(Path("run/summary.json").read_text())
     assert found["touched"] == 8 * 8 * 3
-    assert found["attacked"]["return"] > found["control"]["return"]
-    capsys.readouterr()
+    if method == "pgd":
+        assert found["attacked"]["return"] > found["control"]["return"]
+    else:
+        assert checkpoint.read_tensors(Path("run/checkpoint/weights.safetensors"))
+
+
+def test_images_that_cannot_be_attacked_are_one_line(looking, capsys):
     for change, said in {
-        "method=rat": "method: rat attacks the state only; images: random, pgd",
         "images=null": "images: the victim sees front; say how far: images={size: 8}",
         "images.size=0": "images.size should be greater than or equal to 1",
+        "images.cameras=[side]": "images.cameras: no camera 'side'",
     }.items():
-        assert main([*line, "method=pgd", change, "out=wrong"]) == 2
+        assert main([*on_images(looking), change, "out=wrong"]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1, error
+
+
+def test_an_attack_on_images_that_was_stopped_goes_on(looking, interrupted):
+    line = [*on_images(looking), "collection.rounds=3"]
+    assert main([*line, "out=whole"]) == 0
+    interrupted([*line, "out=stopped"], 2)
+    assert main([*line, "resume=stopped"]) == 0
+    require_same(Path("whole"), Path("stopped"))
 
 
 def test_an_audit_of_images(looking):
     env, intention = looking
     line = [
         "audit", "checkpoint=looker", "environment=" + env, "home=null", "methods=null",
-        "intention=" + intention, "images={}", "sizes=[4, 16]",
-        "evaluation={episodes: 1, horizon: 6, whole: true}", "out=audit",
+        "intention=" + intention, "images={}", "sizes=[16]", *SHORT, "out=audit",
         "view=record",
     ]  # fmt: skip
     assert main(line) == 0
     assert Path("audit/recording.rrd").stat().st_size > 1000
     rows = json.loads(Path("audit/summary.json").read_text())["rows"]
     found = [(row["method"], row["size"]) for row in rows]
-    assert found == [("random", 4), ("pgd", 4), ("random", 16), ("pgd", 16)]
+    methods = ["random", "pgd", "rat", "sa_rl", "pa_ad"]
+    assert found == [(method, 16) for method in methods]
+
+
+def test_a_critic_of_the_state_weighs_what_is_seen_in_images():
+    state = dataclasses.replace(
+        screens.INTERFACE, observations={"state": screens.INTERFACE.observations["state"]}
+    )
+    sac = SAC(state, SACConfig(widths=(8,)))
+    seen = {"front": torch.zeros(3, 8, 8, 3), "state": torch.tensor([[0.1], [0.2], [-0.3]])}
+    action = torch.tensor([[0.5], [-0.5], [0.0]])
+    expected = sac.network.targets(seen["state"], action).amin(dim=0)
+    both = value_of(sighted(sac, screens.INTERFACE, state))
+    torch.testing.assert_close(both(seen, action), expected)
+    torch.testing.assert_close(value_of(sac)(seen["state"], action), expected)
+    assert value_of(screens.Right()) is value_of(None) is None

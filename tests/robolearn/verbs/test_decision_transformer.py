@@ -105,7 +105,7 @@ def test_rat_learns_from_its_moments_and_goes_on_after_a_stop(here, tmp_path, in
     assert main([*line, f"out={tmp_path}/whole"]) == 0
     interrupted([*line, f"out={tmp_path}/stopped"], 2)
     kept = checkpoint.read_tensors(tmp_path / "stopped/checkpoint/training/state.safetensors")
-    assert len(kept["moments"]) == len(kept["states"]) > 0
+    assert len(kept["moments"]) == len(kept["observations/state"]) > 0
     assert main([*line, f"resume={tmp_path}/stopped"]) == 0
     assert summary(tmp_path / "stopped") == summary(tmp_path / "whole")
 
