@@ -57,6 +57,7 @@ from robolearn.types import Observation
 
 Info = dict[str, float]
 Weights = dict[str, Tensor]
+FURTHEST = 10.0  # spreads, of what the first states have: they are few, and may hardly differ
 Value = Callable[[Sight, Tensor], Tensor]  # Q(s, a [B, A]) -> [B]
 
 
@@ -78,33 +79,42 @@ class RATConfig(Settings):
     """Share of an action entry's distance from the intention that a perturbation must close."""
 
 
-class Adversary(nn.Module):
+class Looking(nn.Module):
+    """A network that looks at what a budget lets it look at, in units of the spread there."""
+
+    def __init__(
+        self, budget: AnyBudget, outputs: int, config: RATConfig, generator: torch.Generator
+    ):
+        super().__init__()
+        self.budget, (inputs,) = budget, budget.view.shape
+        self.normaliser = Normaliser(inputs)
+        self.layers = relu_mlp(inputs, outputs, config.widths, generator)
+
+    def forward(self, true: Sight) -> Tensor:
+        """Give numbers [B, J] for what is true."""
+        return self.layers(self.normaliser(self.budget.look(true)).clamp(-FURTHEST, FURTHEST))
+
+
+class Adversary(Looking):
     """alpha(s), within the budget; nearly zero at first."""
 
     def __init__(self, budget: AnyBudget, config: RATConfig, generator: torch.Generator):
-        super().__init__()
-        self.budget, (inputs,) = budget, budget.view.shape
-        self.normaliser = Normaliser(inputs)
-        self.layers = relu_mlp(inputs, len(budget.radius), config.widths, generator)
+        super().__init__(budget, len(budget.radius), config, generator)
 
     def forward(self, true: Sight) -> Tensor:
         """Give delta [B, P] for what is true."""
-        return self.budget.squash(self.layers(self.normaliser(self.budget.look(true))))
+        return self.budget.squash(super().forward(true))
 
 
-class Weighting(nn.Module):
+class Weighting(Looking):
     """h_omega(s) in (0, 2); nearly 1 at first."""
 
     def __init__(self, budget: AnyBudget, config: RATConfig, generator: torch.Generator):
-        super().__init__()
-        self.budget, (inputs,) = budget, budget.view.shape
-        self.normaliser = Normaliser(inputs)
-        self.layers = relu_mlp(inputs, 1, config.widths, generator)
+        super().__init__(budget, 1, config, generator)
 
     def forward(self, true: Sight) -> Tensor:
         """Give h [B] for what is true."""
-        look = self.normaliser(self.budget.look(true))
-        return 2 * torch.sigmoid(self.layers(look).squeeze(-1))
+        return 2 * torch.sigmoid(super().forward(true).squeeze(-1))
 
 
 class RAT:
@@ -223,8 +233,8 @@ class RAT:
 
     def inner_loss(self, true: Sight, aim: Gaussian) -> tuple[Tensor, Info]:
         """Give J(alpha), the weighted divergence."""
-        h = self.weighting(true).detach()
         apart = self.divergence(self._alpha, true, aim)
+        h = torch.ones_like(apart) if self.q is None else self.weighting(true).detach()
         info = {"divergence": apart.mean().item(), "weight_spread": h.std(correction=0).item()}
         return (h * apart).mean(), info
 

@@ -155,10 +155,20 @@ def test_steps_get_smaller_with_progress():
 
 
 def test_without_a_q_all_states_weigh_alike():
-    rat = RAT(sac(1), sac(2), budget(), SMALL)
+    rat = attack(sac, q=None)
     before = rat.weighting(states()).detach()
-    rat.update({"observations": {"state": states()}})
+    info = rat.update({"observations": {"state": states()}})
     torch.testing.assert_close(rat.weighting(states()).detach(), before, atol=0, rtol=0)
+    assert before.std() > 0.01 and info["weight_spread"] == 0
+
+
+def test_states_far_from_the_first_ones_count_as_far_and_no_further():
+    rat = attack(sac)
+    rat.fit_normaliser({"state": 1e-3 * states()})
+    for module in (rat.adversary, rat.weighting):
+        near, far, further = (module(scale * states().sign()) for scale in (5e-3, 1.0, 1e3))
+        torch.testing.assert_close(far, further, atol=0, rtol=0)
+        assert not torch.allclose(near, far)
 
 
 def test_the_weighting_improves_what_is_aimed_at():
