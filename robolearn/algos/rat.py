@@ -66,7 +66,8 @@ class RATConfig(Settings):
     """Networks and objectives of ``RAT``. Raises UserError for a value out of range."""
 
     widths: Widths = (256, 256)
-    """Hidden units of each layer, of adversary and weighting."""
+    """Hidden units of each layer, of adversary and weighting; where images are perturbed, the last
+    one says how many images the adversary mixes."""
     adversary_rate: PositiveFloat = 3e-4
     """Step size of the adversary's Adam."""
     weight_rate: PositiveFloat = 3e-4
