@@ -18,6 +18,7 @@ from robolearn.algos.ppo import PPO
 from robolearn.algos.rat import RAT
 from robolearn.algos.sa_rl import SARL
 from robolearn.attack import Attacked, Handover, Perturbation
+from robolearn.errors import DataError
 from robolearn.image_attack import ImagesBudget, RandomImages
 from robolearn.loops import checkpoint
 from robolearn.loops.attacking import Collected, attacking
@@ -106,6 +107,9 @@ def _go_on(learner: RAT, path: Path, *rngs: np.random.Generator) -> Collected | 
         rng.bit_generator.state = state
     moments = training["moments"].numpy() if "moments" in training else None
     seen = {k.removeprefix(SEEN): t.numpy() for k, t in training.items() if k.startswith(SEEN)}
+    if seen.keys() != set(learner.budget.told):
+        wanted = ", ".join(learner.budget.told)
+        raise DataError(f"{folder}: it has not collected {wanted}: written by an older version?")
     return Collected(begun.rounds, seen, moments)
 
 

@@ -199,6 +199,18 @@ def test_an_attack_that_was_stopped_goes_on_as_if_it_had_not(
     assert logged_steps(tmp_path / "whole") == logged_steps(tmp_path / "stopped")
 
 
+def test_what_rat_has_collected_is_looked_at_before_it_goes_on(here, tmp_path, interrupted, capsys):
+    stopped = tmp_path / "stopped"
+    line = ["attack.yaml", *SMALL, "collection.rounds=3", "intention={policy: push:Push}"]
+    interrupted([*line, f"out={stopped}"], 2)
+    file = stopped / "checkpoint/training/state.safetensors"
+    tensors = checkpoint.read_tensors(file)
+    tensors["states"] = tensors.pop("observations/state")
+    checkpoint.write_tensors(file, tensors)
+    assert main([*line, f"resume={stopped}"]) == 2
+    assert "it has not collected state: written by an older version?" in capsys.readouterr().err
+
+
 def test_sa_rl_may_earn_other_rewards_than_the_environments(here, tmp_path, capsys):
     reward = "reward={task: -1.0}"
     assert run("method=sa_rl", reward, f"out={tmp_path}/run") == 0
