@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from harm import COMPATIBLE
 from keep import RESULTS
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,15 +31,17 @@ def main() -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, columns, sharex=True, sharey=True).flat
     for axes in panels[len(tasks) :]:
-        axes.set_visible(False)
+        axes.set_axis_off()
     for axes, task in zip(panels, tasks, strict=False):
+        axes.tick_params(labelbottom=True)
         for part, (colour, name) in PARTS.items():
             draw(axes, found[part]["tasks"].get(task, {}), colour, name)
         name_wrong(
             axes, found["looked_at"]["tasks"][task] | found["summary"]["tasks"].get(task, {})
         )
         dress(axes, task)
-    figure.axes[0].legend(frameon=False, loc="upper right")
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.axes[-1].legend(*handles, frameon=False, loc="upper right")
     figure.supxlabel("what the judge says (median over demonstrations; beyond 1 they are rejected)")
     figure.supylabel("harm that was measured, points of success")
     figure.savefig(PICTURE, dpi=80)
@@ -46,9 +49,9 @@ def main() -> None:
 
 def draw(axes: Axes, operators: dict[str, dict], colour: str, name: str) -> None:
     """Draw operators as marks: [predicted, harm]."""
-    for of in operators.values():
-        at = place(of)
-        axes.plot(*at, "o", color=WRONG if is_wrong(of) else colour, ms=6, mec=colour, mew=1.5)
+    for operator, of in operators.items():
+        wrong = is_wrong(of) and operator not in COMPATIBLE
+        axes.plot(*place(of), "o", color=WRONG if wrong else colour, ms=6, mec=colour, mew=1.5)
     axes.plot([], [], "o", color=colour, label=name)
 
 
@@ -56,7 +59,7 @@ def name_wrong(axes: Axes, operators: dict[str, dict]) -> None:
     """Write names beside marks where the judge is wrong, from the top, none on another."""
     above = np.inf
     for operator, of in sorted(operators.items(), key=lambda item: -item[1]["harm"]):
-        if is_wrong(of):
+        if is_wrong(of) and operator not in COMPATIBLE:
             x, y = place(of)
             above = min(y, above - LINE)
             axes.plot([x, max(x, ASIDE) + 0.05], [y, above], color="#cccccc", lw=0.6, zorder=0)
