@@ -50,8 +50,8 @@ def main() -> None:
 def draw(axes: Axes, operators: dict[str, dict], colour: str, name: str) -> None:
     """Draw operators as marks: [predicted, harm]."""
     for operator, of in operators.items():
-        wrong = is_wrong(of) and operator not in COMPATIBLE
-        axes.plot(*place(of), "o", color=WRONG if wrong else colour, ms=6, mec=colour, mew=1.5)
+        inner = WRONG if is_wrong(operator, of) else colour
+        axes.plot(*place(of), "o", color=inner, ms=6, mec=colour, mew=1.5)
     axes.plot([], [], "o", color=colour, label=name)
 
 
@@ -59,7 +59,7 @@ def name_wrong(axes: Axes, operators: dict[str, dict]) -> None:
     """Write names beside marks where the judge is wrong, from the top, none on another."""
     above = np.inf
     for operator, of in sorted(operators.items(), key=lambda item: -item[1]["harm"]):
-        if is_wrong(of) and operator not in COMPATIBLE:
+        if is_wrong(operator, of):
             x, y = place(of)
             above = min(y, above - LINE)
             axes.plot([x, max(x, ASIDE) + 0.05], [y, above], color="#cccccc", lw=0.6, zorder=0)
@@ -72,9 +72,12 @@ def place(of: dict) -> tuple[float, float]:
     return float(np.clip(of["predicted"], LEAST, MOST)), of["harm"]
 
 
-def is_wrong(of: dict) -> bool:
-    """Say whether judge and truth are on different sides of their lines."""
-    return (of["predicted"] > 1.0) != (of["harm"] >= HARMFUL)
+def is_wrong(operator: str, of: dict) -> bool:
+    """Say whether judge and truth are on different sides of their lines.
+
+    The compatible operators are what harm is counted from: theirs is the noise of training.
+    """
+    return operator not in COMPATIBLE and (of["predicted"] > 1.0) != (of["harm"] >= HARMFUL)
 
 
 def dress(axes: Axes, task: str) -> None:

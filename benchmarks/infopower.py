@@ -6,7 +6,7 @@ that worth to a policy?
     python benchmarks/infopower.py --stage 2 --videos FOLDER [--tasks walker-walk ...]
                                    [--methods dreamer ...] [--seeds 0 1 2] [--updates 3000]
     python benchmarks/infopower.py --stage 3 [--videos FOLDER] [--tasks walker-stand ...]
-                                   [--methods dreamer ...] [--seeds 0 1 2] [--decisions 24000]
+                                   [--methods dreamer ...] [--seeds 0 1 2] --decisions 24000
 
 Appends a JSON line to ``benchmarks/results/infopower.jsonl`` for each task, method and seed, and
 gathers them in ``infopower.json``; what is in there is not measured again, and after ``--minutes``
@@ -224,6 +224,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=100.0)
     arguments = parser.parse_args()
+    known = {1: FROM_STATES, 2: CAMERAS, 3: REPEATS}[arguments.stage]
+    for task in arguments.tasks or ():
+        if task not in known:
+            parser.error(f"stage {arguments.stage}: no task {task}; {', '.join(known)}")
     if arguments.stage == 2 and not arguments.videos:
         parser.error("stage 2: --videos FOLDER is needed")
     if arguments.stage == 3 and not arguments.decisions:

@@ -1,4 +1,4 @@
-"""Attacks on what a policy sees: budgets, victims, and environments that show perturbed states.
+"""Attacks on what a policy sees: victims, perturbations, and what a budget says to both.
 
 An attacker shows a victim something a little different, and never touches what is true: the
 "state", s~ = s + delta, within a ``state_attack.Budget``, or camera images, within an

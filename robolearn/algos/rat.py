@@ -16,8 +16,9 @@ by h, for the direction grad_alpha' J_o. The KL is exact, with both policies' sp
 open is done as follows: the adversary moves by Adam, in steps that get smaller if it is told how
 far the training is, while alpha' of the outer problem is a plain step of gradient descent, whose
 derivative the formula is; entries of the action that no perturbation moves are left out of D
-(``find_movable``); without a Q, h stays 1. Where images are perturbed, s is all that is seen; alpha
-and h look at coarse images, and at the state.
+(``find_movable``); without a Q, h is 1; inputs are cut off at ten spreads of the first states,
+which are few. Where images are perturbed, s is all that is seen; alpha and h look at coarse images,
+and at the state.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import yaml
 
 from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
+from robolearn.algos.gaussians import GaussianExpert
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.algos.slim import SLIM, SLIMConfig
@@ -490,5 +491,7 @@ def test_a_critic_of_the_state_weighs_what_is_seen_in_images():
     expected = sac.network.targets(seen["state"], action).amin(dim=0)
     both = value_of(sighted(sac, screens.INTERFACE, state))
     torch.testing.assert_close(both(seen, action), expected)
+    of_an_expert = value_of(GaussianExpert(sighted(sac, screens.INTERFACE, state)))
+    torch.testing.assert_close(of_an_expert(seen, action), expected)
     torch.testing.assert_close(value_of(sac)(seen["state"], action), expected)
     assert value_of(screens.Right()) is value_of(None) is None
