@@ -262,7 +262,8 @@ def test_a_guard_here_resets_the_one_there_too(guard, guarded):
         here.activate()
         guard.emergency_stop(first)
         with pytest.raises(StopError, match=first):
-            wait_until(lambda: not here.get_observation())
+            wait_until(lambda: here.is_stopped or not here.get_observation())
+            command(here, 0.0)  # its watchdog may have noticed first
         if later:  # since that was told
             guard.emergency_stop(later)
             with pytest.raises(StopError, match=later):
