@@ -126,15 +126,14 @@ def fitted(
         faults.append(f"{1 / theirs.period_s:g} Hz instead of {1 / ours.period_s:g} Hz")
     faults += _limit_faults(ours, theirs)
     mine, other = ours.observations[STATE], theirs.observations[STATE]
-    if not mine.names or not other.names:
-        if mine.shape != other.shape:
-            faults.append(f"states of {other.shape[0]} entries instead of {mine.shape[0]}")
-        shared = ()
-    else:
+    shared, differing = (), []
+    if mine.names and other.names:
         shared = tuple(name for name in mine.names if name in other.names)
-        faults += [] if common and shared else _entry_faults(mine.names, other.names)
-    if faults:
-        hint = "; common=true takes the entries that both have" if shared and not common else ""
+        differing = [] if common and shared else _entry_faults(mine.names, other.names)
+    elif mine.shape != other.shape:
+        faults.append(f"states of {other.shape[0]} entries instead of {mine.shape[0]}")
+    if faults := [*faults, *differing]:
+        hint = "; common=true takes the entries that both have" if shared and differing else ""
         raise SpecError(f"{new.path} does not fit {base.path}: {'; '.join(faults)}{hint}")
     if not shared:
         return base, new

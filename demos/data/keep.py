@@ -44,6 +44,11 @@ def require_free(path: str | Path, source: Path) -> None:
             f"{path}: choose a name that ends in {ROBOMIMIC} (links, for robomimic) or {LIST} "
             f"(a list of names){', or a folder without an ending' * source.is_dir()}"
         )
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise DataError(f"{path}: nothing can be written in {above}: choose another folder")
+    if source.is_dir() and source.resolve() in path.resolve().parents:
+        raise DataError(f"{path} lies in {source}, which stays as it is: choose another folder")
 
 
 def keep(

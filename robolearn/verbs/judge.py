@@ -120,7 +120,7 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
         limits=config.limits,
         clip=config.clip,
     )
-    rows = [row for new in news for row in _rows(new, prefix=len(news) > 1)]
+    rows = _rows(news)
     found = _judged(judge, rows, run)
     clipped = {
         "base": sum(int(judge.limits.beyond(a).sum()) for a in base.actions),
@@ -159,6 +159,8 @@ def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
     """Read the base's demonstrations, and from each path the new ones that are not the base's."""
     read, fitted = load("demos.formats.demonstrations:read"), load("demos.data.arrays:fitted")
     paths = config.new or (config.base,)
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise DataError(f"new: {', '.join(paths)}: one of these is given twice")
     if config.keep is not None:
         if len(paths) > 1:
             raise DataError(f"keep={config.keep}: what is kept comes from one dataset; give one")
@@ -212,11 +214,20 @@ def _long_enough(base: Any) -> Any:
     return base.only(set(base.names) - set(short))
 
 
-def _rows(new: Any, prefix: bool) -> list[_Row]:
-    """Name each demonstration, by its dataset too if there are several, and its operator."""
-    names = [f"{new.path.stem}/{name}" if prefix else name for name in new.names]
-    operators = [operator or new.path.stem for operator in new.operators]
-    return [_Row(*row) for row in zip(names, operators, new.states, new.actions, strict=True)]
+def _rows(news: Sequence[Any]) -> list[_Row]:
+    """Name each demonstration, by its dataset too if there are several, and its operator.
+
+    Where nobody knows an operator, it is called as its dataset is: by the whole path, if another
+    dataset has the same name.
+    """
+    count = Counter(new.path.stem for new in news)
+    rows = []
+    for new in news:
+        called = new.path.stem if count[new.path.stem] == 1 else str(new.path)
+        names = [f"{called}/{name}" if len(news) > 1 else name for name in new.names]
+        operators = [operator or called for operator in new.operators]
+        rows += [_Row(*row) for row in zip(names, operators, new.states, new.actions, strict=True)]
+    return rows
 
 
 def _judged(judge: HarmJudge, rows: Sequence[_Row], run: Run) -> list[Judged]:

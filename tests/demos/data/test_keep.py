@@ -95,3 +95,12 @@ def test_what_is_there_is_not_overwritten(mixed, robomimic, tmp_path):
         require_free(tmp_path / "kept.txt", mixed.path)
     with pytest.raises(DataError, match=r"kept: choose a name .*list of names\)$"):
         require_free(tmp_path / "kept", robomimic)
+
+
+def test_where_nothing_can_be_written_is_told_before_there_is_something(mixed, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="kept.json: nothing can be written in .*file: choose"):
+        require_free(tmp_path / "file" / "deep" / "kept.json", mixed.path)
+    with pytest.raises(DataError, match="kept lies in .*, which stays as it is"):
+        require_free(mixed.path / "kept", mixed.path)
+    require_free(tmp_path / "new" / "folder" / "kept", mixed.path)

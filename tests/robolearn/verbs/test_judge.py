@@ -49,7 +49,10 @@ def walks(who):
 
 def fill(dataset, who, named=None):
     for states, actions in walks(who):
-        rewards, about = np.zeros(len(actions), np.float32), {"operator": named or who}
+        rewards, about = (
+            np.zeros(len(actions), np.float32),
+            {"operator": who if named is None else named},
+        )
         dataset.append(
             Episode({"state": states}, actions, rewards, True, False, True, metadata=about)
         )
@@ -138,6 +141,17 @@ def test_several_datasets_are_judged_at_once(people, tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[0].split()[:3] == ["demonstration", "operator", "accepted"]
     assert told[6].split()[:3] == ["idler/demo_0", "idler", "no"]
+
+
+def test_datasets_of_the_same_name_are_not_one_person(people, tmp_path):
+    for folder, who in (("a", "twin"), ("b", "idler")):
+        (tmp_path / folder).mkdir()
+        fill(Dataset.create(tmp_path / folder / "data", PLANE), who, named="")
+    paths = [str(tmp_path / folder / "data") for folder in "ab"]
+    summary = judge(tmp_path, f"base={people}", "base_operator=ann", f"new=[{','.join(paths)}]")
+    assert [summary["operators"][path]["accepted"] for path in paths] == [1.0, 0.0]
+    names = [one["name"] for one in summary["demonstrations"]]
+    assert names == [f"{path}/demo_{i}" for path in paths for i in range(5)]
 
 
 def test_what_is_accepted_is_kept(people, tmp_path):
@@ -270,6 +284,7 @@ def test_no_simulator_is_imported(people, tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ("base_operator=ann new=[a,b,./a]", "one of these is given twice"),
         ("", "people is by several, ann, idler, twin: choose with base_operator=NAME"),
         ("base_operator=anne", "has no operator 'anne'; did you mean 'ann'?"),
         ("base_operator=ann new=nowhere", "nowhere: no such file or folder"),
