@@ -18,8 +18,8 @@ HARMFUL = 10.0  # points
 PARTS = {"looked_at": ("#9db4c0", "choices looked at them"), "summary": ("#2e86ab", "kept apart")}
 WRONG = "#e07a1f"
 LEAST, MOST = -0.5, 3.0  # predicted harm that is shown
-LOWEST, HIGHEST = -25.0, 90.0  # points that are shown
-LINE, ASIDE = 4.2, 0.6  # points between names; where names begin at the left
+LOWEST, HIGHEST = -34.0, 90.0  # points that are shown
+LINE, ASIDE = 4.8, 0.6  # points between names; where names begin at the left
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     found = json.loads((RESULTS / "harm.json").read_text())
     tasks = list(found["looked_at"]["tasks"])
     columns = -(-len(tasks) // 2)
-    figure = Figure(figsize=(6.5 * columns, 9), layout="constrained")
+    figure = Figure(figsize=(4.8 * columns, 8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, columns, sharex=True, sharey=True).flat
     for axes in panels[len(tasks) :]:
@@ -40,11 +40,12 @@ def main() -> None:
             axes, found["looked_at"]["tasks"][task] | found["summary"]["tasks"].get(task, {})
         )
         dress(axes, task)
+    figure.axes[0].plot([], [], "o", color=WRONG, label="judge and measurement differ")
     handles = figure.axes[0].get_legend_handles_labels()
     figure.axes[-1].legend(*handles, frameon=False, loc="upper right")
     figure.supxlabel("what the judge says (median over demonstrations; beyond 1 they are rejected)")
     figure.supylabel("harm that was measured, points of success")
-    figure.savefig(PICTURE, dpi=80)
+    figure.savefig(PICTURE, dpi=110)
 
 
 def draw(axes: Axes, operators: dict[str, dict], colour: str, name: str) -> None:
