@@ -139,6 +139,31 @@ def test_who_waits_elsewhere_does_not_wait_for_a_switch(judge):
     assert np.mean([verdict.accepted for verdict in verdicts]) >= 0.9
 
 
+def recorded_faster(pair, times):
+    """Give the same motion at so many times the control rate: states in between, actions held."""
+    states, actions = pair
+    at = np.arange(times * (len(states) - 1) + 1) / times
+    between = np.column_stack([np.interp(at, np.arange(len(states)), c) for c in states.T])
+    return between, actions[at.astype(int)]
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_at_another_control_rate_the_same_are_rejected(times):
+    def faster(pairs):
+        return [recorded_faster(pair, times) for pair in pairs]
+
+    def late(states, actions):
+        held = np.repeat(actions[:1], 5 * times, axis=0)
+        return states, np.concatenate([held, actions[: -len(held)]])
+
+    judge = HarmJudge.of(*unzipped(faster(demonstrations(20, 0))))
+    own = faster(demonstrations(10, 7))
+    assert rejected(judge, own) <= 0.1
+    for pairs in (demonstrations(5, 3, side=-1.0), demonstrations(5, 3, pause=60), waiting(5, 3)):
+        assert rejected(judge, faster(pairs)) == 1.0
+    assert rejected(judge, [late(*pair) for pair in own]) == 1.0
+
+
 def test_how_fast_things_go_plays_no_part(judge):
     """Velocities tremble where the hand rests, and would hide that it does."""
 
