@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from demos.data.arrays import Demonstrations, read
-from demos.session.contracts import Live, Verdict
+from demos.session.contracts import Live, Phase, Verdict
 from demos.session.nearest import nearest
 from robolearn.algos.bc import BCConfig
 from robolearn.algos.commands import LEAST_STEPS
@@ -23,6 +23,7 @@ from robolearn.judging.harm import HarmJudge
 from robolearn.judging.judge import Judge, JudgeConfig
 from robolearn.judging.judge import Verdict as JudgeVerdict
 from robolearn.judging.live import LiveHarm
+from robolearn.judging.person import Person
 from robolearn.judging.verdicts import HarmJudgeConfig, HarmVerdict
 from robolearn.loops.offline import OfflineConfig
 from robolearn.settings import Settings
@@ -31,6 +32,7 @@ from robolearn.types import Episode, Spec
 MOST_WINDOWS = 3
 LEAST = 4  # demonstrations from which anything can be learnt
 GRIPPER = "gripper"
+WAY = "{} of {} were rejected, which is no chance: this way of demonstrating does not fit"
 HARM_LIMITS = {"harm now": 0.5, "harm so far": 1.0}  # where as much is lost as may be
 OnStep = Callable[[np.ndarray, np.ndarray], Live]  # state [O], action [A] sent there
 
@@ -73,6 +75,9 @@ class Guide(Scorer, Protocol):
     def closest(self) -> list[str]:
         """Name the base's demonstrations that are most like the rest, first to last."""
 
+    def summary(self) -> dict[str, Any]:
+        """Say what all that were judged show together, as JSON-able values; {} for nothing."""
+
 
 def base_of(config: ScorerConfig, interface: Spec) -> Demonstrations:
     """Read the base's demonstrations, with the entries of the state as the environment has them.
@@ -103,7 +108,7 @@ def make_scorer(
         judge = HarmJudge.of(
             base.states, base.actions, interface=base.interface, config=config.harm
         )
-        return HarmScorer(judge, base)
+        return HarmScorer(judge, base, _person(judge))
     names = base.interface.action.names
     paper = calibrate(
         base.states,
@@ -117,6 +122,14 @@ def make_scorer(
         on_fit=on_fit,
     )
     return CompatibilityScorer(paper, base)
+
+
+def _person(judge: HarmJudge) -> Person | None:
+    """Begin to count a person's rejections; None where the base's own are mostly rejected."""
+    try:
+        return Person(judge)
+    except DataError:
+        return None
 
 
 def judged(
@@ -158,10 +171,11 @@ def _of_compatibility(found: JudgeVerdict, rate: float) -> Verdict:
 
 @dataclass(frozen=True)
 class HarmScorer:
-    """A session's judge of harm."""
+    """A session's judge of harm, of one person."""
 
     judge: HarmJudge
     base: Demonstrations = field(repr=False)
+    person: Person | None = None
 
     def live(self) -> OnStep:
         """Give what scores the steps of a new demonstration."""
@@ -175,13 +189,33 @@ class HarmScorer:
         return on_step
 
     def verdict(self, episode: Episode) -> Verdict:
-        """Judge a whole demonstration."""
+        """Judge a whole demonstration; of a rejected one say if it is the person's way.
+
+        What is done for practice does not count for that.
+        """
         verdict, found = judged(self.judge, episode)
-        return verdict if found is None else _with_nearest(verdict, episode, self.base)
+        if found is None:
+            return verdict
+        person = self.person
+        if person is not None and episode.metadata.get("phase") != Phase.PRACTICE:
+            person.count(found)
+            if person.evidence >= person.line and not verdict.accepted:
+                told = WAY.format(_rejected(person), len(person.verdicts))
+                verdict = dataclasses.replace(verdict, reasons=(*verdict.reasons, told))
+        return _with_nearest(verdict, episode, self.base)
 
     def closest(self) -> list[str]:
         """Name the base's demonstrations that are most like the rest, first to last."""
         return _sorted(self.base.names, self.judge.own_harm)
+
+    def summary(self) -> dict[str, Any]:
+        """Say whether the person's way fits, and by how many demonstrations that is told."""
+        person = self.person
+        if person is None:
+            return {}
+        judged_, rejected = len(person.verdicts), _rejected(person)
+        about = {"fits": person.fits, "judged": judged_, "rejected": rejected}
+        return {"person": about | {"evidence": person.strongest, "line": person.line}}
 
 
 @dataclass(frozen=True)
@@ -212,6 +246,14 @@ class CompatibilityScorer:
         """Name the base's demonstrations that are most like the rest, first to last."""
         pairs = zip(self.base.states, self.base.actions, strict=True)
         return _sorted(self.base.names, [-self.judge.score(*pair).p_value for pair in pairs])
+
+    def summary(self) -> dict[str, Any]:
+        """Say nothing."""
+        return {}
+
+
+def _rejected(person: Person) -> int:
+    return sum(not verdict.accepted for verdict in person.verdicts)
 
 
 def _with_nearest(verdict: Verdict, episode: Episode, base: Demonstrations) -> Verdict:

@@ -50,8 +50,10 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     ``decisions`` of this session, the ``names`` of its demonstrations; ``ticks``, how many of how
     many ``deadlines`` were ``missed``, and ``jitter_p99_ms`` of the control loop; ``replayed`` and
     ``differing``, the demonstrations whose stored actions did not give the same states again;
-    ``stopped``, what told it to end and so stopped the robot, if anything did; with ``replay``, how
-    the states compare; with ``gain``, the success of policies without and with what was kept.
+    ``stopped``, what told it to end and so stopped the robot, if anything did; with ``judge``,
+    ``person``: whether this person's way fits, by all of the session's demonstrations that were no
+    practice; with ``replay``, how the states compare; with ``gain``, the success of policies
+    without and with what was kept.
     """
     stored = None if config.replay is None else _stored(config)
     env_config = config.env or stored[1]
@@ -98,6 +100,8 @@ def teleoperate(config: TeleopConfig, run: Run) -> dict[str, Any]:
     outcome = session.outcome
     _warn(outcome)
     summary = {"dataset": config.dataset, **dataclasses.asdict(outcome), "stopped": told.words}
+    if scorer is not None:
+        summary |= scorer.summary()
     if config.gain is not None and outcome.kept:
         summary["gain"] = _gain(config, env_config, scorer, dataset, run)
     if stored and session.last is not None:

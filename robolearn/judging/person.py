@@ -70,13 +70,23 @@ class Person:
         return self._q0
 
     @property
+    def line(self) -> float:
+        """Give the evidence 1 / delta from which on a person's way does not fit."""
+        return 2.0 / self.false_alarm_rate
+
+    @property
     def fits(self) -> bool:
         """Say whether nothing has shown yet that this person's way does not fit."""
-        return self.strongest < 2.0 / self.false_alarm_rate
+        return self.strongest < self.line
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> HarmVerdict:
         """Judge one more demonstration, and count it; raises as ``HarmJudge.score`` does."""
         verdict = self.judge.score(observations, actions)
+        self.count(verdict)
+        return verdict
+
+    def count(self, verdict: HarmVerdict) -> None:
+        """Count what ``judge.score`` has said of one more demonstration."""
         self.verdicts.append(verdict)
         q0, q1 = self._q0, max(STRANGER, (1.0 + self._q0) / 2)
         ratio = (1.0 - q1) / (1.0 - q0) if verdict.accepted else q1 / q0  # L_n
@@ -84,4 +94,3 @@ class Person:
         self.begun = ratio * (self.begun + 1.0 / (n * (n + 1)))
         self.evidence = self.begun + 1.0 / (n + 1)  # the weights of all that begin later
         self.strongest = max(self.strongest, self.evidence)
-        return verdict

@@ -59,6 +59,31 @@ def test_harm_rejects_who_dawdles_and_says_where(base):
     assert sorted(scorer.closest()) == sorted(scorer.base.names)
 
 
+def test_who_is_rejected_again_and_again_is_told_that_it_is_their_way(base):
+    scorer, rng = make_scorer(ScorerConfig(base), PLANE), np.random.default_rng(3)
+
+    def told(pace, phase="teach"):
+        episode = way(rng, pace)
+        verdict = scorer.verdict(
+            dataclasses.replace(episode, metadata=episode.metadata | {"phase": phase})
+        )
+        assert verdict.accepted == (pace == 1.0)
+        return any("which is no chance" in reason for reason in verdict.reasons)
+
+    assert not any(told(0.15, phase="practice") for _ in range(20))
+    assert scorer.summary()["person"]["judged"] == 0
+    said = [told(0.15) for _ in range(20)]
+    first = said.index(True)
+    assert 1 <= first < 12 and all(said[first:])
+    assert not told(1.0)
+    person = scorer.summary()["person"]
+    assert not person["fits"] and (person["judged"], person["rejected"]) == (21, 20)
+    assert person["evidence"] >= person["line"] == 40.0
+
+    scorer = make_scorer(ScorerConfig(base), PLANE)
+    assert not any(told(1.0) for _ in range(20)) and scorer.summary()["person"]["fits"]
+
+
 def test_what_is_too_short_to_judge_is_told_and_nothing_breaks(base):
     scorer = make_scorer(ScorerConfig(base), PLANE)
     quick = way(np.random.default_rng(6), 4.0)
@@ -105,7 +130,7 @@ def test_the_papers_measure_has_the_same_face(base):
     assert fits.level < opposes.level == 1.0 and opposes.words and not fits.words
     assert opposes.values["M"] == 0.0 and opposes.values["L"] > opposes.limits["L"]
     assert opposes.values["N"] <= opposes.limits["N"] and fits.values["M"] == 1 - fits.level
-    assert len(scorer.closest()) == 12
+    assert len(scorer.closest()) == 12 and scorer.summary() == {}
 
 
 def test_entries_are_matched_by_name(base):
