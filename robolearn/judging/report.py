@@ -21,7 +21,7 @@ ACCEPTED, REJECTED, BASE = "#2e86ab", "#d1495b", "#7f7f7f"
 MARKS = {
     "commands": ("#5b3fa0", "purple: wrong commands"),
     "waiting": ("#13705e", "green: waits"),
-    "contrary": ("#2e86ab", "blue: opposite of the base's switch"),
+    "contrary": ("#2e86ab", "blue: against the base's switch"),
 }
 LOSS = LinearSegmentedColormap.from_list("loss", ["#f7f5f2", "#f0b49a", "#d1495b", "#4a0d22"])
 BINS = 120  # parts of a demonstration, in the strips
@@ -30,6 +30,8 @@ ROW_INCHES = 0.085
 MOST_GROUPS = 16  # in one picture
 LEAST_HARM, MOST_HARM = -0.5, 6.0  # what lies beyond is drawn there
 TEXT_WIDTH = 52  # characters
+DPI = 110
+MARK_HEIGHT, MOST_POINTS = 0.4, 2.0  # of a mark, in rows and in points at most
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,16 @@ def draw_report(
     against the others. Of more than 16 groups, the most harmful are drawn. What is too short to
     judge is counted only.
     """
+    figure = report_figure(judge, groups, base)
+    figure.savefig(path)
+
+
+def report_figure(judge: HarmJudge, groups: Mapping[str, Sequence[Judged]], base: str) -> Figure:
+    """Give the picture that ``draw_report`` writes."""
     shown = _most_harmful(groups)
     bands = list(_stacked([_own(judge, base), *(_band(*group) for group in shown.items())]))
     height = 2.3 + ROW_INCHES * bands[-1].bottom
-    figure = Figure(figsize=(15, height), layout="constrained")
+    figure = Figure(figsize=(15, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     dots, strips, words = figure.subplots(1, 3, sharey=True, width_ratios=[1, 1.35, 0.95])
     dots.set_ylim(bands[-1].bottom + GAP / 2, -GAP / 2)
@@ -71,7 +79,7 @@ def draw_report(
     _draw_strips(strips, bands)
     _write_notes(words, bands)
     figure.suptitle(_headline(groups, base), fontsize=12.5, x=0.01, ha="left")
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def along(lost: np.ndarray, bins: int) -> np.ndarray:
@@ -87,7 +95,7 @@ def _own(judge: HarmJudge, base: str) -> _Band:
     lost = judge.progress.lost_by_base
     label = f"{_words(base)}\n(base; each held\nagainst the others)\n{len(harm)} demonstrations"
     beyond = int((harm > 1.0).sum())
-    notes = f"{beyond} of {len(harm)} beyond the line"
+    notes = f"{beyond} of {len(harm)} beyond the line\n(each alone; others are judged together)"
     return _Band(label, harm[order], [lost[i] for i in order], [[] for _ in harm], notes)
 
 
@@ -188,25 +196,33 @@ def _draw_strips(axes: Axes, bands: Sequence[_Band]) -> None:
             strips, cmap=LOSS, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest",
             extent=(0, 1, band.bottom, band.top),
         )  # fmt: skip
-        points = 72 * ROW_INCHES * (band.bottom - band.top) / len(band.harm)  # a row's height
-        width = float(np.clip(0.4 * points, 0.4, 2.0))
-        for y, marks in zip(band.heights, band.marks, strict=True):
-            for what, *ends in marks:
-                colour = MARKS[what][0]
-                axes.plot(ends, [y, y], color=colour, linewidth=width, solid_capstyle="butt")
+        _draw_marks(axes, band)
     axes.set_xlim(0, 1)
     axes.set_ylim(bands[-1].bottom + GAP / 2, -GAP / 2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of the demonstration's time")
     marked = {what for band in bands for marks in band.marks for what, *_ in marks}
-    told = [said for what, (_, said) in MARKS.items() if what in marked]
-    title = "; ".join(["Where progress is lost, the worst on top", *told])
+    told = "; ".join(said for what, (_, said) in MARKS.items() if what in marked)
+    title = "\n".join(filter(None, ["Where progress is lost, the most harmful on top", told]))
     axes.set_title(title, loc="left", fontsize=10.5)
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     bar = axes.figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01)
     bar.set_label("share of the base's progress that is missing", fontsize=9)
     bar.outline.set_visible(False)
+
+
+def _draw_marks(axes: Axes, band: _Band) -> None:
+    """Mark what is told of each demonstration; what is of several kinds has a lane for each."""
+    row = (band.bottom - band.top) / len(band.harm)
+    for y, marks in zip(band.heights, band.marks, strict=True):
+        kinds = [kind for kind in MARKS if kind in {what for what, *_ in marks}]
+        height = min(MARK_HEIGHT, 0.9 / max(len(kinds), 1))
+        width = float(np.clip(72 * ROW_INCHES * row * height, 0.4, MOST_POINTS))
+        for what, *ends in marks:
+            lane = y + row * ((kinds.index(what) + 0.5) / len(kinds) - 0.5)
+            colour = MARKS[what][0]
+            axes.plot(ends, [lane, lane], color=colour, linewidth=width, solid_capstyle="butt")
 
 
 def _write_notes(axes: Axes, bands: Sequence[_Band]) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from robolearn.judging.groups import (
     Judged,
@@ -16,7 +17,7 @@ from robolearn.judging.groups import (
 )
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.reasons import Reason
-from robolearn.judging.report import _most_harmful, along, draw_report
+from robolearn.judging.report import _most_harmful, along, draw_report, report_figure
 from robolearn.judging.verdicts import HarmVerdict
 
 SLOW = Reason("tempo", 3, 9, 4.0, "slower than the base by 4 steps in steps 3 to 8")
@@ -188,3 +189,27 @@ def test_the_picture_shows_every_demonstration(judge, tmp_path, found, monkeypat
     assert len(set(heights)) == len(heights) and heights == sorted(heights)
     assert max(x for x, _ in dots) <= 6.0
     assert imread(tmp_path / "report.png").shape[1] == 1650
+
+
+WAITED = Reason("waiting", 3, 8, 5.0, "waits 5 steps before gripper goes to +1.00 in steps 3 to 7")
+OPPOSED = Reason("contrary", 2, 9, 6.0, "commands gripper at -1.00 for 6 steps in steps 2 to 8")
+
+
+def test_titles_of_the_picture_stand_beside_each_other(judge):
+    found = grouped([judged("demo_0", "ann", 2.0, WAITED, OPPOSED, WRONG)])
+    figure = report_figure(judge, found, "base")
+    figure.canvas.draw()
+    titles = {axes.get_title(loc="left") for axes in figure.axes} - {""}
+    texts = figure.findobj(lambda part: isinstance(part, Text) and part.get_text() in titles)
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(boxes) == 3
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_marks_of_several_kinds_do_not_hide_each_other(judge):
+    found = grouped([judged("demo_0", "ann", 2.0, WAITED, OPPOSED)])
+    strips = report_figure(judge, found, "base").axes[1]
+    heights = {line.get_color(): line.get_ydata()[0] for line in strips.lines}
+    assert len(heights) == 2
+    (above, below), rows = sorted(heights.values()), 13  # one demonstration as high as 13 rows
+    assert below - above == pytest.approx(rows / 2)
