@@ -145,7 +145,9 @@ def _parse_override(override: str) -> tuple[Keys, Any, str]:
     keys, place = tuple(name.split(".")), f"'{override}'"
     if not equals or not all(keys):
         hint = "; many runs are 'sweep.seed=[0, 1]'" if name in MANY else ""
-        raise UserError(f"{place}: expected key=value{hint}")
+        raise UserError(
+            f"{place}: expected key=value{hint}; `robolearn show LAUNCH` lists the keys"
+        )
     try:
         return keys, strict_yaml.parse(text, place).value, place
     except UserError as error:

@@ -138,7 +138,7 @@ def test_a_fault_is_said_in_one_line_with_its_place(load, text, said):
         ("net.rate=x", "'net.rate=x': net.rate should be a valid number, not 'x'"),
         ("net={rate: x}", "'net={rate: x}': net.rate should be a valid number, not 'x'"),
         ("name.first=a", "'name.first=a': name has no keys of its own"),
-        ("net", "'net': expected key=value"),
+        ("net", "'net': expected key=value; `robolearn show LAUNCH` lists the keys"),
         ("-m", "'-m': expected key=value; many runs are 'sweep.seed=[0, 1]'"),
         (
             "net.widths=[0,",
