@@ -4,7 +4,8 @@ Nothing here needs a simulator. What robomimic's files say less of than ours do 
 
 - The state is made of the observations that robomimic's policies of low-dimensional states are
   given by default (``robot0_eef_pos``, ``robot0_eef_quat``, ``robot0_gripper_qpos``, ``object``);
-  of all those that are no images, where there are none of these. Entries are called by key and
+  of all those that are no images, where there are none of a robot's (who calls a key ``object``
+  may call the robot's ``joints``, which must not be left out). Entries are called by key and
   number, ``robot0_eef_pos_0``.
 - Quaternions of a key (``..._quat``) keep to one side: q and -q are the same orientation, and
   robosuite's sign flips now and then. Those inside ``object`` have no names, and stay as they are.
@@ -34,7 +35,7 @@ from robolearn.types import ArraySpec, Spec
 
 STATE, OBS, ACTIONS = "state", "obs", "actions"
 DEMO = re.compile(r"demo_(\d+)")
-BY_DEFAULT = re.compile(r"robot\d+_(eef_pos|eef_quat|gripper_qpos)|object")
+OF_ROBOT, OBJECT = re.compile(r"robot\d+_(eef_pos|eef_quat|gripper_qpos)"), "object"
 QUATERNION = re.compile(r"(.+_quat)_[0-3]")
 NO_OPERATOR = re.compile(
     r"(.+_)?(train|valid|test|\d+_percent)|success|failure"
@@ -70,7 +71,8 @@ class Demonstrations:
         mine = [n for n, o in zip(self.names, self.operators, strict=True) if o == operator]
         if not mine and operator not in self.masks:
             known = {name for name in self.operators if name} | set(self.masks)
-            raise DataError(f"{self.path} has no operator '{operator}'{nearest(operator, known)}")
+            close = nearest(operator, known) if known else ": it names none"
+            raise DataError(f"{self.path} has no operator '{operator}'{close}")
         found = self.only(mine or self.masks[operator])
         if not len(found):
             raise DataError(
@@ -221,6 +223,11 @@ def _read_robomimic(path: Path, obs: Sequence[str] | None, success: bool | None)
         if not isinstance(data, h5py.Group):
             raise DataError(f"{path} has no group 'data': it is no robomimic file")
         names = sorted(filter(DEMO.fullmatch, data), key=lambda name: int(name[5:]))
+        if len(data) and not names:
+            raise DataError(
+                f"{path} holds no demonstrations that are called demo_0, demo_1, ..., but "
+                f"{_listed(list(data))}"
+            )
         if success is not None and {"success", "failure"} & set(masks):
             names = [n for n in names if n in masks.get("success" if success else "failure", ())]
         _require_some(path, names, success)
@@ -278,16 +285,22 @@ def _keys(demo: h5py.Group, obs: Sequence[str] | None, where: str) -> list[str]:
         )
     vectors = [key for key, array in demo[OBS].items() if np.ndim(array) in (1, 2)]
     if obs is None:
-        found = [key for key in vectors if BY_DEFAULT.fullmatch(key)] or vectors
-        if not found:
+        if not vectors:
             raise DataError(f"{where} has images only, which cannot be compared")
-        return found
+        return usual(vectors)
     for key in obs:
         if key in demo[OBS] and key not in vectors:
             raise DataError(f"{where}: obs/{key} has shape {demo[OBS][key].shape}: no vector")
         if key not in vectors:
             raise DataError(f"{where} has no obs/{key}{nearest(key, vectors)}")
     return list(dict.fromkeys(obs))
+
+
+def usual(vectors: Sequence[str]) -> list[str]:
+    """Choose, of observations that are vectors, robomimic's usual ones, or all if it has none."""
+    if not any(map(OF_ROBOT.fullmatch, vectors)):
+        return list(vectors)
+    return [key for key in vectors if key == OBJECT or OF_ROBOT.fullmatch(key)]
 
 
 def _parts(demo: h5py.Group, keys: Sequence[str], where: str) -> dict[str, np.ndarray]:

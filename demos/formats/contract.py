@@ -39,8 +39,8 @@ class Reading(Settings):
     """How others' data are brought to our terms."""
 
     obs: Annotated[Names, OneOrMore] | None = None
-    """Keys that make up "state", in this order; None: robomimic's usual ones where there are any,
-    else all that are vectors."""
+    """Keys that make up "state", in this order; None: robomimic's usual ones where some are a
+    robot's, else all that are vectors."""
     limits: tuple[Limit, Limit] | None = None
     """[low, high] of the actions, numbers or one for each entry, that become [-1, 1]; None: what
     the source says of them."""

@@ -1,7 +1,7 @@
 """From what a file says of an episode to an Episode in our terms, and what was decided on the way.
 
 - Every observation keeps its key, type and rows. Beside them stands "state", float32, which is made
-  of some of them: robomimic's usual keys where there are any, else all that are vectors.
+  of some of them: robomimic's usual keys where some are a robot's, else all vectors.
 - Entries are called as robosuite's adapter calls them (``robot0_eef_pos_x``), else by what the
   source calls them. A quaternion in "state" is wxyz, whatever its order was, and keeps to one side;
   three entries that are called an axis-angle become one.
@@ -15,13 +15,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from demos.data.arrays import usual
 from demos.formats.contract import Reading, Told
 from demos.formats.faults import one_line
 from demos.formats.quaternions import on_one_side
@@ -34,7 +34,6 @@ OTHER_STATE = "state_as_given"  # what the source calls "state", where ours is a
 AS_GIVEN = "action_as_given"
 LIMITS = "action_limits"  # of a controller: what became -1 and 1
 CHANGED = "actions"  # of the metadata's source: who had the actions changed
-USUAL = re.compile(r"robot\d+_(?:eef_pos|eef_quat|gripper_qpos)|object")
 MOST_ENTRIES = 1 << 20  # of "state"
 ROUNDING = 1e-6  # beyond a limit that is float32's doing
 
@@ -321,7 +320,7 @@ def _chosen(reading: Reading, vectors: Sequence[str], where: str) -> list[str]:
     if reading.obs is None:
         if STATE in vectors:
             return [STATE]
-        return [key for key in vectors if USUAL.fullmatch(key)] or list(vectors)
+        return usual(vectors)
     for key in reading.obs:
         if key not in vectors:
             raise DataError(f"{where} has no vector '{key}'{nearest(key, vectors)}")

@@ -68,10 +68,12 @@ class ActionLimits:
         scaled, beyond = self.scaled(actions), self.beyond(actions)
         if beyond.any() and not self.clip:
             plain = np.ndim(self.low) == 0 and (self.low, self.high) == (-1.0, 1.0)
+            low, high = np.min(actions), np.max(actions)
             raise DataError(
                 f"{where}: actions leave {'[-1, 1]' if plain else 'their limits'} at step "
-                f"{beyond.argmax()}, and at {beyond.sum()} of {len(beyond)} in all: give "
-                f"{'' if plain else 'other '}limits=[low, high], or clip=True"
+                f"{beyond.argmax()}, and at {beyond.sum()} of {len(beyond)} in all (they go from "
+                f"{low:.3g} to {high:.3g}): give {'' if plain else 'other '}limits=[low, high], or "
+                "clip=True"
             )
         return np.clip(scaled, -1.0, 1.0)
 

@@ -16,6 +16,7 @@ import pydantic
 from robolearn.algos.commands import LEAST_STEPS
 from robolearn.errors import DataError
 from robolearn.judging.groups import (
+    MOST_NAMED,
     Judged,
     grouped,
     said,
@@ -91,7 +92,7 @@ class JudgeConfig:
     """Whether to keep, too, what can be repaired of what is rejected: a demonstration that only
     waits, or hardly moves, at the base's tempo, with actions that go with it; of one whose commands
     do not go with the motion, the other steps; of one that goes another way, nothing. Needs a
-    folder to keep."""
+    folder to keep, and datasets of ours (`robolearn convert` makes them)."""
     worst: pydantic.NonNegativeInt = 5
     """How many of the most harmful demonstrations are told of."""
     recorded: pydantic.NonNegativeInt = 3
@@ -132,7 +133,7 @@ def judge_demonstrations(config: JudgeConfig, run: Run) -> dict[str, Any]:
     whose = config.base_operator or base.operators[0] or base.path.stem
     groups = grouped(found)
     draw_report(judge, groups, whose, run.path("report.png"))
-    _say(config, groups, found)
+    _say(config, groups, found, _basis(judge, base))
     if run.viewer is not None:
         _record(config, judge, list(zip(rows, found, strict=True)), run)
     repaired = _repaired(judge, rows, found) if config.repair else {}
@@ -161,12 +162,12 @@ def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
     paths = config.new or (config.base,)
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise DataError(f"new: {', '.join(paths)}: one of these is given twice")
+    if config.repair:
+        _require_repairable(config, paths)
     if config.keep is not None:
         if len(paths) > 1:
             raise DataError(f"keep={config.keep}: what is kept comes from one dataset; give one")
         load("demos.data.keep:require_free")(config.keep, Path(paths[0]))
-    if config.repair and (config.keep is None or Path(config.keep).suffix):
-        raise DataError("repair: what is repaired is written as a dataset: choose keep=FOLDER")
     how = {
         "as_given": config.limits is not None,
         "clip": config.clip,
@@ -184,6 +185,17 @@ def _given(config: JudgeConfig) -> tuple[Any, list[Any]]:
         base, new = fitted(base, new, config.common)
         news.append(new)
     return base, [fitted(base, new, config.common)[1] for new in news]
+
+
+def _require_repairable(config: JudgeConfig, paths: Sequence[str]) -> None:
+    """Raise DataError unless there is a folder to write to, and a dataset of ours to repair."""
+    if config.keep is None or Path(config.keep).suffix:
+        raise DataError("repair: what is repaired is written as a dataset: choose keep=FOLDER")
+    if files := [path for path in paths if Path(path).is_file()]:
+        raise DataError(
+            f"repair: {files[0]} is a file, and datasets of ours are repaired: first "
+            f"`robolearn convert {files[0]} FOLDER`, the base alike"
+        )
 
 
 def _of_one_operator(base: Any, operator: str | None) -> Any:
@@ -251,13 +263,41 @@ def _judged(judge: HarmJudge, rows: Sequence[_Row], run: Run) -> list[Judged]:
     return [found[i] for i in range(len(rows))]
 
 
-def _say(config: JudgeConfig, groups: dict[str, list[Judged]], found: Sequence[Judged]) -> None:
+def _basis(judge: HarmJudge, base: Any) -> str:
+    """Say which entries of the state are compared, and what cannot be seen of the actions."""
+    state = judge.interface.observations["state"]
+    told = f"compared by {state.shape[0]} entries of the state"
+    if state.names:
+        more = len(state.names) - MOST_NAMED
+        told += f", {', '.join(state.names[:MOST_NAMED])}" + f" and {more} more" * (more > 0)
+    return "\n".join(filter(None, [told, _unseen(judge, np.concatenate(base.actions))]))
+
+
+def _unseen(judge: HarmJudge, actions: np.ndarray) -> str:
+    """Say that no entry of the base's actions [M, A] is a gripper's, and why; "" if one is."""
+    if judge.waits.values:
+        return ""
+    values = [np.unique(column) for column in np.round(judge.limits.scaled(actions), 3).T]
+    pairs = zip(names_of(judge.interface.action), values, strict=True)
+    resting = [name for name, some in pairs if len(some) == 2 and not some.all()]
+    told = "not seen: waits and contrary commands, as no action switches between two values"
+    if not resting:
+        return told
+    return (
+        f"{told}; {', '.join(resting)} has two of which one is 0, which counts as rest: for a "
+        "gripper give limits=[low, high] that are its two values"
+    )
+
+
+def _say(
+    config: JudgeConfig, groups: dict[str, list[Judged]], found: Sequence[Judged], basis: str
+) -> None:
     print(table_of_groups(groups) if config.by == "operator" else table_of_each(found))
     if told := list(worst(found, config.worst)):
         print("\nworst:", *told, sep="\n  ")
     if short := too_short(found):
         print(f"\n{short}")
-    print()
+    print(f"\n{basis}\n")
 
 
 def _repaired(judge: HarmJudge, rows: Sequence[_Row], found: Sequence[Judged]) -> dict[str, Kept]:

@@ -10,6 +10,7 @@ import pytest
 from demos.data import arrays
 from demos.data.arrays import fitted, read
 from robolearn.errors import DataError, SpecError
+from robolearn.types import ArraySpec
 
 KEYS = {"object": 3, "robot0_eef_pos": 2, "robot0_eef_quat": 4, "robot0_joint_vel": 5}
 
@@ -54,6 +55,16 @@ def test_robomimic_files_give_the_usual_observations_in_the_order_of_numbers(tmp
         demo = file["data/demo_2"]
         np.testing.assert_array_equal(found.actions[1], demo["actions"])
         np.testing.assert_array_equal(found.states[1][:, 3:5], demo["obs/robot0_eef_pos"])
+
+
+def test_a_file_with_names_of_its_own_gives_all_vectors(tmp_path):
+    def own_names(file):
+        for demo in file["data"].values():
+            for old in ("robot0_eef_pos", "robot0_eef_quat", "robot0_joint_vel"):
+                demo.move(f"obs/{old}", f"obs/{old.replace('robot0_eef', 'arm').split('_', 1)[1]}")
+
+    found = read(write(tmp_path / "x.hdf5", change=own_names))
+    assert len(found.interface.observations["state"].names) == sum(KEYS.values())
 
 
 def test_observations_can_be_named(tmp_path):
@@ -205,6 +216,9 @@ def test_what_is_no_file_of_this_kind_is_refused(tmp_path):
     cut.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(DataError, match="cut.hdf5 is damaged: .*truncated"):
         read(cut)
+    other = write(tmp_path / "x.hdf5", (7,), None, lambda f: f.move("data/demo_7", "data/run_7"))
+    with pytest.raises(DataError, match="called demo_0, demo_1, ..., but run_7"):
+        read(other)
     empty = write(tmp_path / "empty.hdf5", numbers=())
     with pytest.raises(DataError, match="empty.hdf5 holds no demonstrations"):
         read(empty)
@@ -275,6 +289,16 @@ def test_entries_that_one_of_them_lacks_are_named(mixed):
         less, same = fitted(base, new, common=True)
     assert less.interface.observations["state"].names == ("goal",)
     np.testing.assert_array_equal(less.states[0], same.states[0])
+
+
+def test_common_entries_are_no_cure_for_other_actions(mixed):
+    base, short = read(mixed.path), read(mixed.path)
+    action = ArraySpec((7,), "float64")
+    short = dataclasses.replace(
+        short, interface=dataclasses.replace(short.interface, action=action)
+    )
+    with pytest.raises(SpecError, match="actions of 7 entries instead of [0-9]+$"):
+        fitted(base, short)
 
 
 def test_nothing_in_common_is_refused(mixed, tmp_path):

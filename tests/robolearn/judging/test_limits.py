@@ -33,8 +33,10 @@ def test_what_lies_beyond_is_refused_or_clipped_and_counted():
     given = np.array([[0.0, 0.0], [3.0, -5.0], [-2.0, 1.0], [0.0, 2.5]])
     strict = ActionLimits.of((-2.0, 2.0), clip=False, size=2)
     np.testing.assert_array_equal(strict.beyond(given), [False, True, False, True])
-    words = "^demo_3: actions leave their limits at step 1, and at 2 of 4 in all: give other limits"
-    with pytest.raises(DataError, match=words):
+    words = (
+        "demo_3: actions leave their limits at step 1, and at 2 of 4 in all (they go from -5 to 3)"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(words)}: give other limits"):
         strict.scale(given, "demo_3")
     clipping = ActionLimits.of((-2.0, 2.0), clip=True, size=2)
     np.testing.assert_allclose(clipping.scale(given, "it"), [[0, 0], [1, -1], [-1, 0.5], [0, 1]])

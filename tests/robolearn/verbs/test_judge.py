@@ -205,6 +205,41 @@ def test_a_robomimic_file_is_judged_with_limits_of_its_own(robomimic, people, tm
     assert len(read(tmp_path / "kept.hdf5")) == sum(o["accepted"] for o in ours["demonstrations"])
 
 
+@pytest.fixture
+def thumbs(tmp_path):
+    """A robomimic file of ann's and twin's, whose gripper is told 0 and 1, and names of its own."""
+    path = tmp_path / "thumbs.hdf5"
+    with h5py.File(path, "w") as file:
+        for i, (who, pair) in enumerate((w, p) for w in ("ann", "twin") for p in walks(w)):
+            states, actions = pair
+            told = np.column_stack([actions[:, :2], actions[:, 2] > 0])
+            file[f"data/demo_{i}/actions"] = told
+            file[f"data/demo_{i}/obs/hand"] = states[:-1, :2]
+            file[f"data/demo_{i}/obs/object"] = states[:-1, 2:]
+            file[f"data/demo_{i}"].attrs["who"] = who
+        names = {
+            who: [n for n, d in file["data"].items() if d.attrs["who"] == who] for who in WALKERS
+        }
+        for who in ("ann", "twin"):
+            file[f"mask/{who}"] = np.array(names[who], "S")
+    return path
+
+
+def test_what_is_compared_and_what_cannot_be_seen_are_told(thumbs, tmp_path, capsys):
+    judge(tmp_path, f"base={thumbs}", "base_operator=ann")
+    told = capsys.readouterr().out
+    assert "\ncompared by 3 entries of the state, hand_0, hand_1, object_0\nnot seen: waits" in told
+    assert "action_2 has two of which one is 0" in told
+    judge(tmp_path / "both", f"base={thumbs}", "base_operator=ann", "limits=[[-1,-1,0],1]")
+    assert "not seen" not in capsys.readouterr().out
+
+
+def test_a_file_is_not_repaired_and_told_what_is(thumbs, tmp_path, capsys):
+    line = (f"base={thumbs}", "base_operator=ann", "repair=true", f"keep={tmp_path}/kept")
+    assert main(["judge", *line, f"out={tmp_path}/run"]) == 2
+    assert f"first `robolearn convert {thumbs} FOLDER`" in capsys.readouterr().err
+
+
 def cut(path, who, steps):
     """Write a dataset of somebody's demonstrations, the first of which is cut."""
     dataset = Dataset.create(path, PLANE)
