@@ -19,6 +19,8 @@ LEAST_SPREAD = 0.01
 NEIGHBOURS = 5  # of the estimate of mutual information
 FEATURES, RIDGE = 300, 1e-3  # of the policy whose loss is followed
 MOST_PAIRS = 6000  # that mutual information is estimated on
+Features = Callable[[np.ndarray, np.ndarray], Demonstration]
+Fitted = Callable[[Sequence[Demonstration]], tuple[np.ndarray, np.ndarray]]
 
 
 def length(base: Sequence[Demonstration], new: Sequence[Demonstration]) -> np.ndarray:
@@ -71,26 +73,37 @@ def influence(base: Sequence[Demonstration], new: Sequence[Demonstration]) -> np
     Agia, Sinha, Yang, Antonova, Pavone, Nishimura, Itkina, Bohg, "CUPID: Curating Data your Robot
     Loves with Influence Functions" (2025), with held-out demonstrations in the place of rollouts.
     """
-    scale, rng = _scale(base), np.random.default_rng(0)
-    size = base[0][0].shape[1]
-    frequencies = rng.standard_normal((size, FEATURES)) / np.sqrt(size)
-    phases = rng.uniform(0, 2 * np.pi, FEATURES)
-
-    def pair(demonstration: Demonstration) -> tuple[np.ndarray, np.ndarray]:
-        states, actions = scale(*demonstration)
-        return np.sqrt(2 / FEATURES) * np.cos(states @ frequencies + phases), actions
-
-    training = [pair(d) for d in (*base[::2], *new)]
-    held_out = [pair(d) for d in base[1::2]]
-    steps = sum(len(a) for _, a in training)
-    hessian = sum(phi.T @ phi for phi, _ in training) + RIDGE * steps * np.eye(FEATURES)
-    weights = np.linalg.solve(hessian, sum(phi.T @ a for phi, a in training))
+    features, fitted = features_of(base)
+    held_out = [features(*pair) for pair in base[1::2]]
+    weights, hessian = fitted([features(*pair) for pair in (*base[::2], *new)])
 
     def gradient(phi: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return phi.T @ (phi @ weights - actions)
 
     followed = np.linalg.solve(hessian, sum(gradient(*p) for p in held_out))
-    return np.array([-(followed * gradient(*pair(d))).sum() for d in new])
+    return np.array([-(followed * gradient(*features(*pair))).sum() for pair in new])
+
+
+def features_of(base: Sequence[Demonstration]) -> tuple[Features, Fitted]:
+    """Give what makes random Fourier features and scaled actions, [T, F] and [T, A], of a pair.
+
+    And what fits a policy that is linear in them to several: its weights [F, A], and the Hessian.
+    """
+    scale, rng = _scale(base), np.random.default_rng(0)
+    size = base[0][0].shape[1]
+    frequencies = rng.standard_normal((size, FEATURES)) / np.sqrt(size)
+    phases = rng.uniform(0, 2 * np.pi, FEATURES)
+
+    def features(states: np.ndarray, actions: np.ndarray) -> Demonstration:
+        states, actions = scale(states, actions)
+        return np.sqrt(2 / FEATURES) * np.cos(states @ frequencies + phases), actions
+
+    def fitted(pairs: Sequence[Demonstration]) -> tuple[np.ndarray, np.ndarray]:
+        steps = sum(len(a) for _, a in pairs)
+        hessian = sum(phi.T @ phi for phi, _ in pairs) + RIDGE * steps * np.eye(FEATURES)
+        return np.linalg.solve(hessian, sum(phi.T @ a for phi, a in pairs)), hessian
+
+    return features, fitted
 
 
 def chance(base: Sequence[Demonstration], new: Sequence[Demonstration]) -> np.ndarray:
