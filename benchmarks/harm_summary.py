@@ -10,6 +10,8 @@ nothing was chosen, ``looked_at`` for the others, each with
   replicates in which harm was measured) and max(0, harm) over all pairs of task and operator;
   ``spearman_equal_length`` over those whose demonstrations are within 15% of the base's length;
   ``baselines``: the same for other predictors;
+- ``candidates``: the same for what was proposed as a measure (``harm_candidates.py``), and for the
+  judge (``judge``), the baselines beside it, on the same ``pairs`` and replicates;
 - ``agreement``: Spearman of one replicate's harm and the mean of the others', mean over replicates:
   how far the truth agrees with itself;
 - ``tasks``: of every operator ``harm`` in points with ``interval`` (Student, over replicates),
@@ -30,6 +32,7 @@ from itertools import product
 import numpy as np
 from harm import COMPATIBLE, JUDGED, PARTS, TASKS, measure_of, rows_of
 from harm import ROWS as TRUTH
+from harm_candidates import ROWS as CANDIDATES
 from harm_verdicts import ROWS as VERDICTS
 from keep import RESULTS, about
 from scipy.stats import spearmanr
@@ -102,6 +105,7 @@ def part_of(parts: Sequence[str], success: Success, verdicts: list[dict]) -> dic
         "spearman_equal_length": _spearman(alike, harms, judged, _predicted),
         "pairs_equal_length": len(alike),
         "baselines": {n: _spearman(pairs, harms, judged, p) for n, p in predictors.items()},
+        "candidates": _candidates(pairs, harms, judged, predictors),
         "agreement": _agreement({pair: measured[pair] for pair in pairs}),
         "tasks": {
             task: {
@@ -165,6 +169,30 @@ def _spearman(
     predicted = [np.mean([predict(row) for row in judged[pair]]) for pair in pairs]
     rho = float(spearmanr(predicted, [max(0.0, harms[pair]) for pair in pairs]).statistic)
     return rho if np.isfinite(rho) else None
+
+
+def _candidates(
+    pairs: Sequence[tuple], harms: dict, judged: dict, predictors: dict[str, Callable]
+) -> dict[str, float | None]:
+    """Hold what was proposed against the same harm as the judge, on the same demonstrations."""
+    told = {
+        (row["task"], row["operator"], row["replicate"]): row["candidates"]
+        for row in rows_of(CANDIDATES)
+    }
+    both = {
+        pair: [
+            row | {"candidates": told[*pair, row["replicate"]]}
+            for row in judged[pair]
+            if (*pair, row["replicate"]) in told
+        ]
+        for pair in pairs
+    }
+    some = [pair for pair in pairs if both[pair]]
+    names = both[some[0]][0]["candidates"] if some else ()
+    beside = {"judge": _predicted} | predictors
+    beside |= {n: lambda r, n=n: r["candidates"][n] for n in names}
+    found = {n: _spearman(some, harms, both, predict) for n, predict in beside.items()}
+    return {"pairs": len(some)} | found
 
 
 def _agreement(measured: dict[tuple, dict[int, float]]) -> float | None:
