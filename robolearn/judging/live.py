@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from robolearn.algos.commands import AFTER, BEFORE
 from robolearn.algos.contrary import most
-from robolearn.algos.progress import Comparison, Moves, Sums
+from robolearn.algos.progress import MOST_STEPS, Comparison, Sums
 from robolearn.algos.waiting import signs_of
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
+from robolearn.judging.nearby import Rows, Steps, weights_of
 from robolearn.judging.reasons import named_difference
 from robolearn.types import ArraySpec
 
@@ -40,17 +42,16 @@ class LiveHarm:
 
     def __init__(self, judge: HarmJudge):
         self._judge, self._progress, self._commands = judge, judge.progress, judge.commands
-        k = self._progress.look_ahead
+        k, none = self._progress.look_ahead, np.zeros((0, len(self._progress.entries)))
         self._states: deque[np.ndarray] = deque(maxlen=max(k, BEFORE + AFTER) + 1)
         self._actions: deque[np.ndarray] = deque(maxlen=max(k, AFTER) + 1)
         self._recent: deque[float] = deque([0.0] * k, maxlen=k)
-        self._where: list[np.ndarray] = []  # z
-        self._ahead: list[np.ndarray] = []  # D
-        self._expected: deque[Sums] = deque(maxlen=k + 1)  # the base's, at the last z
+        self._where: deque[np.ndarray] = deque(maxlen=k + 1)  # z
+        self._expected: deque[Sums] = deque(maxlen=k + 1)  # the base's, at these z
+        self._own = Steps(none, none)  # z and D, as far as D is known
         self._total, self._count = 0.0, 0
-        self._waits = _LiveWaits(judge)
-        self._signs: list[np.ndarray] = []  # g, of entries that switch
-        self._around: list[np.ndarray] = []  # m
+        self._base = _Base(judge)
+        self._waits, self._contrary = _LiveWaits(judge), _LiveContrary(judge)
 
     def step(self, state: np.ndarray, action: np.ndarray) -> LiveStep:
         """Take in a state [O] and the action [A] that is sent there.
@@ -59,35 +60,26 @@ class LiveHarm:
         clip or refuse it: a session goes on. Raises SpecError for another size, DataError for what
         is not finite or too large; such a step does not count.
         """
-        interface = self._judge.interface
-        state = self._checked("state", state, interface.observations["state"])
-        action = self._checked("action", action, interface.action)
+        judge = self._judge
+        state = self._checked("state", state, judge.interface.observations["state"])
+        action = self._checked("action", action, judge.interface.action)
         self._states.append(state)
-        self._actions.append(np.clip(self._judge.limits.scaled(action), -1.0, 1.0))
+        self._actions.append(np.clip(judge.limits.scaled(action), -1.0, 1.0))
         self._count += 1
         z = self._progress.standardise(state)
-        self._waits.step(z, self._expected[-1] if self._expected else None, self._actions[-1])
+        expected, around = self._base.at(z)
+        signs = signs_of(self._actions[-1][None], judge.contrary.values)[0]
+        before = self._expected[-1] if self._expected else None
+        self._waits.step(z, before, self._actions[-1], signs)
+        self._contrary.step(signs, around)
         self._where.append(z)
-        self._expected.append(self._progress.expected_at(z[None]))
-        k, lost, cue = self._progress.look_ahead, 0.0, ""
-        if self._count > k:
-            lost, cue = self._behind(k)
+        self._expected.append(expected)
+        lost, compared = 0.0, None
+        if self._count > self._progress.look_ahead:
+            lost, compared = self._behind()
         self._total += self._progress.share(np.array([lost]))
         self._recent.append(lost)
-        recent = float(np.mean(self._recent))
-        judge, waits = self._judge, self._waits
-        opposing = self._opposing(z)
-        against = judge.contrary.share(opposing)
-        contrary = against / judge.contrary_line
-        share = max(self._total / judge.progress_line, waits.waited / judge.waiting_line, contrary)
-        level, waiting = recent / judge.step_line / 2, waits.now / judge.waiting_line / 2
-        if waiting > level:
-            level, cue = waiting, "faster"
-        switching = contrary * float(most(opposing[-1:])[0]) / 2
-        if switching > level:
-            level, cue = switching, "switch"
-        said = cue if level > 0.5 else ""
-        return LiveStep(lost, self._total, waits.waited, against, share, min(level, 1.0), said)
+        return self._said(lost, compared)
 
     def residuals(self) -> np.ndarray | None:
         """Give r [A] of the action that was sent max(LAGS) steps ago; None before there is one."""
@@ -96,8 +88,7 @@ class LiveHarm:
         states = list(self._states)[-(BEFORE + AFTER + 1) :]
         at = len(states) - 1 - AFTER
         padded = np.array([states[0]] * (BEFORE - at) + states)
-        action = np.array(self._actions)[-AFTER - 1]
-        whole = np.tile(action, (len(padded), 1))
+        whole = np.tile(self._actions[-AFTER - 1], (len(padded), 1))
         return self._commands.residuals(padded, whole)[BEFORE]
 
     def _checked(self, name: str, values: np.ndarray, spec: ArraySpec) -> np.ndarray:
@@ -112,72 +103,147 @@ class LiveHarm:
             raise DataError(f"step {self._count}: {name} is not finite, or too large")
         return row
 
-    def _opposing(self, z: np.ndarray) -> np.ndarray:
-        """Give x [T, E] of all steps so far; what has switched is early while nothing follows."""
-        contrary = self._judge.contrary
-        self._signs.append(signs_of(self._actions[-1][None], contrary.values)[0])
-        self._around.append(contrary.around(z[None])[0])
-        return contrary.of(np.array(self._signs), np.array(self._around))
-
-    def _behind(self, k: int) -> tuple[float, str]:
-        """Give d of the step k steps ago, and what stood out there."""
-        then, now = self._where[-k - 1], self._where[-1]
-        self._ahead.append((now - then) / self._progress.sd_k)
-        step = Moves(then[None], self._ahead[-1][None])
-        so_far = Moves(np.array(self._where[:-k]), np.array(self._ahead))
-        expected = self._expected[0]
-        own = self._progress.joining_so_far(step.where, so_far)
+    def _behind(self) -> tuple[float, Comparison]:
+        """Give d of the step ``look_ahead`` steps ago, and where it leads."""
+        then, expected = self._where[0], self._expected[0]
+        ahead = (self._where[-1] - then) / self._progress.sd_k
+        self._own.add(then, ahead)
+        weights = weights_of(self._own.squared_distances(then), self._progress.width)
+        own = Sums(*(self._progress.count * sums for sums in self._own.sums(weights)))
         lost = float(self._progress.missing(expected, own)[0])
-        if Comparison(step.ahead, own.mean, expected.mean).paced[0]:
-            return lost, "faster"
+        return lost, Comparison(ahead[None], own.mean, expected.mean)
+
+    def _said(self, lost: float, compared: Comparison | None) -> LiveStep:
+        """Put together what is known; of what is worst the cue is told."""
+        judge, waits = self._judge, self._waits
+        contrary = self._contrary.share / judge.contrary_line
+        share = max(self._total / judge.progress_line, waits.waited / judge.waiting_line, contrary)
+        levels = {
+            "": sum(self._recent) / len(self._recent) / judge.step_line / 2,
+            "faster": waits.now / judge.waiting_line / 2,
+            "switch": contrary * self._contrary.now / 2,
+        }
+        cue = max(levels, key=levels.__getitem__)
+        level = levels[cue]
+        if level <= 0.5:
+            cue = ""
+        elif not cue:
+            cue = self._standing_out(compared)
+        return LiveStep(
+            lost, self._total, waits.waited, self._contrary.share, share, min(level, 1.0), cue
+        )
+
+    def _standing_out(self, compared: Comparison) -> str:
+        """Say what stood out at the step ``look_ahead`` steps ago."""
+        if compared.paced[0]:
+            return "faster"
         judge = self._judge
-        difference = np.array(self._actions)[-k - 1] - expected.actions
-        return lost, named_difference(difference, judge.interface.action, judge.limits)
+        then = self._actions[-self._progress.look_ahead - 1]
+        difference = then - self._expected[0].actions
+        return named_difference(difference, judge.interface.action, judge.limits)
+
+
+class _Base:
+    """Says what the base does around one state; how far that is, is worked out once."""
+
+    def __init__(self, judge: HarmJudge):
+        self._progress, self._contrary = judge.progress, judge.contrary
+        thin = judge.progress.base.thinned(MOST_STEPS)
+        self._weight = thin.weight
+        self._steps = Steps(thin.where, np.column_stack([thin.ahead, thin.also]))
+        self._signs = signs_of(thin.also[:, 1:], judge.contrary.values).astype(np.float32)  # g
+
+    def at(self, z: np.ndarray) -> tuple[Sums, np.ndarray]:
+        """Give the sums of m_B, and m [E] of contrary commands, at a standardised state z [O]."""
+        squared = self._steps.squared_distances(z)
+        both = self._steps.sums(weights_of(squared, self._progress.width))
+        sums, weight = (self._weight * some for some in both)
+        weights = weights_of(squared, self._contrary.width)
+        around = (weights @ self._signs).astype(float) / float(weights.sum())
+        return Sums(sums[:, : len(z)], weight, sums[:, len(z) :]), around
+
+
+class _LiveContrary:
+    """Counts commands that contradict the base's; what has switched is early while none follows."""
+
+    def __init__(self, judge: HarmJudge):
+        self._of, none = judge.contrary, np.zeros((0, len(judge.contrary.values)))
+        self._signs, self._around = Rows(none), Rows(none)  # g, m
+        self._switched = np.zeros(none.shape[1], bool)  # entries that ever did
+        self.share = 0.0  # X so far
+        self.now = 0.0  # how contrary this command is
+
+    def step(self, signs: np.ndarray, around: np.ndarray) -> None:
+        """Take in commands g [E], and m [E] of the base."""
+        before = self._signs.so_far[-1:]
+        switches = (signs != before).any(axis=0) if len(before) else np.zeros_like(self._switched)
+        self._switched |= switches
+        self._signs.add(signs)
+        self._around.add(around)
+        if switches.any():  # steps before it that were early may be late now
+            opposing = self._of.of(self._signs.so_far, self._around.so_far)
+            self.share, self.now = self._of.share(opposing), float(most(opposing[-1:])[0])
+            return
+        last = np.array([np.where(self._switched, -signs, signs), signs])
+        opposing = self._of.of(last, np.array([around, around]))[1:]
+        self.now = float(most(opposing)[0])
+        self.share += self._of.share(opposing)
 
 
 class _LiveWaits:
     """Counts rests at one place until a switch comes, of each entry that switches."""
 
     def __init__(self, judge: HarmJudge):
-        self._of = judge.waits
-        self._places: list[np.ndarray] = []  # z
-        self._paces: list[float] = []  # r
+        self._of, none = judge.waits, np.zeros(0)
+        self._places = Rows(np.zeros((0, len(judge.progress.entries))))  # z
+        self._paces, self._waiting = Rows(none), Rows(none)  # r; w of the switches that have been
         self._since = dict.fromkeys(self._of.values, 0)
-        self._signs: dict[int, float] = {}
-        self._waiting: list[float] = []  # w, of the switches that have been
+        self._signs: np.ndarray | None = None
         self.waited = 0.0  # W so far
         self.now = 0.0  # what W would gain by a switch here, while resting where the base switches
 
-    def step(self, z: np.ndarray, before: Sums | None, action: np.ndarray) -> None:
+    def step(
+        self, z: np.ndarray, before: Sums | None, action: np.ndarray, signs: np.ndarray
+    ) -> None:
         """Take in a standardised state [O], and the action [A], within [-1, 1], that is sent there.
 
-        ``before`` are the base's sums at the state before, if there was one.
+        ``before`` are the base's sums at the state before, if there was one; ``signs`` the action's
+        entries that switch [E].
         """
+        self._places.add(z)
+        self.now = 0.0
         if before is not None:
-            stride = self._of.progress.strides(np.array([self._places[-1], z]))[:1]
-            self._paces.append(float(self._of.paces(stride, before)[0]))
-            self._waiting.append(0.0)
-        self._places.append(z)
-        rests = self._of.rests(np.array(self._paces))
-        waits = {entry: self._wait(rests, since) for entry, since in self._since.items()}
-        (row,) = signs_of(action[None], self._of.values)
-        signs = dict(zip(self._of.values, row.tolist(), strict=True))
-        at_rest = before is not None and rests[-1]
-        due = [waits[e].sum() for e in waits if at_rest and self._due(before, e, action[e])]
-        self.now = max(due, default=0.0) / self._of.progress.length
-        for entry, wait in waits.items():
-            if entry in self._signs and self._signs[entry] != signs[entry]:
-                since = self._since[entry]
-                self._waiting[since:] = np.maximum(self._waiting[since:], wait).tolist()
-                self._since[entry] = len(rests)
-        self.waited = self._of.share(np.array(self._waiting))
+            stride = self._of.progress.strides(self._places.so_far[-2:])[:1]
+            self._paces.add(self._of.paces(stride, before)[0])
+            self._waiting.add(0.0)
+            due = [e for e in self._of.values if self._may_rest and self._due(before, e, action[e])]
+            switched = list(itertools.compress(self._of.values, signs != self._signs))
+            if due or switched:
+                self._look_back(due, switched)
         self._signs = signs
+
+    def _look_back(self, due: list[int], switched: list[int]) -> None:
+        """Count the rests before entries that have switched, and before those that are due to."""
+        rests = self._of.rests(self._paces.so_far)
+        waits = {e: self._wait(rests, self._since[e]) for e in {*due, *switched}}
+        if rests[-1]:
+            self.now = max((self._of.share(waits[e]) for e in due), default=0.0)
+        for entry in switched:
+            since = self._since[entry]
+            counted = self._waiting.so_far[since:]
+            np.maximum(counted, waits[entry], out=counted)
+            self._since[entry] = len(rests)
+        self.waited = self._of.share(self._waiting.so_far)
+
+    @property
+    def _may_rest(self) -> bool:
+        """Say whether the last step is slow enough for a rest, whatever the own pace is."""
+        return bool(self._paces.so_far[-1] < self._of.config.at_rest)
 
     def _wait(self, rests: np.ndarray, since: int) -> np.ndarray:
         """Give w of the steps from ``since`` on, should there be a switch now."""
-        if since == len(rests):
-            return np.zeros(0)
-        return rests[since:] * self._of.near(np.array(self._places[since:-1]), self._places[-1])
+        places = self._places.so_far
+        return rests[since:] * self._of.near(places[since:-1], places[-1])
 
     def _due(self, expected: Sums, entry: int, command: float) -> bool:
         """Say whether the base often gives the other command where these are its sums."""

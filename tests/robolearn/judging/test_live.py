@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robolearn.algos.commands import LAGS
-from robolearn.algos.progress import Moves
+from robolearn.algos.progress import MOST_STEPS, Moves
 from robolearn.errors import DataError, SpecError
 from robolearn.judging.harm import HarmJudge
 from robolearn.judging.live import LiveHarm
@@ -50,6 +50,70 @@ def test_it_is_the_verdicts_loss_and_residuals_a_little_later(judge, habits):
     shares = steps[-1].progress_lost / judge.progress_line, steps[-1].contrary / judge.contrary_line
     assert steps[-1].share_of_line == pytest.approx(max(shares))
     assert (steps[-1].share_of_line > 1) == (not verdict.accepted)
+
+
+def trembling(pair, count, seed):
+    """Command the opposite of the fingers in some steps."""
+    states, actions = (array.copy() for array in pair)
+    actions[np.random.default_rng(seed).choice(len(actions), count, replace=False), 2] *= -1
+    return states, actions
+
+
+@pytest.mark.parametrize(
+    "pair", [demonstrations(1, 3)[0], trembling(demonstrations(1, 4)[0], 9, 0)]
+)
+def test_what_is_contrary_is_at_every_step_what_it_is_of_all_so_far(judge, pair):
+    steps, _ = watched(judge, *pair)
+    z = judge.progress.standardise(pair[0].astype(np.float32))
+    for t, step in enumerate(steps, 1):
+        so_far = judge.contrary.along(z[:t], pair[1][:t])
+        assert step.contrary == pytest.approx(judge.contrary.share(so_far), rel=1e-3, abs=1e-6)
+    assert steps[-1].contrary > 0.0
+
+
+def with_a_second_switch(pairs):
+    """Add an entry that is told to switch off later than the fingers, and on again."""
+    for states, actions in pairs:
+        far = np.linalg.norm(states[:, :2], axis=1)
+        second = np.where((far > 0.1) | (far < 0.06), 1.0, -1.0)
+        yield states, np.column_stack([actions, second])
+
+
+def test_with_two_switches_the_larger_counts():
+    judge = HarmJudge.of(*unzipped(list(with_a_second_switch(demonstrations(30, 0)))))
+    assert len(judge.contrary.values) == 2
+    steady = demonstrations(1, 5)[0]
+    for pair in with_a_second_switch([steady, trembling(steady, 9, 1), waiting(1, 3)[0]]):
+        steps, _ = watched(judge, *pair)
+        verdict = judge.score(*pair)
+        assert steps[-1].contrary == pytest.approx(verdict.contrary, rel=1e-3, abs=1e-6)
+        assert steps[-1].waited == pytest.approx(verdict.waited, abs=0.1 / judge.progress.length)
+
+
+def test_without_switches_nothing_is_contrary_and_nobody_waits():
+    states, actions = unzipped(demonstrations(30, 0))
+    judge = HarmJudge.of(states, [a[:, :2] for a in actions])
+    (pair,) = waiting(1, 3)
+    steps, _ = watched(judge, pair[0], pair[1][:, :2])
+    assert steps[-1].contrary == steps[-1].waited == 0.0
+    assert steps[-1].progress_lost > 0.0
+
+
+def test_a_base_of_many_steps_is_thinned_as_the_verdict_thins_it():
+    many = demonstrations(100, 0, speed=0.5)
+    judge = HarmJudge.of(*unzipped(many), interface=INTERFACE)
+    assert len(judge.progress.base.where) > MOST_STEPS
+    states, actions = (array.astype(np.float32) for array in demonstrations(1, 3)[0])
+    steps, _ = watched(judge, states, actions)
+    verdict, k = judge.score(states, actions), judge.progress.look_ahead
+    assert steps[-1].contrary == pytest.approx(verdict.contrary, rel=1e-3, abs=1e-6)
+    moves = judge.progress.moves(states)
+    for t in range(0, len(steps) - k, 5):
+        so_far = Moves(moves.where[: t + 1], moves.ahead[: t + 1])
+        joining = judge.progress.joining_so_far(moves.where[t : t + 1], so_far)
+        expected = judge.progress.expected_at(moves.where[t : t + 1])
+        now = judge.progress.missing(expected, joining)
+        assert steps[t + k].lost == pytest.approx(float(now[0]), abs=1e-5)
 
 
 @pytest.mark.parametrize(
