@@ -30,6 +30,7 @@ from robolearn.judging.demonstrations import (
     transitions,
 )
 from robolearn.judging.judge import Fold, Judge, JudgeConfig, score_under, warn_if_short
+from robolearn.judging.limits import ActionLimits, Limit, said_of
 from robolearn.loops.offline import OfflineConfig, offline, validation_episodes
 from robolearn.networks.threads import one_thread
 from robolearn.types import Spec
@@ -46,20 +47,25 @@ def calibrate(
     gripper: int | str | None = None,
     interface: Spec | None = None,
     config: JudgeConfig | None = None,
+    limits: tuple[Limit, Limit] | None = None,
+    clip: bool = False,
     network: BCConfig = SMALL_NETWORK,
     training: OfflineConfig = TRAINING,
     on_fit: Callable[[int, int], None] | None = None,
 ) -> Judge:
-    """Make a Judge from one operator's demonstrations: states [T, O] and actions [T, A] in [-1, 1].
+    """Make a Judge from one operator's demonstrations: states [T, O] and actions [T, A].
 
-    ``gripper`` is the index or name of the action entry that opens and closes (-1 and 1), if there
-    is one. ``interface`` names the entries; without it they are numbered. Trains ``config.folds``
-    + 1 ensembles, on one thread, and calls ``on_fit(done, total)`` after each. Warns if some of
-    these demonstrations are shorter than the statistic's window, and if the statistic is saturated:
-    so many of them reach its cap that others hardly can stand out.
+    ``gripper`` is the index or name of the action entry that opens and closes (at its limits), if
+    there is one. ``interface`` names the entries; without it they are numbered. Actions are in
+    [-1, 1], or else between ``limits``, low and high, numbers or [A] each; with ``clip`` what lies
+    beyond is clipped, and a warning says how much. Both hold for those that are judged later, too.
+    Trains ``config.folds`` + 1 ensembles, on one thread, and calls ``on_fit(done, total)`` after
+    each. Warns if some of these demonstrations are shorter than the statistic's window, and if the
+    statistic is saturated: so many of them reach its cap that others hardly can stand out.
 
     Raises DataError for fewer demonstrations than ``config.false_rejection_rate`` needs, or values
-    that are not finite; SpecError for sizes that do not fit; UserError for a setting out of range.
+    that are not finite or beyond the limits; SpecError for sizes that do not fit; UserError for a
+    setting out of range.
     """
     config = config or JudgeConfig()
     if training.validation_share == 0.0:
@@ -69,12 +75,16 @@ def calibrate(
     pairs = list(paired(observations, actions))
     require_enough(len(pairs), config.false_rejection_rate, config.folds)
     interface = interface or plain_interface(pairs)
+    within = ActionLimits.of(limits, clip, interface.action.shape[0])
     demonstrations = [
-        checked(s, a, interface, f"demonstration {i}") for i, (s, a) in enumerate(pairs)
+        checked(s, a, interface, f"demonstration {i}", within) for i, (s, a) in enumerate(pairs)
     ]
+    if clipped := sum(int(within.beyond(a).sum()) for _, a in pairs):
+        told = said_of(clipped, sum(len(a) for _, a in pairs))
+        warnings.warn(f"base demonstrations: {told}", stacklevel=2)
     entry = _gripper_entry(gripper, interface)
     warn_if_short(actions, config, "base ")
-    judge = _Calibration(demonstrations, interface, entry, config, network, training).run(
+    judge = _Calibration(demonstrations, interface, entry, config, within, network, training).run(
         seed, on_fit or _say_nothing
     )
     _warn_if_saturated(judge)
@@ -89,6 +99,7 @@ class _Calibration:
     interface: Spec
     gripper: int | None
     config: JudgeConfig
+    limits: ActionLimits
     network: BCConfig
     training: OfflineConfig
 
@@ -103,7 +114,7 @@ class _Calibration:
         policy, _ = self._fit(np.arange(count), seeds[-1])
         on_fit(total, total)
         scale = Scale.of([s for fold in folds for s in fold.held_out], self.config.quantile)
-        return Judge(self.config, policy, scale, tuple(folds), self.gripper)
+        return Judge(self.config, policy, scale, tuple(folds), self.gripper, self.limits)
 
     def _fold(self, held_out: np.ndarray, seed: int) -> Fold:
         """Train on the other folds; their validation episodes give the scale, so it is theirs."""

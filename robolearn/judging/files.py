@@ -1,6 +1,6 @@
 """A Judge on disk, so that one process calibrates and others judge.
 
-judge.json              configuration, gripper entry, scales
+judge.json              configuration, gripper entry, scales, limits of actions
 policy/                 checkpoint of the ensemble of all base demonstrations
 fold_0/policy/ ...      checkpoint of each fold's ensemble
 fold_0/held_out.safetensors   scores of the demonstrations that it has not seen
@@ -11,12 +11,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from robolearn.algos.compatibility import Scale, Scores
 from robolearn.errors import DataError
 from robolearn.judging.judge import Fold, Judge, JudgeConfig
+from robolearn.judging.limits import ActionLimits
 from robolearn.loops import checkpoint
 from robolearn.types import Spec
 
@@ -38,14 +41,14 @@ def load_judge(path: Path | str, interface: Spec) -> Judge:
         stored = json.loads((folder / "judge.json").read_text())
         config, scale = JudgeConfig(**stored["config"]), Scale(**stored["scale"])
         fold_scales = [Scale(**values) for values in stored["fold_scales"]]
-        gripper = stored["gripper"]
+        gripper, limits = stored["gripper"], _limits_of(stored)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: no judge here, or a damaged one: {error}") from error
     policy = checkpoint.load_policy(folder / "policy", interface)
     folds = [
         _read_fold(folder / f"fold_{f}", scale, interface) for f, scale in enumerate(fold_scales)
     ]
-    return Judge(config, policy, scale, tuple(folds), gripper)
+    return Judge(config, policy, scale, tuple(folds), gripper, limits)
 
 
 def _write(folder: Path, judge: Judge) -> None:
@@ -54,6 +57,11 @@ def _write(folder: Path, judge: Judge) -> None:
         "gripper": judge.gripper,
         "scale": dataclasses.asdict(judge.scale),
         "fold_scales": [dataclasses.asdict(fold.scale) for fold in judge.folds],
+        "limits": {
+            "low": np.asarray(judge.limits.low).tolist(),
+            "high": np.asarray(judge.limits.high).tolist(),
+            "clip": judge.limits.clip,
+        },
     }
     (folder / "judge.json").write_text(json.dumps(stored, indent=2))
     checkpoint.save(folder / "policy", judge.policy)
@@ -65,6 +73,15 @@ def _write(folder: Path, judge: Judge) -> None:
             for name in FIELDS
         }
         checkpoint.write_tensors(folder / f"fold_{f}" / "held_out.safetensors", arrays)
+
+
+def _limits_of(stored: dict[str, Any]) -> ActionLimits:
+    """Read limits of actions; a judge that was stored without some has those of [-1, 1]."""
+    limits = stored.get("limits")
+    if limits is None:
+        return ActionLimits()
+    low, high = (np.array(limits[end], np.float64) for end in ("low", "high"))
+    return ActionLimits(low, high, limits["clip"])
 
 
 def _read_fold(folder: Path, scale: Scale, interface: Spec) -> Fold:

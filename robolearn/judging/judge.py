@@ -31,6 +31,7 @@ from robolearn.algos.compatibility import (
 from robolearn.errors import UserError, nearest
 from robolearn.judging.conformal import cross_conformal_p_value
 from robolearn.judging.demonstrations import Demonstration, checked, paired
+from robolearn.judging.limits import ActionLimits
 from robolearn.judging.reasons import named_difference
 from robolearn.networks.inference import CompiledEnsemble
 from robolearn.networks.threads import one_thread
@@ -70,15 +71,16 @@ class Verdict:
     p_value: float  # small: hardly any base demonstration is as strange
     statistic: float  # mean over the folds; higher is stranger
     worst_window: tuple[int, int]  # first step, and one past the last
-    difference: np.ndarray  # [A], mean of action minus base action in the worst window
-    cue: str  # the same in words, largest first: "dz +0.62, dx -0.20"
+    difference: np.ndarray  # [A], mean of action minus base action in the worst window, in [-1, 1]
+    cue: str  # the same in words and in the actions' units, largest first: "dz +0.62, dx -0.20"
     scores: Scores = field(repr=False)  # under the ensemble of all base demonstrations
     M: np.ndarray = field(repr=False)  # [T], compatibility
     incompatible: np.ndarray = field(repr=False)  # [T], bool
+    clipped: int = 0  # steps whose actions were beyond their limits
 
     @property
     def departure(self) -> np.ndarray:
-        """Action minus base action at every step [T, A]."""
+        """Action minus base action at every step [T, A], both in [-1, 1]."""
         return self.scores.difference
 
 
@@ -100,16 +102,18 @@ class Judge:
     scale: Scale  # from all base demonstrations, each where it was held out
     folds: tuple[Fold, ...] = field(repr=False)
     gripper: int | None
+    limits: ActionLimits = ActionLimits()  # of actions, as they are given
 
     def using(self, statistic: str) -> Judge:
         """Give the same judge with another statistic; nothing is trained again."""
         return replace(self, config=replace(self.config, statistic=statistic))
 
     def score(self, observations: np.ndarray, actions: np.ndarray) -> Verdict:
-        """Judge one demonstration: states [T, O] and actions [T, A] in [-1, 1].
+        """Judge one demonstration: states [T, O] and actions [T, A] within the limits.
 
         Warns if it is shorter than the statistic's window: it cannot be rejected reliably. Raises
-        SpecError if its sizes are not the base operator's, DataError if it is not finite.
+        SpecError if its sizes are not the base operator's, DataError if it is not finite, or leaves
+        the limits and is not to be clipped.
         """
         verdict = self._verdict(observations, actions)
         warn_if_short([actions], self.config)
@@ -126,10 +130,13 @@ class Judge:
             statistic=value,
             worst_window=(start, end),
             difference=scores.difference[start:end].mean(axis=0),
-            cue=named_difference(scores.difference[start:end], self.policy.interface.action),
+            cue=named_difference(
+                scores.difference[start:end], self.policy.interface.action, self.limits
+            ),
             scores=scores,
             M=compatibility(scores.L, scores.N, self.scale.lam, self.scale.eta),
             incompatible=self._incompatible(scores),
+            clipped=int(self.limits.beyond(actions).sum()),
         )
 
     def compare(
@@ -146,9 +153,14 @@ class Judge:
     def filter(
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Keep the demonstrations that are accepted; warns, once, and raises as ``score`` does."""
+        """Keep the demonstrations that are accepted; warns, once, and raises as ``score`` does.
+
+        They are given as they came, but for actions beyond their limits that are to be clipped:
+        they are judged as if they were at them, so they are given there, in their own units. The
+        other filters do the same.
+        """
         pairs = list(paired(observations, actions))
-        kept = [(s, a) for s, a in pairs if self._verdict(s, a).accepted]
+        kept = [(s, self.limits.clipped(a)) for s, a in pairs if self._verdict(s, a).accepted]
         warn_if_short(actions, self.config)
         return [s for s, _ in kept], [a for _, a in kept]
 
@@ -160,7 +172,7 @@ class Judge:
         A stretch goes if it lies in a window that disagrees more than the worst window of all but
         a share alpha of the base's own demonstrations. Warns, once, and raises as ``score`` does.
         """
-        kept = _without(self._disagreeing, observations, actions)
+        kept = self._without(self._disagreeing, observations, actions)
         warn_if_short(actions, self.config)
         return kept
 
@@ -168,14 +180,27 @@ class Judge:
         self, observations: Sequence[np.ndarray], actions: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Keep every demonstration without its incompatible pairs, as the paper filters."""
-        return _without(lambda s, a: self._verdict(s, a).incompatible, observations, actions)
+        return self._without(lambda s, a: self._verdict(s, a).incompatible, observations, actions)
 
     def live(self) -> LiveScore:
         """Give what scores one step at a time within a control loop."""
-        return LiveScore(self.policy, self.scale, self.gripper)
+        return LiveScore(self.policy, self.scale, self.gripper, self.limits)
 
     def _checked(self, observations: np.ndarray, actions: np.ndarray) -> Demonstration:
-        return checked(observations, actions, self.policy.interface)
+        return checked(observations, actions, self.policy.interface, limits=self.limits)
+
+    def _without(
+        self,
+        gone: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        observations: Sequence[np.ndarray],
+        actions: Sequence[np.ndarray],
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Leave the steps out of which ``gone`` gives True [T]."""
+        kept = []
+        for states, acts in paired(observations, actions):
+            keep = ~gone(states, acts)
+            kept.append((states[keep], self.limits.clipped(acts)[keep]))
+        return [s for s, _ in kept], [a for _, a in kept]
 
     def _scores(self, policy: BehaviorCloning, demonstration: Demonstration) -> Scores:
         return score_under(policy, demonstration, self.gripper, self.config.gripper_shift)
@@ -244,30 +269,28 @@ def warn_if_short(actions: Sequence[np.ndarray], config: JudgeConfig, whose: str
     )
 
 
-def _without(
-    gone: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    observations: Sequence[np.ndarray],
-    actions: Sequence[np.ndarray],
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Leave the steps out of which ``gone`` gives True [T]."""
-    kept = []
-    for states, acts in paired(observations, actions):
-        keep = ~gone(states, acts)
-        kept.append((states[keep], acts[keep]))
-    return [s for s, _ in kept], [a for _, a in kept]
-
-
 class LiveScore:
     """Scores single steps under 2 ms on one core; made by ``Judge.live``."""
 
-    def __init__(self, policy: BehaviorCloning, scale: Scale, gripper: int | None):
-        self.scale = scale
+    def __init__(
+        self,
+        policy: BehaviorCloning,
+        scale: Scale,
+        gripper: int | None,
+        limits: ActionLimits | None = None,
+    ):
+        self.scale, self._limits = scale, limits or ActionLimits()
         self._predict = CompiledEnsemble(policy.network["normaliser"], policy.network["mlp"])
         size = policy.interface.action.shape[0]
         self._motion = np.array([j for j in range(size) if j != gripper])
 
     def score_step(self, state: np.ndarray, action: np.ndarray) -> tuple[float, float, float]:
-        """Give (L, N, M) of a state float32 [O] and an action [A], the gripper left out."""
+        """Give (L, N, M) of a state float32 [O] and an action [A], the gripper left out.
+
+        An action beyond its limits counts as if it were at them, whether ``score`` would clip or
+        refuse it.
+        """
+        action = self._limits.scaled(action).astype(np.float32)
         predictions = self._predict(state)[:, None, self._motion]  # [K, 1, A]
         L, N = error(predictions, action[None, self._motion]), novelty(predictions)
         M = compatibility(L, N, self.scale.lam, self.scale.eta)

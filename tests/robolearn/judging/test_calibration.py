@@ -8,7 +8,7 @@ import torch
 
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.compatibility import Scale
-from robolearn.errors import SpecError, UserError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.judging import calibration
 from robolearn.judging.calibration import calibrate
 from robolearn.judging.judge import JudgeConfig, score_under
@@ -128,6 +128,55 @@ def test_networks_are_small_and_a_fifth_validates_unless_told_otherwise(monkeypa
     for policy, training in seen:
         assert policy.config == BCConfig(widths=(256, 256), dropout=0.0)
         assert training == OfflineConfig(validation_share=0.2)
+
+
+@pytest.fixture
+def taught(monkeypatch):
+    """Leave networks as they were drawn; give the actions that each was to be trained on."""
+    seen = []
+    monkeypatch.setattr(
+        calibration, "offline", lambda policy, data, training, seed: seen.append(data["actions"])
+    )
+    return seen
+
+
+def test_actions_between_limits_are_those_within_one_in_other_units(taught):
+    states, actions = numbered()
+    plain = calibrated(states, actions, gripper="gripper")
+    scaled = calibrated(
+        states,
+        [a * np.array([2.0, 4.0, 1.0]) for a in actions],
+        gripper="gripper",
+        limits=([-2.0, -4.0, -1.0], [2.0, 4.0, 1.0]),
+    )
+    for ours, theirs in zip(taught[:3], taught[3:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert scaled.scale == plain.scale
+    for one, other in zip(plain.folds, scaled.folds, strict=True):
+        assert_same(one.held_out, other.held_out)
+    assert scaled.limits.high.tolist() == [2.0, 4.0, 1.0] and not scaled.limits.clip
+
+
+def test_base_actions_beyond_their_limits_are_refused_or_clipped_and_counted(taught, recwarn):
+    states, actions = numbered()
+    at_limit = [a.copy() for a in actions]
+    actions[1][[0, 3], 1], at_limit[1][[0, 3], 1] = 1.5, 1.0
+    actions[4][2], at_limit[4][2] = -1.25, -1.0
+    said = "demonstration 1: actions leave .* at step 0, and at 2 of 5 .* or clip=True"
+    with pytest.raises(DataError, match=said):
+        calibrated(states, actions)
+    assert not taught and not recwarn
+    judge = calibrated(states, actions, clip=True)
+    (warning,) = recwarn
+    assert warning.filename == __file__
+    told = "base demonstrations: clipped the actions of 3 of 45 steps (6.7%)"
+    assert str(warning.message) == told
+    calibrated(states, at_limit)
+    for ours, theirs in zip(taught[:3], taught[3:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert judge.limits.clip and len(recwarn) == 1
+    with pytest.raises(SpecError, match="limits: entry 0 goes from 1 to 1"):
+        calibrated(states, actions, limits=(1.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Verdicts on a synthetic operator: a point that is steered to the origin, where it grasps."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from robolearn.judging.judge import (
     score_under,
     warn_if_short,
 )
+from robolearn.judging.limits import ActionLimits
 from robolearn.loops.offline import OfflineConfig
 from robolearn.types import ArraySpec, Spec
 
@@ -165,6 +167,20 @@ def test_a_judge_from_disk_gives_the_same_verdicts(judge, tmp_path):
         assert loaded.compare(states, actions) == judge.compare(states, actions)
         ours, theirs = judge.score(states, actions), loaded.score(states, actions)
         np.testing.assert_array_equal(ours.M, theirs.M)
+
+
+def test_a_judge_from_disk_has_its_limits_and_an_older_one_those_of_one(judge, tmp_path):
+    limits = ActionLimits.of(([-2.0, -3.0, 0.0], 3.0), True, size=3)
+    save_judge(tmp_path / "judge", replace(judge, limits=limits))
+    loaded = load_judge(tmp_path / "judge", NAMES).limits
+    assert loaded.low.tolist() == [-2.0, -3.0, 0.0] and loaded.high == 3.0 and loaded.clip
+    file = tmp_path / "judge" / "judge.json"
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in stored.items() if k != "limits"}))
+    assert load_judge(tmp_path / "judge", NAMES).limits == ActionLimits()
+    file.write_text(json.dumps(stored | {"limits": {"low": "a", "high": 1.0, "clip": True}}))
+    with pytest.raises(DataError, match="no judge here, or a damaged one"):
+        load_judge(tmp_path / "judge", NAMES)
 
 
 def test_a_judge_that_is_damaged_or_of_another_robot_is_refused(judge, tmp_path):
@@ -488,6 +504,48 @@ def test_the_gripper_may_be_early_as_many_steps_as_the_settings_say():
         assert judge.score(*given).incompatible.tolist() == expected
 
 
+def within(judge, clip=False):
+    """Give the same judge of actions between -2 and 2."""
+    return replace(judge, limits=ActionLimits.of((-2.0, 2.0), clip, size=3))
+
+
+def test_a_verdict_is_the_same_in_other_units_and_tells_them():
+    states, actions = moves(0.0, 0.5, 1.0, 0.0)
+    plain = written(*TWO_FOLDS)
+    ours, theirs = plain.score(states, actions), within(plain).score(states, 2 * actions)
+    assert (theirs.statistic, theirs.p_value) == (ours.statistic, ours.p_value)
+    np.testing.assert_array_equal(theirs.difference, ours.difference)
+    np.testing.assert_array_equal(theirs.M, ours.M)
+    assert (ours.cue, theirs.cue) == ("dx +0.75", "dx +1.50")
+    assert theirs.clipped == 0
+    assert within(plain).compare(states, 2 * actions) == plain.compare(states, actions)
+
+
+def test_what_lies_beyond_the_limits_is_refused_or_judged_at_them_and_counted():
+    states, actions = moves(0.0, 0.5, 1.0, 0.0)
+    beyond = 2 * actions
+    beyond[2, 0], beyond[3, 2] = 2.5, -7.0
+    judge = written(*TWO_FOLDS)
+    with pytest.raises(DataError, match="leave their limits at step 2, and at 2 of 4 .*clip=True"):
+        within(judge).score(states, beyond)
+    with pytest.raises(DataError, match=r"leave \[-1, 1\] at step 0, .* give limits=\[low, high\]"):
+        judge.score(states, beyond)
+    verdict, at_limit = within(judge, clip=True).score(states, beyond), judge.score(states, actions)
+    assert verdict.clipped == 2
+    assert (verdict.statistic, verdict.p_value) == (at_limit.statistic, at_limit.p_value)
+    np.testing.assert_array_equal(verdict.departure, at_limit.departure)
+
+
+def test_what_is_kept_is_clipped_as_it_was_judged_in_its_own_units():
+    states, actions = moves(0.0, (0.0, 0.0, -9.0), 0.0)
+    judge = within(written(*TWO_FOLDS), clip=True)
+    given = actions * 2
+    for keep in (judge.filter, judge.filter_stretches, judge.filter_pairs):
+        (_,), (kept,) = keep([states], [given])
+        np.testing.assert_array_equal(kept[:, 2], [-2.0, -2.0, -2.0])
+    assert given[1, 2] == -18.0
+
+
 def test_filters_by_hand():
     judge = written(*TWO_FOLDS, false_rejection_rate=0.5)
     calm, branch = moves(0.0, 0.0, 0.0), moves(0.0, (0.9, 0.9), 1.0, 0.0)  # p = 1 and 1/2
@@ -585,7 +643,20 @@ def test_nothing_is_said_of_demonstrations_as_long_as_the_window_or_judged_witho
 def test_a_live_score_is_that_of_the_judges_policy_scale_and_gripper(monkeypatch):
     monkeypatch.setattr("robolearn.judging.judge.LiveScore", lambda *given: given)
     judge = written(*TWO_FOLDS)
-    assert judge.live() == (judge.policy, judge.scale, judge.gripper)
+    assert judge.live() == (judge.policy, judge.scale, judge.gripper, judge.limits)
+
+
+def test_a_live_score_is_the_same_in_other_units_and_beyond_them_that_of_the_limit():
+    policy = BehaviorCloning(NAMES, NETWORK, seed=3)
+    (state,), (action,) = demonstration(np.random.default_rng(0), steps=1)
+    plain = LiveScore(policy, SCALE, 2)
+    scaled = LiveScore(
+        policy, SCALE, 2, ActionLimits.of(([-2.0, -4.0, -1.0], [2.0, 4.0, 1.0]), False, 3)
+    )
+    units = np.array([2.0, 4.0, 1.0])
+    assert scaled.score_step(state, action * units) == plain.score_step(state, action)
+    far, limit = np.array([-9.0, 0.5, 1.0]), np.array([-2.0, 0.5, 1.0])
+    assert scaled.score_step(state, far) == scaled.score_step(state, limit)
 
 
 def test_a_live_score_leaves_the_gripper_out():
