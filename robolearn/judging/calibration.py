@@ -36,7 +36,7 @@ from robolearn.networks.threads import one_thread
 from robolearn.types import Spec
 
 SMALL_NETWORK = BCConfig(widths=(256, 256), dropout=0.0)  # trains in seconds, not in minutes
-TRAINING = OfflineConfig(validation_share=0.2)
+TRAINING = OfflineConfig(validation_share=0.2, most_updates=300)  # 20 x 60 steps: all 50 epochs
 
 
 def calibrate(

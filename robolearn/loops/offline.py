@@ -50,6 +50,15 @@ class OfflineConfig(Settings):
     """Transitions in a member's batch."""
     validation_share: ShareBelowOne = 0.1
     """Share of the episodes (at least one) that picks the best weights; 0 keeps the last ones."""
+    most_updates: PositiveInt | None = None
+    """Updates after which no further epoch begins: much data takes fewer epochs. None: no bound."""
+
+    def epochs_of(self, transitions: int) -> int:
+        """Count the epochs of a training on so many transitions."""
+        if self.most_updates is None:
+            return self.epochs
+        updates = transitions // min(self.batch_size, transitions)
+        return min(self.epochs, -(-self.most_updates // updates))
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def offline(
         learner.fit_normaliser(_rows(vectors, training))
     rows = training.nonzero()[:, 0]
     losses, validation_losses = [], []
-    for epoch in range(first_epoch, config.epochs):
+    for epoch in range(first_epoch, config.epochs_of(len(rows))):
         info = _train_epoch(learner, transitions, rows, config.batch_size, (seed, epoch))
         losses.append(info["loss"])
         if len(held_out):

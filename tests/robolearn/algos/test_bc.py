@@ -44,6 +44,19 @@ def test_it_learns():
     assert fit.best_validation_loss == pytest.approx(fit.validation_loss[fit.best_epoch - 1])
 
 
+def test_no_epoch_begins_after_the_most_updates():
+    """Of 360 transitions an epoch is 11 updates; what came before is as without a bound."""
+    bounded = OfflineConfig(epochs=30, batch_size=32, most_updates=12)
+    assert [bounded.epochs_of(n) for n in (360, 383, 384, 20, 32 * 400)] == [2, 2, 1, 12, 1]
+    assert replace(bounded, epochs=1).epochs_of(360) == 1
+    one, other = (BehaviorCloning(interface(), SMALL) for _ in range(2))
+    fit = offline(one, data(10), bounded, seed=0)
+    assert fit == offline(other, data(10), OfflineConfig(epochs=2, batch_size=32), seed=0)
+    assert len(fit.loss) == 2
+    for ours, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_weights_that_are_taken_over_give_the_same_actions():
     one, other = (BehaviorCloning(interface(), SMALL, seed) for seed in (0, 1))
     state = {"state": np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32)}

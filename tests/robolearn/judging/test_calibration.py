@@ -118,7 +118,7 @@ def test_without_settings_they_are_those_of_the_judge(trainings):
     assert judge.gripper is None and judge.policy.interface.action.names[0] == "action_0"
 
 
-def test_networks_are_small_and_a_fifth_validates_unless_told_otherwise(monkeypatch):
+def test_networks_are_small_a_fifth_validates_and_updates_are_bounded(monkeypatch):
     seen = []
     monkeypatch.setattr(
         calibration, "offline", lambda policy, data, training, seed: seen.append((policy, training))
@@ -127,7 +127,7 @@ def test_networks_are_small_and_a_fifth_validates_unless_told_otherwise(monkeypa
     calibrate(states, actions, interface=NAMES, config=CONFIG)
     for policy, training in seen:
         assert policy.config == BCConfig(widths=(256, 256), dropout=0.0)
-        assert training == OfflineConfig(validation_share=0.2)
+        assert training == OfflineConfig(validation_share=0.2, most_updates=300)
 
 
 @pytest.fixture
