@@ -259,7 +259,14 @@ def _continue(path: Path | str, folder: Path, learner: Storable) -> dict[str, An
     training = folder / "training"
     if not training.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
-    learner.load_training_state(read_tensors(training / "state.safetensors"))
+    file = training / "state.safetensors"
+    state = read_tensors(file)
+    try:
+        learner.load_training_state(state)
+    except KeyError as error:
+        raise DataError(f"{file}: damaged: it lacks {error.args[0]}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{file}: damaged: {str(error).splitlines()[0]}") from error
     return read_counters(folder)
 
 

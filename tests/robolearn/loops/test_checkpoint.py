@@ -149,12 +149,19 @@ def damage_weights(path):
     file.write_bytes(file.read_bytes()[:100])
 
 
-def drop_a_weight(path):
+def changed(file, change):
+    """Give what changes the tensors in a file of a checkpoint."""
     from safetensors.torch import load_file, save_file
 
-    tensors = load_file(path / "weights.safetensors")
-    tensors.pop("normaliser.mean")
-    save_file(tensors, path / "weights.safetensors")
+    def spoil(path):
+        tensors = load_file(path / file)
+        change(tensors)
+        save_file(tensors, path / file)
+
+    return spoil
+
+
+drop_a_weight = changed("weights.safetensors", lambda tensors: tensors.pop("normaliser.mean"))
 
 
 def configured(config):
@@ -234,6 +241,22 @@ def test_damaged_counters_are_a_one_line_error(tmp_path, content):
     checkpoint.save(tmp_path / "policy", trained(1), {"epoch": 1})
     (tmp_path / "policy" / "training" / "counters.json").write_text(content)
     with pytest.raises(DataError, match="counters.json: damaged") as caught:
+        checkpoint.load_learner(tmp_path / "policy", SPEC)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.pop("noise"), "it lacks noise"),
+        (lambda tensors: tensors.update(noise=torch.zeros(3)), "RNG state"),
+        (lambda tensors: tensors.update({"optimiser/0": torch.zeros(3)}), "not enough values"),
+    ],
+)
+def test_a_damaged_training_state_is_a_one_line_error(tmp_path, change, said):
+    checkpoint.save(tmp_path / "policy", trained(1), {"epoch": 1})
+    changed("training/state.safetensors", change)(tmp_path / "policy")
+    with pytest.raises(DataError, match=f"state.safetensors: damaged: .*{said}") as caught:
         checkpoint.load_learner(tmp_path / "policy", SPEC)
     assert "\n" not in str(caught.value)
 
