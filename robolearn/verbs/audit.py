@@ -13,6 +13,7 @@ from annotated_types import MinLen
 from pydantic import PositiveFloat, PositiveInt
 
 from robolearn.algos.ppo import PPOConfig
+from robolearn.attack import require_victim
 from robolearn.errors import DataError, UserError
 from robolearn.files import make_folder
 from robolearn.image_attack import ImageBudgetConfig
@@ -139,10 +140,10 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
     and ``unaware`` and ``unaware_alarmed``, of who does not know it, with their intervals. What a
     stopped run has finished is not run again.
     """
-    methods = config.attacks()
-    strictest = min(methods, key=lambda method: method not in WHITE_BOX)
+    wanted = config.methods or ("random",)  # what a victim cannot have done to it is left out
+    strictest = min(wanted, key=lambda method: method not in WHITE_BOX)
     parts = prepare(config.attack(strictest, config.sizes[0]), run)
-    methods = _possible(config, methods, parts)
+    methods = _possible(config, config.attacks(), parts)
     home = None
     if parts.config.home is not None:
         home = run.make_envs(parts.config.home, config.evaluation.episodes)
@@ -165,7 +166,17 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
 
 
 def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[Method]:
-    """Leave out what learns from many episodes at a time, if the victim remembers its own one."""
+    """Leave out what learns from many episodes at a time, if the victim remembers its own one.
+
+    And what needs gradients, if it has no distribution that could have some.
+    """
+    if config.methods is None and not callable(getattr(parts.victim, "distribution", None)):
+        left_out = [method for method in methods if method in WHITE_BOX]
+        methods = [method for method in methods if method not in left_out]
+        why = "the victim has no distribution()"
+        print(f"robolearn: no {', '.join(left_out)}: {why}", file=sys.stderr)
+    elif config.methods is None and config.images is None:
+        require_victim(parts.victim, parts.budget)
     impossible = [method for method in methods if not _can_attack(method, parts.victim)]
     if config.methods is not None and impossible:
         raise UserError(f"methods: {impossible[0]} needs a victim without a memory")

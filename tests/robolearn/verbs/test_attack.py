@@ -407,6 +407,17 @@ def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
     assert main(["attack.yaml", "method=pa_ad", "out=wrong"]) == 2
     error = capsys.readouterr().err
     assert "victim 'spring': has no distribution()" in error and error.count("\n") == 1
+    audit = [
+        "audit", "checkpoint=spring", "environment=my_lab.envs:make_bead", "intention=null",
+        "home=null", "options={}", "sizes=[0.1]", "evaluation={episodes: 2, horizon: 4}",
+    ]  # fmt: skip
+    assert main([*audit, "methods=[pa_ad]", "out=wrong"]) == 2
+    assert "victim 'spring': has no distribution()" in capsys.readouterr().err
+    train = ["training={steps: 16, horizon: 4}", "environments=2", "ppo={widths: [4]}"]
+    assert main([*audit, *train, "methods=null", "out=audit"]) == 0
+    assert "no pa_ad: the victim has no distribution()" in capsys.readouterr().err
+    rows = json.loads(Path("audit/summary.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["random", "sa_rl"]
 
 
 # images
