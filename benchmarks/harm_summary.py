@@ -150,9 +150,9 @@ def operator_of(
         if both:
             gain = float(np.mean([after[i] - naive[i] for i in both]))
             lost = float(np.mean([harms[i] for i in both]))
-            if harm >= HARMFUL:
+            if harm >= HARMFUL and lost > 0:
                 figures[name] = gain / lost
-            elif condition == "filtered":
+            elif harm < HARMFUL and condition == "filtered":
                 figures["filtering_costs"] = -gain
     return figures
 
