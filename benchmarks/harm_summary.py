@@ -18,7 +18,8 @@ nothing was chosen, ``looked_at`` for the others, each with
   ``harm_by_steps`` against as many steps of the compatible operator, ``rejected`` (share), and what
   share of the harm ``filtered_back``, ``informed_back``, ``repaired_back``, ``random_back`` won, of
   those that harm by 10 points, and ``base_back`` the base alone, without any of the operator's
-  demonstrations; of others, the points that filtering cost (``filtering_costs``).
+  demonstrations, each where those trainings show a harm; of others, the points that filtering cost
+  (``filtering_costs``).
 
 Beside them, ``base`` is the share of the base's own held-out demonstrations that is rejected, and
 ``spoilt`` says of corruptions ``auc`` (mean, and least) and the share ``rejected`` of each.
