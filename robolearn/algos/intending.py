@@ -8,7 +8,8 @@ for Q, which PPO does not learn; it needs its gradient by the action alone, that
     min_phi  E[ ( A_phi(s, a) - delta )^2 ],    delta = r + gamma V(s') - V(s)
 
 in units of the spread of delta. The adversary learns towards what the intention has become, on the
-latest states that either of them has reached.
+latest states that either of them has reached; entries of the action that cannot be moved there are
+found anew with every rollout, and left out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from robolearn.settings import Settings, Widths
 from robolearn.types import Observation
 
 CLONED = 256  # states in a step of cloning
+SOME = 200  # states by which it is found what can be moved
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class Adversary(Protocol):
 
     def fit_normaliser(self, observations: Mapping[str, Tensor]) -> None:
         """Take the scale of the inputs from "state" [M, O]."""
+
+    def find_movable(self, observations: Mapping[str, Tensor]) -> np.ndarray:
+        """Leave out the entries of the action that cannot be moved in "state" [B, O]."""
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Improve by one step on true states."""
@@ -178,6 +183,8 @@ class Intending:
         found |= self.intention.update(rollout)
         states = rollout["observations"]["state"].flatten(0, 1), torch.from_numpy(self.begun())
         self.states = torch.cat([self.states, *states])[-self.config.kept :]
+        rows = torch.randint(len(self.states), (SOME,), generator=self.noise)
+        self.adversary.find_movable({"state": self.states[rows]})
         for _ in range(self.config.updates):
             rows = torch.randint(len(self.states), (self.config.batch,), generator=self.noise)
             seen = self.adversary.update({"observations": {"state": self.states[rows]}})

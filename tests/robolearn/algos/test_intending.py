@@ -80,6 +80,20 @@ def test_it_remembers_the_latest_states_of_both():
     assert one.states.shape == (200, 3)
 
 
+def test_entries_that_cannot_be_moved_are_left_out():
+    class Saturated(Linear):
+        def distribution(self, state):
+            found = super().distribution(state)
+            still = torch.cat([found.mean[..., :1], torch.ones_like(found.mean[..., 1:])], dim=-1)
+            return dataclasses.replace(found, mean=still)
+
+    one = learner()
+    one.clone(states(50))
+    one.adversary.victim = Saturated()
+    one.update(rollout())
+    assert one.adversary.network.movable.tolist() == [True, False]
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 def test_going_on_is_as_if_never_stopped(tmp_path, weighted):
     config = dataclasses.replace(SMALL, weighted=weighted)
