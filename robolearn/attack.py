@@ -110,13 +110,20 @@ def distribution_of(policy: Any, seen: Sight) -> Any:
     return policy.distribution(seen["state"] if only_state else seen)
 
 
+def has_distribution(policy: Any) -> bool:
+    """Say whether a policy, and one that it stands around, has a distribution."""
+    within = getattr(policy, "within", None)
+    own = callable(getattr(policy, "distribution", None))
+    return own and (within is None or has_distribution(within))
+
+
 def require_seeing(policy: Any, budget: AnyBudget, role: str) -> None:
     """Raise UserError unless a policy has a distribution, SpecError if it sees something else.
 
     ``role`` is what it is here: "victim", "intention".
     """
     name, sees = f"{role} '{_name(policy)}'", getattr(policy, "interface", None)
-    if not callable(getattr(policy, "distribution", None)):
+    if not has_distribution(policy):
         raise UserError(f"{name}: has no distribution(); an attack needs a Gaussian policy")
     budget.require_sight(sees if isinstance(sees, Spec) else None, f"{name} sees")
 

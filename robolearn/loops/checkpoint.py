@@ -178,6 +178,18 @@ def go_on(path: Path | str, learner: Storable) -> dict[str, Any]:
     return _continue(path, folder, learner)
 
 
+def load_training(file: Path, learner: Storable) -> dict[str, Tensor]:
+    """Give a learner what continuing needs, and all tensors in the file; DataError if damaged."""
+    state = read_tensors(file)
+    try:
+        learner.load_training_state(state)
+    except KeyError as error:
+        raise DataError(f"{file}: damaged: it lacks {error.args[0]}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{file}: damaged: {str(error).partition(chr(10))[0]}") from error
+    return state
+
+
 def load_replay(path: Path | str) -> dict[str, np.ndarray]:
     """Read the replay memory that was saved with a checkpoint; DataError if there is none."""
     file = _existing(Path(path)) / "training" / REPLAY
@@ -259,14 +271,7 @@ def _continue(path: Path | str, folder: Path, learner: Storable) -> dict[str, An
     training = folder / "training"
     if not training.is_dir():
         raise DataError(f"{path}: no training/ in this checkpoint, so training cannot continue")
-    file = training / "state.safetensors"
-    state = read_tensors(file)
-    try:
-        learner.load_training_state(state)
-    except KeyError as error:
-        raise DataError(f"{file}: damaged: it lacks {error.args[0]}") from error
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{file}: damaged: {str(error).splitlines()[0]}") from error
+    load_training(training / "state.safetensors", learner)
     return read_counters(folder)
 
 

@@ -359,9 +359,20 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Take over what ``optimiser_tensors`` gave; other names are not looked at."""
-    whole = optimiser.state_dict()
+    """Take over what ``optimiser_tensors`` gave; other names are not looked at.
+
+    DataError if something is missing of it, or of another shape.
+    """
+    whole, memory = optimiser.state_dict(), {}
     for key in (key for key in tensors if key.startswith("optimiser/")):
         _, index, name = key.split("/")
-        whole["state"].setdefault(int(index), {})[name] = tensors[key]
-    optimiser.load_state_dict(whole)
+        memory.setdefault(int(index), {})[name] = tensors[key]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    kept = {name for entries in memory.values() for name in entries}
+    for index, entries in memory.items():
+        shapes = {t.shape for t in entries.values() if t.ndim}
+        if index >= len(parameters) or shapes - {parameters[index].shape}:
+            raise DataError(f"the memory of its optimiser is of another network: entry {index}")
+        for name in kept - entries.keys():
+            raise DataError(f"it lacks optimiser/{index}/{name}")
+    optimiser.load_state_dict(whole | {"state": memory})

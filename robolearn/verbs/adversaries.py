@@ -26,6 +26,7 @@ from robolearn.attack import (
     Attacked,
     Perturbation,
     distribution_of,
+    has_distribution,
     require_seeing,
     require_victim,
     require_without_context,
@@ -293,7 +294,7 @@ def _intention(
     wanted, squashed, rng = config.intention, False, np.random.default_rng(seed)
     if wanted is None:
         return None, rng
-    if callable(getattr(victim, "distribution", None)):
+    if has_distribution(victim):
         squashed = _is_squashed(victim, interface)
     policy = _wanted(config.env.name, wanted, interface, rng)
     own = callable(getattr(policy, "distribution", None))

@@ -101,8 +101,7 @@ def _go_on(learner: RAT, path: Path, *rngs: np.random.Generator) -> Collected | 
     begun = checkpoint.checked(_Begun, checkpoint.read_counters(folder), folder)
     weights = checkpoint.read_tensors(folder / "weights.safetensors")
     learner.load_state_dict({k: v for k, v in weights.items() if k != "budget/radius"})
-    training = checkpoint.read_tensors(folder / "training" / "state.safetensors")
-    learner.load_training_state(training)
+    training = checkpoint.load_training(folder / "training" / "state.safetensors", learner)
     for rng, state in zip(rngs, begun.rngs, strict=True):
         rng.bit_generator.state = state
     moments = training["moments"].numpy() if "moments" in training else None

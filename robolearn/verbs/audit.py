@@ -14,7 +14,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from robolearn.algos.ppo import PPOConfig
 from robolearn.attack import require_victim
-from robolearn.errors import DataError, UserError
+from robolearn.errors import DataError, SpecError, UserError
 from robolearn.files import make_folder
 from robolearn.image_attack import ImageBudgetConfig
 from robolearn.loops.on_policy import OnlineConfig
@@ -140,8 +140,8 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
     and ``unaware`` and ``unaware_alarmed``, of who does not know it, with their intervals. What a
     stopped run has finished is not run again.
     """
-    wanted = config.methods or ("random",)  # what a victim cannot have done to it is left out
-    strictest = min(wanted, key=lambda method: method not in WHITE_BOX)
+    named = config.methods or ("random",)  # of all those that a victim does not allow are left out
+    strictest = min(named, key=lambda method: method not in WHITE_BOX)
     parts = prepare(config.attack(strictest, config.sizes[0]), run)
     methods = _possible(config, config.attacks(), parts)
     home = None
@@ -168,15 +168,19 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
 def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[Method]:
     """Leave out what learns from many episodes at a time, if the victim remembers its own one.
 
-    And what needs gradients, if it has no distribution that could have some.
+    And what needs gradients, if it has no distribution, or none through which they come.
     """
-    if config.methods is None and not callable(getattr(parts.victim, "distribution", None)):
-        left_out = [method for method in methods if method in WHITE_BOX]
-        methods = [method for method in methods if method not in left_out]
-        why = "the victim has no distribution()"
-        print(f"robolearn: no {', '.join(left_out)}: {why}", file=sys.stderr)
-    elif config.methods is None and config.images is None:
-        require_victim(parts.victim, parts.budget)
+    white = [method for method in methods if method in WHITE_BOX]
+    try:
+        if white:
+            require_victim(parts.victim, parts.budget)
+    except SpecError:
+        raise
+    except UserError as error:
+        if config.methods is not None:
+            raise
+        methods = [method for method in methods if method not in white]
+        print(f"robolearn: no {', '.join(white)}: {error}", file=sys.stderr)
     impossible = [method for method in methods if not _can_attack(method, parts.victim)]
     if config.methods is not None and impossible:
         raise UserError(f"methods: {impossible[0]} needs a victim without a memory")

@@ -251,6 +251,15 @@ def test_damaged_counters_are_a_one_line_error(tmp_path, content):
         (lambda tensors: tensors.pop("noise"), "it lacks noise"),
         (lambda tensors: tensors.update(noise=torch.zeros(3)), "RNG state"),
         (lambda tensors: tensors.update({"optimiser/0": torch.zeros(3)}), "not enough values"),
+        (lambda tensors: tensors.pop("optimiser/0/exp_avg"), "it lacks optimiser/0/exp_avg"),
+        (
+            lambda tensors: tensors.update({"optimiser/0/exp_avg": torch.zeros(3)}),
+            "of another network: entry 0",
+        ),
+        (
+            lambda tensors: tensors.update({"optimiser/99/step": torch.zeros(3)}),
+            "of another network: entry 99",
+        ),
     ],
 )
 def test_a_damaged_training_state_is_a_one_line_error(tmp_path, change, said):

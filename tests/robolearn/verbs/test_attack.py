@@ -415,7 +415,7 @@ def test_a_victim_without_a_distribution_is_one_line(installed_lab, capsys):
     assert "victim 'spring': has no distribution()" in capsys.readouterr().err
     train = ["training={steps: 16, horizon: 4}", "environments=2", "ppo={widths: [4]}"]
     assert main([*audit, *train, "methods=null", "out=audit"]) == 0
-    assert "no pa_ad: the victim has no distribution()" in capsys.readouterr().err
+    assert "no pa_ad: victim 'spring': has no distribution()" in capsys.readouterr().err
     rows = json.loads(Path("audit/summary.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["random", "sa_rl"]
 
