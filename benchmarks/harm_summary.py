@@ -18,7 +18,7 @@ nothing was chosen, ``looked_at`` for the others, each with
   ``harm_by_steps`` against as many steps of the compatible operator, ``rejected`` (share), and what
   share of the harm ``filtered_back``, ``informed_back``, ``repaired_back``, ``random_back`` won, of
   those that harm by 10 points, and ``base_back`` the base alone, without any of the operator's
-  demonstrations, each where those trainings show a harm; of others, the points that filtering cost
+  demonstrations; of others, and where those trainings show no harm, the points that filtering cost
   (``filtering_costs``).
 
 Beside them, ``base`` is the share of the base's own held-out demonstrations that is rejected, and
@@ -153,7 +153,7 @@ def operator_of(
             lost = float(np.mean([harms[i] for i in both]))
             if harm >= HARMFUL and lost > 0:
                 figures[name] = gain / lost
-            elif harm < HARMFUL and condition == "filtered":
+            elif condition == "filtered":
                 figures["filtering_costs"] = -gain
     return figures
 

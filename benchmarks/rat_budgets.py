@@ -3,8 +3,8 @@
     python benchmarks/rat_budgets.py
 
 RAT towards the opposite of what the victim has learnt, stage 1: a panel for each unit of the
-budget, a colour for each task; dashed towards an intention that is within reach. A mark is a mean
-over seeds, a bar from the least to the most of them.
+budget, a colour for each task, side by side; dashed towards an intention that is within reach. A
+mark is a mean over seeds, a bar from the least to the most of them.
 """
 
 import json
@@ -37,9 +37,13 @@ def main() -> None:
             if of == unit:
                 draw(axes, task, intention, curve)
         dress(axes, unit)
-    handles, names = figure.axes[0].get_legend_handles_labels()
+    names = {}
+    for axes in figure.axes:
+        names |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.axes[0].set_ylabel("success at the opposite task")
-    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(
+        names.values(), names.keys(), loc="outside right center", frameon=False, fontsize=9
+    )
     figure.savefig(PICTURE, dpi=110)
 
 
@@ -56,14 +60,14 @@ def read() -> dict[tuple[str, str, str], Curve]:
 
 def draw(axes: Axes, task: str, intention: str, curve: Curve) -> None:
     """Draw success over size."""
-    sizes = sorted(curve)
+    sizes, aside = sorted(curve), 1.035 ** (list(COLOURS).index(task) - len(COLOURS) / 2)
     means = [sum(curve[size]) / len(curve[size]) for size in sizes]
     below = [mean - min(curve[size]) for mean, size in zip(means, sizes, strict=True)]
     above = [max(curve[size]) - mean for mean, size in zip(means, sizes, strict=True)]
     style, name = ("-", task) if intention == "expert" else ("--", f"{task}, within reach")
     axes.errorbar(
-        sizes, means, [below, above], label=name, color=COLOURS[task], ls=style, marker="o",
-        ms=4, lw=1.6, elinewidth=1,
+        [aside * size for size in sizes], means, [below, above], label=name,
+        color=COLOURS[task], ls=style, marker="o", ms=4, lw=1.6, elinewidth=1,
     )  # fmt: skip
 
 
