@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.attack import distribution_of
+from robolearn.attack import distribution_of, has_distribution
 from robolearn.errors import SpecError, nearest
 from robolearn.types import ArraySpec, Chunking, Observation, Policy, Spec
 
@@ -140,5 +140,5 @@ def sighted(policy: Policy, whole: Spec, part: Spec) -> Policy:
         return policy
     if isinstance(policy, Chunking):
         return SightedChunking(policy, whole, part)
-    kind = SightedVictim if callable(getattr(policy, "distribution", None)) else Sighted
+    kind = SightedVictim if has_distribution(policy) else Sighted
     return kind(policy, whole, part)

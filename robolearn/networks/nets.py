@@ -361,7 +361,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Take over what ``optimiser_tensors`` gave; other names are not looked at.
 
-    DataError if something is missing of it, or of another shape.
+    DataError if what it gave of a parameter lacks something, or is of another shape.
     """
     whole, memory = optimiser.state_dict(), {}
     for key in (key for key in tensors if key.startswith("optimiser/")):
@@ -373,6 +373,6 @@ def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[st
         shapes = {t.shape for t in entries.values() if t.ndim}
         if index >= len(parameters) or shapes - {parameters[index].shape}:
             raise DataError(f"the memory of its optimiser is of another network: entry {index}")
-        for name in kept - entries.keys():
-            raise DataError(f"it lacks optimiser/{index}/{name}")
+        if kept - entries.keys():
+            raise DataError(f"it lacks optimiser/{index}/{min(kept - entries.keys())}")
     optimiser.load_state_dict(whole | {"state": memory})

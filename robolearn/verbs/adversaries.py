@@ -297,8 +297,7 @@ def _intention(
     if has_distribution(victim):
         squashed = _is_squashed(victim, interface)
     policy = _wanted(config.env.name, wanted, interface, rng)
-    own = callable(getattr(policy, "distribution", None))
-    if own and _is_squashed(policy, interface) == squashed:
+    if has_distribution(policy) and _is_squashed(policy, interface) == squashed:
         return policy, rng
     return GaussianExpert(policy, wanted.std, squashed, wanted.limit), rng
 

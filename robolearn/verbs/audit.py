@@ -168,7 +168,8 @@ def audit(config: AuditConfig, run: Run) -> dict[str, Any]:
 def _possible(config: AuditConfig, methods: list[Method], parts: Parts) -> list[Method]:
     """Leave out what learns from many episodes at a time, if the victim remembers its own one.
 
-    And what needs gradients, if it has no distribution, or none through which they come.
+    And what needs gradients, if it has no distribution, or none through which they come. UserError
+    for one of these that was asked for by its name.
     """
     white = [method for method in methods if method in WHITE_BOX]
     try:
