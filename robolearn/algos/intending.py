@@ -1,22 +1,25 @@
-"""RAT's three learners at once, on the rollouts of one of them: an intention by PPO, an adversary.
+"""RAT's three learners at once: an intention, what its actions are worth, and an adversary.
 
-Bai, Liu, Du, Wen, Yang (AAAI 2025), where the intention learns by SAC. Here it is ``ppo.py`` on the
-reward that preferences teach, and begins as a clone of the victim: what is wanted is looked for
-around what the victim does, since an attack only gets there. The outer problem of ``rat.py`` asks
-for Q, which PPO does not learn; it needs its gradient by the action alone, that of the advantage,
+Bai, Liu, Du, Wen, Yang (AAAI 2025). The intention learns on the reward that preferences teach, and
+begins as a clone of the victim: what is wanted is looked for around what the victim does, since an
+attack only gets there. The adversary learns towards what the intention has become, on the latest
+states that either of them has reached; entries of the action that cannot be moved there are found
+anew every now and then, and left out.
+
+As in the paper the intention learns by SAC on a replay (``ReplayIntending``), whose critics are the
+Q of the outer problem of ``rat.py``. Or by PPO on rollouts (``RolloutIntending``), which does not
+learn Q: its gradient by the action is all that is needed, and is that of the advantage,
 
     min_phi  E[ ( A_phi(s, a) - delta )^2 ],    delta = r + gamma V(s') - V(s)
 
-in units of the spread of delta. The adversary learns towards what the intention has become, on the
-latest states that either of them has reached; entries of the action that cannot be moved there are
-found anew with every rollout, and left out.
+in units of the spread of delta.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +28,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from robolearn.algos.ppo import PPO
+from robolearn.algos.sac import SAC
 from robolearn.networks.nets import (
     load_optimiser_tensors,
     load_weights,
@@ -42,6 +46,9 @@ SOME = 200  # states by which it is found what can be moved
 class IntendingConfig(Settings):
     """How an intention and the adversary are learnt together."""
 
+    learner: Literal["ppo", "sac"] = "ppo"
+    """Who learns the intention; sac, as in the paper, comes upon what is hard to do with fewer
+    steps."""
     cloning: NonNegativeInt = 1_500
     """Steps of Adam in which the intention learns to do as the victim does, before all else; 0: it
     begins with nothing."""
@@ -52,7 +59,10 @@ class IntendingConfig(Settings):
     weighted: bool = True
     """Whether the adversary weighs states, by the outer problem."""
     updates: PositiveInt = 20
-    """Gradient steps of the adversary for each rollout."""
+    """Gradient steps of the adversary for each rollout, or for as many updates of sac as ``every``
+    says."""
+    every: PositiveInt = 640
+    """Updates of sac between two times at which the adversary learns."""
     batch: PositiveInt = 96
     """States in a step."""
     kept: PositiveInt = 20_000
@@ -60,7 +70,7 @@ class IntendingConfig(Settings):
     std: PositiveFloat = 0.1
     """Spread of the intention's actions, where the adversary compares them with the victim's."""
     value_widths: Widths = (128, 128)
-    """Hidden units of each layer, of the advantage."""
+    """Hidden units of each layer, of the advantage, beside ppo."""
     value_rate: PositiveFloat = 1e-3
     """Step size of its Adam."""
 
@@ -106,33 +116,25 @@ class Advantage(nn.Module):
 
 
 class Intending:
-    """An intention that learns, and an adversary towards it: a Policy, and a Learner on rollouts.
+    """An intention that learns, and an adversary towards it: a Policy, and what both learn alike.
 
     It acts as the intention does. ``begun()`` gives the states [M, O] that the attacked victim has
     reached of late, which the adversary learns from too.
     """
 
     name = "intending"
-    eats = "rollouts"
     memoryless = True
 
-    def __init__(
-        self, intention: PPO, adversary: Adversary, config: IntendingConfig, seed: int = 0
-    ):
-        """Draw the initial weights of A_phi, by which the adversary weighs if it is to."""
+    def __init__(self, intention: Any, adversary: Adversary, config: IntendingConfig, seed: int):
+        """Say who learns what; the adversary weighs states by ``q`` if it is to."""
         self.intention, self.adversary, self.config = intention, adversary, config
         self.interface, self.device = intention.interface, intention.device
-        weights, numbers = np.random.SeedSequence([seed, 6]).generate_state(2).tolist()
-        states = self.interface.observations["state"].shape[0]
-        generator = torch.Generator().manual_seed(weights)
-        self.advantage = Advantage(
-            states, self.interface.action.shape[0], config.value_widths, generator
-        )
-        self.optimiser = torch.optim.Adam(self.advantage.parameters(), lr=config.value_rate)
+        self.weights, numbers = np.random.SeedSequence([seed, 6]).generate_state(2).tolist()
         self.noise = torch.Generator().manual_seed(numbers)
         adversary.q = self.q if config.weighted else None
-        self.states = torch.zeros(0, states)
-        self.begun: Callable[[], np.ndarray] = lambda: np.zeros((0, states), np.float32)
+        size = self.interface.observations["state"].shape[0]
+        self.states = torch.zeros(0, size)
+        self.begun: Callable[[], np.ndarray] = lambda: np.zeros((0, size), np.float32)
 
     # acting
 
@@ -149,8 +151,8 @@ class Intending:
         return self.intention.sample(observation)
 
     def q(self, state: Tensor, action: Tensor) -> Tensor:
-        """Give A_phi [B] of s [B, O] and a [B, A], which has Q's gradient by a."""
-        return self.advantage(self.intention.network.normaliser(state), action)
+        """Give what has the gradient of Q by a, [B], of s [B, O] and a [B, A]."""
+        raise NotImplementedError
 
     # learning
 
@@ -159,20 +161,140 @@ class Intending:
 
         The adversary takes the scale of its inputs from them, too.
         """
-        network = self.intention.network
-        network.normaliser.update(states)
         self.adversary.fit_normaliser({"state": states})
         with torch.no_grad():
             actions = self.adversary.victim.distribution(states).mode.clamp(-1, 1)
-        parameters = [*network.trunk.parameters(), *network.mean.parameters()]
+        parameters = self._decide()
         optimiser, error = torch.optim.Adam(parameters, lr=1e-3), torch.zeros(())
         for _ in range(self.config.cloning):
             rows = torch.randint(len(states), (CLONED,), generator=self.noise)
-            error = (network(states[rows])[0] - actions[rows]).square().mean()
+            mode = self.intention.distribution(states[rows]).mode
+            error = (mode - actions[rows]).square().mean()
             optimiser.zero_grad()
             error.backward(inputs=parameters)
             optimiser.step()
         return error.item()
+
+    def _decide(self) -> list[nn.Parameter]:
+        """Give the weights that the intention's actions without exploring depend on."""
+        raise NotImplementedError
+
+    def _attack(self, states: Tensor) -> dict[str, float]:
+        """Improve the adversary, on the latest states; of these [M, O] were reached just now."""
+        begun = torch.from_numpy(self.begun())
+        self.states = torch.cat([self.states, states, begun])[-self.config.kept :]
+        rows = torch.randint(len(self.states), (SOME,), generator=self.noise)
+        self.adversary.find_movable({"state": self.states[rows]})
+        for _ in range(self.config.updates):
+            rows = torch.randint(len(self.states), (self.config.batch,), generator=self.noise)
+            seen = self.adversary.update({"observations": {"state": self.states[rows]}})
+        return {f"adversary/{name}": value for name, value in seen.items()}
+
+    # persistence
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give what intention, adversary and all else have learnt, as tensors."""
+        parts = {"intention": self.intention, "adversary": self.adversary}
+        return {f"{p}/{name}": t for p, o in parts.items() for name, t in o.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state_dict`` gave; DataError if it is of other networks."""
+        self.intention.load_state_dict(_of(state, "intention"))
+        self.adversary.load_state_dict(_of(state, "adversary"))
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give what continuing needs beside ``state_dict``."""
+        state = {"noise": self.noise.get_state(), "states": self.states.clone()}
+        state |= {f"intention/{k}": v for k, v in self.intention.training_state().items()}
+        return state | {f"adversary/{k}": v for k, v in self.adversary.training_state().items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave."""
+        self.noise.set_state(state["noise"].cpu())
+        self.states = state["states"].clone()
+        self.intention.load_training_state(_of(state, "intention"))
+        self.adversary.load_training_state(_of(state, "adversary"))
+
+
+class ReplayIntending(Intending):
+    """An intention that SAC learns, whose critics say what its actions are worth."""
+
+    eats = "replay"
+    intention: SAC
+
+    def __init__(
+        self, intention: SAC, adversary: Adversary, config: IntendingConfig, seed: int = 0
+    ):
+        """Say who learns what."""
+        super().__init__(intention, adversary, config, seed)
+        self.updates = 0
+        self.reached: list[Tensor] = []  # since the adversary has learnt last
+
+    def q(self, state: Tensor, action: Tensor) -> Tensor:
+        """Give the least of the slow critics' values [B] of s [B, O] and a [B, A]."""
+        return self.intention.network.targets(state, action).amin(dim=0)
+
+    def _decide(self) -> list[nn.Parameter]:
+        return list(self.intention.network.policy.parameters())
+
+    def reward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Give what transitions [B] are remembered with; their states are where it got to."""
+        self.reached.append(batch["observations"]["state"])
+        return self.intention.reward(batch)
+
+    def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Improve the intention on a batch of a replay and, if it is due, the adversary."""
+        found = self.intention.update(batch)
+        self.updates += 1
+        if self.updates % self.config.every:
+            return found
+        reached, self.reached = torch.cat(self.reached), []
+        return found | self._attack(reached)
+
+    # persistence
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Give also when the adversary learns next, and where the intention got to until now."""
+        reached = torch.cat([self.states[:0], *self.reached])
+        return super().training_state() | {
+            "updates": torch.tensor(self.updates), "reached": reached
+        }  # fmt: skip
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``training_state`` gave."""
+        super().load_training_state(state)
+        self.updates, self.reached = int(state["updates"]), [state["reached"].clone()]
+
+
+class RolloutIntending(Intending):
+    """An intention that PPO learns; what its actions are worth is learnt beside it."""
+
+    eats = "rollouts"
+    intention: PPO
+
+    def __init__(
+        self, intention: PPO, adversary: Adversary, config: IntendingConfig, seed: int = 0
+    ):
+        """Draw the initial weights of A_phi."""
+        super().__init__(intention, adversary, config, seed)
+        self.advantage = Advantage(
+            self.states.shape[1], self.interface.action.shape[0], config.value_widths,
+            torch.Generator().manual_seed(self.weights),
+        )  # fmt: skip
+        self.optimiser = torch.optim.Adam(self.advantage.parameters(), lr=config.value_rate)
+
+    def q(self, state: Tensor, action: Tensor) -> Tensor:
+        """Give A_phi [B] of s [B, O] and a [B, A]."""
+        return self.advantage(self.intention.network.normaliser(state), action)
+
+    def clone(self, states: Tensor) -> float:
+        """Do the same, and take the scale of the intention's inputs from states [M, O], too."""
+        self.intention.network.normaliser.update(states)
+        return super().clone(states)
+
+    def _decide(self) -> list[nn.Parameter]:
+        network = self.intention.network
+        return [*network.trunk.parameters(), *network.mean.parameters()]
 
     def update(self, rollout: Mapping[str, Any]) -> dict[str, float]:
         """Improve the intention on a rollout, then what is known of its actions, and the adversary.
@@ -181,14 +303,7 @@ class Intending:
         """
         found = self._learn_advantage(rollout) if self.config.weighted else {}
         found |= self.intention.update(rollout)
-        states = rollout["observations"]["state"].flatten(0, 1), torch.from_numpy(self.begun())
-        self.states = torch.cat([self.states, *states])[-self.config.kept :]
-        rows = torch.randint(len(self.states), (SOME,), generator=self.noise)
-        self.adversary.find_movable({"state": self.states[rows]})
-        for _ in range(self.config.updates):
-            rows = torch.randint(len(self.states), (self.config.batch,), generator=self.noise)
-            seen = self.adversary.update({"observations": {"state": self.states[rows]}})
-        return found | {f"adversary/{name}": value for name, value in seen.items()}
+        return found | self._attack(rollout["observations"]["state"].flatten(0, 1))
 
     def _learn_advantage(self, rollout: Mapping[str, Any]) -> dict[str, float]:
         """Learn A_phi on a rollout, all of which is shown once."""
@@ -212,29 +327,23 @@ class Intending:
     # persistence
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give what the intention, the adversary and the advantage have learnt, as tensors."""
-        parts = {"intention": self.intention, "adversary": self.adversary, "value": self.advantage}
-        return {f"{p}/{name}": t for p, o in parts.items() for name, t in o.state_dict().items()}
+        """Give also what the advantage has learnt."""
+        value = self.advantage.state_dict()
+        return super().state_dict() | {f"value/{name}": t for name, t in value.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave; DataError if it is of other networks."""
-        self.intention.load_state_dict(_of(state, "intention"))
-        self.adversary.load_state_dict(_of(state, "adversary"))
+        super().load_state_dict(state)
         load_weights(self.advantage, _of(state, "value"))
 
     def training_state(self) -> dict[str, Tensor]:
-        """Give what continuing needs beside ``state_dict``."""
-        state = {"noise": self.noise.get_state(), "states": self.states.clone()}
-        state |= {f"intention/{k}": v for k, v in self.intention.training_state().items()}
-        state |= {f"adversary/{k}": v for k, v in self.adversary.training_state().items()}
-        return state | {f"value/{k}": v for k, v in optimiser_tensors(self.optimiser).items()}
+        """Give also the memory of the advantage's Adam."""
+        memory = optimiser_tensors(self.optimiser)
+        return super().training_state() | {f"value/{k}": v for k, v in memory.items()}
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what ``training_state`` gave."""
-        self.noise.set_state(state["noise"].cpu())
-        self.states = state["states"].clone()
-        self.intention.load_training_state(_of(state, "intention"))
-        self.adversary.load_training_state(_of(state, "adversary"))
+        super().load_training_state(state)
         load_optimiser_tensors(self.optimiser, _of(state, "value"))
 
 

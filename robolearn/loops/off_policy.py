@@ -263,9 +263,9 @@ def _learn(
 
 
 def _means(infos: list[dict[str, float]]) -> dict[str, float]:
-    if not infos:
-        return {}
-    return {name: float(np.mean([info[name] for info in infos])) for name in infos[0]}
+    """Give the mean of each number, over the updates that gave it."""
+    names = dict.fromkeys(name for info in infos for name in info)
+    return {name: float(np.mean([i[name] for i in infos if name in i])) for name in names}
 
 
 def _due(rounds: int, environments: int, every: int) -> bool:

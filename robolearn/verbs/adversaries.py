@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from pydantic import PositiveFloat, PositiveInt
 from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
-from robolearn.algos.intending import Intending, IntendingConfig
+from robolearn.algos.intending import IntendingConfig
 from robolearn.algos.pgd import PGDConfig
-from robolearn.algos.ppo import PPO, PPOConfig
-from robolearn.algos.rat import RAT, RATConfig, Value
+from robolearn.algos.ppo import PPOConfig
+from robolearn.algos.rat import RATConfig, Value
+from robolearn.algos.sac import SACConfig
 from robolearn.attack import (
     AnyBudget,
-    Attacked,
     Perturbation,
     distribution_of,
     has_distribution,
@@ -35,20 +34,19 @@ from robolearn.errors import UserError
 from robolearn.image_attack import ImageBudgetConfig, ImagesBudget
 from robolearn.loops.attacking import CollectionConfig
 from robolearn.loops.evaluate import evaluate
-from robolearn.loops.handing_over import HandedOver
-from robolearn.loops.held import Held
+from robolearn.loops.off_policy import OffPolicyConfig
 from robolearn.loops.on_policy import OnlineConfig
 from robolearn.loops.parts import sighted
 from robolearn.names import load, load_own
 from robolearn.rewards.base import Terms
 from robolearn.running.config import EnvConfig
-from robolearn.running.run import Run, make_batch
+from robolearn.running.run import Run
 from robolearn.settings import Numbers, Settings
 from robolearn.state_attack import Budget, BudgetConfig
 from robolearn.types import Episode, Policy, Spec, VectorEnvironment
 from robolearn.verbs.evaluate import EvaluationConfig
-from robolearn.verbs.ppo import train
-from robolearn.verbs.preferences import PreferencesConfig, opened
+from robolearn.verbs.intentions import intend
+from robolearn.verbs.preferences import PreferencesConfig
 from robolearn.verbs.restoring import restored_one, shown_to, value_of
 
 Method = Literal["rat", "pgd", "random", "sa_rl", "pa_ad"]
@@ -119,9 +117,15 @@ class AttackConfig:
     pgd: PGDConfig = PGDConfig()
     """Descent of pgd."""
     ppo: PPOConfig = PPOConfig()
-    """Network and objective of sa_rl, of pa_ad, and of an intention that is learnt."""
+    """Network and objective of sa_rl, of pa_ad, and of an intention that ppo learns."""
     training: OnlineConfig = OnlineConfig(steps=200_000)
     """Length of these."""
+    sac: SACConfig = SACConfig()
+    """Networks and objectives of an intention that sac learns."""
+    replay: OffPolicyConfig = OffPolicyConfig(
+        steps=100_000, random_steps=1_600, updates_per_step=2.0, keep_replay=True
+    )
+    """Length of that, in control steps, but for ``updates_per_step``: updates for a decision."""
     hold: PositiveInt = 1
     """Control steps that their decisions last while they learn; segments that are asked about are
     as long in decisions as ``preferences.reward.length`` says."""
@@ -141,9 +145,10 @@ class AttackConfig:
         for name in ("intention", "reward"):
             if getattr(self, name):
                 raise UserError(f"{name}: beside preferences; leave out one of them")
-        if asked.explore:
-            raise UserError("preferences.explore: only on a replay, with verb: sac")
-        if asked.reward.length > self.decisions.horizon:
+        replays = self.method in TOWARDS and self.intending.learner == "sac"
+        if asked.explore and not replays:
+            raise UserError("preferences.explore: only on a replay; intending.learner: sac has one")
+        if asked.reward.length > self.decisions.horizon and not replays:
             raise UserError(
                 f"training.horizon: segments of {asked.reward.length} decisions do not fit into "
                 f"rollouts of {self.decisions.horizon}"
@@ -155,6 +160,13 @@ class AttackConfig:
         steps, horizon = (max(1, n // self.hold) for n in (self.training.steps,
                                                            self.training.horizon))  # fmt: skip
         return dataclasses.replace(self.training, steps=steps, horizon=horizon)
+
+    @property
+    def replayed(self) -> OffPolicyConfig:
+        """Give the length of the training on a replay in decisions."""
+        names = "steps", "random_steps", "capacity", "log_steps", "checkpoint_steps"
+        decisions = {name: max(1, getattr(self.replay, name) // self.hold) for name in names}
+        return dataclasses.replace(self.replay, **decisions)
 
 
 @dataclass(frozen=True)
@@ -212,30 +224,12 @@ def prepare(config: AttackConfig, run: Run) -> Parts:
 
 
 def _intending(parts: Parts) -> Parts:
-    """Add an intention that is learnt from preferences, with an adversary beside it."""
-    config, run, begun = parts.config, parts.run, None
+    """Add an intention that is learnt from preferences."""
     require_without_context(parts.victim, "victim", "preferences need one of single states")
-    with (
-        contextlib.closing(make_batch(config.env, config.environments)) as envs,
-        opened(
-            config.preferences, Held(envs, config.hold), config.env, run, config.hold
-        ) as preferences,
-    ):
-        ppo = PPO(envs.interface, config.ppo, run.seed, streams=preferences.streams)
-        aim = GaussianExpert(ppo, config.intending.std, _is_squashed(parts.victim, envs.interface))
-        adversary = RAT(parts.victim, aim, parts.budget, config.rat, run.seed)
-        learner = Intending(ppo, adversary, config.intending, run.seed)
-        learner.clone(torch.from_numpy(parts.states))
-        if config.intending.combined:
-            attacked = Attacked(parts.victim, adversary, parts.budget, run.seed)
-            envs = begun = HandedOver(envs, attacked, config.intending.latest)
-            learner.begun = begun.begun
-        train(
-            learner, Held(envs, config.hold), config.decisions, run, config.hold, preferences,
-            folder="intention",
-        )  # fmt: skip
-        parts.told.update(preferences.summary(), begun=0 if begun is None else begun.steps)
-    return dataclasses.replace(parts, intention=aim, value=adversary.q)
+    states = torch.from_numpy(parts.states)
+    found = intend(parts.config, parts.run, parts.victim, parts.budget, states)
+    parts.told.update(found.told)
+    return dataclasses.replace(parts, intention=found.intention, value=found.value)
 
 
 def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:

@@ -117,9 +117,13 @@ UNASKED = Unasked()
 class Preferences:
     """What a training does beside its loop where others say what is better: it asks them."""
 
-    def __init__(self, asker: Asker, keep_states: bool, explore: int = 0):
-        """Say who asks; ``keep_states`` for people, who see what was done."""
+    def __init__(self, asker: Asker, keep_states: bool, explore: int = 0, hold: int = 1):
+        """Say who asks; ``keep_states`` for people, who see what was done.
+
+        What is remembered are decisions, each of ``hold`` control steps.
+        """
         self.asker, self.keep_states, self._explore = asker, keep_states, explore
+        self._hold = hold
         self._exploring = Exploring(asker.reward) if explore else None
         self.streams: dict[str, RewardStream] = {"preference": self._exploring or asker.reward}
         self._seen: dict[str, float] = {}
@@ -133,13 +137,16 @@ class Preferences:
         return Replay(env.interface, capacity, env.num_envs, extra)
 
     def on_step(self, replay: Replay, first: int, total: int) -> Callable[[int], None]:
-        """Give what asks about a replay, once it holds ``first`` steps, and relabels it."""
-        n = replay.environments
+        """Give what asks about a replay, ``first`` control steps after it began, and relabels it.
+
+        Nobody is asked any more at the end, after ``total`` of them.
+        """
+        taken = replay.environments * self._hold
 
         def ask(rounds: int) -> None:
-            steps = rounds * n
-            if self._look(replay, steps, n, first) or self._ask(
-                replay, steps, n, first + self._explore, total
+            steps = rounds * taken
+            if self._look(replay, steps, taken, first) or self._ask(
+                replay, steps, taken, first + self._explore, total
             ):
                 replay.relabel(self.streams["preference"].relabels)
 
@@ -180,9 +187,10 @@ class Preferences:
 
     def _fills_anew(self, memory: Replay, steps: int, first: int) -> bool:
         """Say whether a replay that was not kept over a stop holds too little to ask about."""
-        if len(memory) >= min(steps, memory.room):
+        if len(memory) >= min(steps // self._hold, memory.room):
             return False
-        return len(memory) < first or not memory.holds(self.asker.reward.config.length)
+        too_few = len(memory) < first // self._hold
+        return too_few or not memory.holds(self.asker.reward.config.length)
 
     def read(self) -> dict[str, float]:
         """Give what to log: the labels so far, and once what was seen when they were learnt."""
@@ -231,7 +239,8 @@ def opened(
     reward = PreferenceReward(env.interface, config.reward, run.seed, hold=hold)
     with contextlib.ExitStack() as closing:
         respond = _respond(config, env, made, run, closing)
-        yield Preferences(Asker(reward, config, respond, run.seed), config.people, config.explore)
+        asker = Asker(reward, config, respond, run.seed)
+        yield Preferences(asker, config.people, config.explore, hold)
 
 
 def _respond(

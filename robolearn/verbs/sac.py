@@ -8,6 +8,7 @@ import functools
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -90,27 +91,30 @@ def train(
     replay: Memory,
     preferences: Preferences | Unasked,
     workers: Acting | None = None,
+    hold: int = 1,
+    folder: str = "checkpoint",
 ) -> dict[str, float]:
     """Train a fresh learner, or from where a stopped run left one that was made as it was.
 
     Where there are ``workers``, they act in the place of ``env``, but for what fills a replay anew.
-    Lines are logged under the number of control steps taken by then; the last is given. A
+    Lines are logged under the number of control steps taken by then, of which a step of ``env``
+    takes ``hold``; the last is given. Checkpoints go into that folder of the run. A
     KeyboardInterrupt that comes out says from where to go on.
     """
-    progress, latest = _restored(learner, env, config, run, replay, preferences), {}
-    n, folder = env.num_envs, run.path("checkpoint")
-    total, done = config.rounds(n), progress.rounds if progress else 0
-    first = min(-(-config.checkpoint_steps // n), total)
-    with run.counter(total * n, "training", "steps", done * n) as counter:
+    path, taken, latest = run.path(folder), env.num_envs * hold, {}
+    progress = _restored(learner, env, config, run, replay, preferences, path, taken)
+    total, done = config.rounds(env.num_envs), progress.rounds if progress else 0
+    first = min(-(-config.checkpoint_steps // env.num_envs), total)
+    with run.counter(total * taken, "training", "steps", done * taken) as counter:
         begun = time.monotonic()
 
         def on_log(rounds: int, info: dict[str, float]) -> None:
             nonlocal begun, latest
             latest = info
-            steps, now = rounds * n - counter.n, time.monotonic()
+            steps, now = rounds * taken - counter.n, time.monotonic()
             counter.update(steps)
             run.log(
-                rounds * n,
+                rounds * taken,
                 **info,
                 **preferences.read(),
                 steps_per_s=round(steps / (now - begun), 1),
@@ -121,18 +125,18 @@ def train(
             nonlocal done
             kept = replay.state_dict() if config.keep_replay else None
             counters = dataclasses.asdict(progress) | preferences.counters()
-            checkpoint.save(folder, learner, counters, kept)
+            checkpoint.save(path, learner, counters, kept)
             done = progress.rounds
 
         try:
             off_policy(
                 learner, env if workers is None else workers, config, run.seed, replay,
                 progress=progress, keep_states=preferences.keep_states,
-                on_step=preferences.on_step(replay, config.random_steps, total * n),
+                on_step=preferences.on_step(replay, config.random_steps * hold, total * taken),
                 on_log=on_log, on_checkpoint=on_checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(kept_until(done * n, first * n)) from None
+            raise KeyboardInterrupt(kept_until(done * taken, first * taken)) from None
     return latest
 
 
@@ -143,17 +147,22 @@ def _restored(
     run: Run,
     replay: Memory,
     preferences: Preferences | Unasked,
+    path: Path,
+    taken: int,
 ) -> OffPolicyProgress | None:
-    """Take over what a stopped run left, if it is one that goes on, and fill its replay."""
-    folder, progress = run.path("checkpoint"), None
-    if checkpoint.exists(folder):
-        counters = checkpoint.go_on(folder, learner)
-        progress = checkpoint.checked(OffPolicyProgress, counters, folder)
+    """Take over what a stopped run left, if it is one that goes on, and fill its replay.
+
+    ``taken`` is how many control steps the batch takes at once.
+    """
+    progress = None
+    if checkpoint.exists(path):
+        counters = checkpoint.go_on(path, learner)
+        progress = checkpoint.checked(OffPolicyProgress, counters, path)
         preferences.go_on(counters)
-    run.go_on(progress.rounds * env.num_envs if progress else 0)
+    run.go_on(progress.rounds * taken if progress else 0)
     if progress is not None and progress.rounds < config.rounds(env.num_envs):
         if config.keep_replay:
-            replay.load_state_dict(checkpoint.load_replay(folder))
+            replay.load_state_dict(checkpoint.load_replay(path))
         else:
             say(run, "the replay was not kept (training.keep_replay=true keeps it), it is empty")
     return progress

@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from robolearn.algos.gaussians import GaussianExpert
-from robolearn.algos.intending import Intending, IntendingConfig
+from robolearn.algos.intending import IntendingConfig, ReplayIntending, RolloutIntending
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.rat import RAT, RATConfig
+from robolearn.algos.sac import SAC, SACConfig
 from robolearn.attack import Attacked
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.handing_over import HandedOver
+from robolearn.loops.off_policy import OffPolicyConfig, off_policy
 from robolearn.loops.on_policy import OnlineConfig, online
+from robolearn.loops.replay import Replay
 
 from .points import Points
 from .victims import ACTION, Linear, budget, interface, states
@@ -29,7 +32,14 @@ def learner(config=SMALL, size=0.5, **ppo):
     intention = PPO(interface(), PPOConfig(widths=(16,), minibatch=64, **ppo), 0)
     rat = RATConfig(widths=(16,), adversary_rate=3e-3)
     adversary = RAT(Linear(), GaussianExpert(intention), budget(size=size), rat, 0)
-    return Intending(intention, adversary, config, 0)
+    return RolloutIntending(intention, adversary, config, 0)
+
+
+def on_replay(config=SMALL, size=0.5, **sac):
+    intention = SAC(interface(), SACConfig(widths=(16,), **sac), 0)
+    rat = RATConfig(widths=(16,), adversary_rate=3e-3)
+    adversary = RAT(Linear(), GaussianExpert(intention), budget(size=size), rat, 0)
+    return ReplayIntending(intention, adversary, config, 0)
 
 
 def rollout(t=8, n=4, seed=0):
@@ -94,6 +104,52 @@ def test_entries_that_cannot_be_moved_are_left_out():
     assert one.adversary.network.movable.tolist() == [True, False]
 
 
+def batch(n=32, seed=0):
+    taken = rollout(1, n, seed)
+    rows = {k: v[0] for k, v in taken.items() if isinstance(v, torch.Tensor)}
+    states = {k: {"state": taken[k]["state"][0]} for k in ("observations", "next_observations")}
+    return rows | states
+
+
+def test_on_a_replay_the_critics_say_what_actions_are_worth():
+    one = on_replay()
+    assert one.clone(states(200)) < 0.1
+    state, action = states(4), torch.zeros(4, ACTION)
+    worth = one.intention.network.targets(state, action).amin(dim=0)
+    assert torch.equal(one.q(state, action), worth)
+    assert one.adversary.q == one.q
+    assert on_replay(dataclasses.replace(SMALL, weighted=False)).adversary.q is None
+
+
+def test_on_a_replay_the_adversary_learns_every_now_and_then_where_both_got_to():
+    one = on_replay(dataclasses.replace(SMALL, every=3))
+    one.clone(states(50))
+    one.begun = lambda: np.full((7, 3), 9.0, np.float32)
+    found = []
+    for seed in range(6):
+        remembered = batch(4, seed) | {"reward_terms": {}}
+        assert torch.equal(one.reward(remembered), remembered["rewards"])
+        found.append("adversary/divergence" in one.update(batch(seed=seed)))
+    assert found == [False, False, True, False, False, True]
+    assert one.states.shape == (2 * (3 * 4 + 7), 3)
+    assert torch.equal(one.states[:4], batch(4, 0)["observations"]["state"])
+
+
+def test_on_a_replay_going_on_is_as_if_never_stopped(tmp_path):
+    config = dataclasses.replace(SMALL, every=3)
+    one, other = on_replay(config), on_replay(config)
+    one.clone(states(50))
+    for seed in range(4):
+        one.reward(batch(4, seed))
+        one.update(batch(seed=seed))
+    checkpoint.save(tmp_path / "kept", one, {"updates": 4})
+    assert checkpoint.go_on(tmp_path / "kept", other) == {"updates": 4}
+    for seed in range(4, 6):
+        assert one.update(batch(seed=seed)) == other.update(batch(seed=seed))
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 def test_going_on_is_as_if_never_stopped(tmp_path, weighted):
     config = dataclasses.replace(SMALL, weighted=weighted)
@@ -110,15 +166,20 @@ def test_going_on_is_as_if_never_stopped(tmp_path, weighted):
     assert bool((moved != fresh).any()) == weighted
 
 
-def test_points_are_made_to_go_to_the_far_side():
+@pytest.mark.parametrize("kind", ["rollouts", "replay"])
+def test_points_are_made_to_go_to_the_far_side(kind):
     """The victim goes to 1; whoever is wanted at -.8 is rewarded by -x. It gets there attacked."""
-    config = dataclasses.replace(SMALL, weighted=False)
-    one = learner(config, size=1.5, initial_std=0.5)
+    config = dataclasses.replace(SMALL, weighted=False, every=100)
+    one = learner(config, 1.5, initial_std=0.5) if kind == "rollouts" else on_replay(config, 1.5)
     one.clone(0.5 * states(200) + torch.tensor([0.0, 1.0, 0.0]))
     attacked = Attacked(Linear(), one.adversary, one.adversary.budget)
     env = HandedOver(Points(), attacked)
     one.begun = env.begun
-    online(one, env, OnlineConfig(steps=4_000, horizon=16), seed=3)
+    if kind == "rollouts":
+        online(one, env, OnlineConfig(steps=4_000, horizon=16), seed=3)
+    else:
+        length = OffPolicyConfig(steps=1_600, random_steps=200, batch=64, capacity=2_000)
+        off_policy(one, env, length, 3, Replay(env.interface, 2_000, env.num_envs))
     seeds = list(range(10))
     assert evaluate(Points(), Linear(), seeds, 16).success == 0
     assert evaluate(Points(), one, seeds, 16).success >= 0.9

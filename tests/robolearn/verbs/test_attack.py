@@ -230,6 +230,13 @@ ASKED = (
 )  # fmt: skip
 
 
+REPLAYED = (
+    "replay={steps: 240, random_steps: 40, updates_per_step: 1.0, batch: 8, log_steps: 40, "
+    "checkpoint_steps: 80, keep_replay: true}",
+    "sac={widths: [8]}", "intending.learner=sac", "intending.every=7",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("method", ["rat", "pgd", "sa_rl", "pa_ad"])
 def test_what_is_wanted_may_be_learnt_from_answers(here, tmp_path, monkeypatch, method):
     out, holds = tmp_path / "run", []
@@ -253,20 +260,34 @@ def test_what_is_wanted_may_be_learnt_from_answers(here, tmp_path, monkeypatch, 
     assert steps == [40 * i for i in range(1, 7)]  # control steps, of two environments
 
 
-def test_an_intention_that_was_stopped_goes_on(here, tmp_path, monkeypatch):
-    assert run(*ASKED, f"out={tmp_path}/whole") == 0
+def test_sac_may_learn_what_is_wanted(here, tmp_path):
+    out = tmp_path / "run"
+    assert run(*ASKED, *REPLAYED, "preferences.explore=40", f"out={out}") == 0
+    found = json.loads((out / "summary.json").read_text())
+    assert found["labels"] == 10 and found["begun"] > 0
+    assert found["intention"]["episodes"] == 3
+    lines = list(map(json.loads, (out / "metrics.jsonl").read_text().splitlines()))
+    asked = [line for line in lines if "labels" in line]
+    assert [line["step"] for line in asked] == [40 * i for i in range(1, 7)]  # control steps
+    assert [line["labels"] for line in asked[:4]] == [0, 4, 8, 10]
+    assert any("adversary/divergence" in line for line in asked)
+
+
+@pytest.mark.parametrize("replayed, count, last", [((), "updates", 3), (REPLAYED, "rounds", 16)])
+def test_an_intention_that_was_stopped_goes_on(here, tmp_path, monkeypatch, replayed, count, last):
+    assert run(*ASKED, *replayed, f"out={tmp_path}/whole") == 0
 
     folder, save = tmp_path / "stopped", checkpoint.save
 
     def save_and_stop(path, learner, counters=None, replay=None):
         save(path, learner, counters, replay)
-        if path.name == "intention" and counters["updates"] == 3:
+        if path.name == "intention" and counters[count] == last:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save", save_and_stop)
-    assert run(*ASKED, f"out={folder}") != 0
+    assert run(*ASKED, *replayed, f"out={folder}") != 0
     monkeypatch.setattr(checkpoint, "save", save)
-    assert run(*ASKED, f"resume={folder}") == 0
+    assert run(*ASKED, *replayed, f"resume={folder}") == 0
     names = ("whole", "stopped")
     one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in names)
     assert one.pop("begun") >= two.pop("begun")  # after a stop only what came later is counted
