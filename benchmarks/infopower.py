@@ -20,10 +20,14 @@ swing-up, ``sac.jsonl``) or PPO reach (of the cheetah the mean of three seeds, `
 Stage 2, fixed data with videos behind: ``launch/infopower_offline.yaml`` with every method and the
 same recorded episodes, of random actions and of PPO from states after two lengths of training.
 What is measured: ``robolearn.verbs.represent.judge``; unseen are videos that no one learnt from.
+``units`` says which form of InfoPower a row is of: "shares" of now, rows without it of before, when
+lambda was a weight of the world model's Adam, the posterior paid a fifth of what C says, f was
+bilinear, C-Dreamer had InfoPower's constraint, and the walker's floor was not seen.
 
-Stage 3, control: policies that are learnt before videos, all of the frame but the robot, and act
-before others, by every method for as many decisions and updates (``WITH`` are settings of all);
-without ``--videos`` before the task's own scene.
+Stage 3, control: policies that are learnt before videos, all of the frame but the robot and what
+the task needs (``KEEP``), and act before others, by every method for as many decisions and updates;
+without ``--videos`` before the task's own scene. ``WITH`` are settings of all, ``OWN`` of Dreamer,
+which has no constraint and draws images.
 """
 
 import argparse
@@ -46,17 +50,22 @@ CAMERAS = {"walker-walk": "side", "walker-stand": "side", "cheetah-run": "side",
 REPEAT = 2  # steps of the task in a decision, stage 2
 REPEATS = {"walker-stand": 2, "cheetah-run": 4, "cartpole-balance": 4, "cartpole-swingup": 4,
            "finger-spin": 2}  # stage 3 # fmt: skip
-WITH = {"model_rate": 1e-3, "behaviour_rate": 1e-3, "kl_balance": 0.91, "starts": 64}  # stage 3
+KEEP = {"walker-walk": ["floor"], "cheetah-run": ["ground"]}  # moves as the robot travels
+WITH = {"model_rate": 1e-3, "behaviour_rate": 5e-4, "gamma": 0.98, "noise": 0.1, "starts": 64}
+OWN = {"kl_weight": 1.1, "kl_balance": 0.91, "image_weight": 2.0}
 PPO_STEPS = (20_000, 100_000)  # decisions after which policies that know the state act
 NO_INVERSE = ("infopower.inverse_weight=0.0", "infopower.bonus_weight=0.0")
+CONTRASTIVE = (*NO_INVERSE, "infopower.constrained=false")
 METHODS = {
-    "dreamer": (),
-    "c_dreamer": NO_INVERSE,
+    "dreamer": tuple(f"dreamer.{key}={value}" for key, value in OWN.items()),
+    "c_dreamer": CONTRASTIVE,
     "infopower": (),
     "infopower_nce": ("infopower.bound=nce",),
     "infopower_leaking": ("infopower.leaking=true",),
     "infopower_unconstrained": ("infopower.constrained=false",),
-    "c_dreamer_nce": ("infopower.bound=nce", *NO_INVERSE),
+    "infopower_no_inverse": NO_INVERSE,
+    "infopower_no_bonus": ("infopower.bonus_weight=0.0",),
+    "c_dreamer_nce": ("infopower.bound=nce", *CONTRASTIVE),
 }
 
 
@@ -101,7 +110,7 @@ def fixed_data(arguments: argparse.Namespace):
         for seed in arguments.seeds:
             for method in arguments.methods:
                 fixed = {"stage": 2, "task": task, "method": method, "seed": seed,
-                         "updates": arguments.updates}  # fmt: skip
+                         "updates": arguments.updates, "units": "shares"}  # fmt: skip
                 options = (f"learner={kind(method)}", *METHODS[method])
                 options += (f"updates={arguments.updates}",)
                 yield (
@@ -120,6 +129,7 @@ def offline(task: str, videos: str, options: tuple[str, ...]) -> tuple[str, ...]
         for entry in (
             f"name=dmc/{task}", f"options.cameras=[{CAMERAS[task]}]",
             f"options.action_repeat={REPEAT}", f"options.distractors.video={videos}",
+            f"options.distractors.keep={json.dumps(KEEP.get(task, []))}",
         )
     ]  # fmt: skip
     return ("infopower_offline", *where, f"actors={json.dumps(actors)}", *options)
@@ -148,12 +158,15 @@ def control(arguments: argparse.Namespace):
 def controlled(task: str, method: str, videos: str | None, decisions: int) -> tuple[str, ...]:
     """Give the line of a run that learns a policy."""
     learner = kind(method)
-    behind = {} if videos is None else {"distractors": {"video": videos}}
-    unseen = {} if videos is None else {"distractors": {"video": videos, "part": "evaluation"}}
+    behind, unseen = {}, {}
+    if videos is not None:
+        kept = {"video": videos, "keep": KEEP.get(task, [])}
+        behind, unseen = {"distractors": kept}, {"distractors": kept | {"part": "evaluation"}}
     horizon = 1000 // REPEATS[task]
     return (
         f"{learner}_{task.replace('-', '_')}",
         *(f"{learner}.{key}={value}" for key, value in WITH.items()), *METHODS[method],
+        f"{learner}.backdrop={json.dumps(videos is None)}",
         f"env={scene(task, behind)}", f"evaluated_in={scene(task, unseen)}",
         f"training.steps={decisions}", "training.updates_per_step=0.4",
         f"evaluation={{episodes: 10, horizon: {horizon}}}",

@@ -133,13 +133,8 @@ class Dreamer:
         self.value, self.slow_value = self.network["value"], self.network["slow_value"]
         self.slow_value.load_state_dict(self.value.state_dict())
         self.slow_value.requires_grad_(False)
-        rates = dict.fromkeys(("world", "decoder"), config.model_rate)
         self._optimisers = {
-            name: torch.optim.Adam(
-                self.network[name].parameters(), lr=rates.get(name, config.behaviour_rate)
-            )
-            for name in self.network
-            if name != "slow_value"
+            name: self._optimiser(name) for name in self.network if name != "slow_value"
         }
         self._memory: tuple[Belief, Tensor] | None = None  # and the last actions [N, A]
         if config.compiled:
@@ -165,6 +160,11 @@ class Dreamer:
             "slow_value": lambda: Value(features, sizes.units),
         }
         return nn.ModuleDict({name: drawn(build, generator) for name, build in parts.items()})
+
+    def _optimiser(self, name: str) -> torch.optim.Optimizer:
+        is_model = name in ("world", "decoder")
+        rate = self.config.model_rate if is_model else self.config.behaviour_rate
+        return torch.optim.Adam(self.network[name].parameters(), lr=rate)
 
     # acting
 

@@ -6,9 +6,11 @@ Dreamer's world model, but it does not draw images: it keeps of them first what 
     max  sum_t I(o_t; z_t)      subject to      sum_t C_t >= c0
     C_t = -KL( q(z_t | .) || p(z_t | .) ) + log q(a_(t-1) | z_t, z_(t-1)) + log q(r_t | s_t)
 
-as the saddle point of L = I + lambda (C - c0), lambda >= 0. I is bounded from below by a critic
-f(z, e) of states and codes, with z z' of the same pair and of others in the batch, in which the
-same episodes and backgrounds occur:
+as the saddle point of L = I + lambda (C - c0), lambda >= 0: the model climbs L, lambda descends it,
+log lambda by a step of its own for each update. The divergence is balanced; what a nat of it costs
+the posterior is what L says, and the prior follows the faster. I is bounded from below by a critic
+f(z, e) = z' W e + u(z) + v(e) of states and codes, with e of the same pair and of others in the
+batch, in which the same episodes and backgrounds occur:
 
     InfoNCE   E[ f(z, e) - log mean_j exp f(z, e_j) ]          never above log of the batch
     NWJ       E[ f(z, e) ] - E[ exp(f(z, e_j) - 1) ],  j other pairs
@@ -37,6 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robolearn.algos.dreamer import Dream, Dreamer, DreamingConfig, Losses, as_floats, chosen
+from robolearn.errors import UserError
 from robolearn.networks.functional import balanced_kl, gaussian_entropy, gaussian_log_probability
 from robolearn.networks.images import ConvDecoder, drawn
 from robolearn.networks.nets import RunningNormaliser
@@ -56,7 +59,8 @@ LARGEST_LOG_MULTIPLIER = 3.0
 class InfoPowerConfig(DreamingConfig):
     """What ``InfoPower`` adds to Dreamer. Raises UserError for a value out of range.
 
-    C-Dreamer, the contrastive variant without empowerment: inverse_weight 0 and bonus_weight 0.
+    C-Dreamer, the contrastive variant without a constraint and without empowerment: constrained
+    false, inverse_weight 0 and bonus_weight 0.
     """
 
     bound: Literal["nce", "nwj"] = "nwj"
@@ -72,6 +76,8 @@ class InfoPowerConfig(DreamingConfig):
     """Largest empowerment that counts, either way, nats for each entry of an action."""
     constrained: bool = True
     """Whether lambda is learnt; else it is 1."""
+    multiplier_rate: PositiveFloat = 3e-3
+    """How much log lambda changes in an update, for each unit of C - c0."""
     nats: PositiveFloat = 3.0
     """Divergence that counts as 1 in C."""
     inverse_aim: Share = 0.1
@@ -84,18 +90,50 @@ class InfoPowerConfig(DreamingConfig):
     leaking: bool = False
     """Whether the posterior knows the last action, as in the paper: an ablation."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kl_balance == 1:
+            raise UserError("kl_balance: with 1 a divergence costs the posterior nothing")
+
+
+class Critic(nn.Module):
+    """f(z, e) = z' W e + u(z) + v(e), of all pairs of a batch."""
+
+    def __init__(self, codes: int, sizes: Sizes):
+        super().__init__()
+        self.key = nn.Linear(codes, sizes.stochastic)  # W e
+        self.of_state = head(sizes.stochastic, 1, sizes.units)
+        self.of_key = head(sizes.stochastic, 1, sizes.units)  # v(e), by what W leaves of e
+
+    def forward(self, z: Tensor, codes: Tensor) -> Tensor:
+        """Give logits [M, M] of states [M, Z], rows, and codes [M, E], columns."""
+        keys = self.key(codes)
+        return z @ keys.T + self.of_state(z) + self.of_key(keys).T
+
+
+class Multiplier(nn.Module):
+    """lambda, between e^-3 and e^3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.zeros(1))
+
+    def forward(self) -> Tensor:
+        """Give it, []."""
+        most = LARGEST_LOG_MULTIPLIER
+        return torch.exp(most * torch.tanh(self.log[0] / most))
+
 
 class Critics(nn.Module):
-    """What InfoPower learns of the world beside states: critic, inverse model, multiplier.
+    """What InfoPower learns of the world beside states: critic, inverse model.
 
     And how actions and rewards are spread, as buffers.
     """
 
     def __init__(self, codes: int, actions: int, sizes: Sizes):
         super().__init__()
-        self.critic = nn.Linear(codes, sizes.stochastic)  # W of f = z^T W e
+        self.critic = Critic(codes, sizes)
         self.inverse = head(2 * sizes.stochastic, 2 * actions, sizes.units)
-        self.log_multiplier = nn.Parameter(torch.zeros(1))
         self.acted = RunningNormaliser(actions, LATE_SHARE)
         self.rewarded = RunningNormaliser(1, LATE_SHARE)
 
@@ -130,6 +168,7 @@ class InfoPower(Dreamer):
         super().__init__(interface, config, seed, device)
         lots = int(np.random.SeedSequence(seed).generate_state(3)[2])  # the others are Dreamer's
         self.lots = torch.Generator(self.device).manual_seed(lots)
+        self.bonus = torch.zeros((), device=self.device)
 
     @property
     def blind(self) -> bool:
@@ -146,21 +185,31 @@ class InfoPower(Dreamer):
             channels, depth = 3 * len(self.cameras), self.sizes.depth
             build = functools.partial(ConvDecoder, features, channels, depth)
             networks["decoder"] = drawn(build, generator)
+        networks["multiplier"] = Multiplier()
         return networks
+
+    def _optimiser(self, name: str) -> torch.optim.Optimizer:
+        if name != "multiplier":
+            return super()._optimiser(name)
+        return torch.optim.SGD(self.network[name].parameters(), lr=self.config.multiplier_rate)
 
     # what is learnt
 
     def learn_world(self, batch: Mapping[str, Any]) -> tuple[dict[str, float], Belief]:
-        """Improve the world model; tell also lambda, and how far log q is from its cap.
+        """Improve the world model, then lambda; tell also how far log q is from its cap.
 
-        ``inverse_share`` is what is told of the action, of all that could be.
+        ``slack`` is C - c0, ``inverse_share`` what is told of the action, of all that could be.
         """
         self.world.critics.follow(batch if self.ranks is None else self.ranks.whole(batch))
         info, believed = super().learn_world(batch)
-        far = info["inverse_loss"] + self.actions * log_cap()
-        share = self.inverse_share(torch.tensor(info["inverse_loss"])).item()
-        info |= {"multiplier": self.multiplier.item(), "inverse_to_cap": far}
-        info["inverse_share"] = share
+        terms = (torch.tensor(info[f"{name}_loss"]) for name in ("kl", "inverse", "reward"))
+        kl, inverse, reward = (term.to(self.device) for term in terms)
+        slack, share = self.slack(kl, inverse, reward), self.inverse_share(inverse)
+        info |= {"slack": slack.item(), "multiplier": self.multiplier.item()}
+        info |= {"inverse_to_cap": info["inverse_loss"] + self.actions * log_cap()}
+        info["inverse_share"] = share.item()
+        if self.config.constrained:
+            self._descend("multiplier", slack * self.network["multiplier"].log.sum())
         if self.decoder is not None:
             images = self.images(batch["observations"])
             loss = self.learn_to_draw(believed.features, images, self.lots)
@@ -184,15 +233,17 @@ class InfoPower(Dreamer):
         return loss
 
     def scales(self) -> dict[str, float]:
-        """Give the weight of each of the world's losses: lambda, and units, where they are in C."""
+        """Give the weight of each of the world's losses: lambda, and units, where they are in C.
+
+        Of the divergence the posterior's share is balanced away, so that it costs what L says.
+        """
         config, multiplier = self.config, self.multiplier.item()
         return {
             "information": 1.0,
-            "kl": multiplier / config.nats,
+            "kl": multiplier / config.nats / (1 - config.kl_balance),
             "inverse": multiplier * config.inverse_weight / self.knowable.item(),
             "reward": multiplier * config.reward_weight,
             "going_on": 1.0,
-            "multiplier": 1.0 if config.constrained else 0.0,
         }
 
     def world_losses(self, batch: Mapping[str, Any]) -> tuple[Losses, Filtered]:
@@ -203,17 +254,15 @@ class InfoPower(Dreamer):
         inverse = -self.told_of_action(filtered.belief.z, batch)
         told = self.told_losses(filtered.belief.features, batch)
         told["reward"] = told["reward"] / (0.5 * self.world.critics.reward_variance)
-        slack = self.slack(kl.detach(), inverse.detach(), told["reward"].detach())
-        return {
-            "information": -self.information(filtered.belief.z, codes),
-            "kl": kl, "inverse": inverse, **told, "multiplier": self.multiplier * slack,
-        }, filtered  # fmt: skip
+        information = self.information(filtered.belief.z, codes)
+        return {"information": -information, "kl": kl, "inverse": inverse, **told}, filtered
 
     def information(self, z: Tensor, codes: Tensor) -> Tensor:
         """Give a bound of I(o_t; z_t) from states [B, T, Z] and codes [B, T, E], nats."""
-        keys = self.world.critics.critic(codes.flatten(0, 1))  # W e
-        logits = (z.flatten(0, 1) @ keys.T).float()  # [M, M]; pairs on the diagonal
-        return info_nce(logits) if self.config.bound == "nce" else nwj(logits)
+        with torch.autocast(self.device.type, enabled=False):  # exponentials of long numbers
+            pairs = z.flatten(0, 1).float(), codes.flatten(0, 1).float()
+            logits = self.world.critics.critic(*pairs)  # [M, M]; pairs on the diagonal
+            return info_nce(logits) if self.config.bound == "nce" else nwj(logits)
 
     def told_of_action(self, z: Tensor, batch: Mapping[str, Any]) -> Tensor:
         """Give the mean of log q(a_(t-1) | z_t, z_(t-1)) over the steps within episodes, nats."""
@@ -248,8 +297,7 @@ class InfoPower(Dreamer):
         """Give lambda [], between e^-3 and e^3."""
         if not self.config.constrained:
             return torch.ones((), device=self.device)
-        most = LARGEST_LOG_MULTIPLIER
-        return torch.exp(most * torch.tanh(self.world.critics.log_multiplier[0] / most))
+        return self.network["multiplier"]()
 
     def imagined_rewards(self, dream: Dream) -> Tensor:
         """Give the reward of every imagined step with its empowerment, [H, S]."""
@@ -258,7 +306,14 @@ class InfoPower(Dreamer):
             return reward
         log_q = self.log_q(dream.z[:-1], dream.z[1:], dream.actions)
         most = self.actions * self.config.bonus_clip
-        return reward + self.config.bonus_weight * (log_q - dream.log_pi).clamp(-most, most)
+        bonus = self.config.bonus_weight * (log_q - dream.log_pi).clamp(-most, most)
+        self.bonus = bonus.mean().detach()
+        return reward + bonus
+
+    def learn_behaviour(self, believed: Belief, terminated: Tensor) -> Losses:
+        """Improve policy and value in imagination; tell also the mean bonus of a step there."""
+        losses = super().learn_behaviour(believed, terminated)
+        return losses | {"bonus": self.bonus}
 
     # persistence
 

@@ -109,11 +109,11 @@ def imagine(
         summary = {
             "steps": training.rounds(n) * n, "replay_bytes": replay.nbytes, "losses": losses,
         }  # fmt: skip
-        checkpoint.save(run.path("checkpoint"), learner)
     if config.evaluation is not None:
         envs = run.make_envs(where, config.evaluation.episodes)
         summary["evaluation"] = measure(learner, envs, where, config.evaluation, run)
         show(learner, stage, run)
+    checkpoint.save(run.path("checkpoint"), learner)  # one that was stopped before can go on
     return summary
 
 

@@ -70,6 +70,13 @@ class RepresentConfig:
     checkpoint_updates: pydantic.PositiveInt = 500
     """Updates between two points from which a stopped run can go on."""
 
+    def __post_init__(self) -> None:
+        if self.horizon < AHEAD[-1]:
+            raise UserError(
+                f"horizon: in {self.horizon} steps none is foretold {AHEAD[-1]} steps before; "
+                f"{AHEAD[-1]} would be right"
+            )
+
 
 class Random:
     """Acts at random in one episode at a time."""

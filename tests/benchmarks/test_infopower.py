@@ -1,11 +1,13 @@
 """The benchmark of world models: its runs can be read, what is in its rows is not run again."""
 
 import json
+from dataclasses import fields
 from types import SimpleNamespace
 
 import infopower
 import pytest
 
+from robolearn.algos.dreamer import DreamingConfig
 from robolearn.running import launch
 
 
@@ -33,8 +35,10 @@ def test_every_method_is_a_configuration_on_the_same_episodes():
             behind = found[env]["options"]["distractors"]
             assert behind["video"] == "films" and behind.get("part") == part
     assert runs["dreamer"]["learner"] == "dreamer"
+    assert infopower.OWN.items() <= runs["dreamer"]["dreamer"].items()
     assert runs["c_dreamer"]["infopower"]["inverse_weight"] == 0
-    assert runs["infopower"]["infopower"]["inverse_weight"] > 0
+    assert not runs["c_dreamer"]["infopower"]["constrained"]
+    assert runs["infopower"]["infopower"].get("inverse_weight", 15) > 0
 
 
 def test_clean_runs_are_the_launch_files():
@@ -54,16 +58,23 @@ def test_every_method_learns_to_act_in_the_same_way_before_the_same():
     asked = SimpleNamespace(
         tasks=[*infopower.REPEATS], seeds=[3], methods=infopower.METHODS, decisions=7000, videos="v"
     )
+    alike = {f.name for f in fields(DreamingConfig)} - {"kl_balance", "decoded"}  # Dreamer's own
+    of_task = {}
     for videos in ("v", None):
         asked.videos = videos
         for fixed, line, _ in infopower.control(asked):
             found, task = settings(line()), fixed["task"]
             learner = infopower.kind(fixed["method"])
             assert found["verb"] == learner and found["training"]["steps"] == 7000
-            assert infopower.WITH.items() <= found[learner].items()
+            own = infopower.OWN if learner == "dreamer" else {}
+            shared = infopower.WITH | {"backdrop": videos is None} | own
+            assert shared.items() <= found[learner].items()
+            shared = {name: found[learner][name] for name in alike}
+            assert shared == of_task.setdefault((task, videos), shared)
             for env, part in (("env", None), ("evaluated_in", "evaluation")):
                 assert found[env]["name"] == f"dmc/{task}"
                 behind = found[env]["options"].get("distractors", {})
+                assert not behind or behind["keep"] == infopower.KEEP.get(task, [])
                 assert (behind.get("video"), behind.get("part")) == (videos, videos and part)
             repeat = found["env"]["options"]["action_repeat"]
             assert found["evaluation"]["horizon"] * repeat == 1000
