@@ -63,6 +63,12 @@ def commit() -> str:
     return git("rev-parse", "HEAD") + (" with changes" if changes else "")
 
 
+def short_commit() -> str:
+    """Do the same by the first digits."""
+    digits, *changes = commit().split(maxsplit=1)
+    return " ".join([digits[:12], *changes])
+
+
 def _machine() -> str:
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     processor = found.group(1) if found else platform.processor()

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from keep import commit
+from keep import short_commit
 
 from demos.operators.metaworld import Expert
 from robolearn.algos.bc import BCConfig, BehaviorCloning
@@ -292,7 +292,7 @@ def measure(scene: Scene, jobs: list[tuple[str, float]], unit: str, deadline: fl
             fixed |= {"method": method, "seed": scene.seed, "labels": 0, "intention": scene.wanted}
             fixed |= {"budget": size, "unit": unit, "episodes": EPISODES}
             found = scene.attack(method, scene.budget(size, unit))
-            append_to(ROWS, fixed | found | scene.rates | {"commit": commit()[:12]})
+            append_to(ROWS, fixed | found | scene.rates | {"commit": short_commit()})
 
 
 def known(*names: str) -> set[tuple]:

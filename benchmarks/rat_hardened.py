@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from keep import commit
+from keep import short_commit
 from rat import (
     CLONE,
     EPISODES,
@@ -150,7 +150,7 @@ def measure(task: str, seed: int, defence: str, methods: list[str], deadline: fl
         found = scene.attack(method, scene.budget(SIZE, UNIT))
         about = {"method": method, "labels": 0, "intention": scene.wanted}
         about |= {"budget": SIZE, "unit": UNIT, "episodes": EPISODES}
-        append_to(ROWS, fixed | about | found | scene.rates | {"commit": commit()[:12]})
+        append_to(ROWS, fixed | about | found | scene.rates | {"commit": short_commit()})
 
 
 def _arguments() -> argparse.Namespace:

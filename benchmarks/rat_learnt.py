@@ -32,7 +32,7 @@ import time
 from typing import Any
 
 import torch
-from keep import commit
+from keep import short_commit
 from rat import EPISODES, FOLDER, HORIZON, LEARNT, ROWS, STD, Scene, append_to, known
 
 from robolearn.algos.intending import IntendingConfig
@@ -86,18 +86,17 @@ def configuration(job: Job) -> AttackConfig:
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
     intending = INTENDING.get(method, FULL)
     steps = STEPS if method in INTENDING and intending.combined else BESIDE
+    preferences = PreferencesConfig(
+        every=int(ASKED * steps) // TIMES, questions=math.ceil(labels / TIMES), labels=labels,
+        reward=PreferenceConfig(length=50 // HOLD, widths=(128, 128), actions=False, epochs=4),
+    )  # fmt: skip
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
         home=EnvConfig(f"metaworld/{home}-v3", options),
         method="rat" if method in INTENDING else method,
-        preferences=PreferencesConfig(
-            every=int(ASKED * steps) // TIMES, questions=math.ceil(labels / TIMES), labels=labels,
-            reward=PreferenceConfig(
-                length=50 // HOLD, widths=(128, 128), actions=False, epochs=4
-            ),
-        ),
-        intending=intending,
+        preferences=None if method == "random" else preferences,
+        intending=intending if method in INTENDING else IntendingConfig(),
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
         collection=LAST,
@@ -145,7 +144,7 @@ def measure(job: Job) -> None:
     row |= {"success": found["attacked"]["success"]}
     row |= {name: found[name]["success"] for name in ("control", "clean")}
     row["mirror_expert"] = found.get("intention", {}).get("success")
-    row |= {"train_cpu_s": round(time.process_time() - begun, 1), "commit": commit()[:12]}
+    row |= {"train_cpu_s": round(time.process_time() - begun, 1), "commit": short_commit()}
     if behaviour == "manipulation":
         row["target"] = TARGETS[task]
     append_to(ROWS, row)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from keep import commit, gather
+from keep import gather, short_commit
 from rat import append_to
 
 from robolearn.__main__ import main as robolearn
@@ -61,7 +61,7 @@ def main() -> None:
             row = {"method": method, "size": size} | fixed
             if tuple(row.values()) not in _known():
                 row |= _attack(victim, method, size, arguments.episodes, arguments.seed)
-                append_to(ROWS, row | {"commit": commit()[:12]})
+                append_to(ROWS, row | {"commit": short_commit()})
     gather(ROWS)
 
 

@@ -3,9 +3,9 @@
     python benchmarks/rat_summary.py
 
 One line for each stage, behaviour, task, intention, defence, budget and, of an intention that is
-learnt, number of labels, discount, how often a decision counts, last spread of actions and place
-for the hand: the success of every method, the number of seeds in brackets, beside the victim's
-without an attack, its own task's, and the intention's.
+learnt, number of labels, who learns it, discount, how often a decision counts, last spread of
+actions and place for the hand: the success of every method, the number of seeds in brackets, beside
+the victim's without an attack, its own task's, and the intention's.
 """
 
 import json
@@ -22,6 +22,7 @@ KEYS = (
     "intention",
     "defence",
     "asked",
+    "learner",
     "gamma",
     "counted",
     "final_std",

@@ -84,6 +84,7 @@ class GaussianExpert:
             raise UserError(f"limit should be in (0, 1], not {limit}")
         self.policy, self.squashed, self.limit = policy, squashed, limit
         self.std, self.memoryless = std, getattr(policy, "memoryless", False)
+        self.eats = getattr(policy, "eats", None)
         if hasattr(policy, "interface"):
             self.interface = policy.interface
 

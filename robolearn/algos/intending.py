@@ -53,7 +53,8 @@ class IntendingConfig(Settings):
     """Steps of Adam in which the intention learns to do as the victim does, before all else; 0: it
     begins with nothing."""
     combined: bool = True
-    """Whether the attacked victim begins the episodes that the intention learns from."""
+    """Whether the attacked victim begins the episodes that the intention learns from, and later
+    those that the adversary does."""
     latest: Annotated[float, Gt(0), Le(1)] = 1.0
     """Share of an episode by which it has handed over, at the latest: H of h ~ U(0, H)."""
     weighted: bool = True

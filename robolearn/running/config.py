@@ -108,12 +108,40 @@ def build(
     """Make a ``cls`` of ``values`` (a part of ``source.values``).
 
     Raises UserError for the first unknown key, wrong type or missing key; ``also_known`` are names
-    that may stand beside the dataclass' own and are offered when a key is misspelt.
+    that may stand beside the dataclass' own and are offered when a key is misspelt. Of a section
+    that is given in part the rest is what it would be if it were not given at all.
     """
+    whole = completed(cls, values)
     try:  # as JSON: strict, and yet a list may stand for a tuple
-        return _strict(cls).validate_json(json.dumps({"": values}), strict=True)[""]
+        return _strict(cls).validate_json(json.dumps({"": whole}), strict=True)[""]
     except pydantic.ValidationError as error:
         raise UserError(_explain(error, cls, source, also_known)) from None
+
+
+def completed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put into sections what a field's default has in them, where that is not their own default."""
+    hints, whole = typing.get_type_hints(cls, include_extras=True), dict(values)
+    for spec in dataclasses.fields(cls):
+        section, kinds = whole.get(spec.name), set(_sections(hints[spec.name]))
+        if not isinstance(section, Mapping) or len(kinds) != 1:
+            continue
+        (kind,) = kinds
+        if type(spec.default) is kind:
+            section = _unlike(spec.default) | section
+        is_section = kind in (hints[spec.name], *typing.get_args(hints[spec.name]))
+        whole[spec.name] = completed(kind, section) if is_section else section
+    return whole
+
+
+def _unlike(section: Any) -> dict[str, Any]:
+    """Give the fields of a dataclass that are not as they are by default, as plain values."""
+    defaults = {
+        spec.name: spec.default if spec.default_factory is dataclasses.MISSING
+        else spec.default_factory()
+        for spec in dataclasses.fields(section)
+    }  # fmt: skip
+    changed = {k for k, default in defaults.items() if getattr(section, k) != default}
+    return {k: value for k, value in plain(section).items() if k in changed}
 
 
 def plain(config: Any) -> dict[str, Any]:

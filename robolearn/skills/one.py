@@ -24,7 +24,7 @@ class OneSkill:
 
     def __init__(self, policy: Any, skill: Sequence[float]) -> None:
         """Use ``policy``, which sees z [Z] at the end of the state, with this z."""
-        self.policy, self.name = policy, policy.name
+        self.policy, self.name, self.eats = policy, policy.name, getattr(policy, "eats", None)
         self.interface = without_skill(policy.interface)
         self.skill = torch.as_tensor(skill, dtype=torch.float32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ class IntentionConfig(Settings):
 
     policy: str
     """A style of ``demos.operators`` ("expert" for Meta-World's tasks), ``module:function`` of
-    one's own, which makes a policy of ``(interface, rng)``, or what a victim can be."""
+    one's own, which makes a policy of ``(interface, rng)``, or what a victim can be. rat and pgd
+    ask it about single states: it must be ``memoryless``."""
     std: PositiveFloat = 0.1
     """Spread of its actions."""
     limit: Annotated[float, Gt(0), Le(1)] = 1.0
@@ -139,7 +141,11 @@ class AttackConfig:
         if self.method in TOWARDS and self.intention is None and asked is None:
             raise UserError(f"method: {self.method} needs an intention, or preferences")
         if asked is None:
+            if self.intending != IntendingConfig():
+                raise UserError("intending: nothing to learn an intention from; say preferences")
             return
+        if self.method == "random":
+            raise UserError("preferences: random learns nothing; leave them out")
         if self.images is not None:
             raise UserError("preferences: they attack the state only; leave out images")
         for name in ("intention", "reward"):
@@ -291,6 +297,12 @@ def _intention(
     if has_distribution(victim):
         squashed = _is_squashed(victim, interface)
     policy = _wanted(config.env.name, wanted, interface, rng)
+    if config.method in TOWARDS and not getattr(policy, "memoryless", False):
+        require_without_context(policy, "intention", "an intention answers to single states")
+        raise UserError(
+            f"intention: {wanted.policy} is not memoryless, {config.method} asks it about "
+            "single states; sa_rl and pa_ad ask nobody"
+        )
     if has_distribution(policy) and _is_squashed(policy, interface) == squashed:
         return policy, rng
     return GaussianExpert(policy, wanted.std, squashed, wanted.limit), rng
@@ -315,7 +327,7 @@ def _wanted(env: str, wanted: IntentionConfig, interface: Spec, rng: np.random.G
         raise UserError(f"intention: skill: no checkpoint in {name}")
     if ":" in name:
         own = load_own(name, "intention")
-        policy = own(interface, rng) if callable(own) else None
+        policy = own(interface, rng) if _takes(own, interface, rng) else None
         if not isinstance(policy, Policy):
             raise UserError(f"intention: {name} must make a policy of (interface, rng)")
         return policy
@@ -323,6 +335,14 @@ def _wanted(env: str, wanted: IntentionConfig, interface: Spec, rng: np.random.G
         return load("demos.operators:make_operator")(env, name, interface, rng)
     except UserError as error:
         raise UserError(f"intention: no checkpoint in {name}, and {error}") from None
+
+
+def _takes(own: Any, *arguments: Any) -> bool:
+    try:
+        inspect.signature(own).bind(*arguments)
+    except (TypeError, ValueError):  # not to be called, or not with these
+        return False
+    return True
 
 
 def _states(envs: VectorEnvironment, victim: Policy, config: AttackConfig, run: Run) -> np.ndarray:

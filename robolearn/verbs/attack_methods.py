@@ -53,7 +53,9 @@ def _rat(parts: Parts) -> Perturbation:
     learner = RAT(parts.victim, parts.intention, parts.budget, parts.config.rat, seed, parts.value)
     rng, env = np.random.default_rng(seed), run.make_env(parts.config.env)
     attacked = Attacked(parts.victim, knowing(parts, learner), parts.budget, seed)
-    collector = Handover(attacked, parts.intention, parts.horizon, rng)
+    collector = parts.intention
+    if parts.config.preferences is None or parts.config.intending.combined:
+        collector = Handover(attacked, parts.intention, parts.horizon, rng)
     begun = _go_on(learner, run.path("checkpoint"), rng, parts.rng)
     done = begun.rounds * config.updates if begun else 0
     run.go_on(done, "update")

@@ -80,6 +80,9 @@ class AuditConfig:
     """Network and objective of sa_rl and pa_ad."""
     training: OnlineConfig = OnlineConfig(steps=200_000)
     """Length of sa_rl and pa_ad."""
+    hold: PositiveInt = 1
+    """Control steps that their decisions last while they learn: more, where a task is hard to come
+    upon."""
     environments: PositiveInt = 8
     """How many environments step together while they learn."""
     evaluation: EvaluationConfig = EvaluationConfig(episodes=50, horizon=200)
@@ -124,6 +127,7 @@ class AuditConfig:
             collection=self.collection,
             ppo=self.ppo,
             training=self.training,
+            hold=self.hold,
             environments=self.environments,
             evaluation=self.evaluation,
         )

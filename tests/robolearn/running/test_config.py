@@ -27,6 +27,7 @@ class Config:
     pair: tuple[float, float] = (0.0, 1.0)
     mode: Literal["off", "on"] = "off"
     options: dict[str, Any] = field(default_factory=dict)
+    small: Net = Net(widths=(4,), bias=False)
 
     def __post_init__(self):
         if self.name == "forbidden":
@@ -73,6 +74,15 @@ def test_yaml_becomes_nested_frozen_dataclasses(load):
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.name = "b"
+
+
+def test_a_section_given_in_part_keeps_the_rest_of_its_fields_default(load):
+    assert load("name: a").small == Net(widths=(4,), bias=False)
+    assert load("name: a", "small.rate=0.5").small == Net(widths=(4,), rate=0.5, bias=False)
+    assert load("name: a\nsmall: {bias: true}").small == Net(widths=(4,), bias=True)
+    assert load("name: a", "net.rate=0.5", "extra.rate=0.5").extra == Net(rate=0.5)
+    with pytest.raises(UserError, match="unknown key 'small.rat'"):
+        load("name: a", "small.rat=0.5")
 
 
 def test_a_number_is_written_as_in_python_and_text_without_quotes(load):

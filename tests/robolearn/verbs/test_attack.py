@@ -51,6 +51,11 @@ class Push:
 
 def nobody(interface, rng):
     return None
+
+def forgetful(interface, rng):
+    policy = Push(interface, rng)
+    policy.memoryless = False
+    return policy
 """
 
 
@@ -304,6 +309,10 @@ def test_answers_that_do_not_fit_are_one_line(here, capsys):
     assert "preferences.explore: only on a replay" in error_of(
         capsys, *ASKED, "preferences.explore=10"
     )
+    assert "preferences: random learns nothing" in error_of(capsys, *ASKED, "method=random")
+    assert "intending: nothing to learn an intention from" in error_of(
+        capsys, "intention={policy: victims/other}", "intending.every=7"
+    )
     assert "segments of 9 decisions do not fit into rollouts of 4" in error_of(
         capsys, *ASKED, "preferences.reward.length=9"
     )
@@ -329,6 +338,12 @@ def test_what_cannot_be_attacked_is_one_line(here, capsys):
     assert "intention: no checkpoint in exprt" in error_of(capsys, "intention={policy: exprt}")
     assert "push:nobody must make a policy of (interface, rng)" in error_of(
         capsys, "intention={policy: push:nobody}"
+    )
+    assert "json:dumps must make a policy of (interface, rng)" in error_of(
+        capsys, "intention={policy: 'json:dumps'}"
+    )
+    assert "push:forgetful is not memoryless, rat asks it about single states" in error_of(
+        capsys, "intention={policy: push:forgetful}"
     )
     assert "no reward term 'tsk'; did you mean 'task'?" in error_of(
         capsys, intention, "reward={tsk: -1.0}"
