@@ -196,7 +196,15 @@ class SAC:
 
     def distribution(self, state: Tensor) -> Gaussian:
         """Give pi(. | s) of s [..., O]; gradients go through it."""
-        return self.network.policy(state)
+        return self.network.policy(self.see(state))
+
+    def see(self, state: Tensor) -> Tensor:
+        """Give what the networks are told of s [..., O]."""
+        return state
+
+    def q(self, state: Tensor, action: Tensor) -> Tensor:
+        """Give min_k Qbar_k(s, a) [B] of s [B, O] and a [B, A]."""
+        return self.network.targets(self.see(state), action).amin(dim=0)
 
     # learning
 
@@ -217,7 +225,8 @@ class SAC:
 
     def critic_loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Info]:
         """Give the sum of all J_Q(theta_k), Eq. (5)."""
-        q = self.network.critics(batch["observations"]["state"], batch["actions"])  # [K, B]
+        state = self.see(batch["observations"]["state"])
+        q = self.network.critics(state, batch["actions"])  # [K, B]
         loss = 0.5 * (q - self.target(batch)).square().mean(dim=1).sum()
         return loss, {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
@@ -226,7 +235,7 @@ class SAC:
         """Give y [B]; what time ended is worth what would have come, what terminated is not."""
         state = batch["next_observations"]["state"]
         action, log_pi = self.distribution(state).sample(self.noise)
-        value = self.network.targets(state, action).amin(dim=0) - self.alpha * log_pi  # Eq. (3)
+        value = self.q(state, action) - self.alpha * log_pi  # Eq. (3)
         return batch["rewards"] + self.config.gamma * ~batch["terminated"] * value
 
     def actor_loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Info]:
@@ -236,7 +245,7 @@ class SAC:
         """
         state = batch["observations"]["state"]
         action, log_pi = self.distribution(state).sample(self.noise)
-        q, slope = self.network.critics.least(state, action.detach())
+        q, slope = self.network.critics.least(self.see(state), action.detach())
         alpha = self.alpha.detach()
         loss = (alpha * log_pi - (slope * action).sum(dim=-1)).mean()
         entropy = -log_pi.detach().mean()

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robolearn.algos.gaussians import GaussianExpert
-from robolearn.algos.intending import Intending, ReplayIntending, RolloutIntending
+from robolearn.algos.intending import (
+    Intending,
+    ReplayIntending,
+    RolloutIntending,
+    ScaledSAC,
+)
 from robolearn.algos.ppo import PPO
 from robolearn.algos.rat import RAT, Value
-from robolearn.algos.sac import SAC
 from robolearn.attack import Attacked, Victim
 from robolearn.loops.handing_over import HandedOver
 from robolearn.loops.held import Held
@@ -50,13 +54,13 @@ def intend(
             config.preferences, Held(envs, config.hold), config.env, run, config.hold
         ) as preferences,
     ):
-        learns = SAC if config.intending.learner == "sac" else PPO
-        settings = config.sac if learns is SAC else config.ppo
+        replays = config.intending.learner == "sac"
+        learns, settings = (ScaledSAC, config.sac) if replays else (PPO, config.ppo)
         policy = learns(envs.interface, settings, run.seed, streams=preferences.streams)
         squashed = victim.distribution(states[:1]).squashed
         aim = GaussianExpert(policy, config.intending.std, squashed)
         adversary = RAT(victim, aim, budget, config.rat, run.seed)
-        kind = ReplayIntending if learns is SAC else RolloutIntending
+        kind = ReplayIntending if replays else RolloutIntending
         learner, begun = kind(policy, adversary, config.intending, run.seed), None
         learner.clone(states)
         if config.intending.combined:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from robolearn.algos.gaussians import GaussianExpert
-from robolearn.algos.intending import IntendingConfig, ReplayIntending, RolloutIntending
+from robolearn.algos.intending import IntendingConfig, ReplayIntending, RolloutIntending, ScaledSAC
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.rat import RAT, RATConfig
-from robolearn.algos.sac import SAC, SACConfig
+from robolearn.algos.sac import SACConfig
 from robolearn.attack import Attacked
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate
@@ -36,7 +36,7 @@ def learner(config=SMALL, size=0.5, **ppo):
 
 
 def on_replay(config=SMALL, size=0.5, **sac):
-    intention = SAC(interface(), SACConfig(widths=(16,), **sac), 0)
+    intention = ScaledSAC(interface(), SACConfig(widths=(16,), **sac), 0)
     rat = RATConfig(widths=(16,), adversary_rate=3e-3)
     adversary = RAT(Linear(), GaussianExpert(intention), budget(size=size), rat, 0)
     return ReplayIntending(intention, adversary, config, 0)
@@ -115,8 +115,12 @@ def test_on_a_replay_the_critics_say_what_actions_are_worth():
     one = on_replay()
     assert one.clone(states(200)) < 0.1
     state, action = states(4), torch.zeros(4, ACTION)
-    worth = one.intention.network.targets(state, action).amin(dim=0)
-    assert torch.equal(one.q(state, action), worth)
+    network = one.intention.network
+    seen = (state - states(200).mean(dim=0)) / states(200).std(dim=0, correction=0)
+    worth = network.targets(seen, action).amin(dim=0)
+    far = one.intention.see(1e6 * state)
+    assert far.abs().max() == 10
+    torch.testing.assert_close(one.q(state, action), worth)
     assert one.adversary.q == one.q
     assert on_replay(dataclasses.replace(SMALL, weighted=False)).adversary.q is None
 
