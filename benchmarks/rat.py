@@ -163,7 +163,7 @@ class Scene:
         """Make a victim of a clone, which has seen states [M, O]."""
         return GaussianClone(clone, STD)
 
-    def knowing(self, perturbation: Perturbation) -> Perturbation:
+    def knowing(self, perturbation: Perturbation, descends: bool = True) -> Perturbation:
         """Have a perturbation heed what it knows of the victim's defence."""
         return perturbation
 
@@ -239,7 +239,7 @@ def rat(scene: Scene, budget: Budget) -> Perturbation:
     config = RATConfig(adversary_rate=1e-3)
     learner = RAT(scene.victim, scene.intention, budget, config, scene.seed)
     rng = np.random.default_rng(scene.seed)
-    attacked = Attacked(scene.victim, scene.knowing(learner), budget)
+    attacked = Attacked(scene.victim, scene.knowing(learner, descends=False), budget)
     collector = Handover(attacked, scene.intention, HORIZON, rng)
     attacking(learner, scene.env, collector, COLLECTION, HORIZON, rng)
     return learner

@@ -21,6 +21,7 @@ KEYS = (
     "task",
     "intention",
     "defence",
+    "evades",
     "asked",
     "learner",
     "gamma",

@@ -35,6 +35,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robolearn.algos.pgd import PGD
 from robolearn.attack import Perturbation
 from robolearn.errors import DataError, SpecError
 from robolearn.networks.nets import Normaliser, load_weights, relu_mlp
@@ -284,12 +285,16 @@ class Guarded:
 class Evading:
     """A perturbation by who knows the detector: whatever it wants, as far as no alarm is raised.
 
-    Where a budget does not reach what the detector expects, one is raised all the same: it does not
-    plan ahead.
+    With an aim, it goes on from there by gradients, to the best of what raises none. Where a budget
+    does not reach what the detector expects, an alarm is raised all the same: it does not plan
+    ahead.
     """
 
-    def __init__(self, perturbation: Perturbation, guarded: Guarded) -> None:
-        self.perturbation, self.guarded = perturbation, guarded
+    def __init__(
+        self, perturbation: Perturbation, guarded: Guarded, aim: PGD | None = None
+    ) -> None:
+        """Say what is wanted of whom; ``aim`` descends on the divergence from an intention."""
+        self.perturbation, self.guarded, self.aim = perturbation, guarded, aim
 
     def reset(self, n: int) -> None:
         """Begin n episodes, before the policy may have."""
@@ -297,12 +302,17 @@ class Evading:
 
     def __call__(self, state: Tensor, generator: torch.Generator) -> Tensor:
         """Give delta [B, O] for s [B, O], the states of the episodes that the policy is in."""
-        delta = self.perturbation(state, generator)
         expected = self.guarded.expected()
+        if expected is None or self.aim is not self.perturbation:
+            delta = self.perturbation(state, generator)
+        else:
+            delta = torch.zeros_like(state)
         if expected is None:
             return delta
         reach = JUST_WITHIN * self.guarded.reach()
-        return torch.clamp(state + delta, expected - reach, expected + reach) - state
+        low, high = expected - reach - state, expected + reach - state
+        delta = torch.clamp(delta, low, high)
+        return delta if self.aim is None else self.aim.between(state, delta, low, high)
 
 
 def _checked(states: np.ndarray, actions: np.ndarray, interface: Spec) -> tuple[Tensor, Tensor]:

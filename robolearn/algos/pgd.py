@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -67,6 +68,14 @@ class PGD:
 
     def __call__(self, true: Sight, generator: torch.Generator | None = None) -> Tensor:
         """Give delta [B, P] for what is true; there is nothing random in it."""
+        return self._descend(true, self.budget.nothing(true), self.budget)
+
+    def between(self, true: Sight, delta: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Give the delta [B, P] that is found from another one on, between low and high [B, P]."""
+        bounds = Between(self.budget, low, high)
+        return self._descend(true, bounds.project(delta), bounds)
+
+    def _descend(self, true: Sight, delta: Tensor, budget: Descending) -> Tensor:
         with torch.no_grad():
             aim = distribution_of(self.intention, true)
 
@@ -74,7 +83,35 @@ class PGD:
             """Give D [B]."""
             return divergence(self.victim, self.budget.seen(true, delta), aim)
 
-        return descend(loss, self.budget.nothing(true), self.budget, self.config)
+        return descend(loss, delta, budget, self.config)
+
+
+class Descending(Protocol):
+    """What ``descend`` asks of a budget."""
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Give a delta of the budget near to delta [B, P]."""
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Give the delta of the budget with the largest inner product with a gradient [B, P]."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """What of a budget lies between low and high [B, P]; of its own where nothing does."""
+
+    budget: AnyBudget
+    low: Tensor
+    high: Tensor
+
+    def project(self, delta: Tensor) -> Tensor:
+        """Give a delta of it near to delta [B, P]."""
+        return self.budget.project(torch.clamp(delta, self.low, self.high))
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Give the budget's steepest delta, no longer in any entry than half the way across."""
+        half = (self.high - self.low) / 2
+        return torch.clamp(self.budget.steepest(gradient), -half, half)
 
 
 def divergence(victim: Victim, seen: Sight, aim: Gaussian, movable: Tensor | None = None) -> Tensor:
@@ -87,7 +124,7 @@ def divergence(victim: Victim, seen: Sight, aim: Gaussian, movable: Tensor | Non
 
 
 def descend(
-    loss: Callable[[Tensor], Tensor], delta: Tensor, budget: AnyBudget, config: PGDConfig
+    loss: Callable[[Tensor], Tensor], delta: Tensor, budget: Descending, config: PGDConfig
 ) -> Tensor:
     """Give the delta [B, P] of the budget with the least loss(delta) [B] on the way from one."""
     best = delta

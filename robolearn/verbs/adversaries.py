@@ -18,7 +18,7 @@ from robolearn.algos.bc import BehaviorCloning
 from robolearn.algos.detection import Evading, Guarded
 from robolearn.algos.gaussians import GaussianClone, GaussianExpert
 from robolearn.algos.intending import IntendingConfig
-from robolearn.algos.pgd import PGDConfig
+from robolearn.algos.pgd import PGD, PGDConfig
 from robolearn.algos.ppo import PPOConfig
 from robolearn.algos.rat import RATConfig, Value
 from robolearn.algos.sac import SACConfig
@@ -246,10 +246,17 @@ def another(parts: Parts, config: AttackConfig, run: Run) -> Parts:
     return dataclasses.replace(parts, **changes, value=value_of(intention))
 
 
-def knowing(parts: Parts, perturbation: Perturbation) -> Perturbation:
-    """Have a perturbation heed the victim's detector, if there is one."""
-    guarded = isinstance(parts.victim, Guarded)
-    return Evading(perturbation, parts.victim) if guarded else perturbation
+def knowing(parts: Parts, perturbation: Perturbation, descends: bool = True) -> Perturbation:
+    """Have a perturbation heed the victim's detector, if there is one.
+
+    One that has an intention descends on what raises no alarm, unless that would take too long.
+    """
+    if not isinstance(parts.victim, Guarded):
+        return perturbation
+    aim = perturbation if isinstance(perturbation, PGD) else None
+    if aim is None and descends and parts.config.method in TOWARDS:
+        aim = PGD(parts.victim, parts.intention, parts.budget, parts.config.pgd)
+    return Evading(perturbation, parts.victim, aim)
 
 
 def _require_only_state(seen: Spec) -> None:

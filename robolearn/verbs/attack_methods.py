@@ -52,7 +52,7 @@ def _rat(parts: Parts) -> Perturbation:
     config, seed, run = parts.config.collection, parts.run.seed, parts.run
     learner = RAT(parts.victim, parts.intention, parts.budget, parts.config.rat, seed, parts.value)
     rng, env = np.random.default_rng(seed), run.make_env(parts.config.env)
-    attacked = Attacked(parts.victim, knowing(parts, learner), parts.budget, seed)
+    attacked = Attacked(parts.victim, knowing(parts, learner, descends=False), parts.budget, seed)
     collector = parts.intention
     if parts.config.preferences is None or parts.config.intending.combined:
         collector = Handover(attacked, parts.intention, parts.horizon, rng)

@@ -164,6 +164,27 @@ def test_who_knows_the_detector_raises_no_alarm_and_leads_it_astray(detector, kn
     assert 0.1 < off.mean() and off.max() < 0.6  # by what it was shown at first
 
 
+def test_who_has_an_aim_goes_on_from_there_within_what_raises_no_alarm(detector):
+    budget = Budget(STATE, "linf", torch.tensor([0.5, 0.0, 0.0]))
+    guarded = Guarded.of(Home(), detector)
+    shown = []
+
+    class Aim:
+        def between(self, state, delta, low, high):
+            assert ((low <= delta) & (delta <= high)).all()
+            shown.append(high[:, 0])
+            return high
+
+    knowing = Evading(RandomPerturbation(budget), guarded, Aim())
+    generator = torch.Generator().manual_seed(0)
+
+    def see(states, t):
+        return budget.perturb({"state": states}, knowing, generator)["state"]
+
+    true, _, alarms = run(guarded, see)
+    assert alarms.mean() < 0.05 and len(shown) == len(true) - 2
+
+
 def test_what_follows_from_itself_for_long_is_believed_again(detector):
     """Elsewhere for good, as after somebody has moved the cart while nobody looked."""
     guarded = Guarded.of(Home(), detector)

@@ -26,6 +26,21 @@ def test_pgd_lowers_the_divergence_in_every_state_and_stays_within_the_budget(ma
     assert attacked.mean() < 0.9 * clean.mean() and attacked.mean() < drawn.mean()
 
 
+@VICTIMS
+def test_between_bounds_it_descends_from_where_it_is_and_not_only_along_what_is_cut_off(make):
+    victim, intention, state = make(1), make(2), states(100)
+    pgd, centre = PGD(victim, intention, budget()), 0.1 * states(100, 1)
+    low, high = centre - 0.1, centre + 0.1
+    cut = torch.clamp(pgd(state), low, high)
+    found = pgd.between(state, cut, low, high)
+    allowed = budget().project(torch.clamp(found, low, high))
+    torch.testing.assert_close(found, allowed)
+    with torch.no_grad():
+        aim = intention.distribution(state)
+        begun, ended = (divergence(victim, state + d, aim) for d in (budget().project(cut), found))
+    assert (ended <= begun * (1 + 1e-5)).all() and ended.mean() < 0.999 * begun.mean()
+
+
 def test_descent_finds_the_corner_and_the_inside():
     one, config = budget(size=1.0), PGDConfig(steps=60, step=0.05)
     corner = descend(lambda x: x.sum(dim=1), torch.zeros(1, STATE), one, config)
