@@ -40,6 +40,7 @@ from keep import gather
 from swept import commit, runs_of, training_s
 
 from robolearn.comparing.scores import read_summary
+from robolearn.running import launch
 from robolearn.viz.curves import read_curve
 
 ROWS = Path(__file__).parent / "results" / "infopower.jsonl"
@@ -88,8 +89,9 @@ def clean(arguments: argparse.Namespace):
             fixed = {"stage": 1, "task": task, "method": "dreamer", "seed": seed}
             line = (f"dreamer_{task.replace('-', '_')}",)
             if arguments.decisions is not None:
-                fixed["decisions"] = arguments.decisions
                 line += (f"training.steps={arguments.decisions}",)
+            steps = launch.read(launch.find(line[0]), line[1:]).settings()["training"]["steps"]
+            fixed["decisions"] = steps
             yield fixed, lambda line=line: line, lambda found, task=task: clean_row(task, found)
 
 

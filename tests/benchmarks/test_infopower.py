@@ -48,7 +48,7 @@ def test_clean_runs_are_the_launch_files():
         (task, seed) for seed in (0, 1) for task in infopower.FROM_STATES
     ]
     assert all(s["env"]["name"] == f"dmc/{f['task']}" for f, s in runs)
-    assert not any("decisions" in fixed for fixed, _ in runs)
+    assert all(f["decisions"] == s["training"]["steps"] for f, s in runs)
     asked.decisions = 7000
     longer = [(fixed, settings(line())) for fixed, line, _ in infopower.clean(asked)]
     assert all((f["decisions"], s["training"]["steps"]) == (7000, 7000) for f, s in longer)
