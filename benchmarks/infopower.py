@@ -56,7 +56,7 @@ WITH = {"model_rate": 1e-3, "behaviour_rate": 5e-4, "gamma": 0.98, "noise": 0.1,
 OWN = {"kl_weight": 1.1, "kl_balance": 0.91, "image_weight": 2.0}
 PPO_STEPS = (20_000, 100_000)  # decisions after which policies that know the state act
 NO_INVERSE = ("infopower.inverse_weight=0.0", "infopower.bonus_weight=0.0")
-CONTRASTIVE = (*NO_INVERSE, "infopower.constrained=false")
+CONTRASTIVE = (*NO_INVERSE, "infopower.constrained=false", "infopower.nats=5")  # as Dreamer's KL
 METHODS = {
     "dreamer": tuple(f"dreamer.{key}={value}" for key, value in OWN.items()),
     "c_dreamer": CONTRASTIVE,

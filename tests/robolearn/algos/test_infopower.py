@@ -154,7 +154,7 @@ def test_the_action_is_told_within_episodes_and_its_cap_is_known():
     assert log_cap() == pytest.approx(1.38, abs=0.005)
 
 
-@pytest.mark.parametrize(("kl", "way"), [(100.0, 1), (0.0, -1)])
+@pytest.mark.parametrize(("kl", "way"), [(1000.0, 1), (0.0, -1)])
 def test_the_multiplier_rises_where_the_constraint_is_violated_and_falls_where_it_is_met(kl, way):
     learner, _ = trained(updates=0)
     told = torch.tensor(-2.7), torch.tensor(0.1)  # both better than aimed at
@@ -186,7 +186,10 @@ def test_a_nat_of_divergence_costs_the_posterior_what_the_lagrangian_says():
     losses, filtered = learner.world_losses(batch(9))
     normals = [torch.distributions.Normal(*n) for n in (filtered.posterior, filtered.prior)]
     whole = torch.distributions.kl_divergence(*normals).sum(-1).mean()
-    scaled, cost = learner.scales()["kl"] * losses["kl"], learner.multiplier.item() / 3
+    scaled, cost = (
+        learner.scales()["kl"] * losses["kl"],
+        learner.multiplier.item() / learner.config.nats,
+    )
     for told, factor in ((filtered.posterior, 1), (filtered.prior, 4)):  # which follows faster
         ours, plain = (
             torch.autograd.grad(x, told[0], retain_graph=True)[0] for x in (scaled, whole)
@@ -324,7 +327,7 @@ def test_terms_are_weighted_by_the_multiplier_and_told_by_name():
     with torch.no_grad():
         learner.network["multiplier"].log.fill_(1.0)
     scales, multiplier = learner.scales(), learner.multiplier.item()
-    assert scales["kl"] == pytest.approx(multiplier / 3 / 0.2) and scales["information"] == 1
+    assert scales["kl"] == pytest.approx(multiplier / 15 / 0.2) and scales["information"] == 1
     learner.config = replace(CONFIG, constrained=False)
     assert learner.multiplier.item() == 1
     assert infos[0]["inverse_to_cap"] > 0
