@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robolearn.algos.gaussians import GaussianExpert
-from robolearn.algos.intending import Intending, ReplayIntending, ScaledSAC
+from robolearn.algos.intending import Intending
 from robolearn.algos.intending_ppo import RolloutIntending
+from robolearn.algos.intending_sac import ReplayIntending, ScaledSAC
 from robolearn.algos.ppo import PPO
 from robolearn.algos.rat import RAT, Value
 from robolearn.attack import Attacked, Victim

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from robolearn.algos.gaussians import GaussianExpert
-from robolearn.algos.intending import IntendingConfig, ReplayIntending, ScaledSAC
+from robolearn.algos.intending import IntendingConfig
 from robolearn.algos.intending_ppo import RolloutIntending
+from robolearn.algos.intending_sac import ReplayIntending, ScaledSAC
 from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.rat import RAT, RATConfig
 from robolearn.algos.sac import SACConfig
