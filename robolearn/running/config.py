@@ -122,15 +122,28 @@ def completed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Put into sections what a field's default has in them, where that is not their own default."""
     hints, whole = typing.get_type_hints(cls, include_extras=True), dict(values)
     for spec in dataclasses.fields(cls):
-        section, kinds = whole.get(spec.name), set(_sections(hints[spec.name]))
-        if not isinstance(section, Mapping) or len(kinds) != 1:
+        if spec.name not in whole:
             continue
-        (kind,) = kinds
-        if type(spec.default) is kind:
-            section = _unlike(spec.default) | section
-        is_section = kind in (hints[spec.name], *typing.get_args(hints[spec.name]))
-        whole[spec.name] = completed(kind, section) if is_section else section
+        value, annotation = whole[spec.name], hints[spec.name]
+        if isinstance(value, Mapping) and {type(spec.default)} == set(_sections(annotation)):
+            value = _unlike(spec.default) | value
+        whole[spec.name] = _completed_in(annotation, value)
     return whole
+
+
+def _completed_in(annotation: Any, value: Any) -> Any:
+    """Complete the sections in a value, be they in a list or under names; of a choice none."""
+    if dataclasses.is_dataclass(annotation):
+        return completed(annotation, value) if isinstance(value, Mapping) else value
+    inside = [one for one in typing.get_args(annotation) if next(_sections(one), None)]
+    if len(inside) != 1:
+        return value
+    if typing.get_origin(annotation) is tuple:
+        return [_completed_in(*inside, v) for v in value] if isinstance(value, list) else value
+    if typing.get_origin(annotation) is dict:
+        named = isinstance(value, Mapping)
+        return {k: _completed_in(*inside, v) for k, v in value.items()} if named else value
+    return _completed_in(*inside, value)
 
 
 def _unlike(section: Any) -> dict[str, Any]:

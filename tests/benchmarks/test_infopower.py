@@ -38,7 +38,7 @@ def test_every_method_is_a_configuration_on_the_same_episodes():
     assert infopower.OWN.items() <= runs["dreamer"]["dreamer"].items()
     assert runs["c_dreamer"]["infopower"]["inverse_weight"] == 0
     assert not runs["c_dreamer"]["infopower"]["constrained"]
-    assert runs["infopower"]["infopower"].get("inverse_weight", 15) > 0
+    assert runs["infopower"]["infopower"]["inverse_weight"] > 0
 
 
 def test_clean_runs_are_the_launch_files():

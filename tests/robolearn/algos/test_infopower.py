@@ -186,10 +186,8 @@ def test_a_nat_of_divergence_costs_the_posterior_what_the_lagrangian_says():
     losses, filtered = learner.world_losses(batch(9))
     normals = [torch.distributions.Normal(*n) for n in (filtered.posterior, filtered.prior)]
     whole = torch.distributions.kl_divergence(*normals).sum(-1).mean()
-    scaled, cost = (
-        learner.scales()["kl"] * losses["kl"],
-        learner.multiplier.item() / learner.config.nats,
-    )
+    scaled = learner.scales()["kl"] * losses["kl"]
+    cost = learner.multiplier.item() / learner.config.nats
     for told, factor in ((filtered.posterior, 1), (filtered.prior, 4)):  # which follows faster
         ours, plain = (
             torch.autograd.grad(x, told[0], retain_graph=True)[0] for x in (scaled, whole)

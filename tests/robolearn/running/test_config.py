@@ -18,6 +18,12 @@ class Net:
 
 
 @dataclass(frozen=True)
+class Layers:
+    first: Net = Net(rate=0.5)
+    last: Net = Net()
+
+
+@dataclass(frozen=True)
 class Config:
     name: str
     net: Net = Net()
@@ -28,6 +34,10 @@ class Config:
     mode: Literal["off", "on"] = "off"
     options: dict[str, Any] = field(default_factory=dict)
     small: Net = Net(widths=(4,), bias=False)
+    whole: Layers = Layers()
+    stacks: tuple[Layers, ...] = ()
+    called: dict[str, Layers] = field(default_factory=dict)
+    perhaps: Layers | None = None
 
     def __post_init__(self):
         if self.name == "forbidden":
@@ -81,6 +91,12 @@ def test_a_section_given_in_part_keeps_the_rest_of_its_fields_default(load):
     assert load("name: a", "small.rate=0.5").small == Net(widths=(4,), rate=0.5, bias=False)
     assert load("name: a\nsmall: {bias: true}").small == Net(widths=(4,), bias=True)
     assert load("name: a", "net.rate=0.5", "extra.rate=0.5").extra == Net(rate=0.5)
+    half = Net(rate=0.5, bias=False)
+    assert load("name: a", "whole.first.bias=false").whole == Layers(half)
+    assert load("name: a", "perhaps.first.bias=false").perhaps == Layers(half)
+    assert load("name: a\nstacks: [{first: {bias: false}}]").stacks == (Layers(half),)
+    called = load("name: a\ncalled: {first: {first: {bias: false}}, last: {}}").called
+    assert called == {"first": Layers(half), "last": Layers()}
     with pytest.raises(UserError, match="unknown key 'small.rat'"):
         load("name: a", "small.rat=0.5")
 
