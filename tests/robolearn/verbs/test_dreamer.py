@@ -12,6 +12,7 @@ import robolearn.networks.world as module
 import sim
 from robolearn.__main__ import main
 from robolearn.running import launch
+from robolearn.verbs import dreamer as verb
 from robolearn.verbs import dreaming
 from robolearn.viz import strips
 from robolearn.viz.curves import read_curve
@@ -60,6 +61,19 @@ def test_what_is_believed_is_drawn(whole):
 
 def test_an_interrupted_run_goes_on_with_the_same_curve(whole, require_same_after_a_stop):
     require_same_after_a_stop(LINE, 60, whole, ("return", "image_loss", "policy_loss"))
+
+
+def test_a_run_that_was_stopped_in_its_evaluation_goes_on(whole, tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "measure", stop)
+        assert main([*LINE, f"out={tmp_path}/run"]) == 130
+    assert main([*LINE, f"resume={tmp_path}/run"]) == 0
+    folders = (tmp_path / "run", whole)
+    found, expected = (json.loads((d / "summary.json").read_text()) for d in folders)
+    assert found["evaluation"] == expected["evaluation"]
 
 
 def test_what_does_not_fit_is_one_line(capsys, tmp_path):

@@ -155,3 +155,9 @@ def test_what_cannot_be_judged_is_one_line():
     with pytest.raises(represent.UserError, match='test/Eye: it observes no "state" to judge by'):
         represent._of_images(blind)
     assert represent._behind(SimpleNamespace(unwrapped=SimpleNamespace())) is None
+
+
+def test_episodes_that_are_too_short_are_refused_at_once(capsys, tmp_path):
+    assert main([*LINE, "horizon=13", f"out={tmp_path}/run"]) == 2
+    said = capsys.readouterr().err
+    assert "horizon: in 13 steps none is foretold 14 steps before; 14 would be right" in said
