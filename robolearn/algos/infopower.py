@@ -79,8 +79,8 @@ class InfoPowerConfig(DreamingConfig):
     multiplier_rate: PositiveFloat = 3e-3
     """How much log lambda changes in an update, for each unit of C - c0."""
     nats: PositiveFloat = 15.0
-    """Divergence that counts as 1 in C. With 3 the walker's states held nothing (one seed): a nat, by
-    which the bound gains 1 at most, cost lambda / 3, and after 500 updates there was half a nat."""
+    """Divergence that counts as 1 in C. With 3 the walker's states held nothing (one seed): a nat,
+    by which the bound gains 1 at most, cost lambda / 3; after 500 updates there was half of one."""
     inverse_aim: Share = 0.1
     """Share of what could be told of the action that is aimed at. Of the walker's, who knows the
     true state before and after tells .19."""
