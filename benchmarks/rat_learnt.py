@@ -13,16 +13,15 @@ pieces of 50 control steps by the environment's reward. Behaviours:
   place that it does not go to (``TARGETS``), which the teacher judges by the distance.
 
 Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begins its episodes
-itself, no combined collection); ``rat_blank`` (the intention begins with nothing, not as the
-victim); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
+itself, no combined collection); ``rat_cloned`` (the intention begins as the victim, not with
+nothing); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
 labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
 began episodes and those of its adversary's last training; the others take about as many. The
 intention learns by SAC, those two by PPO (``learner``).
 
-Settings of ``rat`` opened a drawer on seed 10 with 190,000 control steps of the intention; that
-they are 120,000 is for the sake of time, and was tried nowhere before. Rows of ``rat`` without a
-``learner`` had an intention that PPO learnt, by settings that are described in
-``docs/attacks.md``.
+Settings of ``rat`` were chosen by opening drawers, ``opposite``, on seeds 10 and 11. Rows of
+``rat`` without a ``learner`` had an intention that PPO learnt, those without ``explored`` one that
+began as the victim and did not look around before the first question (``docs/attacks.md``).
 """
 
 import argparse
@@ -61,17 +60,19 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
     "faucet-close": (0.2, 0.6, 0.3),
 }
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
-ASKED, TIMES = 0.6, 30  # of all steps, the first: while these are taken, so often is asked
-STEPS = 120_000  # control steps of an intention
-BESIDE = 160_000  # of who learns without one: about as many as all take
+TIMES = 30  # that is asked
+STEPS = 140_000  # control steps of an intention
+RANDOM, EXPLORED = 8_000, 24_000  # of these, before the first question: drawn, and looking around
+LEARNING = 28_000  # the last of these, after the last question
+BESIDE, WIDE = 180_000, 0.6  # of who learns without one: about as many; the share that explores
 SIZE = 0.1
 LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
-FULL = IntendingConfig(learner="sac")
+FULL = IntendingConfig(learner="sac", cloning=0)
 INTENDING = {
     "rat": FULL,
     "rat_unweighted": dataclasses.replace(FULL, weighted=False),
     "rat_alone": dataclasses.replace(FULL, combined=False),
-    "rat_blank": dataclasses.replace(FULL, cloning=0),
+    "rat_cloned": dataclasses.replace(FULL, cloning=1_500),
 }
 LEARNERS = dict.fromkeys(INTENDING, "sac") | {"sa_rl": "ppo", "pa_ad": "ppo"}
 METHODS = (*INTENDING, "random", "sa_rl", "pa_ad")
@@ -85,28 +86,30 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
-    intending = INTENDING.get(method, FULL)
-    steps = STEPS if method in INTENDING and intending.combined else BESIDE
+    intending, learns = INTENDING.get(method, FULL), method in INTENDING
+    steps = STEPS if learns and intending.combined else BESIDE
+    before, after = (RANDOM + EXPLORED, LEARNING) if learns else (0, int((1 - WIDE) * steps))
     preferences = PreferencesConfig(
-        every=int(ASKED * steps) // TIMES, questions=math.ceil(labels / TIMES), labels=labels,
+        every=(steps - before - after) // TIMES, questions=math.ceil(labels / TIMES), labels=labels,
+        explore=EXPLORED if learns else 0,
         reward=PreferenceConfig(length=50 // HOLD, widths=(128, 128), actions=False, epochs=4),
     )  # fmt: skip
     return AttackConfig(
         env=env,
         victim=VictimConfig(str(scene(job).folder / "victim"), STD),
         home=EnvConfig(f"metaworld/{home}-v3", options),
-        method="rat" if method in INTENDING else method,
+        method="rat" if learns else method,
         preferences=None if method == "random" else preferences,
-        intending=intending if method in INTENDING else IntendingConfig(),
+        intending=intending if learns else IntendingConfig(),
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
         collection=LAST,
         sac=SACConfig(gamma=0.95),
         replay=OffPolicyConfig(
-            steps=steps, random_steps=1_600, updates_per_step=2.0, capacity=steps,
+            steps=steps, random_steps=RANDOM, updates_per_step=2.0, capacity=steps,
             log_steps=8_000, keep_replay=True,
         ),
-        ppo=PPOConfig(initial_std=1.0, final_std=0.25, wide=ASKED, minibatch=128),
+        ppo=PPOConfig(initial_std=1.0, final_std=0.25, wide=WIDE, minibatch=128),
         training=OnlineConfig(steps=steps, horizon=ROLLOUT, checkpoint_updates=10),
         hold=HOLD,
         environments=ENVIRONMENTS,
@@ -139,6 +142,7 @@ def measure(job: Job) -> None:
         "asked": labels,
         "counted": HOLD,
         "learner": LEARNERS.get(method),
+        "explored": EXPLORED if method in INTENDING else None,
     }
     row |= {"intention": "learnt", "budget": SIZE, "unit": "raw", "episodes": EPISODES}
     row |= {"steps": 0 if method == "random" else steps}
@@ -156,13 +160,15 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    names = "stage", "task", "behaviour", "method", "seed", "asked", "counted", "learner"
+    names = ("stage", "task", "behaviour", "method", "seed", "asked", "counted", "learner",
+             "explored")  # fmt: skip
     for seed in arguments.seeds:
         for behaviour in arguments.behaviours:
             for task in arguments.tasks:
                 for method in arguments.methods:
                     job = (task, behaviour, method, seed, arguments.labels)
-                    of_now = (2, *job, HOLD, LEARNERS.get(method))
+                    explored = EXPLORED if method in INTENDING else None
+                    of_now = (2, *job, HOLD, LEARNERS.get(method), explored)
                     if of_now not in known(*names) and time.time() < deadline:
                         measure(job)
 
