@@ -3,9 +3,10 @@
     python benchmarks/rat_summary.py
 
 One line for each stage, behaviour, task, intention, defence, budget and, of an intention that is
-learnt, number of labels, who learns it, how long it looks around first, discount, how often a decision counts, last spread of
-actions and place for the hand: the success of every method, the number of seeds in brackets, beside
-the victim's without an attack, its own task's, and the intention's.
+learnt, number of labels, who learns it, how long it looks around first, discount, how often a
+decision counts, last spread of actions and place for the hand: the success of every method, the
+number of seeds in brackets, beside the victim's without an attack, its own task's, and the
+intention's.
 """
 
 import json
