@@ -26,8 +26,8 @@ bilinear, C-Dreamer had InfoPower's constraint, and the walker's floor was not s
 
 Stage 3, control: policies that are learnt before videos, all of the frame but the robot and what
 the task needs (``KEEP``), and act before others, by every method for as many decisions and updates;
-without ``--videos`` before the task's own scene. ``WITH`` are settings of all, ``OWN`` of Dreamer,
-which has no constraint and draws images.
+without ``--videos`` before the task's own scene. Settings are the launch files'; ``OWN`` are those
+of Dreamer, which has no constraint and draws images.
 """
 
 import argparse
@@ -52,7 +52,6 @@ REPEAT = 2  # steps of the task in a decision, stage 2
 REPEATS = {"walker-stand": 2, "cheetah-run": 4, "cartpole-balance": 4, "cartpole-swingup": 4,
            "finger-spin": 2}  # stage 3 # fmt: skip
 KEEP = {"walker-walk": ["floor"], "cheetah-run": ["ground"]}  # moves as the robot travels
-WITH = {"model_rate": 1e-3, "behaviour_rate": 5e-4, "gamma": 0.98, "noise": 0.1, "starts": 64}
 OWN = {"kl_weight": 1.1, "kl_balance": 0.91, "image_weight": 2.0}
 PPO_STEPS = (20_000, 100_000)  # decisions after which policies that know the state act
 NO_INVERSE = ("infopower.inverse_weight=0.0", "infopower.bonus_weight=0.0")
@@ -167,10 +166,10 @@ def controlled(task: str, method: str, videos: str | None, decisions: int) -> tu
     horizon = 1000 // REPEATS[task]
     return (
         f"{learner}_{task.replace('-', '_')}",
-        *(f"{learner}.{key}={value}" for key, value in WITH.items()), *METHODS[method],
+        *METHODS[method],
         f"{learner}.backdrop={json.dumps(videos is None)}",
         f"env={scene(task, behind)}", f"evaluated_in={scene(task, unseen)}",
-        f"training.steps={decisions}", "training.updates_per_step=0.4",
+        f"training.steps={decisions}",
         f"evaluation={{episodes: 10, horizon: {horizon}}}",
     )  # fmt: skip
 
