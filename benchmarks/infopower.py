@@ -7,6 +7,7 @@ that worth to a policy?
                                    [--methods dreamer ...] [--seeds 0 1 2] [--updates 3000]
     python benchmarks/infopower.py --stage 3 [--videos FOLDER] [--tasks walker-stand ...]
                                    [--methods dreamer ...] [--seeds 0 1 2] --decisions 24000
+    python benchmarks/infopower.py --stage 4 --videos FOLDER [--updates 200]
 
 Appends a JSON line to ``benchmarks/results/infopower.jsonl`` for each task, method and seed, and
 gathers them in ``infopower.json``; what is in there is not measured again, and after ``--minutes``
@@ -28,6 +29,8 @@ Stage 3, control: policies that are learnt before videos, all of the frame but t
 the task needs (``KEEP``), and act before others, by every method for as many decisions and updates;
 without ``--videos`` before the task's own scene. Settings are the launch files'; ``OWN`` are those
 of Dreamer, which has no constraint and draws images.
+
+Stage 4, ``launch/infopower_walker_stand_paper.yaml`` on a processor: its first updates alone.
 """
 
 import argparse
@@ -73,7 +76,7 @@ def main() -> None:
     """Measure what is missing."""
     arguments = _arguments()
     deadline = time.time() + 60 * arguments.minutes
-    for fixed, line, read in {1: clean, 2: fixed_data, 3: control}[arguments.stage](arguments):
+    for fixed, line, read in STAGES[arguments.stage](arguments):
         if missing(fixed) and time.time() < deadline:
             name = "-".join(str(value) for value in fixed.values())
             for _, directory in runs_of(line(), f"infopower/{name}", seed=[fixed["seed"]]):
@@ -174,6 +177,27 @@ def controlled(task: str, method: str, videos: str | None, decisions: int) -> tu
     )  # fmt: skip
 
 
+def beginning(arguments: argparse.Namespace):
+    """Give the runs of the paper's size that stop after some updates, as ``clean``."""
+    updates, launched = arguments.updates, "infopower_walker_stand_paper"
+    training = launch.read(launch.find(launched)).settings()["training"]
+    steps = training["random_steps"] + round(updates / training["updates_per_step"])
+    line = (
+        launched, "device=cpu", "infopower.compiled=false", f"training.steps={steps}",
+        "training.log_steps=50", "evaluation=null", "evaluated_in=null",
+        f"env.options.distractors.video={arguments.videos}",
+    )  # fmt: skip
+    for seed in arguments.seeds:
+        fixed = {"stage": 4, "task": "walker-stand", "method": "infopower", "seed": seed,
+                 "updates": updates}  # fmt: skip
+        yield fixed, lambda: line, begun
+
+
+def begun(directory: Path) -> dict:
+    """Say where the losses are, and how long it took."""
+    return rounded({"losses": read_summary(directory)["losses"], "wall_s": training_s(directory)})
+
+
 def scene(task: str, options: dict) -> str:
     """Give an environment's settings, as a line has them."""
     common = {"cameras": [CAMERAS[task]], "image_size": [64, 64], "action_repeat": REPEATS[task]}
@@ -212,6 +236,9 @@ def rounded(found: object) -> object:
     return round(found, 3) if isinstance(found, float) else found
 
 
+STAGES = {1: clean, 2: fixed_data, 3: control, 4: beginning}
+
+
 def missing(fixed: dict) -> bool:
     """Say whether there is no row with these entries."""
     lines = ROWS.read_text().splitlines() if ROWS.exists() else []
@@ -229,21 +256,23 @@ def append(row: dict) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stage", type=int, choices=[1, 2, 3], required=True)
+    parser.add_argument("--stage", type=int, choices=list(STAGES), required=True)
     parser.add_argument("--tasks", nargs="+", choices=sorted({*FROM_STATES, *CAMERAS}))
     parser.add_argument("--methods", nargs="+", default=list(METHODS)[:3], choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--videos", help="a folder of videos, stages 2 and 3")
+    parser.add_argument("--videos", help="a folder of videos, stages 2 to 4")
     parser.add_argument("--decisions", type=int, help="to learn from, stages 1 and 3")
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=int, help="3000 of stage 2, 200 of stage 4")
     parser.add_argument("--minutes", type=float, default=100.0)
     arguments = parser.parse_args()
-    known = {1: FROM_STATES, 2: CAMERAS, 3: REPEATS}[arguments.stage]
+    if arguments.updates is None:
+        arguments.updates = 200 if arguments.stage == 4 else 3000
+    known = {1: FROM_STATES, 2: CAMERAS, 3: REPEATS, 4: ("walker-stand",)}[arguments.stage]
     for task in arguments.tasks or ():
         if task not in known:
             parser.error(f"stage {arguments.stage}: no task {task}; {', '.join(known)}")
-    if arguments.stage == 2 and not arguments.videos:
-        parser.error("stage 2: --videos FOLDER is needed")
+    if arguments.stage in (2, 4) and not arguments.videos:
+        parser.error(f"stage {arguments.stage}: --videos FOLDER is needed")
     if arguments.stage == 3 and not arguments.decisions:
         parser.error("stage 3: --decisions N is needed")
     return arguments
