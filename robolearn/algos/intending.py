@@ -1,10 +1,10 @@
 """RAT's three learners at once: an intention, what its actions are worth, and an adversary.
 
-Bai, Liu, Du, Wen, Yang (AAAI 2025). The intention learns on the reward that preferences teach, and
-begins as a clone of the victim: what is wanted is looked for around what the victim does, since an
-attack only gets there. The adversary learns towards what the intention has become, on the latest
-states that either of them has reached; entries of the action that cannot be moved there are found
-anew every now and then, and left out.
+Bai, Liu, Du, Wen, Yang (AAAI 2025). The intention learns on the reward that preferences teach. It
+may begin as a clone of the victim: what is wanted is then looked for around what the victim does,
+since an attack only gets there. The adversary learns towards what the intention has become, on the
+latest states that either of them has reached; entries of the action that cannot be moved there are
+found anew every now and then, and left out.
 
 As in the paper the intention learns by SAC on a replay, ``intending_sac.py``, or by PPO on
 rollouts, ``intending_ppo.py``.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -36,9 +36,9 @@ class IntendingConfig(Settings):
     learner: Literal["ppo", "sac"] = "ppo"
     """Who learns the intention; sac, as in the paper, comes upon what is hard to do with fewer
     steps."""
-    cloning: NonNegativeInt = 1_500
+    cloning: NonNegativeInt | None = None
     """Steps of Adam in which the intention learns to do as the victim does, before all else; 0: it
-    begins with nothing."""
+    begins with nothing. None: 1,500 of ppo, which learns around what it does, 0 of sac."""
     combined: bool = True
     """Whether the attacked victim begins the episodes that the intention learns from, and later
     those that the adversary does."""
@@ -100,6 +100,7 @@ class Intending:
 
     name = "intending"
     memoryless = True
+    cloning: ClassVar[int]
 
     def __init__(self, intention: Any, adversary: Adversary, config: IntendingConfig, seed: int):
         """Say who learns what; the adversary weighs states by ``q`` if it is to."""
@@ -138,7 +139,8 @@ class Intending:
             actions = self.adversary.victim.distribution(states).mode.clamp(-1, 1)
         parameters = self._decide()
         optimiser, error = torch.optim.Adam(parameters, lr=1e-3), torch.zeros(())
-        for _ in range(self.config.cloning):
+        steps = self.cloning if self.config.cloning is None else self.config.cloning
+        for _ in range(steps):
             rows = torch.randint(len(states), (CLONED,), generator=self.noise)
             mode = self.intention.distribution(states[rows]).mode
             error = (mode - actions[rows]).square().mean()

@@ -45,6 +45,7 @@ class RolloutIntending(Intending):
     """An intention that PPO learns; what its actions are worth is learnt beside it."""
 
     eats = "rollouts"
+    cloning = 1_500
     intention: PPO
 
     def __init__(

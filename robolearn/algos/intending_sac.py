@@ -40,6 +40,7 @@ class ReplayIntending(Intending):
     """An intention that SAC learns, whose critics say what its actions are worth."""
 
     eats = "replay"
+    cloning = 0  # it begins with nothing, as in the paper
     intention: ScaledSAC
 
     def __init__(

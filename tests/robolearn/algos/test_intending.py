@@ -59,11 +59,15 @@ def rollout(t=8, n=4, seed=0):
 
 def test_it_begins_by_doing_what_the_victim_does():
     one, seen = learner(), states(200)
-    assert one.clone(seen) < 0.1
+    error = one.clone(seen)
+    assert error < 0.1
     acted = one.act({"state": seen.numpy()})
     wanted = Linear().act({"state": seen.numpy()})
     assert np.abs(acted - wanted).mean() < 0.2
     assert learner(dataclasses.replace(SMALL, cloning=0)).clone(seen) == 0.0
+    unsaid = dataclasses.replace(SMALL, cloning=None)
+    assert 0 < learner(unsaid).clone(seen) < error  # by more steps
+    assert on_replay(unsaid).clone(seen) == 0.0  # it begins with nothing
 
 
 def test_the_advantages_gradient_is_that_of_the_reward_by_the_action():
