@@ -41,6 +41,7 @@ PACKAGES = (
     "torch", "numpy", "mujoco", "robosuite", "dm-control", "gymnasium", "metaworld", "rerun-sdk",
 )  # fmt: skip
 RUNS = Path("runs")
+MEASURED = ":!/benchmarks/results"  # as git names what is not in there
 SWEEP = "sweep.yaml"  # in the folder of a sweep: what was asked for
 GIVEN = {"config.yaml", "skills.json"}  # files that say with what a run began, not what it did
 ENVS_PER_PROCESSOR = 4
@@ -229,11 +230,14 @@ def write_config(directory: Path, settings: Mapping[str, Any]) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """Say which code runs: versions, and the git commit where the source is a checkout."""
+    """Say which code runs: versions, and the git commit where the source is a checkout.
+
+    It is ``dirty`` with changes that are not committed; results that benchmarks add are none.
+    """
     commit = _git("rev-parse", "HEAD")
     found = {"robolearn": importlib.metadata.version("robolearn"), "commit": commit}
     if commit:
-        found["dirty"] = bool(_git("status", "--porcelain"))
+        found["dirty"] = bool(_git("status", "--porcelain", "--", ":/", MEASURED))
     versions = {name: _version(name) for name in PACKAGES}
     return found | {"python": platform.python_version(), "versions": versions}
 
