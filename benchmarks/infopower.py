@@ -21,9 +21,6 @@ swing-up, ``sac.jsonl``) or PPO reach (of the cheetah the mean of three seeds, `
 Stage 2, fixed data with videos behind: ``launch/infopower_offline.yaml`` with every method and the
 same recorded episodes, of random actions and of PPO from states after two lengths of training.
 What is measured: ``robolearn.verbs.represent.judge``; unseen are videos that no one learnt from.
-``units`` says which form of InfoPower a row is of: "shares" of now, rows without it of before, when
-lambda was a weight of the world model's Adam, the posterior paid a fifth of what C says, f was
-bilinear, C-Dreamer had InfoPower's constraint, and the walker's floor was not seen.
 
 Stage 3, control: policies that are learnt before videos, all of the frame but the robot and what
 the task needs (``KEEP``), and act before others, by every method for as many decisions and updates;
@@ -114,7 +111,7 @@ def fixed_data(arguments: argparse.Namespace):
         for seed in arguments.seeds:
             for method in arguments.methods:
                 fixed = {"stage": 2, "task": task, "method": method, "seed": seed,
-                         "updates": arguments.updates, "units": "shares"}  # fmt: skip
+                         "updates": arguments.updates}  # fmt: skip
                 options = (f"learner={kind(method)}", *METHODS[method])
                 options += (f"updates={arguments.updates}",)
                 yield (
