@@ -95,6 +95,8 @@ class InfoPowerConfig(DreamingConfig):
         super().__post_init__()
         if self.kl_balance == 1:
             raise UserError("kl_balance: with 1 a divergence costs the posterior nothing")
+        if self.decoded != DreamingConfig.decoded and not self.draws:
+            raise UserError("decoded: nothing is drawn unless draws is true")
 
 
 class Critic(nn.Module):

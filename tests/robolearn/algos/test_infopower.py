@@ -349,6 +349,8 @@ def test_settings_of_dreamer_that_would_do_nothing_are_refused():
     assert "kl_balance" in names and not names & {"kl_weight", "free_nats"}
     with pytest.raises(UserError, match="unknown key 'infopower.kl_weight'"):
         launch.read(launch.find("infopower_offline"), ("infopower.kl_weight=1",)).settings()
+    with pytest.raises(UserError, match="decoded: nothing is drawn unless draws is true"):
+        replace(CONFIG, decoded=5)
 
 
 @pytest.mark.parametrize("bound", ["nce", "nwj"])
