@@ -68,6 +68,10 @@ class ReplayIntending(Intending):
         self.reached.append(batch["observations"]["state"])
         return self.intention.reward(batch)
 
+    def begin_critics(self) -> None:
+        """Forget what actions are worth, as what they are rewarded by is another from now on."""
+        self.intention.begin_critics()
+
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Improve the intention on a batch of a replay and, if it is due, the adversary."""
         found = self.intention.update(batch)

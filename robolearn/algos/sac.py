@@ -17,6 +17,7 @@ bounded smoothly, the policy's weights begin orthogonal, those of the critics as
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,14 +174,14 @@ class SAC:
         self.streams = Streams(described if streams is None else streams)
         weight_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
         self.noise = torch.Generator(self.device).manual_seed(noise_seed)
-        self.network = Networks(inputs, actions, config, weight_seed).to(self.device)
+        self._draw = functools.partial(Networks, inputs, actions, config, weight_seed)
+        self.network = self._draw().to(self.device)
         self.entropy_aim = config.entropy_per_entry * actions  # H
         self._critics = list(self.network.critics.parameters())
         self._targets = list(self.network.targets.parameters())
         self._actor = [*self.network.policy.parameters(), self.network.log_alpha]
-        rate = config.learning_rate
-        self.critic_optimiser = torch.optim.Adam(self._critics, lr=rate, fused=True)
-        self.actor_optimiser = torch.optim.Adam(self._actor, lr=rate, fused=True)
+        self.critic_optimiser = self._adam(self._critics)
+        self.actor_optimiser = self._adam(self._actor)
 
     # acting
 
@@ -222,6 +223,13 @@ class SAC:
         polyak(self._targets, self._critics, self.config.tau)
         info |= seen
         return dict(zip(info, torch.stack(list(info.values())).tolist(), strict=True))
+
+    def begin_critics(self) -> None:
+        """Forget what actions are worth, as what they are rewarded by is another from now on."""
+        fresh = self._draw()
+        self.network.critics.load_state_dict(fresh.critics.state_dict())
+        self.network.targets.load_state_dict(fresh.targets.state_dict())
+        self.critic_optimiser = self._adam(self._critics)
 
     def critic_loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Info]:
         """Give the sum of all J_Q(theta_k), Eq. (5)."""
@@ -285,6 +293,9 @@ class SAC:
             start = f"{name}/"
             own = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
             load_optimiser_tensors(optimiser, own)
+
+    def _adam(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True)
 
     def _optimisers(self) -> list[tuple[str, torch.optim.Optimizer]]:
         return [("critics", self.critic_optimiser), ("actor", self.actor_optimiser)]

@@ -6,7 +6,9 @@ that were seen, by its distance to the k-th nearest of M of them:
     r(s, a, s') = log( 1 + || (s' - s_k) / spread || )
 
 The paper takes the logarithm of the distance itself, to all that was seen; 1 + keeps states that
-were seen often from weighing without bound, and entries count in units of their spread.
+were seen often from weighing without bound, and entries count in units of their spread. Entries
+that hardly vary count in units of LEAST, and none by more than FURTHEST: what never moves in what
+was seen would outweigh all else.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from robolearn.types import Observation
 
 NEIGHBOURS = 5  # k
 SEEN = 1_000  # states that a new one is held against, M
+LEAST = 1e-4  # spread, in the entry's own unit: .1 mm; less is the noise of rounding
+FURTHEST = 10.0  # spreads, from the mean
 
 
 class Exploring:
@@ -41,12 +45,16 @@ class Exploring:
         """Hold new states against these from now on, [SEEN, O]."""
         self.seen = torch.as_tensor(states, dtype=torch.float32, device=self.preference.device)
 
+    def _scaled(self, state: Tensor) -> Tensor:
+        """Give s [B, O] in spreads from the mean: rounding loses distances of large numbers."""
+        spread = self.seen.std(dim=0).clamp(min=LEAST)
+        return ((state - self.seen.mean(dim=0)) / spread).clamp(-FURTHEST, FURTHEST)
+
     @torch.no_grad()
     def novelty(self, state: Tensor) -> Tensor:
         """Give r [...] of states s' [..., O] that were reached."""
-        spread = self.seen.std(dim=0).clamp(min=1e-6)
-        here = state.flatten(0, -2) / spread
-        distances = torch.cdist(here, self.seen / spread)  # [B, M]
+        here = self._scaled(state.flatten(0, -2))
+        distances = torch.cdist(here, self._scaled(self.seen))  # [B, M]
         return torch.log1p(distances.kthvalue(NEIGHBOURS, dim=1)[0]).reshape(state.shape[:-1])
 
     def reward(self, batch: Mapping[str, Any]) -> Tensor:

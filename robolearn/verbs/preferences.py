@@ -83,7 +83,7 @@ class Unasked:
         """Make the replay."""
         return Replay(env.interface, capacity, env.num_envs)
 
-    def on_step(self, replay: Replay, first: int, total: int) -> None:
+    def on_step(self, learner: Any, replay: Replay, first: int, total: int) -> None:
         """Give nothing to call."""
 
     def on_rollout(self, env: VectorEnvironment, horizon: int, total: int) -> None:
@@ -136,19 +136,24 @@ class Preferences:
             extra["states"] = ArraySpec(env.get_state().shape[1:], "float64")
         return Replay(env.interface, capacity, env.num_envs, extra)
 
-    def on_step(self, replay: Replay, first: int, total: int) -> Callable[[int], None]:
+    def on_step(
+        self, learner: Any, replay: Replay, first: int, total: int
+    ) -> Callable[[int], None]:
         """Give what asks about a replay, ``first`` control steps after it began, and relabels it.
 
-        Nobody is asked any more at the end, after ``total`` of them.
+        Nobody is asked any more at the end, after ``total`` of them. The critics of a ``learner``
+        that has explored begin anew with the first label, as in PEBBLE.
         """
         taken = replay.environments * self._hold
 
         def ask(rounds: int) -> None:
-            steps = rounds * taken
+            steps, given = rounds * taken, self.asker.reward.labels.given
             if self._look(replay, steps, taken, first) or self._ask(
                 replay, steps, taken, first + self._explore, total
             ):
                 replay.relabel(self.streams["preference"].relabels)
+            if self._exploring and not given and self.asker.reward.labels.given:
+                learner.begin_critics()
 
         return ask
 

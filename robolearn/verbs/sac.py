@@ -132,7 +132,9 @@ def train(
             off_policy(
                 learner, env if workers is None else workers, config, run.seed, replay,
                 progress=progress, keep_states=preferences.keep_states,
-                on_step=preferences.on_step(replay, config.random_steps * hold, total * taken),
+                on_step=preferences.on_step(
+                    learner, replay, config.random_steps * hold, total * taken
+                ),
                 on_log=on_log, on_checkpoint=on_checkpoint,
             )  # fmt: skip
         except KeyboardInterrupt:

@@ -189,6 +189,21 @@ def test_a_step_of_each_moves_its_own_and_the_targets_follow():
     assert all(p.grad is None for p in learner.network.targets.parameters())
 
 
+def test_critics_that_begin_anew_are_as_at_first_and_the_policy_stays():
+    (learner, _), fresh = trained(), SAC(interface(), SMALL)
+    policy = {k: v.clone() for k, v in learner.network.policy.state_dict().items()}
+    learner.begin_critics()
+    for name in ("critics", "targets"):
+        at_first = getattr(fresh.network, name).state_dict()
+        for key, value in getattr(learner.network, name).state_dict().items():
+            assert torch.equal(value, at_first[key]), (name, key)
+    assert all(torch.equal(v, policy[k]) for k, v in learner.network.policy.state_dict().items())
+    assert not learner.critic_optimiser.state
+    before = learner.network.critics.state_dict()["last.weight"].clone()
+    learner.update(batch())
+    assert not torch.equal(before, learner.network.critics.state_dict()["last.weight"])
+
+
 def test_targets_begin_as_the_critics():
     network = SAC(interface(), SMALL).network
     for ours, theirs in zip(

@@ -39,6 +39,27 @@ def test_it_is_the_distance_to_the_fifth_nearest_in_units_of_the_spread():
     np.testing.assert_allclose(relabelled, expected, rtol=1e-3)
 
 
+def test_entries_that_never_vary_hide_nothing():
+    """As of a robot: constants with the noise of rounding, and a pose in metres far from zero."""
+    rng = np.random.default_rng(0)
+    spec = Spec("toy", {"state": ArraySpec((8,))}, ArraySpec((1,)), 0.1)
+    reward = Exploring(PreferenceReward(spec, SMALL))
+    states = np.zeros((SEEN, 8), np.float32) + [0, 0, 1, 0.73, 0.15, 40, 0, -0.9]
+    states[:, :2] += rng.normal(size=(SEEN, 2)) * 0.1
+    states += rng.normal(size=states.shape) * 1e-6
+    reward.look(states)
+    one = states[:4].copy()
+    one[1, :2], one[2, 3] = [0.5, 0.5], 0.6  # a hand far away; a drawer that moves
+    one[3] = [0, 0, 1, 0.73, 0.15, 40, 0, -0.9]
+    spread = states.std(axis=0, ddof=1).clip(1e-4)
+    scaled = [((x - states.mean(axis=0)) / spread).clip(-10, 10) for x in (one, states)]
+    distances = np.linalg.norm(scaled[0][:, None] - scaled[1][None], axis=-1)
+    expected = np.log1p(np.sort(distances, axis=1)[:, 4])
+    found = reward.novelty(torch.as_tensor(one, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert found[3] < 0.3 < 1.5 < found[1] and found[2] > 2
+
+
 def test_far_states_are_worth_more_until_there_is_a_label():
     reward = exploring()
     reward.look(seen())

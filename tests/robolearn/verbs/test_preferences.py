@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from robolearn.__main__ import main
+from robolearn.algos import sac
 from robolearn.rewards.labels import Answer, Terminal
 from robolearn.rewards.questionnaire import Questionnaire
 from robolearn.rewards.teachers import TeacherConfig
@@ -75,6 +76,17 @@ def test_it_may_explore_before_anybody_is_asked(tmp_path, monkeypatch, require_s
     asked, _ = read_curve(whole / "metrics.jsonl", "preference/loss")
     assert asked.tolist() == [140, 180, 220]
     require_same_after_a_stop(line, 80, whole, CURVES)
+
+
+@pytest.mark.parametrize("explores", [True, False])
+def test_after_exploring_what_actions_are_worth_is_learnt_anew_once(
+    tmp_path, monkeypatch, explores
+):
+    begun = []
+    monkeypatch.setattr(sac.SAC, "begin_critics", begun.append)
+    line = [*SAC, f"preferences.explore={100 if explores else 0}"]
+    assert main([*line, f"out={tmp_path}/run"]) == 0
+    assert len(begun) == explores
 
 
 def test_what_is_learnt_depends_on_the_answers(tmp_path, monkeypatch):
