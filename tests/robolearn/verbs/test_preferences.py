@@ -83,7 +83,7 @@ def test_after_exploring_what_actions_are_worth_is_learnt_anew_once(
     tmp_path, monkeypatch, explores
 ):
     begun = []
-    monkeypatch.setattr(sac.SAC, "begin_critics", begun.append)
+    monkeypatch.setattr(sac.SAC, "begin_critics", lambda one: begun.append(one))
     line = [*SAC, f"preferences.explore={100 if explores else 0}"]
     assert main([*line, f"out={tmp_path}/run"]) == 0
     assert len(begun) == explores
