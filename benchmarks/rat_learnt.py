@@ -19,7 +19,7 @@ labels. ``steps`` of a row are all control steps, also those in which the attack
 began episodes and those of its adversary's last training; the others take about as many. The
 intention learns by SAC, those two by PPO (``learner``).
 
-Settings of ``rat`` were chosen by opening drawers, ``opposite``, on seeds 10 and 11. Rows of
+Settings of ``rat`` were chosen by opening drawers, ``opposite``, on seed 10. Rows of
 ``rat`` without a ``learner`` had an intention that PPO learnt, those without ``explored`` one that
 began as the victim and did not look around before the first question (``docs/attacks.md``).
 """
@@ -67,7 +67,7 @@ LEARNING = 28_000  # the last of these, after the last question
 BESIDE, WIDE = 180_000, 0.6  # of who learns without one: about as many; the share that explores
 SIZE = 0.1
 LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
-FULL = IntendingConfig(learner="sac", cloning=0)
+FULL = IntendingConfig(learner="sac", latest=0.1)
 INTENDING = {
     "rat": FULL,
     "rat_unweighted": dataclasses.replace(FULL, weighted=False),
