@@ -67,9 +67,9 @@ def test_every_method_learns_to_act_in_the_same_way_before_the_same():
             learner = infopower.kind(fixed["method"])
             assert found["verb"] == learner and found["training"]["steps"] == 7000
             own = infopower.OWN if learner == "dreamer" else {}
-            shared = infopower.WITH | {"backdrop": videos is None} | own
+            shared = {"backdrop": videos is None} | own
             assert shared.items() <= found[learner].items()
-            shared = {name: found[learner][name] for name in alike}
+            shared = {name: found[learner][name] for name in alike} | {"training": found["training"]}
             assert shared == of_task.setdefault((task, videos), shared)
             for env, part in (("env", None), ("evaluated_in", "evaluation")):
                 assert found[env]["name"] == f"dmc/{task}"
@@ -78,6 +78,18 @@ def test_every_method_learns_to_act_in_the_same_way_before_the_same():
                 assert (behind.get("video"), behind.get("part")) == (videos, videos and part)
             repeat = found["env"]["options"]["action_repeat"]
             assert found["evaluation"]["horizon"] * repeat == 1000
+
+
+def test_the_papers_size_makes_its_first_updates_before_videos_on_a_processor():
+    asked = SimpleNamespace(seeds=[3], updates=200, videos="v")
+    ((fixed, line, _),) = infopower.beginning(asked)
+    found = settings(line())
+    assert fixed["updates"] == 200 and found["infopower"]["size"] == "paper"
+    assert found["device"] == "cpu" and not found["infopower"]["compiled"]
+    assert found["env"]["options"]["distractors"]["video"] == "v"
+    training = found["training"]
+    learnt_in = training["steps"] - training["random_steps"]
+    assert learnt_in * training["updates_per_step"] == 200
 
 
 def test_what_was_measured_is_not_missing():
