@@ -69,7 +69,9 @@ def test_every_method_learns_to_act_in_the_same_way_before_the_same():
             own = infopower.OWN if learner == "dreamer" else {}
             shared = {"backdrop": videos is None} | own
             assert shared.items() <= found[learner].items()
-            shared = {name: found[learner][name] for name in alike} | {"training": found["training"]}
+            shared = {name: found[learner][name] for name in alike} | {
+                "training": found["training"]
+            }
             assert shared == of_task.setdefault((task, videos), shared)
             for env, part in (("env", None), ("evaluated_in", "evaluation")):
                 assert found[env]["name"] == f"dmc/{task}"
