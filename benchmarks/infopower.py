@@ -46,7 +46,7 @@ from robolearn.viz.curves import read_curve
 ROWS = Path(__file__).parent / "results" / "infopower.jsonl"
 FROM_STATES = {"cartpole-balance": 999.0, "cartpole-swingup": 790.1, "cheetah-run": 322.5}
 CAMERAS = {"walker-walk": "side", "walker-stand": "side", "cheetah-run": "side",
-           "cartpole-swingup": "fixed", "cartpole-balance": "lookatcart",
+           "cartpole-swingup": "lookatcart", "cartpole-balance": "lookatcart",
            "finger-spin": "cam0"}  # fmt: skip
 REPEAT = 2  # steps of the task in a decision, stage 2
 REPEATS = {"walker-stand": 2, "cheetah-run": 4, "cartpole-balance": 4, "cartpole-swingup": 4,
@@ -177,11 +177,14 @@ def controlled(task: str, method: str, videos: str | None, decisions: int) -> tu
 def beginning(arguments: argparse.Namespace):
     """Give the runs of the paper's size that stop after some updates, as ``clean``."""
     updates, launched = arguments.updates, "infopower_walker_stand_paper"
-    training = launch.read(launch.find(launched)).settings()["training"]
+    settings = launch.read(launch.find(launched)).settings()
+    training = settings["training"]  # the random steps end with an update
     steps = training["random_steps"] + round(updates / training["updates_per_step"])
+    steps -= settings["environments"]
     line = (
         launched, "device=cpu", "infopower.compiled=false", f"training.steps={steps}",
-        "training.log_steps=50", "evaluation=null", "evaluated_in=null",
+        f"training.capacity={steps}", "training.log_steps=50",
+        "evaluation=null", "evaluated_in=null",
         f"env.options.distractors.video={arguments.videos}",
     )  # fmt: skip
     for seed in arguments.seeds:
@@ -255,7 +258,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", type=int, choices=list(STAGES), required=True)
     parser.add_argument("--tasks", nargs="+", choices=sorted({*FROM_STATES, *CAMERAS}))
-    parser.add_argument("--methods", nargs="+", default=list(METHODS)[:3], choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--videos", help="a folder of videos, stages 2 to 4")
     parser.add_argument("--decisions", type=int, help="to learn from, stages 1 and 3")
@@ -268,6 +271,9 @@ def _arguments() -> argparse.Namespace:
     for task in arguments.tasks or ():
         if task not in known:
             parser.error(f"stage {arguments.stage}: no task {task}; {', '.join(known)}")
+    if arguments.stage in (1, 4) and arguments.methods:
+        parser.error(f"stage {arguments.stage}: no --methods, there is one")
+    arguments.methods = arguments.methods or list(METHODS)[:3]
     if arguments.stage in (2, 4) and not arguments.videos:
         parser.error(f"stage {arguments.stage}: --videos FOLDER is needed")
     if arguments.stage == 3 and not arguments.decisions:

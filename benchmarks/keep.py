@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from robolearn.running.run import provenance
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -55,12 +57,8 @@ def _summary(output: str) -> dict:
 
 def commit() -> str:
     """Name the commit that the code is of; results that were added since do not count."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.check_output(["git", *arguments], text=True, cwd=RESULTS.parent).strip()
-
-    changes = git("status", "--porcelain", "--", ":/", ":!/benchmarks/results")
-    return git("rev-parse", "HEAD") + (" with changes" if changes else "")
+    made = provenance()
+    return made["commit"] + (" with changes" if made["dirty"] else "")
 
 
 def short_commit() -> str:

@@ -16,7 +16,7 @@ Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begin
 itself, no combined collection); ``rat_cloned`` (the intention begins as the victim, not with
 nothing); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
 labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
-began episodes and those of its adversary's last training; the others take about as many. The
+began episodes and those of its adversary's last training; the others take about as many in all. The
 intention learns by SAC, those two by PPO (``learner``).
 
 Settings of ``rat`` were chosen by opening drawers, ``opposite``, on seed 10. Rows of
@@ -60,18 +60,18 @@ TARGETS = {  # metres, of the hand, which begins at (0, .6, .2), by the task
     "faucet-close": (0.2, 0.6, 0.3),
 }
 ENVIRONMENTS, HOLD, ROLLOUT = 16, 10, 200
-TIMES = 30  # that is asked
+TIMES = 30  # that is asked, at most
 STEPS = 140_000  # control steps of an intention
 RANDOM, EXPLORED = 8_000, 24_000  # of these, before the first question: drawn, and looking around
 LEARNING = 28_000  # the last of these, after the last question
-BESIDE, WIDE = 180_000, 0.6  # of who learns without one: about as many; the share that explores
+BESIDE, WIDE = 153_600, 0.6  # of who learns without one: as many in all; the share that explores
 SIZE = 0.1
 LAST = CollectionConfig(updates=200)  # of rat's adversary, when the intention has learnt
 FULL = IntendingConfig(learner="sac", latest=0.1)
 INTENDING = {
     "rat": FULL,
     "rat_unweighted": dataclasses.replace(FULL, weighted=False),
-    "rat_alone": dataclasses.replace(FULL, combined=False),
+    "rat_alone": dataclasses.replace(FULL, combined=False, latest=1.0),
     "rat_cloned": dataclasses.replace(FULL, cloning=1_500),
 }
 LEARNERS = dict.fromkeys(INTENDING, "sac") | {"sa_rl": "ppo", "pa_ad": "ppo"}
@@ -86,11 +86,12 @@ def configuration(job: Job) -> AttackConfig:
     env = EnvConfig(f"metaworld/{task}-v3", options)
     if behaviour == "manipulation":
         env = EnvConfig(f"metaworld/{home}-v3", options | {"hand_target": list(TARGETS[task])})
-    intending, learns = INTENDING.get(method, FULL), method in INTENDING
-    steps = STEPS if learns and intending.combined else BESIDE
-    before, after = (RANDOM + EXPLORED, LEARNING) if learns else (0, int((1 - WIDE) * steps))
+    learns = method in INTENDING
+    steps, taken = (STEPS, 1) if learns else (BESIDE, ENVIRONMENTS * ROLLOUT)
+    asking = steps - RANDOM - EXPLORED - LEARNING if learns else int(WIDE * steps)
+    times = min(TIMES, asking // taken)  # who learns from rollouts is asked after one
     preferences = PreferencesConfig(
-        every=(steps - before - after) // TIMES, questions=math.ceil(labels / TIMES), labels=labels,
+        every=asking // times, questions=math.ceil(labels / times), labels=labels,
         explore=EXPLORED if learns else 0,
         reward=PreferenceConfig(length=50 // HOLD, widths=(128, 128), actions=False, epochs=4),
     )  # fmt: skip
@@ -100,7 +101,7 @@ def configuration(job: Job) -> AttackConfig:
         home=EnvConfig(f"metaworld/{home}-v3", options),
         method="rat" if learns else method,
         preferences=None if method == "random" else preferences,
-        intending=intending if learns else IntendingConfig(),
+        intending=INTENDING.get(method, IntendingConfig()),
         budget=BudgetConfig(size=SIZE, unit="raw"),
         rat=RATConfig(adversary_rate=1e-3),
         collection=LAST,

@@ -3,10 +3,10 @@
     python benchmarks/rat_summary.py
 
 One line for each stage, behaviour, task, intention, defence, budget and, of an intention that is
-learnt, number of labels, who learns it, how long it looks around first, discount, how often a
-decision counts, last spread of actions and place for the hand: the success of every method, the
-number of seeds in brackets, beside the victim's without an attack, its own task's, and the
-intention's.
+learnt, number of labels, discount, how often a decision counts, last spread of actions, place for
+the hand, who learns it and how long it looks around first: the success of every method, the number
+of seeds in brackets, beside the victim's without an attack, its own task's, and the intention's.
+Methods that learn no intention stand beside each that was learnt.
 """
 
 import json
@@ -24,25 +24,32 @@ KEYS = (
     "defence",
     "evades",
     "asked",
-    "learner",
-    "explored",
     "gamma",
     "counted",
     "final_std",
     "target",
 )
+LEARNT = ("learner", "explored")  # how an intention was learnt
+ALONE = ("random", "sa_rl", "pa_ad")  # methods without one
 RATES = ("control", "clean", "mirror_expert")
 
 
 def main() -> None:
     """Gather the rows, and print the table."""
     gather(ROWS)
-    found = defaultdict(list)
+    found, alone = defaultdict(list), defaultdict(list)
     for line in ROWS.read_text().splitlines():
         row = json.loads(line)
-        about = [str(row.get(key, "")) for key in KEYS]
-        found[*about, f"{row['budget']:g} {row['unit']}"].append(row)
-    heads = (*KEYS, "budget", *METHODS, *RATES)
+        about = (*_entries(row, KEYS), f"{row['budget']:g} {row['unit']}")
+        if row["method"] in ALONE:
+            alone[about].append(row)
+        else:
+            found[*about, *_entries(row, LEARNT)].append(row)
+    for about, rows in alone.items():
+        beside = [each for each in found if each[: len(about)] == about]
+        for each in beside or [(*about, *["" for _ in LEARNT])]:
+            found[each] += rows
+    heads = (*KEYS, "budget", *LEARNT, *METHODS, *RATES)
     print("|", " | ".join(heads), "|")
     print("|---" * len(heads) + "|")
     for about, rows in sorted(found.items()):
@@ -51,6 +58,10 @@ def main() -> None:
             _rate({r["seed"]: r[rate] for r in rows if r[rate] is not None}) for rate in RATES
         ]
         print("|", " | ".join([*about, *cells]), "|")
+
+
+def _entries(row: dict, keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(row.get(key, "")) for key in keys)
 
 
 def _rate(by_seed: dict[int, float]) -> str:

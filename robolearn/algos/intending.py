@@ -22,6 +22,7 @@ from annotated_types import Gt, Le
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from robolearn.errors import UserError
 from robolearn.settings import Settings, Widths
 from robolearn.types import Observation
 
@@ -61,6 +62,11 @@ class IntendingConfig(Settings):
     """Hidden units of each layer, of the advantage, beside ppo."""
     value_rate: PositiveFloat = 1e-3
     """Step size of its Adam."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latest < 1 and not self.combined:
+            raise UserError("latest: nobody hands over unless combined is true")
 
 
 class Adversary(Protocol):

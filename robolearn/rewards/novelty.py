@@ -26,7 +26,7 @@ from robolearn.types import Observation
 
 NEIGHBOURS = 5  # k
 SEEN = 1_000  # states that a new one is held against, M
-LEAST = 1e-4  # spread, in the entry's own unit: .1 mm; less is the noise of rounding
+LEAST = 1e-4  # spread, in the entry's own unit (of metres, .1 mm); less is the noise of rounding
 FURTHEST = 10.0  # spreads, from the mean
 
 

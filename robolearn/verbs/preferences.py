@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from pydantic import NonNegativeInt
 
 from robolearn.errors import UserError, nearest
+from robolearn.loops.off_policy import OffPolicyLearner
 from robolearn.loops.replay import Replay
 from robolearn.names import load
 from robolearn.rewards.asking import Asker, AskingConfig, Respond, teacher_responds
@@ -83,7 +84,7 @@ class Unasked:
         """Make the replay."""
         return Replay(env.interface, capacity, env.num_envs)
 
-    def on_step(self, learner: Any, replay: Replay, first: int, total: int) -> None:
+    def on_step(self, learner: OffPolicyLearner, replay: Replay, first: int, total: int) -> None:
         """Give nothing to call."""
 
     def on_rollout(self, env: VectorEnvironment, horizon: int, total: int) -> None:
@@ -137,7 +138,7 @@ class Preferences:
         return Replay(env.interface, capacity, env.num_envs, extra)
 
     def on_step(
-        self, learner: Any, replay: Replay, first: int, total: int
+        self, learner: OffPolicyLearner, replay: Replay, first: int, total: int
     ) -> Callable[[int], None]:
         """Give what asks about a replay, ``first`` control steps after it began, and relabels it.
 

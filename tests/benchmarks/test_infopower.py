@@ -8,7 +8,9 @@ import infopower
 import pytest
 
 from robolearn.algos.dreamer import DreamingConfig
+from robolearn.loops.off_policy import updates_in
 from robolearn.running import launch
+from robolearn.verbs.dreamer import SequencesConfig
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +91,9 @@ def test_the_papers_size_makes_its_first_updates_before_videos_on_a_processor():
     assert fixed["updates"] == 200 and found["infopower"]["size"] == "paper"
     assert found["device"] == "cpu" and not found["infopower"]["compiled"]
     assert found["env"]["options"]["distractors"]["video"] == "v"
-    training = found["training"]
-    learnt_in = training["steps"] - training["random_steps"]
-    assert learnt_in * training["updates_per_step"] == 200
+    training, n = SequencesConfig(**found["training"]), found["environments"]
+    learns = range(training.random_steps // n, training.rounds(n) + 1)
+    assert sum(updates_in(rounds, n, training) for rounds in learns) == 200
 
 
 def test_what_was_measured_is_not_missing():

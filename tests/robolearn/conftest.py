@@ -90,7 +90,7 @@ def stop_at(tmp_path, monkeypatch):
             if at == step:
                 raise KeyboardInterrupt
 
-        stopped = tmp_path / "stopped"
+        stopped = tmp_path / f"stopped-{step}"
         with monkeypatch.context() as patch:
             patch.setattr(Run, "log", log_and_stop)
             assert main([*line, f"out={stopped}"]) == 130

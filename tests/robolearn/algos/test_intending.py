@@ -14,6 +14,7 @@ from robolearn.algos.ppo import PPO, PPOConfig
 from robolearn.algos.rat import RAT, RATConfig
 from robolearn.algos.sac import SACConfig
 from robolearn.attack import Attacked
+from robolearn.errors import UserError
 from robolearn.loops import checkpoint
 from robolearn.loops.evaluate import evaluate
 from robolearn.loops.handing_over import HandedOver
@@ -129,6 +130,20 @@ def test_on_a_replay_the_critics_say_what_actions_are_worth():
     torch.testing.assert_close(one.q(state, action), worth)
     assert one.adversary.q == one.q
     assert on_replay(dataclasses.replace(SMALL, weighted=False)).adversary.q is None
+
+
+def test_on_a_replay_the_critics_can_begin_anew():
+    one, fresh = on_replay(SMALL), on_replay(SMALL)
+    one.update(batch(seed=0))
+    last = [each.intention.network.critics.last.weight for each in (one, fresh)]
+    assert not torch.equal(*last)
+    one.begin_critics()
+    assert torch.equal(*last)
+
+
+def test_nobody_hands_over_late_where_nobody_hands_over():
+    with pytest.raises(UserError, match="latest: nobody hands over unless combined is true"):
+        IntendingConfig(latest=0.5, combined=False)
 
 
 def test_on_a_replay_the_adversary_learns_every_now_and_then_where_both_got_to():

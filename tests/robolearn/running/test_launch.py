@@ -7,7 +7,7 @@ import yaml
 
 from robolearn.errors import UserError
 from robolearn.names import load
-from robolearn.running import launch
+from robolearn.running import launch, run
 from robolearn.running.registry import VERBS
 
 SHIPPED = sorted((Path(launch.__file__).resolve().parents[2] / "launch").glob("*.yaml"))
@@ -105,6 +105,22 @@ def test_the_configuration_says_which_commit_ran(project):
     provenance = yaml.safe_load((execute("toy") / "config.yaml").read_text())["provenance"]
     assert provenance["commit"] == head
     assert isinstance(provenance["dirty"], bool)
+
+
+def test_what_benchmarks_add_is_no_change_of_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "robolearn" / "running" / "run.py"))
+    assert run.provenance()["commit"] is None
+    for name in ("robolearn/run.py", "benchmarks/results/rows.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1\n")
+    identity = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *command], check=True)
+    (tmp_path / "benchmarks/results/rows.jsonl").write_text("1\n2\n")
+    (tmp_path / "benchmarks/results/new.json").write_text("{}\n")
+    assert run.provenance()["dirty"] is False
+    (tmp_path / "robolearn/run.py").write_text("2\n")
+    assert run.provenance()["dirty"] is True
 
 
 def test_the_configuration_of_a_run_is_a_launch_file(project):
