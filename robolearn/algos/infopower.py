@@ -21,7 +21,8 @@ What goes in must not contain the answer. The action a_(t-1) is in h_t, and by q
 z_t: the posterior is therefore ``blind`` to it (``networks.rssm``), and the inverse model sees the
 stochastic parts alone. The terms of C have different sizes: each is in units of its own, the
 distance from knowing nothing to knowing all that can be known, so that c0 is their sum of shares.
-Who knows nothing of an action or a reward takes it for a Gaussian with the mean and spread of late.
+What is told beyond its aim makes up for no divergence: lambda's step counts it up to there. Who
+knows nothing of an action or a reward takes it for a Gaussian with the mean and spread of late.
 """
 
 from __future__ import annotations
@@ -283,8 +284,10 @@ class InfoPower(Dreamer):
     def slack(self, kl: Tensor, inverse: Tensor, reward: Tensor) -> Tensor:
         """Give C - c0 in units of the terms; positive where the constraint is met."""
         config, of_action = self.config, self.inverse_share(inverse)
-        terms = (1 - kl / config.nats) + config.reward_weight * (1 - reward - config.reward_aim)
-        return terms + config.inverse_weight * (of_action - config.inverse_aim)
+        of_action = (of_action - config.inverse_aim).clamp(max=0)
+        of_reward = (1 - reward - config.reward_aim).clamp(max=0)
+        told = config.inverse_weight * of_action + config.reward_weight * of_reward
+        return 1 - kl / config.nats + told
 
     @property
     def knowable(self) -> Tensor:

@@ -244,6 +244,25 @@ def test_the_constraint_is_the_sum_of_shares():
     assert all_met.item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("more", [{"inverse": -0.9}, {"reward": -0.15}])
+def test_what_is_told_beyond_its_aim_makes_up_for_no_divergence(more):
+    learner, _ = trained(updates=0)
+    config, known = learner.config, learner.knowable.item()
+    aimed = {
+        "kl": 2 * config.nats,
+        "inverse": learner.world.critics.guess.item() - config.inverse_aim * known,
+        "reward": 1 - config.reward_aim,
+    }
+
+    def slack(terms):
+        return learner.slack(**{name: torch.tensor(value) for name, value in terms.items()}).item()
+
+    assert slack(aimed) == pytest.approx(-1, abs=1e-6)
+    beyond, short = ({n: v + way * more.get(n, 0) for n, v in aimed.items()} for way in (1, -1))
+    assert slack(beyond) == pytest.approx(-1, abs=1e-6)
+    assert slack(short) < -1.05
+
+
 def test_knowing_nothing_of_the_action_is_a_share_of_0_and_the_cap_is_1():
     learner, _ = trained(updates=0)
     rows = batch() | {
