@@ -13,11 +13,12 @@ pieces of 50 control steps by the environment's reward. Behaviours:
   place that it does not go to (``TARGETS``), which the teacher judges by the distance.
 
 Methods: ``rat``; ``rat_unweighted`` (h = 1); ``rat_alone`` (the intention begins its episodes
-itself, no combined collection); ``rat_cloned`` (the intention begins as the victim, not with
-nothing); ``random``; ``sa_rl`` and ``pa_ad``, which earn the reward that is learnt from as many
-labels. ``steps`` of a row are all control steps, also those in which the attacked victim of ``rat``
-began episodes and those of its adversary's last training; the others take about as many in all. The
-intention learns by SAC, those two by PPO (``learner``).
+itself, no combined collection); ``rat_within_reach`` (what cannot be moved is the victim's);
+``rat_cloned`` (the intention begins as the victim, not with nothing); ``random``; ``sa_rl`` and
+``pa_ad``, which earn the reward that is learnt from as many labels. ``steps`` of a row are all
+control steps, also those in which the attacked victim of ``rat`` began episodes and those of its
+adversary's last training; the others take about as many in all. The intention learns by SAC, those
+two by PPO (``learner``).
 
 Settings of ``rat`` were chosen by opening drawers, ``opposite``, on seed 10. Rows of
 ``rat`` without a ``learner`` had an intention that PPO learnt, those without ``explored`` one that
@@ -72,6 +73,7 @@ INTENDING = {
     "rat": FULL,
     "rat_unweighted": dataclasses.replace(FULL, weighted=False),
     "rat_alone": dataclasses.replace(FULL, combined=False, latest=1.0),
+    "rat_within_reach": dataclasses.replace(FULL, within_reach=True),
     "rat_cloned": dataclasses.replace(FULL, cloning=1_500),
 }
 LEARNERS = dict.fromkeys(INTENDING, "sac") | {"sa_rl": "ppo", "pa_ad": "ppo"}
