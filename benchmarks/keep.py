@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from robolearn.running.run import provenance
+from robolearn.running.run import MEASURED
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,8 +57,12 @@ def _summary(output: str) -> dict:
 
 def commit() -> str:
     """Name the commit that the code is of; results that were added since do not count."""
-    made = provenance()
-    return made["commit"] + (" with changes" if made["dirty"] else "")
+
+    def git(*arguments: str) -> str:
+        return subprocess.check_output(["git", *arguments], text=True, cwd=RESULTS.parent).strip()
+
+    changes = git("status", "--porcelain", "--", ":/", MEASURED)
+    return git("rev-parse", "HEAD") + (" with changes" if changes else "")
 
 
 def short_commit() -> str:

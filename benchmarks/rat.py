@@ -68,6 +68,7 @@ FITS = 3  # the last two after a round of DAgger each
 FIT_STEPS, FIT_BATCH = 1000, 256
 ENVIRONMENTS, PPO_STEPS = 8, 100_000  # of sa_rl and pa_ad: control steps, of rat 9,600 at most
 COLLECTION = CollectionConfig()  # of RAT
+MOVABLE = {"rat": RATConfig().least_movable}  # by method; of rows without it .05
 
 
 class Reaches:
@@ -275,22 +276,26 @@ def main() -> None:
     tasks = arguments.tasks if arguments.intention == "expert" else REACHABLE
     scenes = [(task, seed) for seed in arguments.seeds for task in tasks]
     for task, seed in scenes:
-        jobs = [(m, b) for b in arguments.budgets for m in arguments.methods]
+        jobs = [(m, b, MOVABLE.get(m)) for b in arguments.budgets for m in arguments.methods]
         fixed = task, seed, arguments.unit, arguments.intention
-        there = known("stage", "task", "seed", "unit", "intention", "method", "budget")
+        there = known("stage", "task", "seed", "unit", "intention", "method", "budget",
+                      "least_movable")  # fmt: skip
         todo = [job for job in jobs if (1, *fixed, *job) not in there]
         if todo and time.time() < deadline:
             measure(Scene.of(task, seed, arguments.intention), todo, arguments.unit, deadline)
 
 
-def measure(scene: Scene, jobs: list[tuple[str, float]], unit: str, deadline: float) -> None:
+def measure(
+    scene: Scene, jobs: list[tuple[str, float, float | None]], unit: str, deadline: float
+) -> None:
     """Append the rows of these methods and budgets, as long as there is time."""
     scene.prepare()
-    for method, size in jobs:
+    for method, size, movable in jobs:
         if time.time() < deadline:
             fixed = {"stage": 1, "task": scene.task, "behaviour": "opposite"}
             fixed |= {"method": method, "seed": scene.seed, "labels": 0, "intention": scene.wanted}
             fixed |= {"budget": size, "unit": unit, "episodes": EPISODES}
+            fixed |= {} if movable is None else {"least_movable": movable}
             found = scene.attack(method, scene.budget(size, unit))
             append_to(ROWS, fixed | found | scene.rates | {"commit": short_commit()})
 

@@ -33,6 +33,7 @@ from rat import (
     EPISODES,
     HORIZON,
     METHODS,
+    MOVABLE,
     ROWS,
     STD,
     Scene,
@@ -146,8 +147,9 @@ def measure(task: str, seed: int, defence: str, methods: list[str], deadline: fl
     """Append the missing rows of a victim, as long as there is time."""
     fixed = {"stage": 4, "task": task, "behaviour": "opposite", "seed": seed, "defence": defence}
     evades = {"evades": 2} if defence in DETECTION else {}
-    there = known("stage", "task", "seed", "defence", "method", "evades")
-    todo = [m for m in methods if (4, task, seed, defence, m, evades.get("evades")) not in there]
+    about = 4, task, seed, defence, evades.get("evades")
+    there = known("stage", "task", "seed", "defence", "evades", "method", "least_movable")
+    todo = [m for m in methods if (*about, m, MOVABLE.get(m)) not in there]
     if not todo or time.time() > deadline:
         return
     scene = Hardened.of(task, seed, TASKS[task])
@@ -157,6 +159,7 @@ def measure(task: str, seed: int, defence: str, methods: list[str], deadline: fl
         found = scene.attack(method, scene.budget(SIZE, UNIT))
         about = {"method": method, "labels": 0, "intention": scene.wanted}
         about |= {"budget": SIZE, "unit": UNIT, "episodes": EPISODES}
+        about |= {"least_movable": MOVABLE[method]} if method in MOVABLE else {}
         append_to(ROWS, fixed | evades | about | found | scene.rates | {"commit": short_commit()})
 
 

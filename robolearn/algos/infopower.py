@@ -282,7 +282,7 @@ class InfoPower(Dreamer):
         return gaussian_log_probability(action, torch.tanh(mean), std.log())
 
     def slack(self, kl: Tensor, inverse: Tensor, reward: Tensor) -> Tensor:
-        """Give C - c0 in units of the terms; positive where the constraint is met."""
+        """Give C - c0 in units of the terms, what is told counted up to its aim; positive: met."""
         config, of_action = self.config, self.inverse_share(inverse)
         of_action = (of_action - config.inverse_aim).clamp(max=0)
         of_reward = (1 - reward - config.reward_aim).clamp(max=0)

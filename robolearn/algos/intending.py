@@ -45,9 +45,6 @@ class IntendingConfig(Settings):
     those that the adversary does."""
     latest: Annotated[float, Gt(0), Le(1)] = 1.0
     """Share of an episode by which it has handed over, at the latest: H of h ~ U(0, H)."""
-    within_reach: bool = False
-    """Whether in entries of the action that cannot be moved the intention does as the victim does,
-    when it acts and when it learns; they are found before it begins, and anew as it goes on."""
     weighted: bool = True
     """Whether the adversary weighs states, by the outer problem."""
     updates: PositiveInt = 20
@@ -83,9 +80,6 @@ class Adversary(Protocol):
 
     def find_movable(self, observations: Mapping[str, Tensor]) -> np.ndarray:
         """Leave out the entries of the action that cannot be moved in "state" [B, O]."""
-
-    def movable(self) -> np.ndarray:
-        """Give the others, bool [A]."""
 
     def update(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Improve by one step on true states."""
@@ -147,8 +141,6 @@ class Intending:
         The adversary takes the scale of its inputs from them, too.
         """
         self.adversary.fit_normaliser({"state": states})
-        if self.config.within_reach:
-            self._find_movable(states)
         with torch.no_grad():
             actions = self.adversary.victim.distribution(states).mode.clamp(-1, 1)
         parameters = self._decide()
@@ -171,15 +163,12 @@ class Intending:
         """Improve the adversary, on the latest states; of these [M, O] were reached just now."""
         begun = torch.from_numpy(self.begun())
         self.states = torch.cat([self.states, states, begun])[-self.config.kept :]
-        self._find_movable(self.states)
+        rows = torch.randint(len(self.states), (SOME,), generator=self.noise)
+        self.adversary.find_movable({"state": self.states[rows]})
         for _ in range(self.config.updates):
             rows = torch.randint(len(self.states), (self.config.batch,), generator=self.noise)
             seen = self.adversary.update({"observations": {"state": self.states[rows]}})
         return {f"adversary/{name}": value for name, value in seen.items()}
-
-    def _find_movable(self, states: Tensor) -> None:
-        rows = torch.randint(len(states), (SOME,), generator=self.noise)
-        self.adversary.find_movable({"state": states[rows]})
 
     # persistence
 

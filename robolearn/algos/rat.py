@@ -202,10 +202,6 @@ class RAT:
         self.network.movable.copy_(found)
         return found.cpu().numpy()
 
-    def movable(self) -> np.ndarray:
-        """Give the entries of the action that are not left out, bool [A]."""
-        return self.network.movable.cpu().numpy()
-
     def at(self, moments: Tensor) -> RAT:
         """Give the same adversary with the victim at moments [B, C], to learn from their states."""
         there = copy.copy(self)

@@ -52,8 +52,7 @@ class OffPolicyLearner(Learner, Protocol):
 
     One that remembers what it has seen of an episode has ``forget(ended)``, too: it is told in
     which rows, bool [N], the next action is the first of another. What it remembers of those under
-    way is part of its ``training_state``. One whose reward is learnt beside it has
-    ``begin_critics()``, which forgets what actions are worth.
+    way is part of its ``training_state``.
     """
 
     device: torch.device

@@ -17,7 +17,6 @@ from robolearn.algos.rat import RAT, Value
 from robolearn.attack import Attacked, Victim
 from robolearn.loops.handing_over import HandedOver
 from robolearn.loops.held import Held
-from robolearn.loops.within_reach import ReachableEnv, WithinReach
 from robolearn.running.run import Run, make_batch
 from robolearn.state_attack import Budget
 from robolearn.types import VectorEnvironment
@@ -65,10 +64,6 @@ def intend(
             attacked = Attacked(victim, adversary, budget, run.seed)
             envs = begun = HandedOver(envs, attacked, config.intending.latest)
             learner.begun = begun.begun
-        if config.intending.within_reach:
-            envs = ReachableEnv(envs, victim, adversary.movable)
-            reached = WithinReach(policy, victim, adversary.movable)
-            aim = GaussianExpert(reached, config.intending.std, squashed)
         _train(learner, Held(envs, config.hold), config, run, preferences)
         told = preferences.summary() | {"begun": 0 if begun is None else begun.steps}
     return Intended(aim, adversary.q, told)

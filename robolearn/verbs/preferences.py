@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -74,6 +74,13 @@ class PreferencesConfig(AskingConfig):
         return self.labeller in PEOPLE
 
 
+class Restarting(OffPolicyLearner, Protocol):
+    """A learner that may explore first, by another reward than it is to learn from."""
+
+    def begin_critics(self) -> None:
+        """Forget what actions are worth."""
+
+
 class Unasked:
     """What a training does beside its loop where the environment's reward counts: nothing."""
 
@@ -84,7 +91,7 @@ class Unasked:
         """Make the replay."""
         return Replay(env.interface, capacity, env.num_envs)
 
-    def on_step(self, learner: OffPolicyLearner, replay: Replay, first: int, total: int) -> None:
+    def on_step(self, learner: Any, replay: Replay, first: int, total: int) -> None:
         """Give nothing to call."""
 
     def on_rollout(self, env: VectorEnvironment, horizon: int, total: int) -> None:
@@ -138,7 +145,7 @@ class Preferences:
         return Replay(env.interface, capacity, env.num_envs, extra)
 
     def on_step(
-        self, learner: OffPolicyLearner, replay: Replay, first: int, total: int
+        self, learner: Restarting, replay: Replay, first: int, total: int
     ) -> Callable[[int], None]:
         """Give what asks about a replay, ``first`` control steps after it began, and relabels it.
 

@@ -192,8 +192,8 @@ def test_a_step_of_each_moves_its_own_and_the_targets_follow():
 def test_critics_that_begin_anew_are_as_at_first_and_the_policy_stays():
     (learner, _), fresh = trained(), SAC(interface(), SMALL)
     policy = {k: v.clone() for k, v in learner.network.policy.state_dict().items()}
-    learnt, at_first = learner.network.critics.last.weight, fresh.network.critics.last.weight
-    assert not torch.equal(learnt, at_first)
+    last = [each.network.critics.last.weight for each in (learner, fresh)]
+    assert not torch.equal(*last)
     learner.begin_critics()
     for name in ("critics", "targets"):
         at_first = getattr(fresh.network, name).state_dict()

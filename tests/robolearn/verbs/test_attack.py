@@ -4,7 +4,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,7 +12,6 @@ from robolearn.__main__ import main
 from robolearn.algos.bc import BCConfig, BehaviorCloning
 from robolearn.algos.gaussians import GaussianExpert
 from robolearn.algos.ppo import PPO, PPOConfig
-from robolearn.algos.rat import RAT
 from robolearn.algos.sac import SAC, SACConfig
 from robolearn.algos.slim import SLIM, SLIMConfig
 from robolearn.loops import checkpoint
@@ -280,11 +278,7 @@ def test_sac_may_learn_what_is_wanted(here, tmp_path):
     assert any("adversary/divergence" in line for line in asked)
 
 
-@pytest.mark.parametrize("replayed, count, last", [
-    ((), "updates", 3),
-    (REPLAYED, "rounds", 16),
-    ((*REPLAYED, "intending.within_reach=true"), "rounds", 16),
-])  # fmt: skip
+@pytest.mark.parametrize("replayed, count, last", [((), "updates", 3), (REPLAYED, "rounds", 16)])
 def test_an_intention_that_was_stopped_goes_on(here, tmp_path, monkeypatch, replayed, count, last):
     assert run(*ASKED, *replayed, f"out={tmp_path}/whole") == 0
 
@@ -303,17 +297,6 @@ def test_an_intention_that_was_stopped_goes_on(here, tmp_path, monkeypatch, repl
     one, two = (json.loads((tmp_path / n / "summary.json").read_text()) for n in names)
     assert one.pop("begun") >= two.pop("begun")  # after a stop only what came later is counted
     assert one == two
-
-
-def test_what_cannot_be_moved_is_not_learnt_where_the_intention_is_within_reach(
-    here, tmp_path, monkeypatch
-):
-    still = np.zeros(1, bool)
-    monkeypatch.setattr(RAT, "movable", lambda one: still)  # nothing can be
-    line = (*ASKED, *REPLAYED, "intending.within_reach=true", f"out={tmp_path}/run")
-    assert run(*line) == 0
-    found = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert found["intention"] == found["control"]
 
 
 def test_answers_that_do_not_fit_are_one_line(here, capsys):
