@@ -147,9 +147,9 @@ def measure(task: str, seed: int, defence: str, methods: list[str], deadline: fl
     """Append the missing rows of a victim, as long as there is time."""
     fixed = {"stage": 4, "task": task, "behaviour": "opposite", "seed": seed, "defence": defence}
     evades = {"evades": 2} if defence in DETECTION else {}
-    about = 4, task, seed, defence, evades.get("evades")
+    job = 4, task, seed, defence, evades.get("evades")
     there = known("stage", "task", "seed", "defence", "evades", "method", "least_movable")
-    todo = [m for m in methods if (*about, m, MOVABLE.get(m)) not in there]
+    todo = [m for m in methods if (*job, m, MOVABLE.get(m)) not in there]
     if not todo or time.time() > deadline:
         return
     scene = Hardened.of(task, seed, TASKS[task])

@@ -35,7 +35,7 @@ def main() -> None:
             found[_about(row)].append(row)
     for row in rows:
         if row["method"] not in INTENDING:
-            known = _about(row, {"random": KEYS}.get(row["method"], (*KEYS, *ASKED)))
+            known = _about(row, KEYS if row["method"] == "random" else (*KEYS, *ASKED))
             beside = [each for each in found if _fits(known, each)]
             for each in beside or [tuple(entry or "" for entry in known)]:
                 found[each].append(row)

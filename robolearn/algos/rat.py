@@ -78,8 +78,8 @@ class RATConfig(Settings):
     mu: NonNegativeFloat = 0.1
     """Weight of a nat of the attacked victim's entropy against a unit of Q."""
     least_movable: Share = 0.25
-    """Share of an action entry's distance from the intention that a perturbation must close: of
-    Meta-World's, .95 and more, and of fingers that stay as they are .01 to .12."""
+    """Share of an entry's squared distance from the intention that a perturbation must close, else
+    the entry is left out. Meta-World: .95 and more of what can be moved, .01 to .12 of the rest."""
 
 
 class Looking(nn.Module):
